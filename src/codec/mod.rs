@@ -1,0 +1,88 @@
+//! How requests and replies look on a wire: functions of bytes, which know neither sockets nor commands.
+
+pub mod fifo_frame;
+pub mod json;
+pub mod jsonrpc;
+pub mod text;
+
+use std::fmt::Write as _;
+
+/// How many bytes of what was found an error shows: enough to recognise it, too few to flood a log.
+const SHOWN_BYTES: usize = 24;
+
+/// Bytes that cannot be read as what they should be, or a request that a wire cannot say.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CodecError {
+    /// The bytes are not what the format has at this place.
+    #[error("expected {expected}, found {found} at byte {offset}")]
+    Unexpected {
+        /// What the format has there.
+        expected: &'static str,
+        /// The first bytes of what is there, quoted, or `the end`.
+        found: String,
+        /// How many bytes precede it.
+        offset: usize,
+    },
+    /// The reply ends too early: its sender gave up, or could not send all of it.
+    #[error("{what} was cut off after {size} bytes")]
+    Truncated {
+        /// What should have been longer.
+        what: &'static str,
+        /// How many bytes came.
+        size: usize,
+    },
+    /// The wire has no way to write this.
+    #[error("{what} cannot be sent: {why}")]
+    Unsayable {
+        /// What: a parameter's position or the method, never a value.
+        what: String,
+        /// What is in the way.
+        why: &'static str,
+    },
+    /// A value nests deeper than values may.
+    #[error("values may nest {limit} levels deep, found more at byte {offset}")]
+    TooDeep {
+        /// How deep they may.
+        limit: usize,
+        /// Where the level after that begins.
+        offset: usize,
+    },
+}
+
+impl CodecError {
+    /// An [`CodecError::Unexpected`] that shows what `bytes` have at `offset`.
+    pub(crate) fn unexpected(expected: &'static str, bytes: &[u8], offset: usize) -> Self {
+        let rest = bytes.get(offset..).unwrap_or_default();
+        let shown = &rest[..rest.len().min(SHOWN_BYTES)];
+        let mut found = String::new();
+        if shown.is_empty() {
+            found.push_str("the end");
+        } else {
+            // Writing to a string does not fail.
+            let _ = write!(found, "\"{}\"", shown.escape_ascii());
+        }
+        CodecError::Unexpected { expected, found, offset }
+    }
+
+    /// A parameter, counted from 1, that cannot be sent.
+    pub(crate) fn unsayable_param(position: usize, why: &'static str) -> Self {
+        CodecError::Unsayable { what: format!("parameter {position}"), why }
+    }
+}
+
+/// Blanks as JSON has them, which are those of the text wires too.
+pub(crate) fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+}
+
+/// Appends the decimal digits of a number.
+pub(crate) fn push_int(out: &mut Vec<u8>, value: i64) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
+/// Appends the shortest digits that read back as the same number.
+pub(crate) fn push_float(out: &mut Vec<u8>, value: f64) {
+    use std::io::Write as _;
+    // Writing to memory does not fail.
+    let _ = write!(out, "{value:?}");
+}

@@ -1,0 +1,342 @@
+//! The commands that every server has: those of OpenSIPS that make sense outside it.
+//!
+//! They answer in 2.4's shape on the wires of 1.x and 2.x, in 4.0's on the others.
+
+#![allow(clippy::unnecessary_wraps)] // one signature for all of them
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::SystemTime;
+
+use super::recipe::{Arguments, Kind, ParamSpec, Passing, Recipe, Signature};
+use super::service::Service;
+use super::statistics::Growth;
+use super::{Answer, Call, Command, CommandFlags, Handler};
+use crate::dialect::Dialect;
+use crate::item::{Item, Str};
+use crate::response::{Failure, Response};
+use crate::tree::{NodeId, Tree, Value};
+
+type Outcome = Result<Response, Failure>;
+
+/// A command of this file: which service it speaks of, and what it does.
+struct Builtin {
+    service: Weak<Service>,
+    run: fn(&Service, &Asked) -> Outcome,
+}
+
+/// What the caller asked, as far as these commands care.
+struct Asked {
+    slots: Vec<Option<Item>>,
+    legacy: bool,
+}
+
+impl Asked {
+    fn text(&self, place: usize) -> Option<&[u8]> {
+        self.slots.get(place)?.as_ref()?.as_str()
+    }
+
+    fn int(&self, place: usize) -> Option<i64> {
+        match self.slots.get(place)?.as_ref()? {
+            Item::Int(value) => Some(*value),
+            _ => None,
+        }
+    }
+
+    fn texts(&self, place: usize) -> Vec<&[u8]> {
+        match self.slots.get(place) {
+            Some(Some(Item::Array(elements))) => elements.iter().filter_map(Item::as_str).collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl Handler for Builtin {
+    fn run(&self, call: Call<'_>) -> Answer {
+        let slots = match call.arguments {
+            Arguments::Slots(slots, _) => slots,
+            Arguments::Tree(_) => Vec::new(),
+        };
+        let asked = Asked { slots, legacy: call.origin.wire.is_legacy() };
+        Answer::Now(self.service.upgrade().ok_or(Failure::Handler).and_then(|service| (self.run)(&service, &asked)))
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}
+
+/// Registers all of them.
+pub(super) fn register(service: &Arc<Service>, allow_kill: bool) {
+    let text = |name| ParamSpec::optional(name, Kind::Str);
+    let names =
+        |required: bool| ParamSpec { required, ..ParamSpec::optional("statistics", Kind::List(Box::new(Kind::Str))) };
+    let level = || vec![ParamSpec::optional("level", Kind::Int), ParamSpec::optional("pid", Kind::Int)];
+    let read = CommandFlags::READ_ONLY;
+    // Before 3.0 these two took no input, and ignored what they were given.
+    let asked = if service.dialect.reads_json() { read } else { read | CommandFlags::NO_INPUT };
+    let quiet = CommandFlags::READ_ONLY | CommandFlags::NO_INPUT;
+    let write = CommandFlags::NONE;
+    let add = |module: &str, name: &str, flags, help: &str, params: Vec<ParamSpec>, run| {
+        let (name, alias) =
+            if module == "statistics" { statistics_name(service.dialect, name) } else { (name.into(), None) };
+        let command = Command {
+            module: module.into(),
+            name,
+            help: help.into(),
+            flags: flags | CommandFlags::BUILT_IN,
+            recipe: Recipe::Signature(Signature { params, ..Signature::default() }),
+            aliases: alias.into_iter().collect(),
+            handler: Box::new(Builtin { service: Arc::downgrade(service), run }),
+        };
+        let added = service.registry_mut().register(command);
+        debug_assert!(added.is_ok(), "{added:?}");
+    };
+    add(
+        "statistics",
+        "get",
+        read,
+        "prints the statistics (all, group or one) realtime values.",
+        vec![names(true)],
+        get_statistics,
+    );
+    add(
+        "statistics",
+        "list",
+        read,
+        "lists all the registered statistics and their types",
+        vec![names(false)],
+        list_statistics,
+    );
+    add("statistics", "reset", write, "resets a statistic variable", vec![names(true)], reset_statistics);
+    add("core", "uptime", quiet, "prints various time information about the server", vec![], uptime);
+    add("core", "version", asked, "prints the version of the server", vec![text("revision")], version);
+    add("core", "pwd", quiet, "prints the working directory of the server", vec![], pwd);
+    add("core", "arg", quiet, "returns the arguments the server was started with", vec![], arg);
+    add("core", "which", asked, "lists all available commands", vec![text("command")], which);
+    add("core", "ps", quiet, "lists all processes of the server", vec![], ps);
+    if service.dialect == Dialect::V1_11 {
+        let more =
+            ParamSpec { passing: Passing::Rest, ..ParamSpec::optional("more", Kind::List(Box::new(Kind::Any))) };
+        let params = vec![ParamSpec::optional("level", Kind::Int), more];
+        add("core", "debug", write, "gets or sets the log level", params, debug);
+    } else {
+        add("core", "log_level", write, "gets or sets the log level", level(), log_level);
+    }
+    add("core", "help", read, "prints information about a command", vec![text("mi_cmd")], help);
+    if allow_kill {
+        add("core", "kill", CommandFlags::NO_INPUT, "terminates the server", vec![], kill);
+    }
+}
+
+/// `statistics:get` is 4.x's name of `get_statistics`; the shorter the name a client may use, the better.
+fn statistics_name(dialect: Dialect, name: &str) -> (Str, Option<Str>) {
+    let (old, new) = (format!("{name}_statistics"), format!("statistics:{name}"));
+    match dialect {
+        Dialect::V4_0 => (name.into(), Some(old.into())),
+        Dialect::Sipmi => (old.into(), Some(new.into())),
+        _ => (old.into(), None),
+    }
+}
+
+fn object<const N: usize>(members: [(&str, Item); N]) -> Outcome {
+    Ok(Item::from(members).into())
+}
+
+fn get_statistics(service: &Service, asked: &Asked) -> Outcome {
+    let names = asked.texts(0);
+    if names.is_empty() {
+        return Err(Failure::EmptyArray("statistics".into()));
+    }
+    let found = service.statistics.select(&names);
+    if found.is_empty() && asked.legacy {
+        return Ok(Response::error(404, "Statistics Not Found"));
+    }
+    Ok(Item::Object(found.iter().map(|s| (s.full_name(), Item::Int(s.counter.get()))).collect()).into())
+}
+
+fn list_statistics(service: &Service, asked: &Asked) -> Outcome {
+    let names = if asked.slots[0].is_some() { asked.texts(0) } else { vec![&b"all"[..]] };
+    let found = service.statistics.select(&names);
+    Ok(Item::Object(found.iter().map(|s| (s.full_name(), s.growth.name().into())).collect()).into())
+}
+
+fn reset_statistics(service: &Service, asked: &Asked) -> Outcome {
+    let named: Vec<&[u8]> =
+        asked.texts(0).into_iter().filter(|name| !name.ends_with(b":") && *name != b"all").collect();
+    let found = service.statistics.select(&named);
+    if found.is_empty() {
+        return Ok(Response::error(404, "Statistics Not Found"));
+    }
+    found.iter().filter(|s| s.growth == Growth::Incremental).for_each(|s| s.counter.set(0));
+    Ok(Response::ok())
+}
+
+fn uptime(service: &Service, _: &Asked) -> Outcome {
+    let now = SystemTime::now();
+    let up = now.duration_since(service.started).unwrap_or_default().as_secs();
+    object([
+        ("Now", ctime(now).into()),
+        ("Up since", ctime(service.started).into()),
+        ("Up time", format!("{up} [sec]").into()),
+    ])
+}
+
+fn version(service: &Service, asked: &Asked) -> Outcome {
+    let platform = format!("({}/{})", std::env::consts::ARCH, std::env::consts::OS);
+    let server = match (service.dialect, service.dialect.release()) {
+        (Dialect::V1_11, Some(release)) => format!("OpenSIPS ({release}-notls {platform})"),
+        (_, Some(release)) => format!("OpenSIPS ({release} {platform})"),
+        (_, None) if service.version.is_empty() => format!("sipmi ({}; {})", env!("CARGO_PKG_VERSION"), service.name),
+        (_, None) => format!("sipmi ({}; {} {})", env!("CARGO_PKG_VERSION"), service.name, service.version),
+    };
+    match asked.text(0) {
+        Some(_) if !asked.legacy => object([("Server", server.into()), ("unknown", "unknown".into())]),
+        _ => object([("Server", server.into())]),
+    }
+}
+
+fn pwd(_: &Service, _: &Asked) -> Outcome {
+    let directory = std::env::current_dir().map(|path| path.into_os_string().into_encoded_bytes());
+    match directory {
+        Ok(path) => object([("WD", Str::from(path).into())]),
+        Err(error) => Ok(Response::error(500, format!("no working directory: {error}"))),
+    }
+}
+
+fn arg(_: &Service, _: &Asked) -> Outcome {
+    let arguments = std::env::args_os().map(|arg| Item::Str(arg.into_encoded_bytes().into()));
+    Ok(Item::Array(arguments.collect()).into())
+}
+
+fn which(service: &Service, asked: &Asked) -> Outcome {
+    let registry = service.registry();
+    let Some(name) = asked.text(0).filter(|_| !asked.legacy) else {
+        let canonical = service.dialect == Dialect::V4_0;
+        let name = |command: &Arc<Command>| {
+            if canonical { command.canonical_name() } else { registry.display_name(command) }
+        };
+        return Ok(Item::Array(registry.commands().map(|command| Item::Str(name(command))).collect()).into());
+    };
+    if let Some(module) = name.strip_suffix(b":") {
+        let of_module = registry.commands().filter(|command| *command.module == *module);
+        let names: Vec<Item> = of_module.map(|command| Item::Str(command.canonical_name())).collect();
+        return Ok(if names.is_empty() { unknown_command() } else { Item::Array(names).into() });
+    }
+    Ok(match registry.lookup(name) {
+        Ok(command) => Item::from(command.recipe.lists().into_iter().map(Item::from).collect::<Vec<_>>()).into(),
+        Err(_) => unknown_command(),
+    })
+}
+
+fn help(service: &Service, asked: &Asked) -> Outcome {
+    const USAGE: &str = "help mi_cmd - returns information about 'mi_cmd'";
+    let Some(name) = asked.text(0) else {
+        return if asked.legacy {
+            object([("Usage", USAGE.into())])
+        } else {
+            Ok(Item::from(format!("Usage: {USAGE}")).into())
+        };
+    };
+    let Ok(command) = service.registry().lookup(name) else { return Ok(unknown_command()) };
+    let text = if command.help.is_empty() { "not available for this command".into() } else { command.help.clone() };
+    object([("Help", text.into()), ("Exported by", command.module.clone().into())])
+}
+
+fn unknown_command() -> Response {
+    Response::error(404, "unknown MI command")
+}
+
+fn ps(_: &Service, asked: &Asked) -> Outcome {
+    let pid = i64::from(std::process::id());
+    if asked.legacy {
+        return process_node(&[("ID", Value::Int(0)), ("PID", Value::Int(pid)), ("Type", "attendant".into())]);
+    }
+    let process = Item::from([("ID", Item::Int(0)), ("PID", pid.into()), ("Type", "attendant".into())]);
+    object([("Processes", Item::Array(vec![process]))])
+}
+
+/// `Process::  ID=0 PID=1 Type=...`: the shape of 1.x and 2.x, a list of one.
+fn process_node(attrs: &[(&str, Value<'_>)]) -> Outcome {
+    let mut tree = Tree::ok();
+    tree.mark(NodeId::ROOT, crate::tree::Flags::IS_ARRAY);
+    let node = tree.add_child(NodeId::ROOT, "Process", Value::None);
+    for (name, value) in attrs {
+        tree.add_attr(node, name, *value);
+    }
+    Ok(tree.into())
+}
+
+fn log_level(service: &Service, asked: &Asked) -> Outcome {
+    let pid = i64::from(std::process::id());
+    let level = i64::from(service.log_level.load(Ordering::Relaxed));
+    let Some(new) = asked.int(0) else {
+        if asked.legacy {
+            return process_node(&[
+                ("PID", Value::Int(pid)),
+                ("Log level", Value::Int(level)),
+                ("Type", "attendant".into()),
+            ]);
+        }
+        let process = Item::from([("PID", pid.into()), ("Log level", level.into()), ("Type", "attendant".into())]);
+        return object([("Processes", Item::Array(vec![process]))]);
+    };
+    if asked.int(1).is_some_and(|other| other != pid) {
+        let data = crate::response::Body::Item("Bad PID".into());
+        let modern = Response { body: data, ..Response::error(-32602, "Invalid params") };
+        return Ok(if asked.legacy { Response::error(400, "Bad parameter") } else { modern });
+    }
+    set_log_level(service, new)?;
+    let name = if asked.int(1).is_some() { "Log level" } else { "New global log level" };
+    object([(name, Item::Int(new))])
+}
+
+/// `log_level` as 1.11 has it.
+fn debug(service: &Service, asked: &Asked) -> Outcome {
+    if let Some(new) = asked.int(0) {
+        set_log_level(service, new)?;
+    }
+    object([("DEBUG", Item::Int(service.log_level.load(Ordering::Relaxed).into()))])
+}
+
+fn set_log_level(service: &Service, level: i64) -> Result<(), Failure> {
+    let level = i32::try_from(level).map_err(|_| Failure::ParamType("level".into()))?;
+    service.log_level.store(level, Ordering::Relaxed);
+    if let Some(tell) = service.on_log_level.get() {
+        tell(level);
+    }
+    Ok(())
+}
+
+fn kill(_: &Service, _: &Asked) -> Outcome {
+    // SAFETY: raise(2) takes a signal number and touches no memory of ours.
+    unsafe { libc::kill(libc::getpid(), libc::SIGTERM) };
+    Ok(Response::ok())
+}
+
+/// Local time as `ctime(3)` prints it, without the newline: `Mon Nov 23 07:32:18 2026`.
+fn ctime(time: SystemTime) -> String {
+    const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let seconds = libc::time_t::try_from(seconds).unwrap_or(libc::time_t::MAX);
+    // SAFETY: both pointers are to live locals of the right types; localtime_r writes only the second.
+    let tm = unsafe {
+        let mut tm: libc::tm = std::mem::zeroed();
+        libc::localtime_r(&raw const seconds, &raw mut tm);
+        tm
+    };
+    let name = |names: &[&'static str], index: i32| {
+        usize::try_from(index).ok().and_then(|i| names.get(i).copied()).unwrap_or("?")
+    };
+    format!(
+        "{} {} {:>2} {:02}:{:02}:{:02} {}",
+        name(&DAYS, tm.tm_wday),
+        name(&MONTHS, tm.tm_mon),
+        tm.tm_mday,
+        tm.tm_hour,
+        tm.tm_min,
+        tm.tm_sec,
+        tm.tm_year + 1900
+    )
+}

@@ -1,0 +1,222 @@
+//! Commands: who answers a request. `registry` finds one, `recipe` fits parameters to it, `service` runs it.
+
+pub mod builtin;
+pub mod recipe;
+pub mod registry;
+pub mod service;
+pub mod statistics;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::item::Str;
+use crate::response::{Failure, Response};
+pub use recipe::{Arguments, Recipe};
+
+/// What a command says of itself (`mi_export_t` flags).
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct CommandFlags(u8);
+
+impl CommandFlags {
+    /// Nothing.
+    pub const NONE: CommandFlags = CommandFlags(0);
+    /// Answers later, from elsewhere (`MI_ASYNC_RPL_FLAG`).
+    pub const ASYNC: CommandFlags = CommandFlags(1);
+    /// Takes no parameters (`MI_NO_INPUT_FLAG`).
+    pub const NO_INPUT: CommandFlags = CommandFlags(1 << 1);
+    /// Takes its parameters by name only (`MI_NAMED_PARAMS_ONLY`).
+    pub const NAMED_PARAMS_ONLY: CommandFlags = CommandFlags(1 << 2);
+    /// Changes nothing.
+    pub const READ_ONLY: CommandFlags = CommandFlags(1 << 3);
+    /// Comes with every server; a command of the same name replaces it.
+    pub const BUILT_IN: CommandFlags = CommandFlags(1 << 4);
+
+    /// Whether all of `other` is set.
+    pub const fn has(self, other: CommandFlags) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// The bits, as Python sees them.
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// From the bits that callers may set; others are dropped.
+    pub const fn from_bits(bits: u8) -> CommandFlags {
+        CommandFlags(bits & 0b1111)
+    }
+}
+
+impl std::ops::BitOr for CommandFlags {
+    type Output = CommandFlags;
+    fn bitor(self, other: CommandFlags) -> CommandFlags {
+        CommandFlags(self.0 | other.0)
+    }
+}
+
+/// A command as a module exports it (`struct mi_cmd`).
+pub struct Command {
+    /// The module that exports it.
+    pub module: Str,
+    /// Its name within the module.
+    pub name: Str,
+    /// One line for people.
+    pub help: Str,
+    /// What it says of itself.
+    pub flags: CommandFlags,
+    /// What parameters it takes.
+    pub recipe: Recipe,
+    /// Other names it answers to.
+    pub aliases: Vec<Str>,
+    /// What runs it.
+    pub handler: Box<dyn Handler>,
+}
+
+impl Command {
+    /// `module:name`.
+    pub fn canonical_name(&self) -> Str {
+        [&*self.module, b":", &*self.name].concat().into()
+    }
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Command({})", self.canonical_name())
+    }
+}
+
+/// Runs a command. One handler serves many threads at once.
+pub trait Handler: Send + Sync {
+    /// Answers now, or takes the [`Responder`] of the call and answers later.
+    fn run(&self, call: Call<'_>) -> Answer;
+
+    /// The handler itself, for whoever knows its type.
+    fn as_any(&self) -> &dyn std::any::Any;
+}
+
+/// One call of a command.
+pub struct Call<'a> {
+    /// What is called.
+    pub command: &'a Arc<Command>,
+    /// What it is given.
+    pub arguments: Arguments,
+    /// Who calls.
+    pub origin: &'a Origin,
+    /// Makes what answers this call after its handler has returned.
+    pub detach: &'a mut dyn FnMut() -> Box<dyn Responder>,
+}
+
+/// What a handler gives back.
+pub enum Answer {
+    /// The answer.
+    Now(Result<Response, Failure>),
+    /// Whoever holds the responder answers.
+    Later,
+}
+
+impl From<Response> for Answer {
+    fn from(response: Response) -> Self {
+        Answer::Now(Ok(response))
+    }
+}
+
+/// The way back to a caller (`struct mi_handler`). Answers exactly once: when it is dropped
+/// without an answer, the caller is told that the command failed.
+pub trait Responder: Send {
+    /// Sends the answer.
+    fn answer(self: Box<Self>, result: Result<Response, Failure>);
+}
+
+/// Who sent a request, and how.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The listener's address; `local` for a call without a transport.
+    pub listener: Arc<str>,
+    /// What carried it.
+    pub transport: Transport,
+    /// In which form it was written.
+    pub wire: Wire,
+    /// The sender, where the transport tells.
+    pub peer: Peer,
+}
+
+impl Origin {
+    /// A call without a transport in between.
+    pub fn local() -> Self {
+        Origin { listener: "local".into(), transport: Transport::Local, wire: Wire::JsonRpc, peer: Peer::Unknown }
+    }
+}
+
+/// What carries requests.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Transport {
+    /// No transport: a call from within.
+    Local,
+    /// A named pipe (`mi_fifo`).
+    Fifo,
+    /// UDP (`mi_datagram`).
+    Udp,
+    /// A UNIX datagram socket (`mi_datagram`).
+    Unix,
+}
+
+impl Transport {
+    /// `fifo`, `udp`, `unix`, `local`: the scheme of its addresses.
+    pub const fn scheme(self) -> &'static str {
+        match self {
+            Transport::Local => "local",
+            Transport::Fifo => "fifo",
+            Transport::Udp => "udp",
+            Transport::Unix => "unix",
+        }
+    }
+}
+
+/// How a request is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Wire {
+    /// The text of 1.x and 2.x: parameters are strings, replies are lines.
+    Text,
+    /// JSON-RPC 2.0, of 3.x and 4.x.
+    JsonRpc,
+}
+
+impl Wire {
+    /// `text`, `jsonrpc`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Wire::Text => "text",
+            Wire::JsonRpc => "jsonrpc",
+        }
+    }
+
+    /// Whether replies have the shape of 1.x and 2.x.
+    pub const fn is_legacy(self) -> bool {
+        matches!(self, Wire::Text)
+    }
+}
+
+/// The sender of a request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Peer {
+    /// The transport does not tell.
+    Unknown,
+    /// An Internet address.
+    Inet(SocketAddr),
+    /// The path of a UNIX socket; an abstract one begins with a NUL byte.
+    Unix(Str),
+    /// The name of a reply FIFO.
+    Fifo(Str),
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Peer::Unknown => f.write_str("unknown"),
+            Peer::Inet(address) => write!(f, "{address}"),
+            Peer::Unix(path) if path.first() == Some(&0) => write!(f, "@{}", Str::from(&path[1..])),
+            Peer::Unix(name) | Peer::Fifo(name) => write!(f, "{name}"),
+        }
+    }
+}

@@ -1,0 +1,486 @@
+//! What parameters a command takes, and fitting those of a request to it (`mi_recipe_t`).
+
+use crate::codec::json;
+use crate::convert;
+use crate::dialect::Dialect;
+use crate::item::{Item, Str};
+use crate::request::{Param, Params};
+use crate::response::Failure;
+use crate::tree::{NodeId, Tree};
+
+/// How parameters reach a handler.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Recipe {
+    /// As a tree, whatever they are: the handler of the C programmer.
+    Tree,
+    /// Fitted to a signature.
+    Signature(Signature),
+}
+
+/// The parameters of a command in order, and which of them may come together.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Signature {
+    /// All of them.
+    pub params: Vec<ParamSpec>,
+    /// The sets that may be given, as places in `params`. Empty: any set that holds what is required.
+    pub recipes: Vec<Vec<usize>>,
+    /// Whether names beside those of `params` are taken too (`**names`).
+    pub takes_any_name: bool,
+}
+
+/// One parameter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParamSpec {
+    /// Its name.
+    pub name: Str,
+    /// What it is read as.
+    pub kind: Kind,
+    /// Whether null is a value it takes.
+    pub nullable: bool,
+    /// Whether it must be given.
+    pub required: bool,
+    /// By position or name, by name only, or the rest.
+    pub passing: Passing,
+}
+
+/// How a parameter may be given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passing {
+    /// By position or by name.
+    Either,
+    /// By name only.
+    Named,
+    /// All further positions (`*values`).
+    Rest,
+}
+
+/// What a parameter is read as.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Kind {
+    /// Whatever it is.
+    Any,
+    /// Text; numbers are printed.
+    Str,
+    /// A 64-bit integer, or text that is one.
+    Int,
+    /// A double, or text that is one.
+    Float,
+    /// A boolean, or `1/0 true/false yes/no on/off`.
+    Bool,
+    /// A list; on wires that have none, all further parameters.
+    List(Box<Kind>),
+    /// An object; on wires that have none, JSON text.
+    Dict,
+}
+
+/// What a handler is given.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Arguments {
+    /// The parameters as nodes.
+    Tree(Tree),
+    /// One slot for each of the signature's parameters, empty where the default counts,
+    /// and the named ones beside them.
+    Slots(Vec<Option<Item>>, Vec<(Str, Item)>),
+}
+
+/// The rules that depend on who is imitated and on the wire.
+#[derive(Clone, Copy, Debug)]
+struct Rules {
+    /// All parameters came as strings.
+    strings: bool,
+    /// Numbers are cut to int32 and empty lists refused, as 3.x and 4.x do.
+    emulated: bool,
+}
+
+impl Recipe {
+    /// Fits parameters to the recipe, or says which rule they break.
+    pub fn bind(&self, params: Params, dialect: Dialect, named_only: bool) -> Result<Arguments, Failure> {
+        match self {
+            Recipe::Tree => Ok(Arguments::Tree(params_tree(params))),
+            Recipe::Signature(signature) => signature.bind(params, dialect, named_only),
+        }
+    }
+
+    /// The sets of names that may be given, shortest first: what `which COMMAND` answers.
+    pub fn lists(&self) -> Vec<Vec<Str>> {
+        match self {
+            Recipe::Tree => Vec::new(),
+            Recipe::Signature(signature) => signature.lists(),
+        }
+    }
+}
+
+impl Signature {
+    /// A signature without parameters.
+    pub fn none() -> Self {
+        Signature::default()
+    }
+
+    fn bind(&self, params: Params, dialect: Dialect, named_only: bool) -> Result<Arguments, Failure> {
+        let emulated = dialect.is_emulated();
+        let typed = Rules { strings: false, emulated };
+        match params {
+            Params::None => self.bind_positional(Vec::new(), typed),
+            Params::Positional(_) if named_only => Err(Failure::NamedOnly),
+            Params::Positional(items) => self.bind_positional(items, typed),
+            Params::Named(members) => self.bind_named(members, typed),
+            Params::Strings(params) => self.bind_strings(params, Rules { strings: true, emulated }),
+        }
+    }
+
+    fn bind_positional(&self, items: Vec<Item>, rules: Rules) -> Result<Arguments, Failure> {
+        let places = self.places_by_count(items.len(), rules)?;
+        let mut slots = vec![None; self.params.len()];
+        let mut items = items.into_iter();
+        for place in places {
+            let spec = &self.params[place];
+            let takes_rest = spec.passing == Passing::Rest || (rules.strings && matches!(spec.kind, Kind::List(_)));
+            let given = if takes_rest { Some(Item::Array(items.by_ref().collect())) } else { items.next() };
+            slots[place] = given.map(|item| spec.read(item, rules)).transpose()?;
+        }
+        Ok(Arguments::Slots(slots, Vec::new()))
+    }
+
+    fn bind_named(&self, members: Vec<(Str, Item)>, rules: Rules) -> Result<Arguments, Failure> {
+        let mut slots = vec![None; self.params.len()];
+        let mut extra = Vec::new();
+        let (count, most) = (members.len(), self.named_params().count());
+        if !self.takes_any_name && (count > most || !self.fits_a_recipe(count)) {
+            return Err(Failure::ParamCount);
+        }
+        let mut given = Vec::with_capacity(count);
+        for (name, item) in members {
+            match self.named_params().find(|(_, spec)| spec.name == name) {
+                Some((place, spec)) => {
+                    given.push(place);
+                    slots[place] = Some((spec, item));
+                }
+                None if self.takes_any_name => extra.push((name, item)),
+                None => return Err(Failure::ParamNames),
+            }
+        }
+        self.check_named(&mut given, count)?;
+        let read = |slot: Option<(&ParamSpec, Item)>| slot.map(|(spec, item)| spec.read(item, rules)).transpose();
+        Ok(Arguments::Slots(slots.into_iter().map(read).collect::<Result<_, _>>()?, extra))
+    }
+
+    /// By position first, then by name. Versions 1.x and 2.x ignore names: there position is all.
+    fn bind_strings(&self, params: Vec<Param>, rules: Rules) -> Result<Arguments, Failure> {
+        let unnamed =
+            if rules.emulated { params.len() } else { params.iter().take_while(|p| p.name.is_empty()).count() };
+        let mut params = params.into_iter();
+        let positional: Vec<Item> = params.by_ref().take(unnamed).map(|param| Item::Str(param.value)).collect();
+        let named: Vec<Param> = params.collect();
+        if named.is_empty() {
+            return self.bind_positional(positional, rules);
+        }
+        let mut members: Vec<(Str, Item)> = Vec::with_capacity(positional.len() + named.len());
+        for (item, (_, spec)) in positional.into_iter().zip(self.named_params()) {
+            members.push((spec.name.clone(), item));
+        }
+        if members.len() < unnamed {
+            return Err(Failure::ParamCount);
+        }
+        for Param { name, value } in named {
+            match members.iter_mut().find(|(other, _)| *other == name) {
+                // A name again: one more element of a list.
+                Some((_, Item::Array(elements))) => elements.push(Item::Str(value)),
+                Some(_) => return Err(Failure::ParamNames),
+                None => {
+                    let is_list =
+                        self.params.iter().any(|spec| spec.name == name && matches!(spec.kind, Kind::List(_)));
+                    let item = Item::Str(value);
+                    members.push((name, if is_list { Item::Array(vec![item]) } else { item }));
+                }
+            }
+        }
+        self.bind_named(members, rules)
+    }
+
+    /// Which parameters a positional call of this many values fills.
+    fn places_by_count(&self, count: usize, rules: Rules) -> Result<Vec<usize>, Failure> {
+        if !self.recipes.is_empty() {
+            let mut fitting = self.recipes.iter().filter(|recipe| self.recipe_takes(recipe, count, rules));
+            let first = fitting.next().ok_or(Failure::ParamCount)?;
+            return if fitting.next().is_some() { Err(Failure::AmbiguousCall) } else { Ok(first.clone()) };
+        }
+        let by_position: Vec<usize> =
+            (0..self.params.len()).filter(|place| self.params[*place].passing != Passing::Named).collect();
+        if self.params.iter().any(|spec| spec.required && spec.passing == Passing::Named) {
+            return Err(if count == 0 { Failure::ParamCount } else { Failure::NamedOnly });
+        }
+        let least = by_position.iter().filter(|place| self.params[**place].required).count();
+        let takes_rest = by_position.last().is_some_and(|place| self.params[*place].takes_rest(rules));
+        if count < least || (count > by_position.len() && !takes_rest) {
+            return Err(Failure::ParamCount);
+        }
+        Ok(by_position.into_iter().take(count).collect())
+    }
+
+    /// Whether a recipe takes this many values; where lists are spread, its last may take several.
+    fn recipe_takes(&self, recipe: &[usize], count: usize, rules: Rules) -> bool {
+        let takes_rest = recipe.last().is_some_and(|place| self.params[*place].takes_rest(rules));
+        recipe.len() == count || (takes_rest && count > recipe.len())
+    }
+
+    fn fits_a_recipe(&self, count: usize) -> bool {
+        self.recipes.is_empty() && count >= self.params.iter().filter(|spec| spec.required).count()
+            || self.recipes.iter().any(|recipe| recipe.len() == count)
+    }
+
+    fn check_named(&self, given: &mut [usize], count: usize) -> Result<(), Failure> {
+        given.sort_unstable();
+        let fits = if self.recipes.is_empty() {
+            let missing = |(place, spec): (usize, &ParamSpec)| spec.required && !given.contains(&place);
+            !self.params.iter().enumerate().any(missing)
+        } else {
+            let same =
+                |recipe: &Vec<usize>| recipe.len() == count && recipe.iter().all(|place| given.contains(place));
+            self.recipes.iter().any(same)
+        };
+        if fits { Ok(()) } else { Err(Failure::ParamNames) }
+    }
+
+    fn named_params(&self) -> impl Iterator<Item = (usize, &ParamSpec)> {
+        self.params.iter().enumerate().filter(|(_, spec)| spec.passing != Passing::Rest)
+    }
+
+    fn lists(&self) -> Vec<Vec<Str>> {
+        let name = |place: usize| self.params[place].name.clone();
+        if !self.recipes.is_empty() {
+            return self.recipes.iter().map(|recipe| recipe.iter().map(|place| name(*place)).collect()).collect();
+        }
+        let required: Vec<usize> = (0..self.params.len()).filter(|place| self.params[*place].required).collect();
+        let optional = (0..self.params.len()).filter(|place| !self.params[*place].required);
+        let mut lists = vec![required];
+        for place in optional {
+            let mut longer = lists.last().cloned().unwrap_or_default();
+            longer.push(place);
+            lists.push(longer);
+        }
+        lists.into_iter().map(|list| list.into_iter().map(name).collect()).collect()
+    }
+}
+
+impl ParamSpec {
+    /// A parameter that must be given.
+    pub fn required(name: &str, kind: Kind) -> Self {
+        ParamSpec { name: name.into(), kind, nullable: false, required: true, passing: Passing::Either }
+    }
+
+    /// A parameter that may be left out.
+    pub fn optional(name: &str, kind: Kind) -> Self {
+        ParamSpec { required: false, ..ParamSpec::required(name, kind) }
+    }
+
+    fn takes_rest(&self, rules: Rules) -> bool {
+        self.passing == Passing::Rest || (rules.strings && matches!(self.kind, Kind::List(_)))
+    }
+
+    fn read(&self, item: Item, rules: Rules) -> Result<Item, Failure> {
+        match (&self.kind, item) {
+            (_, Item::Null) if self.nullable => Ok(Item::Null),
+            (Kind::List(kind), Item::Array(elements)) => self.read_list(kind, elements, rules),
+            (kind, item) => kind.read(item, rules).ok_or_else(|| Failure::ParamType(self.name.clone())),
+        }
+    }
+
+    fn read_list(&self, kind: &Kind, elements: Vec<Item>, rules: Rules) -> Result<Item, Failure> {
+        if elements.is_empty() && rules.emulated && self.required {
+            return Err(Failure::EmptyArray(self.name.clone()));
+        }
+        let read = |element| kind.read(element, rules).ok_or_else(|| Failure::ItemType(self.name.clone()));
+        elements.into_iter().map(read).collect::<Result<_, _>>().map(Item::Array)
+    }
+}
+
+impl Kind {
+    /// The item as this kind, or nothing when it cannot be read as that.
+    fn read(&self, item: Item, rules: Rules) -> Option<Item> {
+        match self {
+            Kind::Any => Some(item),
+            Kind::Str => read_str(item, rules),
+            Kind::Int => read_int(&item, rules),
+            Kind::Float => read_float(&item),
+            Kind::Bool => read_bool(&item),
+            Kind::List(kind) => match item {
+                Item::Array(elements) => elements
+                    .into_iter()
+                    .map(|element| kind.read(element, rules))
+                    .collect::<Option<_>>()
+                    .map(Item::Array),
+                _ => None,
+            },
+            Kind::Dict => match item {
+                Item::Object(_) => Some(item),
+                Item::Str(text) if rules.strings => {
+                    json::parse(&text).ok().filter(|item| matches!(item, Item::Object(_)))
+                }
+                _ => None,
+            },
+        }
+    }
+}
+
+fn read_str(item: Item, rules: Rules) -> Option<Item> {
+    match item {
+        Item::Str(_) => Some(item),
+        Item::Int(value) => Some(value.to_string().into()),
+        Item::Float(value) if rules.emulated => Some((value as i32).to_string().into()),
+        Item::Float(value) => Some(value.to_string().into()),
+        _ => None,
+    }
+}
+
+#[allow(clippy::float_cmp)] // a whole number is exactly its own floor
+fn read_int(item: &Item, rules: Rules) -> Option<Item> {
+    match item {
+        Item::Int(_) => Some(item.clone()),
+        Item::Float(value) if rules.emulated => Some(Item::Int(i64::from(*value as i32))),
+        Item::Float(value) if value.floor() == *value && value.abs() < 9e15 => Some(Item::Int(*value as i64)),
+        Item::Str(text) => std::str::from_utf8(text).ok()?.trim().parse().ok().map(Item::Int),
+        _ => None,
+    }
+}
+
+fn read_float(item: &Item) -> Option<Item> {
+    match item {
+        Item::Float(_) => Some(item.clone()),
+        Item::Int(value) => Some(Item::Float(*value as f64)),
+        Item::Str(text) => {
+            std::str::from_utf8(text).ok()?.trim().parse().ok().filter(|v: &f64| v.is_finite()).map(Item::Float)
+        }
+        _ => None,
+    }
+}
+
+fn read_bool(item: &Item) -> Option<Item> {
+    let value = match item {
+        Item::Bool(value) => *value,
+        Item::Int(0) => false,
+        Item::Int(1) => true,
+        Item::Str(text) => match text.to_ascii_lowercase().as_slice() {
+            b"1" | b"true" | b"yes" | b"on" => true,
+            b"0" | b"false" | b"no" | b"off" => false,
+            _ => return None,
+        },
+        _ => return None,
+    };
+    Some(Item::Bool(value))
+}
+
+/// The parameters as nodes: a list is spread, as it is on wires that have none.
+fn params_tree(params: Params) -> Tree {
+    let mut tree = Tree::ok();
+    match params {
+        Params::None => {}
+        Params::Positional(items) => {
+            for item in &items {
+                convert::add_item(&mut tree, NodeId::ROOT, b"", item);
+            }
+        }
+        Params::Named(members) => {
+            for (name, item) in &members {
+                convert::add_item(&mut tree, NodeId::ROOT, name, item);
+            }
+        }
+        Params::Strings(params) => {
+            for Param { name, value } in &params {
+                tree.add_child(NodeId::ROOT, name, &**value);
+            }
+        }
+    }
+    tree
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn signature(params: Vec<ParamSpec>) -> Recipe {
+        Recipe::Signature(Signature { params, ..Signature::default() })
+    }
+
+    fn strings(params: &[(&str, &str)]) -> Params {
+        Params::Strings(params.iter().map(|(n, v)| Param { name: (*n).into(), value: (*v).into() }).collect())
+    }
+
+    fn slots(recipe: &Recipe, params: Params) -> Result<Vec<Option<Item>>, Failure> {
+        recipe.bind(params, Dialect::Sipmi, false).map(|arguments| match arguments {
+            Arguments::Slots(slots, _) => slots,
+            Arguments::Tree(_) => panic!("a signature gives slots"),
+        })
+    }
+
+    fn ul_add() -> Recipe {
+        signature(vec![
+            ParamSpec::required("aor", Kind::Str),
+            ParamSpec::optional("expires", Kind::Int),
+            ParamSpec::optional("q", Kind::Float),
+        ])
+    }
+
+    #[test]
+    fn positions_and_names_fill_the_same_slots() {
+        let expected = Ok(vec![Some("a".into()), Some(Item::Int(60)), None]);
+        assert_eq!(slots(&ul_add(), Params::Positional(vec!["a".into(), Item::Int(60)])), expected);
+        assert_eq!(
+            slots(&ul_add(), Params::Named(vec![("expires".into(), "60".into()), ("aor".into(), "a".into())])),
+            expected
+        );
+        assert_eq!(slots(&ul_add(), strings(&[("", "a"), ("expires", "60")])), expected);
+    }
+
+    #[test]
+    fn a_wrong_count_a_wrong_name_and_a_wrong_type_are_told_apart() {
+        assert_eq!(slots(&ul_add(), Params::None), Err(Failure::ParamCount));
+        assert_eq!(slots(&ul_add(), Params::Positional(vec![Item::Int(1); 4])), Err(Failure::ParamCount));
+        assert_eq!(slots(&ul_add(), Params::Named(vec![("nope".into(), "a".into())])), Err(Failure::ParamNames));
+        assert_eq!(slots(&ul_add(), Params::Named(vec![("q".into(), "1".into())])), Err(Failure::ParamNames));
+        assert_eq!(slots(&ul_add(), strings(&[("", "a"), ("", "3.7")])), Err(Failure::ParamType("expires".into())));
+        assert_eq!(
+            slots(&ul_add(), Params::Positional(vec![Item::Bool(true)])),
+            Err(Failure::ParamType("aor".into()))
+        );
+    }
+
+    #[test]
+    fn a_list_takes_the_rest_where_there_are_only_strings_and_an_array_elsewhere() {
+        let recipe = signature(vec![ParamSpec::required("statistics", Kind::List(Box::new(Kind::Str)))]);
+        let expected = Ok(vec![Some(vec!["core:", "shmem:"].into())]);
+        assert_eq!(slots(&recipe, strings(&[("", "core:"), ("", "shmem:")])), expected);
+        assert_eq!(slots(&recipe, Params::Positional(vec![vec!["core:", "shmem:"].into()])), expected);
+        let bare = slots(&recipe, Params::Positional(vec!["core:".into()]));
+        assert_eq!(bare, Err(Failure::ParamType("statistics".into())));
+        assert_eq!(slots(&recipe, Params::None), Err(Failure::ParamCount));
+    }
+
+    #[test]
+    fn recipes_are_chosen_by_count_and_names() {
+        let params = ["callid", "from_tag", "index", "counter"].map(|name| ParamSpec::optional(name, Kind::Str));
+        let recipes = vec![vec![], vec![0], vec![0, 1], vec![2, 3]];
+        let recipe = Recipe::Signature(Signature { params: params.into(), recipes, takes_any_name: false });
+        assert_eq!(slots(&recipe, Params::None), Ok(vec![None; 4]));
+        assert_eq!(slots(&recipe, Params::Positional(vec!["x".into(); 2])), Err(Failure::AmbiguousCall));
+        assert_eq!(slots(&recipe, Params::Positional(vec!["x".into(); 3])), Err(Failure::ParamCount));
+        let paged = Params::Named(vec![("index".into(), Item::Int(0)), ("counter".into(), Item::Int(1))]);
+        assert_eq!(slots(&recipe, paged), Ok(vec![None, None, Some("0".into()), Some("1".into())]));
+        let mixed = Params::Named(vec![("callid".into(), "x".into()), ("index".into(), Item::Int(1))]);
+        assert_eq!(slots(&recipe, mixed), Err(Failure::ParamNames));
+    }
+
+    #[test]
+    fn old_versions_ignore_names_and_newer_ones_cut_numbers() {
+        let recipe = ul_add();
+        let bound = recipe.bind(strings(&[("zzz", "a"), ("aor", "60")]), Dialect::V2_4, false);
+        assert_eq!(bound, Ok(Arguments::Slots(vec![Some("a".into()), Some(Item::Int(60)), None], vec![])));
+        let bound = recipe.bind(Params::Positional(vec![Item::Float(1.5), Item::Float(3.7)]), Dialect::V4_0, false);
+        assert_eq!(bound, Ok(Arguments::Slots(vec![Some("1".into()), Some(Item::Int(3)), None], vec![])));
+    }
+
+    #[test]
+    fn which_lists_the_required_names_and_then_each_optional_one() {
+        let lists: Vec<usize> = ul_add().lists().iter().map(Vec::len).collect();
+        assert_eq!(lists, [1, 2, 3]);
+    }
+}

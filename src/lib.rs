@@ -1,0 +1,38 @@
+//! sipmi: the OpenSIPS Management Interface (MI), served and called.
+//!
+//! Each layer names only layers before it:
+//!
+//! - [`tree`], [`item`], [`request`], [`response`], [`dialect`]: what is said
+//! - [`convert`], [`command`], [`codec`]: what it means, who does it, how it looks on a wire
+//! - `address`, `transport`: where bytes come from and go to (feature `net`)
+//! - `server`, `client`: the two pipelines below
+//! - `affinity`: interrupts and processes on CPUs; stands alone (feature `net`)
+//! - `python`: the only folder that knows the interpreter (feature `python`)
+//!
+//! ```text
+//! server:  bytes -> codec::decode_request -> registry::lookup -> recipe::bind -> handler -> codec::encode_response -> bytes
+//! client:  Request -> codec::encode_request -> transport::exchange -> codec::decode_response -> Reply or error
+//! ```
+
+pub mod codec;
+pub mod command;
+pub mod convert;
+pub mod dialect;
+pub mod item;
+pub mod request;
+pub mod response;
+pub mod tree;
+
+#[cfg(feature = "net")]
+pub mod address;
+#[cfg(all(feature = "net", target_os = "linux"))]
+pub mod affinity;
+#[cfg(feature = "net")]
+pub mod client;
+#[cfg(feature = "net")]
+pub mod server;
+#[cfg(feature = "net")]
+pub mod transport;
+
+#[cfg(feature = "python")]
+mod python;

@@ -1,0 +1,69 @@
+//! A request as every wire means it: a method and its parameters.
+
+use crate::item::{Item, Str};
+
+/// A command's name and what it is given (the request's `struct mi_root`, or `mi_params_t` from 3.0 on).
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Request {
+    /// The name as the caller wrote it: `ul_dump`, `usrloc:dump`.
+    pub method: Str,
+    /// What it is given.
+    pub params: Params,
+}
+
+/// Parameters, in the three forms that wires have.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub enum Params {
+    /// None at all, or an empty list: the same to every server.
+    #[default]
+    None,
+    /// By position, with types (JSON-RPC array, native XML-RPC).
+    Positional(Vec<Item>),
+    /// By name, with types (JSON-RPC object, native XML-RPC struct).
+    Named(Vec<(Str, Item)>),
+    /// Strings in order, each with a name or without (the wires of 1.x and 2.x).
+    Strings(Vec<Param>),
+}
+
+/// One parameter of a wire that has only strings (`struct mi_node` of a request).
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Param {
+    /// Empty when the caller gave none.
+    pub name: Str,
+    /// What it said.
+    pub value: Str,
+}
+
+impl Request {
+    /// A request without parameters.
+    pub fn new(method: impl Into<Str>) -> Self {
+        Request { method: method.into(), params: Params::None }
+    }
+
+    /// A request with parameters by position.
+    pub fn positional(method: impl Into<Str>, params: Vec<Item>) -> Self {
+        Request { method: method.into(), params: Params::Positional(params) }
+    }
+
+    /// A request with parameters by name.
+    pub fn named(method: impl Into<Str>, params: Vec<(Str, Item)>) -> Self {
+        Request { method: method.into(), params: Params::Named(params) }
+    }
+}
+
+impl Params {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Params::None => 0,
+            Params::Positional(items) => items.len(),
+            Params::Named(members) => members.len(),
+            Params::Strings(params) => params.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
