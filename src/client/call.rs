@@ -1,0 +1,199 @@
+//! One call: what it is given, what comes of it, and what can go wrong.
+
+use std::io;
+use std::time::Duration;
+
+use super::limits::Refusal;
+use super::patience::Stop;
+use super::probe::Wire;
+use crate::codec::{CodecError, jsonrpc};
+use crate::item::{Item, Str};
+use crate::request::{Param, Params};
+use crate::response::Response;
+use crate::transport::reply_fifo::CommandError;
+
+/// What a command is given, before the wire is known.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Arguments {
+    /// By position.
+    pub positional: Vec<Item>,
+    /// By name.
+    pub named: Vec<(Str, Item)>,
+    /// Strings in order, each with a name or without: what a shell has. Only without the other two.
+    pub strings: Vec<Param>,
+}
+
+impl Arguments {
+    /// The parameters as a wire takes them. A null by name or at the end is left out.
+    pub(super) fn into_params(self, wire: Wire) -> Result<Params, CallError> {
+        let Arguments { mut positional, mut named, strings } = self;
+        if !strings.is_empty() {
+            return Ok(Params::Strings(strings));
+        }
+        let given = positional.iter().rposition(|item| *item != Item::Null).map_or(0, |last| last + 1);
+        positional.truncate(given);
+        named.retain(|(_, item)| *item != Item::Null);
+        if let Some(place) = positional.iter().position(|item| *item == Item::Null) {
+            return Err(CallError::Params(format!("parameter {} is None, and others follow it", place + 1)));
+        }
+        match (positional.is_empty(), named.is_empty(), wire) {
+            (true, true, _) => Ok(Params::None),
+            (false, true, _) => Ok(Params::Positional(positional)),
+            (true, false, _) => Ok(Params::Named(named)),
+            (false, false, Wire::Text) => {
+                let unnamed = positional.into_iter().map(|item| (Str::default(), item));
+                Ok(Params::Named(unnamed.chain(named).collect()))
+            }
+            (false, false, Wire::Json) => {
+                Err(CallError::Params("JSON-RPC takes parameters by position or by name, not both".into()))
+            }
+        }
+    }
+}
+
+/// What a server answered, be it a success or an error.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reply {
+    /// Code, reason and value.
+    pub response: Response,
+    /// What was sent.
+    pub sent: Vec<u8>,
+    /// What came.
+    pub raw: Vec<u8>,
+    /// From the first byte sent to the last received.
+    pub elapsed: Duration,
+    /// In which form it came.
+    pub wire: Wire,
+}
+
+/// Why there is no reply.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The other side cannot be reached, or went away.
+    #[error("{what}")]
+    Transport {
+        /// What happened, and to what.
+        what: String,
+        /// The number that the system has for it.
+        errno: i32,
+    },
+    /// The deadline has passed.
+    #[error("no answer in time")]
+    Timeout,
+    /// What came is no answer.
+    #[error("{0}")]
+    Codec(#[from] CodecError),
+    /// It was not sent.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// The parameters cannot be said together.
+    #[error("{0}")]
+    Params(String),
+    /// Whoever called no longer wants an answer.
+    #[error("interrupted")]
+    Interrupted,
+    /// The client was closed.
+    #[error("the client is closed")]
+    Closed,
+}
+
+impl From<Stop> for CallError {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Deadline => CallError::Timeout,
+            Stop::Interrupted => CallError::Interrupted,
+            Stop::Io(error) => CallError::io("the system refused", &error),
+        }
+    }
+}
+
+impl From<CommandError> for CallError {
+    fn from(error: CommandError) -> Self {
+        CallError::Transport { what: error.to_string(), errno: error.errno() }
+    }
+}
+
+impl CallError {
+    /// What happened, followed by what the system says.
+    pub(super) fn io(what: &str, error: &io::Error) -> Self {
+        CallError::Transport { what: format!("{what}: {error}"), errno: error.raw_os_error().unwrap_or(libc::EIO) }
+    }
+
+    /// With the bytes that went and came before it.
+    pub(super) fn after(self, sent: &[u8], received: &[u8]) -> CallFailure {
+        CallFailure { error: self, sent: sent.to_vec(), received: received.to_vec(), probing: false }
+    }
+}
+
+/// Why there is no reply, and what went and came before.
+#[derive(Debug)]
+pub struct CallFailure {
+    /// What went wrong.
+    pub error: CallError,
+    /// What was sent; empty when nothing was.
+    pub sent: Vec<u8>,
+    /// What came; empty when nothing did.
+    pub received: Vec<u8>,
+    /// Whether it was not the command itself, but the question who the server is.
+    pub probing: bool,
+}
+
+impl<E: Into<CallError>> From<E> for CallFailure {
+    fn from(error: E) -> Self {
+        error.into().after(b"", b"")
+    }
+}
+
+/// Reads a JSON-RPC answer; `None` when it belongs to another request.
+pub(super) fn read_json(bytes: &[u8], id: u32) -> Option<Result<Response, CodecError>> {
+    let (response, answered) = match jsonrpc::decode_response(bytes) {
+        Ok(answer) => answer,
+        Err(error) => return Some(Err(error)),
+    };
+    let is_ours = match answered {
+        jsonrpc::Id::Raw(text) => *text == *itoa::Buffer::new().format(id).as_bytes(),
+        // A server that could not read the request does not know its id.
+        jsonrpc::Id::Null | jsonrpc::Id::Absent => !response.is_success(),
+        jsonrpc::Id::Broken => false,
+    };
+    is_ours.then_some(Ok(response))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(positional: &[Item], named: &[(&str, Item)]) -> Arguments {
+        let named = named.iter().map(|(name, item)| ((*name).into(), item.clone())).collect();
+        Arguments { positional: positional.to_vec(), named, strings: Vec::new() }
+    }
+
+    #[test]
+    fn nothing_is_left_out_but_at_the_end_and_by_name() {
+        let given = arguments(&[Item::Int(1), Item::Null], &[]);
+        assert_eq!(given.into_params(Wire::Json).ok(), Some(Params::Positional(vec![Item::Int(1)])));
+        let given = arguments(&[], &[("a", Item::Null)]);
+        assert_eq!(given.into_params(Wire::Text).ok(), Some(Params::None));
+        let given = arguments(&[Item::Null, Item::Int(1)], &[]);
+        assert!(matches!(given.into_params(Wire::Json), Err(CallError::Params(_))));
+    }
+
+    #[test]
+    fn positions_and_names_mix_on_text_alone() {
+        let given = arguments(&["a".into()], &[("b", Item::Int(1))]);
+        let mixed = Params::Named(vec![(Str::default(), "a".into()), ("b".into(), Item::Int(1))]);
+        assert_eq!(given.clone().into_params(Wire::Text).ok(), Some(mixed));
+        assert!(matches!(given.into_params(Wire::Json), Err(CallError::Params(_))));
+    }
+
+    #[test]
+    fn an_answer_to_another_request_is_not_ours() {
+        let answer = |id: &str| format!(r#"{{"jsonrpc":"2.0","result":"OK","id":{id}}}"#);
+        assert_eq!(read_json(answer("7").as_bytes(), 7), Some(Ok(Response::ok())));
+        assert_eq!(read_json(answer("8").as_bytes(), 7), None);
+        assert_eq!(read_json(answer("\"7\"").as_bytes(), 7), None);
+        assert_eq!(read_json(answer("null").as_bytes(), 7), None);
+        let refused = read_json(b"400 Parse_error", 7);
+        assert!(matches!(refused, Some(Ok(Response { code: 400, .. }))), "{refused:?}");
+    }
+}

@@ -1,0 +1,252 @@
+//! Requests and replies in datagrams: a pool of sockets, each with one request at a time.
+//!
+//! Text replies say nothing of the request that they answer. So a socket whose request was not answered in time is
+//! thrown away, and with it whatever may still come.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::{Mutex, PoisonError};
+
+use nix::poll::PollFlags;
+
+use super::call::{CallError, CallFailure};
+use super::patience::{Patience, Stop, WAKE};
+use crate::codec::CodecError;
+use crate::transport::connected::Connected;
+
+/// Larger than any UDP datagram.
+const BUFFER: usize = 65_536;
+
+/// More sockets than this are not kept for later.
+const IDLE: usize = 64;
+
+/// Where a server listens.
+#[derive(Debug)]
+pub(super) enum Place {
+    Udp { host: String, port: u16 },
+    Unix(PathBuf),
+}
+
+/// Sockets to one server.
+#[derive(Debug)]
+pub(super) struct Pool {
+    place: Place,
+    idle: Mutex<Vec<Line>>,
+    /// What the host's name means; the first is the one that answers, as far as we know.
+    known: Mutex<Vec<SocketAddr>>,
+}
+
+/// A socket and room for a reply.
+#[derive(Debug)]
+struct Line {
+    socket: Connected,
+    buffer: Box<[u8]>,
+}
+
+/// A reply, as it was read and as it came.
+pub(super) struct Heard<T> {
+    pub(super) reply: T,
+    pub(super) raw: Vec<u8>,
+}
+
+/// Reads a datagram; gives nothing for one that belongs to another request.
+type Read<'a, T> = &'a mut dyn FnMut(&[u8]) -> Option<Result<T, CodecError>>;
+
+/// Where a socket is connected to: nothing to choose for a path.
+type Peer = Option<SocketAddr>;
+
+impl Pool {
+    pub(super) fn new(place: Place) -> Self {
+        Pool { place, idle: Mutex::default(), known: Mutex::default() }
+    }
+
+    /// Closes the sockets that nobody uses.
+    pub(super) fn close(&self) {
+        lock(&self.idle).clear();
+    }
+
+    /// Sends a request and waits for its reply. What waits at a socket from before is only told from it by an id.
+    pub(super) fn exchange<T>(
+        &self,
+        request: &[u8],
+        has_id: bool,
+        patience: &mut Patience<'_>,
+        read: Read<'_, T>,
+    ) -> Result<Heard<T>, CallFailure> {
+        let idle = lock(&self.idle).pop();
+        if let Some(line) = idle.filter(|line| has_id || line.is_silent()) {
+            match line.send(request, patience) {
+                Ok(()) => return self.hear(line, request, patience, read),
+                // The server was restarted since. Nothing was sent, so another socket may try.
+                Err(Stop::Io(_)) => {}
+                Err(stop) => return Err(stop.into()),
+            }
+        }
+        let mut peers = self.peers(patience)?;
+        while let Some(peer) = peers.pop() {
+            let answered = self.try_peer(peer, request, patience, read);
+            match answered {
+                Err(CallFailure { error: CallError::Transport { errno: libc::ECONNREFUSED, .. }, .. })
+                    if !peers.is_empty() => {}
+                Err(failure) => {
+                    lock(&self.known).clear();
+                    return Err(failure);
+                }
+                Ok(heard) => {
+                    self.prefer(peer);
+                    return Ok(heard);
+                }
+            }
+        }
+        Err(CallError::Transport { what: "the host name means no address".into(), errno: libc::EADDRNOTAVAIL }.into())
+    }
+
+    fn try_peer<T>(
+        &self,
+        peer: Peer,
+        request: &[u8],
+        patience: &mut Patience<'_>,
+        read: Read<'_, T>,
+    ) -> Result<Heard<T>, CallFailure> {
+        let line = self.connect(peer).map_err(|error| self.transport_error(&error))?;
+        match line.send(request, patience) {
+            Ok(()) => self.hear(line, request, patience, read),
+            Err(Stop::Io(error)) => Err(self.transport_error(&error).into()),
+            Err(stop) => Err(stop.into()),
+        }
+    }
+
+    fn hear<T>(
+        &self,
+        mut line: Line,
+        request: &[u8],
+        patience: &mut Patience<'_>,
+        read: Read<'_, T>,
+    ) -> Result<Heard<T>, CallFailure> {
+        loop {
+            let size = match line.receive(patience) {
+                Ok(size) => size,
+                Err(Stop::Io(error)) => return Err(self.transport_error(&error).after(request, b"")),
+                Err(stop) => return Err(CallError::from(stop).after(request, b"")),
+            };
+            let Some(datagram) = line.buffer.get(..size) else {
+                let cut = CodecError::Truncated { what: "the datagram", size: line.buffer.len() };
+                return Err(CallError::from(cut).after(request, &line.buffer));
+            };
+            match read(datagram) {
+                None => {}
+                Some(Ok(reply)) => {
+                    let raw = datagram.to_vec();
+                    self.keep(line);
+                    return Ok(Heard { reply, raw });
+                }
+                Some(Err(error)) => return Err(CallError::from(error).after(request, datagram)),
+            }
+        }
+    }
+
+    fn keep(&self, line: Line) {
+        let mut idle = lock(&self.idle);
+        if idle.len() < IDLE {
+            idle.push(line);
+        }
+    }
+
+    fn connect(&self, peer: Peer) -> io::Result<Line> {
+        let socket = match (&self.place, peer) {
+            (Place::Unix(path), _) => Connected::unix(path, WAKE)?,
+            (Place::Udp { .. }, Some(peer)) => Connected::udp(peer, WAKE)?,
+            (Place::Udp { .. }, None) => return Err(io::ErrorKind::AddrNotAvailable.into()),
+        };
+        Ok(Line { socket, buffer: vec![0; BUFFER].into_boxed_slice() })
+    }
+
+    /// Where the server may be; the likeliest last.
+    fn peers(&self, patience: &mut Patience<'_>) -> Result<Vec<Peer>, CallError> {
+        let Place::Udp { host, port } = &self.place else { return Ok(vec![None]) };
+        if let Ok(ip) = host.parse::<IpAddr>() {
+            return Ok(vec![Some((ip, *port).into())]);
+        }
+        let mut known = lock(&self.known).clone();
+        if known.is_empty() {
+            known = resolve(host, *port, patience)?;
+            lock(&self.known).clone_from(&known);
+        }
+        Ok(known.into_iter().rev().map(Some).collect())
+    }
+
+    /// Asks this one first from now on.
+    fn prefer(&self, peer: Peer) {
+        let mut known = lock(&self.known);
+        if let Some(place) = known.iter().position(|other| Some(*other) == peer) {
+            known.swap(0, place);
+        }
+    }
+
+    fn transport_error(&self, error: &io::Error) -> CallError {
+        let what = match (&self.place, error.raw_os_error()) {
+            (Place::Udp { .. }, Some(libc::ECONNREFUSED)) => "nobody listens there",
+            (Place::Unix(_), Some(libc::ENOENT)) => "there is no such socket",
+            (Place::Unix(_), Some(libc::ECONNREFUSED)) => "the socket exists, but no server reads it",
+            (Place::Unix(_), Some(libc::EPROTOTYPE)) => "expected a datagram socket, found one of another kind",
+            _ => return CallError::io("the datagram cannot be sent or received", error),
+        };
+        CallError::Transport { what: what.into(), errno: error.raw_os_error().unwrap_or(libc::EIO) }
+    }
+}
+
+impl Line {
+    fn send(&self, request: &[u8], patience: &mut Patience<'_>) -> Result<(), Stop> {
+        while !self.socket.send(request).map_err(Stop::Io)? {
+            patience.wait(self.socket.as_fd(), PollFlags::POLLOUT)?;
+        }
+        Ok(())
+    }
+
+    /// The size of the next datagram, which may be more than the buffer has.
+    fn receive(&mut self, patience: &mut Patience<'_>) -> Result<usize, Stop> {
+        loop {
+            let received = if patience.left()? < WAKE {
+                patience.wait(self.socket.as_fd(), PollFlags::POLLIN)?;
+                self.socket.try_receive(&mut self.buffer)
+            } else {
+                self.socket.receive(&mut self.buffer)
+            };
+            match received.map_err(Stop::Io)? {
+                Some(size) => return Ok(size),
+                None => patience.check()?,
+            }
+        }
+    }
+
+    /// Whether nothing waits to be read: a datagram that came twice must not answer the next request.
+    fn is_silent(&self) -> bool {
+        matches!(self.socket.try_receive(&mut [0]), Ok(None))
+    }
+}
+
+/// Asks the system what a name means, on a thread of its own: it has no deadline.
+fn resolve(host: &str, port: u16, patience: &mut Patience<'_>) -> Result<Vec<SocketAddr>, CallError> {
+    let (sender, receiver) = sync_channel(1);
+    let name = host.to_owned();
+    let ask = move || {
+        let found = (name.as_str(), port).to_socket_addrs().map(Iterator::collect::<Vec<_>>);
+        // Nobody may wait any more.
+        let _ = sender.send(found);
+    };
+    let unknown = |error: &io::Error| CallError::io("the host name means nothing", error);
+    std::thread::Builder::new().name("sipmi-resolve".into()).spawn(ask).map_err(|error| unknown(&error))?;
+    loop {
+        match receiver.recv_timeout(patience.left()?.min(WAKE)) {
+            Ok(found) => return found.map_err(|error| unknown(&error)),
+            Err(RecvTimeoutError::Timeout) => patience.check()?,
+            Err(RecvTimeoutError::Disconnected) => return Err(unknown(&io::ErrorKind::NotFound.into())),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

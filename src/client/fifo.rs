@@ -1,0 +1,290 @@
+//! Requests through the command FIFO, each with a reply FIFO of its own (`mi_fifo`).
+//!
+//! The reply FIFO is open before the request is written, and gone when the call ends, however it ends. Only a client
+//! that calls in a tight loop keeps it for its next call, and the command FIFO open: to make and remove the one and to
+//! open the other takes as long as the call itself.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::poll::PollFlags;
+
+use super::call::{CallError, CallFailure};
+use super::patience::{Patience, Stop};
+use crate::codec::CodecError;
+use crate::codec::json::{Scan, Scanner};
+use crate::transport::reply_fifo::{CommandError, CommandWriter, Inbox, ReplyName, ShellLock};
+
+/// What one read may bring.
+const CHUNK: usize = 16_384;
+
+/// Longer than any reply that is meant, shorter than what would fill the memory.
+const LONGEST_REPLY: usize = 1 << 30;
+
+/// A pipe takes this much in one piece (`PIPE_BUF`).
+const ATOMIC: usize = 4096;
+
+/// A call that begins so soon after the last one may be one of many.
+const TIGHT: Duration = Duration::from_millis(5);
+
+/// After so many of them it is.
+const MANY: u32 = 8;
+
+/// A reply FIFO is used for no longer than this: who may write to its directory sees it. So is an open command FIFO,
+/// which may have been replaced.
+const LIFE: Duration = Duration::from_secs(1);
+
+/// More reply FIFOs than this are not kept.
+const IDLE: usize = 16;
+
+/// A server has closed its end so soon after the last byte, or the reply FIFO is not kept.
+const CLOSING: Duration = Duration::from_millis(1);
+
+/// A server's command FIFO and where it looks for reply FIFOs.
+#[derive(Debug)]
+pub(super) struct Fifo {
+    path: PathBuf,
+    reply_dir: PathBuf,
+    kept: Mutex<Kept>,
+}
+
+/// What is kept between two calls of a tight loop.
+#[derive(Debug, Default)]
+struct Kept {
+    idle: Vec<Idle>,
+    last_end: Option<Instant>,
+    /// How many calls began soon after the one before.
+    streak: u32,
+    is_closed: bool,
+}
+
+/// A reply FIFO and a command FIFO that no call uses.
+#[derive(Debug)]
+struct Idle {
+    made: Instant,
+    reply: ReplyName,
+    command: CommandWriter,
+}
+
+/// What a call uses.
+#[derive(Debug)]
+struct Line {
+    made: Instant,
+    inbox: Inbox,
+    /// Open already when it was kept.
+    command: Option<CommandWriter>,
+    /// Whether the call is one of many.
+    is_tight: bool,
+}
+
+/// What ends a reply.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The end of the file.
+    Text,
+    /// The end of the JSON value, or of the file.
+    Json,
+    /// The end of the JSON value: an asynchronous reply comes in pieces, each with its own end of file.
+    JsonInPieces,
+}
+
+impl Fifo {
+    pub(super) fn new(path: PathBuf, reply_dir: PathBuf) -> Self {
+        Fifo { path, reply_dir, kept: Mutex::default() }
+    }
+
+    /// How long the path of a reply FIFO with this name is.
+    pub(super) fn reply_path_len(&self, name: &str) -> usize {
+        self.reply_dir.as_os_str().len() + 1 + name.len()
+    }
+
+    /// Sends a request, which `encode` writes once the name of the reply FIFO is known, and gives it and its reply.
+    pub(super) fn exchange(
+        &self,
+        ending: Ending,
+        patience: &mut Patience<'_>,
+        encode: impl FnOnce(&str) -> Result<Vec<u8>, CallError>,
+    ) -> Result<(Vec<u8>, Vec<u8>), CallFailure> {
+        let mut line = self.line()?;
+        let request = encode(line.inbox.name())?;
+        let mut received = Vec::new();
+        let mut written = 0;
+        let outcome = self
+            .write(&request, &mut written, &mut line, ending == Ending::Text, patience)
+            .and_then(|()| read(&mut line.inbox, ending, patience, &mut received));
+        if let Err(error) = outcome {
+            return Err(error.after(&request[..written], &received));
+        }
+        let is_over = line.is_tight && (ending == Ending::Text || has_writer_left(&line.inbox, patience));
+        self.end(line, is_over);
+        Ok((request, received))
+    }
+
+    /// Removes the reply FIFOs that no call uses, and keeps none from now on.
+    pub(super) fn close(&self) {
+        let idle = {
+            let mut kept = self.lock();
+            kept.is_closed = true;
+            std::mem::take(&mut kept.idle)
+        };
+        drop(idle);
+    }
+
+    fn line(&self) -> Result<Line, CallError> {
+        let now = Instant::now();
+        let (idle, is_tight) = {
+            let mut kept = self.lock();
+            let is_soon = kept.last_end.is_some_and(|end| now.duration_since(end) < TIGHT);
+            kept.streak = if is_soon { kept.streak.saturating_add(1) } else { 0 };
+            (kept.idle.pop(), kept.streak >= MANY)
+        };
+        if let Some(Idle { made, reply, command }) = idle.filter(|idle| now.duration_since(idle.made) < LIFE) {
+            // One that somebody removed is made again.
+            if let Ok(inbox) = reply.open() {
+                return Ok(Line { made, inbox, command: Some(command), is_tight });
+            }
+        }
+        let inbox = Inbox::create(&self.reply_dir).map_err(|error| {
+            let what = format!("no reply FIFO can be made in {}", self.reply_dir.display());
+            CallError::io(&what, &error)
+        })?;
+        Ok(Line { made: now, inbox, command: None, is_tight })
+    }
+
+    /// Keeps what the call used, or removes it.
+    fn end(&self, line: Line, keep: bool) {
+        let reply = line.inbox.close();
+        let mut kept = self.lock();
+        kept.last_end = Some(Instant::now());
+        match line.command {
+            Some(command) if keep && !kept.is_closed && kept.idle.len() < IDLE => {
+                kept.idle.push(Idle { made: line.made, reply, command });
+            }
+            _ => {
+                drop(kept);
+                drop(reply);
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Brings a server of 1.x or 2.x back in step, which after a request that it could not read takes the next for
+    /// the rest of it. An empty line ends that rest, and is nothing else. Only done when it need not wait.
+    pub(super) fn resync(&self) {
+        let Ok(mut command) = CommandWriter::open(&self.path) else { return };
+        if matches!((command.try_lock(), command.unread()), (Ok(true), Ok(0))) {
+            // A server that has gone needs no help.
+            let _ = command.write(b"\n");
+        }
+    }
+
+    /// Writes a request in one piece, alone, to an empty FIFO: what two clients write at the same time may fall into
+    /// one read, and then costs 3.x and 4.x their FIFO if one of the two is not whole.
+    fn write(
+        &self,
+        request: &[u8],
+        written: &mut usize,
+        line: &mut Line,
+        is_text: bool,
+        patience: &mut Patience<'_>,
+    ) -> Result<(), CallError> {
+        let is_long = is_text && request.len() > ATOMIC;
+        let _shell_lock = if is_long { Some(lock_out_shells(&self.path, patience)?) } else { None };
+        if let Some(mut command) = line.command.take() {
+            match write_alone(&mut command, request, written, patience) {
+                // The server was restarted since. Nothing was written, so another try may be made.
+                Err(CallError::Transport { .. }) if *written == 0 => {}
+                outcome => {
+                    command.unlock();
+                    line.command = Some(command);
+                    return outcome;
+                }
+            }
+        }
+        let mut command = CommandWriter::open(&self.path)?;
+        write_alone(&mut command, request, written, patience)?;
+        if line.is_tight {
+            command.unlock();
+            line.command = Some(command);
+        }
+        Ok(())
+    }
+}
+
+fn write_alone(
+    command: &mut CommandWriter,
+    request: &[u8],
+    written: &mut usize,
+    patience: &mut Patience<'_>,
+) -> Result<(), CallError> {
+    let refused = |error| CallError::io("the FIFO cannot be locked", &error);
+    patience.retry(|| command.try_lock().map(|locked| locked.then_some(())).map_err(refused))?;
+    patience.retry(|| match command.unread() {
+        Ok(0) => Ok(Some(())),
+        Ok(_) if command.is_abandoned() => Err(CommandError::NoReader.into()),
+        Ok(_) => Ok(None),
+        Err(error) => Err(CallError::io("the FIFO cannot be looked at", &error)),
+    })?;
+    while *written < request.len() {
+        match command.write(&request[*written..])? {
+            0 => drop(patience.wait(command.as_fd(), PollFlags::POLLOUT)?),
+            size => *written += size,
+        }
+    }
+    Ok(())
+}
+
+/// Whether nothing more can come: the server's end is closed and all was read.
+fn has_writer_left(inbox: &Inbox, patience: &mut Patience<'_>) -> bool {
+    let ready = patience.at_most(CLOSING).wait(inbox.as_fd(), PollFlags::POLLIN);
+    ready.is_ok_and(|ready| !ready.contains(PollFlags::POLLIN))
+}
+
+fn lock_out_shells(fifo: &Path, patience: &mut Patience<'_>) -> Result<ShellLock, CallError> {
+    let refused = |error| CallError::io("the lock of opensipsctl cannot be taken", &error);
+    let lock = ShellLock::open(fifo).map_err(refused)?;
+    patience.retry(|| lock.try_lock().map(|locked| locked.then_some(())).map_err(refused))?;
+    Ok(lock)
+}
+
+fn read(
+    inbox: &mut Inbox,
+    ending: Ending,
+    patience: &mut Patience<'_>,
+    received: &mut Vec<u8>,
+) -> Result<(), CallError> {
+    let mut scanner = (ending != Ending::Text).then(Scanner::new);
+    let mut chunk = [0; CHUNK];
+    let mut has_ended = false;
+    loop {
+        let ready = match patience.wait(inbox.as_fd(), PollFlags::POLLIN) {
+            // All that will come has come, and the caller sees what it lacks.
+            Err(Stop::Deadline) if has_ended && !received.is_empty() => return Ok(()),
+            other => other?,
+        };
+        if !ready.contains(PollFlags::POLLIN) {
+            // Only JSON that is good so far may go on.
+            let goes_on = ending == Ending::JsonInPieces
+                && scanner.as_mut().is_some_and(|scan| scan.feed(b"") == Scan::NeedMore);
+            if !goes_on {
+                return Ok(());
+            }
+            inbox.reopen().map_err(|error| CallError::io("the reply FIFO was removed", &error))?;
+            has_ended = true;
+            continue;
+        }
+        let size = inbox.read(&mut chunk).map_err(|error| CallError::io("the reply FIFO cannot be read", &error))?;
+        received.extend_from_slice(&chunk[..size]);
+        has_ended = false;
+        if received.len() > LONGEST_REPLY {
+            return Err(CodecError::Truncated { what: "the endless reply", size: received.len() }.into());
+        }
+        if scanner.as_mut().is_some_and(|scanner| matches!(scanner.feed(&chunk[..size]), Scan::Complete(_))) {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! What is never sent to a real server, because it would be lost, harm the server or be run as something else.
+//!
+//! These are facts about the servers, not settings: a client does not lift them. Sipmi's own server has none of them.
+
+use super::{Generation, Wire};
+use crate::codec::text::Carrier;
+use crate::codec::{CodecError, is_blank};
+use crate::item::Item;
+use crate::request::{Params, Request};
+
+/// The longest command name that is sent. Real ones have less than 40 bytes.
+const LONGEST_NAME: usize = 128;
+
+/// A JSON FIFO of 3.x and 4.x reads this much; the bytes after it are read as a request of their own.
+const JSON_FRAME: usize = 4096;
+
+/// A text FIFO of 1.x and 2.x reads 8,192 bytes of parameters, in which an empty line and a NUL must fit.
+const TEXT_PARAMS: usize = 8190;
+
+/// A text FIFO of 2.x reads no longer line for a command that takes no input.
+const NO_INPUT_LINE: usize = 1023;
+
+/// `mi_datagram` reads this much.
+const DATAGRAM: usize = 65_457;
+
+/// What IPv4 carries in a UDP datagram.
+const UDP_DATAGRAM: usize = 65_507;
+
+/// A directory and name of a reply FIFO together.
+const REPLY_PATH: usize = 127;
+
+/// Commands of 1.x and 2.x that take no parameters, which FIFOs of 2.4 read line by line.
+const NO_INPUT: [&str; 19] = [
+    "list_blacklists",
+    "uptime",
+    "version",
+    "pwd",
+    "arg",
+    "which",
+    "ps",
+    "kill",
+    "events_list",
+    "list_tcp_conns",
+    "rand_reset_prob",
+    "rand_get_prob",
+    "get_config_hash",
+    "check_config_hash",
+    "rl_get_pid",
+    "t_hash",
+    "shm_check",
+    "rl_bin_status",
+    "ul_cluster_sync",
+];
+
+/// Commands that answer later. Each is known by its old name, by `module:name`, and by `name` alone where no other
+/// module has one.
+const ASYNCHRONOUS: [(&str, &str, &str); 7] = [
+    ("t_uac_dlg", "tm", "uac_dlg"),
+    ("dlg_send_sequential", "dialog", "send_sequential"),
+    ("pua_publish", "pua_mi", "publish"),
+    ("rtp_relay_update", "rtp_relay", "update"),
+    ("rtp_relay_update_callid", "rtp_relay", "update_callid"),
+    ("cluster_send_mi", "clusterer", "send_mi"),
+    ("cluster_broadcast_mi", "clusterer", "broadcast_mi"),
+];
+
+/// Why a request was not sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No server has such a command.
+    #[error(
+        "{0:?} cannot be the name of a command: expected 1 to {LONGEST_NAME} bytes without blanks, quotes, backslashes and control bytes"
+    )]
+    Name(String),
+    /// The wire has no way to write it.
+    #[error("{0}")]
+    Unsayable(CodecError),
+    /// The transport does not carry it whole.
+    #[error("the request has {size} bytes, over the limit of {limit}: {consequence}")]
+    TooLarge {
+        /// Its size in bytes.
+        size: usize,
+        /// How many bytes are carried.
+        limit: usize,
+        /// What a server would make of it.
+        consequence: &'static str,
+    },
+    /// The parameters are too long for a text FIFO.
+    #[error(
+        "the parameters take {size} bytes, over the limit of {limit} of a text FIFO: the server would lose them and the next request"
+    )]
+    ParamsTooLarge {
+        /// Their size in bytes, line ends included.
+        size: usize,
+        /// How many bytes are read.
+        limit: usize,
+    },
+    /// A line is too long for a command without input.
+    #[error(
+        "a parameter takes {size} bytes, over the limit of {limit} for a command without input on a text FIFO: the server would lose it and the next request"
+    )]
+    LineTooLong {
+        /// Its size in bytes.
+        size: usize,
+        /// How many bytes are read.
+        limit: usize,
+    },
+    /// The command answers later, and that can kill the server.
+    #[error(
+        "it answers asynchronously, and over a JSON FIFO of 3.x and 4.x a long reply to it aborts the server: use udp: or unix:"
+    )]
+    Asynchronous,
+    /// A NUL byte in a string.
+    #[error("a parameter holds a NUL byte, which a server of 3.x or 4.x cannot read")]
+    Nul,
+    /// Directory and name of the reply FIFO are too long together.
+    #[error("the reply FIFO's path has {size} bytes, over the limit of {limit}: the server would not answer")]
+    ReplyPath {
+        /// Its size in bytes.
+        size: usize,
+        /// How many bytes are taken.
+        limit: usize,
+    },
+}
+
+impl From<CodecError> for Refusal {
+    fn from(error: CodecError) -> Self {
+        Refusal::Unsayable(error)
+    }
+}
+
+/// Whom a request goes to, and how.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Route {
+    pub(super) wire: Wire,
+    pub(super) carrier: Carrier,
+    pub(super) generation: Option<Generation>,
+}
+
+impl Route {
+    /// Whether the limits of the originals hold: unless the server is known to be sipmi's.
+    fn is_original(self) -> bool {
+        self.generation != Some(Generation::Sipmi)
+    }
+
+    /// Checks what can be known before the request is written.
+    pub(super) fn check_request(self, request: &Request) -> Result<(), Refusal> {
+        let bad = |byte: &u8| is_blank(*byte) || *byte < b' ' || matches!(byte, b'"' | b'\\' | 0x7f);
+        if request.method.is_empty() || request.method.len() > LONGEST_NAME || request.method.iter().any(bad) {
+            let shown = &request.method[..request.method.len().min(LONGEST_NAME)];
+            return Err(Refusal::Name(String::from_utf8_lossy(shown).into_owned()));
+        }
+        let json_fifo = self.wire == Wire::Json && self.carrier == Carrier::Fifo;
+        if json_fifo && self.is_original() && is_asynchronous(&request.method) {
+            return Err(Refusal::Asynchronous);
+        }
+        Ok(())
+    }
+
+    /// Says integers and fractions that a server of 3.x or 4.x would clamp to 32 bits as strings, which it takes in
+    /// their place.
+    pub(super) fn adapt(self, params: &mut Params) {
+        if self.wire == Wire::Json && self.is_original() {
+            match params {
+                Params::Positional(items) => items.iter_mut().for_each(say_large_numbers),
+                Params::Named(members) => members.iter_mut().for_each(|(_, item)| say_large_numbers(item)),
+                Params::None | Params::Strings(_) => {}
+            }
+        }
+    }
+
+    /// Checks the request as it would go out.
+    pub(super) fn check_bytes(self, request: &Request, bytes: &[u8]) -> Result<(), Refusal> {
+        if self.wire == Wire::Json && self.is_original() && holds_nul(bytes) {
+            return Err(Refusal::Nul);
+        }
+        match (self.carrier, self.wire) {
+            (Carrier::Datagram, _) => self.check_datagram(bytes),
+            (Carrier::Fifo, _) if !self.is_original() => Ok(()),
+            (Carrier::Fifo, Wire::Json) => {
+                let consequence = "what is beyond would be run as a request of its own";
+                check_size(bytes.len(), JSON_FRAME, consequence)
+            }
+            (Carrier::Fifo, Wire::Text) => self.check_text_fifo(request, bytes),
+        }
+    }
+
+    fn check_datagram(self, bytes: &[u8]) -> Result<(), Refusal> {
+        let (limit, consequence) = if self.is_original() {
+            (DATAGRAM, "the server would cut it")
+        } else {
+            (UDP_DATAGRAM, "no datagram is larger")
+        };
+        check_size(bytes.len(), limit, consequence)
+    }
+
+    fn check_text_fifo(self, request: &Request, bytes: &[u8]) -> Result<(), Refusal> {
+        let first_line = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |end| end + 1);
+        let block = bytes[first_line..].strip_suffix(b"\n").unwrap_or_default();
+        if block.len() > TEXT_PARAMS {
+            return Err(Refusal::ParamsTooLarge { size: block.len(), limit: TEXT_PARAMS });
+        }
+        let longest = block.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::len).max().unwrap_or_default();
+        let may_be_2 = self.generation != Some(Generation::OpenSips(1));
+        if may_be_2 && longest > NO_INPUT_LINE && NO_INPUT.iter().any(|name| request.method == *name) {
+            return Err(Refusal::LineTooLong { size: longest, limit: NO_INPUT_LINE });
+        }
+        Ok(())
+    }
+
+    /// Checks the path of a reply FIFO.
+    pub(super) fn check_reply_path(self, size: usize) -> Result<(), Refusal> {
+        if self.is_original() && size > REPLY_PATH {
+            return Err(Refusal::ReplyPath { size, limit: REPLY_PATH });
+        }
+        Ok(())
+    }
+}
+
+fn check_size(size: usize, limit: usize, consequence: &'static str) -> Result<(), Refusal> {
+    if size > limit { Err(Refusal::TooLarge { size, limit, consequence }) } else { Ok(()) }
+}
+
+fn is_asynchronous(method: &[u8]) -> bool {
+    let is = |name: &str| method.eq_ignore_ascii_case(name.as_bytes());
+    let (module, local) = match method.iter().position(|byte| *byte == b':') {
+        Some(colon) => (Some(&method[..colon]), &method[colon + 1..]),
+        None => (None, method),
+    };
+    ASYNCHRONOUS.iter().any(|(old, of, name)| {
+        let named = |name: &str| local.eq_ignore_ascii_case(name.as_bytes());
+        let of_module = module.is_none_or(|module| module.eq_ignore_ascii_case(of.as_bytes()));
+        is(old) || (of_module && (named(name) || named(old)))
+    })
+}
+
+fn say_large_numbers(item: &mut Item) {
+    match item {
+        Item::Int(value) if i32::try_from(*value).is_err() => *item = Item::from(value.to_string()),
+        Item::Float(value) if value.is_finite() => *item = Item::from(format!("{value:?}")),
+        Item::Array(elements) => elements.iter_mut().for_each(say_large_numbers),
+        _ => {}
+    }
+}
+
+/// Whether JSON of our own writing has `\u0000` in a string.
+fn holds_nul(bytes: &[u8]) -> bool {
+    let escaped = |at: usize| bytes[..at].iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1;
+    memchr::memmem::find_iter(bytes, br"\u0000").any(|at| !escaped(at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REAL: Route = Route { wire: Wire::Json, carrier: Carrier::Fifo, generation: Some(Generation::OpenSips(4)) };
+
+    #[test]
+    fn what_answers_later_is_known_by_all_of_its_names() {
+        for name in ["t_uac_dlg", "tm:uac_dlg", "uac_dlg", "tm:t_uac_dlg", "T_UAC_DLG", "publish", "rtp_relay:update"]
+        {
+            assert_eq!(REAL.check_request(&Request::new(name)), Err(Refusal::Asynchronous), "{name}");
+        }
+        for name in ["t_uac_cancel", "presence:publish", "tm:update", "update_contact", "ul_dump"] {
+            assert_eq!(REAL.check_request(&Request::new(name)), Ok(()), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_answers_later_is_sent_where_it_does_no_harm() {
+        let request = Request::new("t_uac_dlg");
+        assert_eq!(Route { carrier: Carrier::Datagram, ..REAL }.check_request(&request), Ok(()));
+        assert_eq!(Route { wire: Wire::Text, ..REAL }.check_request(&request), Ok(()));
+        assert_eq!(Route { generation: Some(Generation::Sipmi), ..REAL }.check_request(&request), Ok(()));
+        assert_eq!(Route { generation: None, ..REAL }.check_request(&request), Err(Refusal::Asynchronous));
+    }
+
+    #[test]
+    fn a_frame_over_the_limit_is_refused_and_one_byte_less_is_not() {
+        let request = Request::new("x");
+        assert_eq!(REAL.check_bytes(&request, &[b' '; JSON_FRAME]), Ok(()));
+        let refused = REAL.check_bytes(&request, &[b' '; JSON_FRAME + 1]);
+        assert!(matches!(refused, Err(Refusal::TooLarge { size: 4097, limit: 4096, .. })), "{refused:?}");
+    }
+
+    #[test]
+    fn numbers_that_would_be_clamped_go_as_strings() {
+        let mut params = Params::Positional(vec![Item::Int(7), Item::Int(3_000_000_000), Item::Float(1.5)]);
+        REAL.adapt(&mut params);
+        let expected = vec![Item::Int(7), "3000000000".into(), "1.5".into()];
+        assert_eq!(params, Params::Positional(expected));
+    }
+
+    #[test]
+    fn only_a_real_nul_is_refused() {
+        assert!(holds_nul(br#"["a\u0000"]"#));
+        assert!(!holds_nul(br#"["a\\u0000"]"#));
+        assert!(holds_nul(br#"["a\\\u0000"]"#));
+    }
+}

@@ -1,0 +1,297 @@
+//! Calls commands: request in, bytes out, bytes in, reply out. Blocking, and for use by many threads at once.
+//!
+//! A call has one deadline for all that it does, and never harms the server it calls (see [`limits`]).
+
+pub mod call;
+mod datagram;
+mod fifo;
+pub mod limits;
+mod patience;
+pub mod probe;
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock, TryLockError};
+use std::time::{Duration, Instant};
+
+pub use call::{Arguments, CallError, CallFailure, Reply};
+pub use patience::Patience;
+pub use probe::{Found, Generation, Wire};
+
+use crate::address::Address;
+use crate::codec::text::{self, Carrier};
+use crate::codec::{CodecError, jsonrpc};
+use crate::item::Str;
+use crate::request::Request;
+use crate::response::{Failure, Response};
+use call::read_json;
+use datagram::{Heard, Place, Pool};
+use fifo::{Ending, Fifo};
+use limits::Route;
+
+/// How long a FIFO may take to answer the JSON question before it is asked in text.
+const JSON_PROBE: Duration = Duration::from_millis(400);
+
+/// Ends a JSON request for a text FIFO too, which else would take the next request for the rest of it.
+const FOR_ANY_FIFO: &[u8] = b"\n\n";
+
+/// Ids go round here: servers keep them in 32 bits with a sign.
+const IDS: u32 = 0x7fff_ffff;
+
+/// A client of one server.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use sipmi::client::{Arguments, Client, Patience};
+///
+/// let client = Client::new("udp:127.0.0.1:8080".parse()?, None)?;
+/// let mut never = || false;
+/// let mut patience = Patience::new(Duration::from_secs(5), &mut never);
+/// let reply = client.request("uptime".into(), Arguments::default(), &mut patience);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Client {
+    address: Address,
+    /// What the user says that the server speaks.
+    wire: Option<Wire>,
+    link: Link,
+    found: OnceLock<Found>,
+    /// Held by the call that finds out.
+    probing: Mutex<()>,
+    last_id: AtomicU32,
+    is_closed: AtomicBool,
+}
+
+#[derive(Debug)]
+enum Link {
+    Fifo(Fifo),
+    Datagram(Pool),
+}
+
+/// This version has no client for such an address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}: clients for http: and https: come with a later version of sipmi")]
+pub struct NoClient(Address);
+
+impl Client {
+    /// A client that finds out what the server speaks at its first call, unless it is told. Touches no network.
+    pub fn new(address: Address, wire: Option<Wire>) -> Result<Self, NoClient> {
+        let link = match &address {
+            Address::Fifo { path, .. } => Link::Fifo(Fifo::new(path.clone(), address.reply_dir().to_owned())),
+            Address::Udp { host, port } => Link::Datagram(Pool::new(Place::Udp { host: host.clone(), port: *port })),
+            Address::Unix { path } => Link::Datagram(Pool::new(Place::Unix(path.clone()))),
+            Address::Http(_) => return Err(NoClient(address)),
+        };
+        Ok(Client {
+            address,
+            wire,
+            link,
+            found: OnceLock::new(),
+            probing: Mutex::new(()),
+            last_id: AtomicU32::new(0),
+            is_closed: AtomicBool::new(false),
+        })
+    }
+
+    /// Whom it calls.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Lets go of sockets and reply FIFOs. Calls in progress end as they would have, later ones fail.
+    pub fn close(&self) {
+        self.is_closed.store(true, Ordering::Relaxed);
+        match &self.link {
+            Link::Fifo(fifo) => fifo.close(),
+            Link::Datagram(pool) => pool.close(),
+        }
+    }
+
+    /// Runs a command and gives its reply, also when it is an error.
+    pub fn request(
+        &self,
+        method: Str,
+        arguments: Arguments,
+        patience: &mut Patience<'_>,
+    ) -> Result<Reply, CallFailure> {
+        if self.is_closed.load(Ordering::Relaxed) {
+            return Err(CallError::Closed.into());
+        }
+        let route = self.route(patience)?;
+        let mut request = Request { method, params: arguments.into_params(route.wire)? };
+        route.check_request(&request).map_err(CallError::from)?;
+        route.adapt(&mut request.params);
+        self.exchange(route, &request, patience)
+    }
+
+    /// What the server speaks and who it is; asked for only once.
+    pub fn found(&self, patience: &mut Patience<'_>) -> Result<&Found, CallFailure> {
+        loop {
+            if let Some(found) = self.found.get() {
+                return Ok(found);
+            }
+            if self.is_closed.load(Ordering::Relaxed) {
+                return Err(CallError::Closed.into());
+            }
+            // One asks, the others wait for what it finds; if it fails the next one asks.
+            let _guard = patience.retry(|| match self.probing.try_lock() {
+                Ok(guard) => Ok::<_, CallError>(Some(guard)),
+                Err(TryLockError::Poisoned(poisoned)) => Ok(Some(poisoned.into_inner())),
+                Err(TryLockError::WouldBlock) => Ok(None),
+            })?;
+            if self.found.get().is_none() {
+                let found = self.probe(patience).map_err(|failure| CallFailure { probing: true, ..failure })?;
+                // Nobody else sets it while the guard is held.
+                let _ = self.found.set(found);
+            }
+        }
+    }
+
+    /// What the user said, or else what was found out, of what the server speaks.
+    pub fn wire(&self, patience: &mut Patience<'_>) -> Result<Wire, CallFailure> {
+        match self.wire {
+            Some(wire) => Ok(wire),
+            None => self.found(patience).map(|found| found.wire),
+        }
+    }
+
+    fn carrier(&self) -> Carrier {
+        match self.link {
+            Link::Fifo(_) => Carrier::Fifo,
+            Link::Datagram(_) => Carrier::Datagram,
+        }
+    }
+
+    fn route(&self, patience: &mut Patience<'_>) -> Result<Route, CallFailure> {
+        let carrier = self.carrier();
+        let found = match (self.found.get(), self.wire) {
+            (None, Some(wire)) => return Ok(Route { wire, carrier, generation: None }),
+            (Some(found), _) => found,
+            (None, None) => self.found(patience)?,
+        };
+        Ok(Route { wire: found.wire, carrier, generation: found.generation })
+    }
+
+    fn next_id(&self) -> u32 {
+        self.last_id.fetch_add(1, Ordering::Relaxed) % IDS + 1
+    }
+
+    fn exchange(&self, route: Route, request: &Request, patience: &mut Patience<'_>) -> Result<Reply, CallFailure> {
+        // Who will not wait for the answer does not want the command to run.
+        patience.left()?;
+        let id = self.next_id();
+        let started = Instant::now();
+        let (sent, raw, response) = match &self.link {
+            Link::Datagram(pool) => {
+                let sent = encode(route, request, id, "")?;
+                let mut read = |bytes: &[u8]| match route.wire {
+                    Wire::Json => read_json(bytes, id),
+                    Wire::Text => Some(text::decode_response(bytes, Carrier::Datagram)),
+                };
+                let Heard { reply, raw } = pool.exchange(&sent, route.wire == Wire::Json, patience, &mut read)?;
+                (sent, raw, reply)
+            }
+            Link::Fifo(fifo) => exchange_over_fifo(fifo, route, request, id, patience)?,
+        };
+        Ok(Reply { response, sent, raw, elapsed: started.elapsed(), wire: route.wire })
+    }
+
+    /// Asks in JSON first: old servers answer that they do not understand, and are asked in text.
+    fn probe(&self, patience: &mut Patience<'_>) -> Result<Found, CallFailure> {
+        if let Some(wire) = self.wire {
+            return self.ask(wire, patience);
+        }
+        let answered = match &self.link {
+            Link::Datagram(pool) => self.ask_datagram(pool, patience)?,
+            Link::Fifo(_) => match self.ask(Wire::Json, &mut patience.at_most(JSON_PROBE)) {
+                Ok(found) => Some(found),
+                Err(CallFailure { error: CallError::Timeout, .. }) if patience.left().is_ok() => None,
+                Err(failure) => return Err(failure),
+            },
+        };
+        answered.map_or_else(|| self.ask(Wire::Text, patience), Ok)
+    }
+
+    fn ask(&self, wire: Wire, patience: &mut Patience<'_>) -> Result<Found, CallFailure> {
+        let route = Route { wire, carrier: self.carrier(), generation: None };
+        self.exchange(route, &Request::new("version"), patience).map(|reply| Found::read(wire, &reply.response))
+    }
+
+    /// Asks in JSON; nothing when the server answers in text.
+    fn ask_datagram(&self, pool: &Pool, patience: &mut Patience<'_>) -> Result<Option<Found>, CallFailure> {
+        let id = self.next_id();
+        let route = Route { wire: Wire::Json, carrier: Carrier::Datagram, generation: None };
+        let sent = encode(route, &Request::new("version"), id, "")?;
+        let mut read = |bytes: &[u8]| {
+            if jsonrpc::looks_like_json(bytes) {
+                read_json(bytes, id).map(|read| read.map(|response| Some(Found::read(Wire::Json, &response))))
+            } else {
+                // What is no reply at all is no server of ours.
+                Some(text::decode_response(bytes, Carrier::Datagram).map(|_| None))
+            }
+        };
+        pool.exchange(&sent, true, patience, &mut read).map(|heard| heard.reply)
+    }
+}
+
+/// Writes a request and checks it as it would go out.
+fn encode(route: Route, request: &Request, id: u32, reply_name: &str) -> Result<Vec<u8>, CallError> {
+    let mut bytes = Vec::with_capacity(256);
+    match route.wire {
+        Wire::Text => text::encode_request(&mut bytes, request, route.carrier, reply_name),
+        Wire::Json => {
+            if route.carrier == Carrier::Fifo {
+                for part in [":", reply_name, ":"] {
+                    bytes.extend_from_slice(part.as_bytes());
+                }
+            }
+            jsonrpc::encode_request(&mut bytes, request, Some(id.into()))
+        }
+    }
+    .map_err(limits::Refusal::from)?;
+    if route.wire == Wire::Json && route.carrier == Carrier::Fifo && route.generation.is_none() {
+        bytes.extend_from_slice(FOR_ANY_FIFO);
+    }
+    route.check_bytes(request, &bytes)?;
+    Ok(bytes)
+}
+
+fn exchange_over_fifo(
+    fifo: &Fifo,
+    route: Route,
+    request: &Request,
+    id: u32,
+    patience: &mut Patience<'_>,
+) -> Result<(Vec<u8>, Vec<u8>, Response), CallFailure> {
+    let is_sipmi = route.generation == Some(Generation::Sipmi);
+    let ending = match route.wire {
+        Wire::Text => Ending::Text,
+        Wire::Json if is_sipmi => Ending::Json,
+        Wire::Json => Ending::JsonInPieces,
+    };
+    let may_be_out_of_step = route.wire == Wire::Text && !is_sipmi;
+    let exchanged = fifo.exchange(ending, patience, |reply_name| {
+        route.check_reply_path(fifo.reply_path_len(reply_name))?;
+        encode(route, request, id, reply_name)
+    });
+    let was_lost = matches!(&exchanged, Err(CallFailure { error: CallError::Timeout, sent, .. }) if !sent.is_empty());
+    if may_be_out_of_step && was_lost {
+        fifo.resync();
+    }
+    let (sent, raw) = exchanged?;
+    let read = match route.wire {
+        Wire::Text => text::decode_response(&raw, Carrier::Fifo),
+        Wire::Json => {
+            read_json(&raw, id).unwrap_or_else(|| Err(CodecError::unexpected("the answer to this request", &raw, 0)))
+        }
+    };
+    match read {
+        Ok(response) => {
+            if may_be_out_of_step && text::failure_of(&response) == Some(Failure::Parse) {
+                fifo.resync();
+            }
+            Ok((sent, raw, response))
+        }
+        Err(error) => Err(CallError::from(error).after(&sent, &raw)),
+    }
+}

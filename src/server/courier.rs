@@ -1,0 +1,158 @@
+//! The thread that waits for clients so that no worker does: reply FIFOs without a reader, full pipes and full sockets.
+
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::time::TimeSpec;
+
+use super::pool::Pool;
+use crate::command::statistics::Counter;
+use crate::transport::fifo::{Opened, ReplyFifo};
+
+/// Nothing tells of a reader that blocks in open(2), so whoever waits for one asks again this often.
+const RETRY: Duration = Duration::from_micros(250);
+/// How long a quiet courier sleeps before it looks at its deadlines.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// What is to be delivered.
+pub(super) enum Parcel {
+    /// A request whose reply FIFO has no reader yet: it runs once it has one.
+    AwaitReader {
+        open: Box<dyn Fn() -> Opened + Send>,
+        then: Box<dyn FnOnce(ReplyFifo) + Send>,
+        deadline: Instant,
+        dropped: Counter,
+    },
+    /// A reply that its reader takes slowly.
+    Write { fifo: ReplyFifo, bytes: Vec<u8>, sent: usize, deadline: Instant, dropped: Counter },
+    /// Anything else that will succeed later; true when there is no more to do.
+    Retry { attempt: Box<dyn Fn() -> bool + Send>, deadline: Instant, dropped: Counter },
+}
+
+pub(super) struct Courier {
+    incoming: Mutex<Vec<Parcel>>,
+    bell: Option<EventFd>,
+    pool: Arc<Pool>,
+    stopping: AtomicBool,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+impl Courier {
+    pub(super) fn start(pool: Arc<Pool>) -> Arc<Self> {
+        let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
+        let courier = Arc::new(Courier {
+            incoming: Mutex::default(),
+            bell: bell.map_err(|error| log::error!("no eventfd, slow clients wait longer: {error}")).ok(),
+            pool,
+            stopping: AtomicBool::new(false),
+            thread: Mutex::default(),
+        });
+        let working = courier.clone();
+        match std::thread::Builder::new().name("sipmi-courier".into()).spawn(move || working.work()) {
+            Ok(thread) => *courier.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread),
+            Err(error) => log::error!("cannot start a thread, slow clients get no replies: {error}"),
+        }
+        courier
+    }
+
+    /// Takes a parcel over.
+    pub(super) fn take(&self, parcel: Parcel) {
+        self.incoming.lock().unwrap_or_else(PoisonError::into_inner).push(parcel);
+        self.ring();
+    }
+
+    /// Waits until everything is delivered or given up, at most until the deadline.
+    pub(super) fn stop(&self, deadline: Instant) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.ring();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            while !thread.is_finished() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+
+    fn ring(&self) {
+        if let Some(bell) = &self.bell {
+            // It only fails when it rings already.
+            let _ = bell.write(1);
+        }
+    }
+
+    fn work(&self) {
+        let mut parcels: Vec<Parcel> = Vec::new();
+        loop {
+            parcels.append(&mut self.incoming.lock().unwrap_or_else(PoisonError::into_inner));
+            let now = Instant::now();
+            parcels = parcels.into_iter().filter_map(|parcel| self.attempt(parcel, now)).collect();
+            if self.stopping.load(Ordering::SeqCst) && parcels.is_empty() {
+                return;
+            }
+            self.wait(&parcels);
+        }
+    }
+
+    /// Tries to deliver; gives the parcel back when it must wait.
+    fn attempt(&self, parcel: Parcel, now: Instant) -> Option<Parcel> {
+        match parcel {
+            Parcel::AwaitReader { open, then, deadline, dropped } => match open() {
+                Opened::Ready(fifo) => {
+                    self.pool.run(Box::new(move || then(fifo)));
+                    None
+                }
+                Opened::NoReader if now < deadline && !self.stopping.load(Ordering::SeqCst) => {
+                    Some(Parcel::AwaitReader { open, then, deadline, dropped })
+                }
+                Opened::NoReader => {
+                    given_up(&dropped, "nobody opened the reply FIFO in time, the request was not run")
+                }
+                Opened::Refused(why) => given_up(&dropped, &format!("the reply FIFO was refused: {why}")),
+            },
+            Parcel::Write { mut fifo, bytes, mut sent, deadline, dropped } => loop {
+                match fifo.write(&bytes[sent..]) {
+                    Ok(0) if now < deadline => return Some(Parcel::Write { fifo, bytes, sent, deadline, dropped }),
+                    Ok(0) => return given_up(&dropped, "the reader of a reply FIFO stopped reading"),
+                    Ok(written) => sent += written,
+                    Err(error) => return given_up(&dropped, &format!("the reader of a reply FIFO left: {error}")),
+                }
+                if sent == bytes.len() {
+                    return None;
+                }
+            },
+            Parcel::Retry { attempt, deadline, dropped } => match attempt() {
+                true => None,
+                false if now < deadline => Some(Parcel::Retry { attempt, deadline, dropped }),
+                false => given_up(&dropped, "the receiver of a reply stayed full"),
+            },
+        }
+    }
+
+    /// Sleeps until a pipe has room, the bell rings, or it is time to ask again.
+    fn wait(&self, parcels: &[Parcel]) {
+        let asks_again = parcels.iter().any(|parcel| !matches!(parcel, Parcel::Write { .. }));
+        let timeout = if asks_again || self.bell.is_none() { RETRY } else { PATIENCE };
+        let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(parcels.len() + 1);
+        fds.extend(self.bell.as_ref().map(|bell| PollFd::new(bell.as_fd(), PollFlags::POLLIN)));
+        fds.extend(parcels.iter().filter_map(|parcel| match parcel {
+            Parcel::Write { fifo, .. } => Some(PollFd::new(fifo.as_fd(), PollFlags::POLLOUT)),
+            _ => None,
+        }));
+        let forever = parcels.is_empty() && self.bell.is_some();
+        // Interrupted or not: whoever waits is looked at again.
+        let _ = nix::poll::ppoll(&mut fds, (!forever).then(|| TimeSpec::from_duration(timeout)), None);
+        if let Some(bell) = &self.bell {
+            let _ = bell.read();
+        }
+    }
+}
+
+fn given_up(dropped: &Counter, why: &str) -> Option<Parcel> {
+    dropped.add(1);
+    log::debug!("{why}");
+    None
+}

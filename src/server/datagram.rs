@@ -1,0 +1,207 @@
+//! The datagram listener: UDP and UNIX, one request and one reply a datagram (`mi_datagram`).
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::courier::Parcel;
+use super::desk::{Asked, Desk, Served};
+use super::pending::Route;
+use super::place::Place;
+use super::post::{Post, Term};
+use super::{Context, ListenOptions, Listener, ServerError};
+use crate::address::Address;
+use crate::codec::{jsonrpc, text};
+use crate::dialect::Dialect;
+use crate::item::Str;
+use crate::response::Failure;
+use crate::transport::datagram::{RawPeer, Received, Socket};
+
+/// The largest reply of `mi_datagram`: its buffer, less what IP and UDP want.
+const REPLY_LIMIT: usize = 65_457;
+/// Up to 2.4.4 the buffer was half of it.
+const OLD_REPLY_LIMIT: usize = 32_728;
+/// Larger than any UDP datagram; a larger one on a UNIX socket is refused by its true size.
+const BUFFER: usize = 65_536;
+/// How often a waiting leader looks whether the server stops.
+const WAKE: Duration = Duration::from_millis(50);
+
+pub(super) struct DatagramListener {
+    context: Arc<Context>,
+    address: Address,
+    desk: Arc<Desk>,
+    socket: Arc<Socket>,
+    request_limit: usize,
+    write_timeout: Duration,
+    post: Post,
+    place: Place,
+}
+
+impl DatagramListener {
+    pub(super) fn open_udp(
+        context: Arc<Context>,
+        host: &str,
+        port: u16,
+        options: &ListenOptions,
+    ) -> Result<Self, ServerError> {
+        let (socket, bound) = Socket::bind_udp(host, port)?;
+        let address = Address::Udp { host: bound.ip().to_string(), port: bound.port() };
+        Ok(Self::new(context, socket, address, options))
+    }
+
+    pub(super) fn open_unix(
+        context: Arc<Context>,
+        path: &Path,
+        options: &ListenOptions,
+    ) -> Result<Self, ServerError> {
+        let socket = Socket::bind_unix(path, options.access)?;
+        Ok(Self::new(context, socket, Address::Unix { path: path.to_owned() }, options))
+    }
+
+    fn new(context: Arc<Context>, socket: Socket, address: Address, options: &ListenOptions) -> Self {
+        if let Err(error) = socket.set_patience(WAKE) {
+            log::error!("{address}: stopping will wait for the next request: {error}");
+        }
+        let reply_limit = if context.service.dialect == Dialect::V1_11 { OLD_REPLY_LIMIT } else { REPLY_LIMIT };
+        DatagramListener {
+            desk: Desk::new(context.service.clone(), &address, options, reply_limit),
+            context,
+            address,
+            socket: Arc::new(socket),
+            request_limit: options.request_limit.min(BUFFER),
+            write_timeout: options.write_timeout,
+            post: Post::default(),
+            place: Place::new(&options.cpus),
+        }
+    }
+
+    fn serve(&self, buffer: &[u8], received: &Received, out: &mut Vec<u8>) {
+        self.desk.counters.bytes_in.add(received.size as i64);
+        let peer = received.peer.to_peer();
+        let mut route = || Box::new(self.route(received.peer)) as Box<dyn Route>;
+        let asked = match buffer.get(..received.size) {
+            Some(datagram) if datagram.len() <= self.request_limit => self.read(datagram),
+            _ => {
+                let too_large = Failure::RequestTooLarge { size: received.size, limit: self.request_limit };
+                Asked::unreadable(false, Str::default(), too_large)
+            }
+        };
+        if self.desk.serve(asked, peer, out, &mut route) == Served::Now {
+            self.send(std::mem::take(out), received.peer, |bytes| *out = bytes);
+        }
+    }
+
+    fn read(&self, datagram: &[u8]) -> Asked {
+        let dialect = self.desk.dialect();
+        if dialect.reads_json() && (jsonrpc::looks_like_json(datagram) || !dialect.reads_text()) {
+            self.desk.read_json(datagram)
+        } else {
+            Asked::Text(text::decode_request(datagram, dialect).map_err(|error| (error.method, error.failure)))
+        }
+    }
+
+    fn route(&self, peer: RawPeer) -> DatagramRoute {
+        DatagramRoute {
+            context: self.context.clone(),
+            desk: self.desk.clone(),
+            socket: self.socket.clone(),
+            peer,
+            timeout: self.write_timeout,
+        }
+    }
+
+    /// Sends a reply; one whose receiver is full for now goes to the courier. `keep` gets the buffer back.
+    fn send(&self, bytes: Vec<u8>, peer: RawPeer, keep: impl FnOnce(Vec<u8>)) {
+        if bytes.is_empty() {
+            return keep(bytes);
+        }
+        match try_send(&self.desk, &self.socket, &bytes, &peer) {
+            Attempt::Done => keep(bytes),
+            Attempt::Full => Box::new(self.route(peer)).post(bytes),
+        }
+    }
+}
+
+enum Attempt {
+    /// Sent, or it never will be, which is counted.
+    Done,
+    Full,
+}
+
+fn try_send(desk: &Desk, socket: &Socket, bytes: &[u8], peer: &RawPeer) -> Attempt {
+    let result =
+        if peer.can_be_answered() { socket.send(bytes, peer) } else { Err(io::ErrorKind::NotConnected.into()) };
+    match result {
+        Ok(()) => Attempt::Done,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Attempt::Full,
+        Err(error) => {
+            desk.counters.dropped.add(1);
+            log::debug!("a reply of {} bytes to {} was not delivered: {error}", bytes.len(), peer.to_peer());
+            Attempt::Done
+        }
+    }
+}
+
+impl Listener for DatagramListener {
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
+    fn post(&self) -> &Post {
+        &self.post
+    }
+
+    fn lead(self: Arc<Self>, term: Term) {
+        let _pinned = self.place.enter();
+        let mut buffer = vec![0; BUFFER];
+        let mut out = Vec::new();
+        while !self.context.is_stopping() && self.post.leads(term) {
+            let received = match self.socket.receive(&mut buffer) {
+                Ok(received) => received,
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                    continue;
+                }
+                // A refusal of an earlier reply by its receiver shows up here; it concerns nobody else.
+                Err(error) => {
+                    log::debug!("{}: {error}", self.address);
+                    continue;
+                }
+            };
+            let turn = self.post.begin(term);
+            out.clear();
+            self.serve(&buffer, &received, &mut out);
+            if !self.post.end(turn) {
+                return;
+            }
+        }
+    }
+}
+
+/// The way back to the sender of a datagram.
+struct DatagramRoute {
+    context: Arc<Context>,
+    desk: Arc<Desk>,
+    socket: Arc<Socket>,
+    peer: RawPeer,
+    timeout: Duration,
+}
+
+impl Route for DatagramRoute {
+    fn deliver(self: Box<Self>, bytes: Vec<u8>) {
+        if !bytes.is_empty() && matches!(try_send(&self.desk, &self.socket, &bytes, &self.peer), Attempt::Full) {
+            self.post(bytes);
+        }
+    }
+}
+
+impl DatagramRoute {
+    /// Has the courier try until the receiver has room, or the timeout.
+    fn post(self: Box<Self>, bytes: Vec<u8>) {
+        let deadline = Instant::now() + self.timeout;
+        let courier = self.context.courier.clone();
+        let counters = self.desk.counters.clone();
+        let retry = move || matches!(try_send(&self.desk, &self.socket, &bytes, &self.peer), Attempt::Done);
+        courier.take(Parcel::Retry { attempt: Box::new(retry), deadline, dropped: counters.dropped });
+    }
+}

@@ -1,0 +1,306 @@
+//! The FIFO listener: commands come through one named pipe, each reply goes through the client's own (`mi_fifo`).
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use super::courier::Parcel;
+use super::desk::{Asked, Desk, Served};
+use super::pending::Route;
+use super::place::Place;
+use super::post::{Post, Term};
+use super::{Context, ListenOptions, Listener, ServerError};
+use crate::address::Address;
+use crate::codec::fifo_frame::{Frame, Framer};
+use crate::codec::text;
+use crate::command::Peer;
+use crate::item::Str;
+use crate::request::{Params, Request};
+use crate::response::Failure;
+use crate::transport::fifo::{CommandFifo, Opened, Refusal, ReplyDir, ReplyFifo, Waker};
+use crate::transport::io_error;
+
+/// How often an unfinished request is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+/// A request that stays incomplete and silent for this long is answered as unreadable.
+const SILENCE: Duration = Duration::from_secs(1);
+/// Room for most replies, so that writing one allocates once.
+const USUAL_REPLY: usize = 1024;
+/// What one read may bring: the size of a pipe.
+const BUFFER: usize = 65_536;
+
+pub(super) struct FifoListener {
+    context: Arc<Context>,
+    address: Address,
+    desk: Arc<Desk>,
+    intake: Mutex<Intake>,
+    waker: Mutex<Waker>,
+    replies: Arc<RwLock<ReplyDir>>,
+    reply_wait: Duration,
+    write_timeout: Duration,
+    post: Post,
+    place: Place,
+}
+
+/// What the leader reads from. Only a leader locks it, and only while it waits for a request.
+struct Intake {
+    fifo: CommandFifo,
+    framer: Framer,
+    buffer: Vec<u8>,
+    last_byte: Instant,
+}
+
+impl FifoListener {
+    pub(super) fn open(
+        context: Arc<Context>,
+        path: &Path,
+        reply_dir: &Path,
+        options: &ListenOptions,
+    ) -> Result<Self, ServerError> {
+        let dialect = context.service.dialect;
+        let replies = ReplyDir::open(reply_dir, dialect.is_emulated())?;
+        let fifo = CommandFifo::create(path, options.access)?;
+        let address = Address::Fifo { path: path.to_owned(), reply_dir: Some(reply_dir.to_owned()) };
+        let waker = fifo.waker().map_err(io_error("keep open", path))?;
+        Ok(FifoListener {
+            desk: Desk::new(context.service.clone(), &address, options, usize::MAX),
+            context,
+            address,
+            intake: Mutex::new(Intake {
+                fifo,
+                framer: Framer::new(dialect, options.request_limit),
+                buffer: vec![0; BUFFER],
+                last_byte: Instant::now(),
+            }),
+            waker: Mutex::new(waker),
+            replies: Arc::new(RwLock::new(replies)),
+            reply_wait: options.reply_wait,
+            write_timeout: options.write_timeout,
+            post: Post::default(),
+            place: Place::new(&options.cpus),
+        })
+    }
+
+    /// The next request; nothing when the server stops or another thread leads.
+    fn next_frame(&self, term: Term) -> Option<Frame> {
+        let mut intake = self.intake.lock().unwrap_or_else(PoisonError::into_inner);
+        while !self.context.is_stopping() && self.post.leads(term) {
+            if let Some(frame) = intake.next_frame(&self.desk, &self.address) {
+                return Some(frame);
+            }
+            if lock(&self.waker).is_replaced() {
+                self.restore(&mut intake);
+            }
+        }
+        None
+    }
+
+    /// Makes the command FIFO again when it is gone.
+    fn restore(&self, intake: &mut Intake) {
+        match intake
+            .fifo
+            .restore()
+            .and_then(|_| intake.fifo.waker().map_err(io_error("keep open", "the command FIFO")))
+        {
+            Ok(waker) => {
+                *lock(&self.waker) = waker;
+                log::warn!("{} was removed or replaced; it is back", self.address);
+            }
+            Err(error) => {
+                log::warn!("{error}");
+                std::thread::sleep(LOOK);
+            }
+        }
+    }
+
+    /// Serves one request once its reply FIFO has a reader.
+    ///
+    /// It is read before that FIFO is opened: opening wakes the client, and the answer had better be quick then.
+    fn serve(self: &Arc<Self>, frame: Frame) {
+        let malformed = matches!(frame, Frame::Malformed { .. });
+        let (reply, asked) = self.read(frame);
+        if reply.is_empty() {
+            // Without a reply name a good request runs all the same, and a bad one cannot be answered.
+            if malformed {
+                self.desk.counters.parse_errors.add(1);
+                self.desk.counters.dropped.add(1);
+            } else {
+                self.run(asked, reply, None);
+            }
+            return;
+        }
+        match self.open_reply(&reply) {
+            Opened::Ready(fifo) => self.run(asked, reply, Some(fifo)),
+            Opened::NoReader => self.await_reader(asked, reply),
+            Opened::Refused(why) => {
+                self.desk.counters.dropped.add(1);
+                log::debug!("{}: reply FIFO {reply:?} refused: {why}", self.address);
+            }
+        }
+    }
+
+    /// The name of the reply FIFO, and the request.
+    fn read(&self, frame: Frame) -> (Str, Asked) {
+        match frame {
+            Frame::Json { reply, body } => (reply.into(), self.desk.read_json(&body)),
+            Frame::Text { method, reply, params } => {
+                let request = match text::decode_params(&params, self.desk.dialect()) {
+                    Ok(params) if params.is_empty() => Ok(Request { method: method.into(), params: Params::None }),
+                    Ok(params) => Ok(Request { method: method.into(), params: Params::Strings(params) }),
+                    Err(_) => Err((method.into(), Failure::Parse)),
+                };
+                (reply.into(), Asked::Text(request))
+            }
+            Frame::Malformed { reply, method, json, failure } => {
+                (reply.into(), Asked::unreadable(json, method.into(), failure))
+            }
+        }
+    }
+
+    fn await_reader(self: &Arc<Self>, asked: Asked, reply: Str) {
+        let (opener, runner) = (self.clone(), self.clone());
+        let name = reply.clone();
+        self.context.courier.take(Parcel::AwaitReader {
+            open: Box::new(move || opener.open_reply(&name)),
+            then: Box::new(move |fifo| runner.run(asked, reply, Some(fifo))),
+            deadline: Instant::now() + self.reply_wait,
+            dropped: self.desk.counters.dropped.clone(),
+        });
+    }
+
+    fn open_reply(&self, name: &[u8]) -> Opened {
+        let dir = self.replies.read().unwrap_or_else(PoisonError::into_inner);
+        match dir.open_reply(name) {
+            Opened::Refused(Refusal::Missing) if dir.is_gone() => {
+                drop(dir);
+                let mut dir = self.replies.write().unwrap_or_else(PoisonError::into_inner);
+                match dir.reopen() {
+                    Ok(()) => dir.open_reply(name),
+                    Err(_) => Opened::Refused(Refusal::Missing),
+                }
+            }
+            opened => opened,
+        }
+    }
+
+    fn run(self: &Arc<Self>, asked: Asked, reply: Str, fifo: Option<ReplyFifo>) {
+        let mut out = Vec::with_capacity(USUAL_REPLY);
+        let mut way = Some(FifoRoute { listener: self.clone(), fifo });
+        let mut route = || match way.take() {
+            Some(route) => Box::new(route) as Box<dyn Route>,
+            None => Box::new(Nowhere),
+        };
+        let served = self.desk.serve(asked, Peer::Fifo(reply), &mut out, &mut route);
+        if let (Served::Now, Some(route)) = (served, way) {
+            route.send(out);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Intake {
+    /// Waits a moment for the next request.
+    fn next_frame(&mut self, desk: &Desk, address: &Address) -> Option<Frame> {
+        if let Some(frame) = self.framer.next_frame() {
+            return Some(frame);
+        }
+        match self.read() {
+            Ok(0) => {}
+            Ok(read) => {
+                desk.counters.bytes_in.add(read as i64);
+                let frame = self.framer.next_frame();
+                if frame.is_none() {
+                    self.last_byte = Instant::now();
+                }
+                return frame;
+            }
+            Err(error) => {
+                log::warn!("{address}: {error}");
+                std::thread::sleep(LOOK);
+            }
+        }
+        let silent = self.framer.is_mid_frame() && self.last_byte.elapsed() >= SILENCE;
+        if silent { self.framer.give_up() } else { None }
+    }
+
+    /// Reads what comes next. An unfinished request is not waited for without end.
+    fn read(&mut self) -> io::Result<usize> {
+        if self.framer.is_mid_frame() && !self.fifo.wait(LOOK)? {
+            return Ok(0);
+        }
+        let read = self.fifo.read(&mut self.buffer)?;
+        self.framer.push(&self.buffer[..read]);
+        Ok(read)
+    }
+}
+
+impl Listener for FifoListener {
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
+    fn post(&self) -> &Post {
+        &self.post
+    }
+
+    fn look_after(&self) {
+        let waker = lock(&self.waker);
+        if self.context.is_stopping() || waker.is_replaced() {
+            waker.wake();
+        }
+    }
+
+    fn lead(self: Arc<Self>, term: Term) {
+        let _pinned = self.place.enter();
+        while let Some(frame) = self.next_frame(term) {
+            let turn = self.post.begin(term);
+            self.serve(frame);
+            if !self.post.end(turn) {
+                return;
+            }
+        }
+    }
+}
+
+/// The way back through a reply FIFO, or nowhere when the client gave none.
+struct FifoRoute {
+    listener: Arc<FifoListener>,
+    fifo: Option<ReplyFifo>,
+}
+
+impl FifoRoute {
+    /// Writes what the pipe takes at once; the courier writes the rest. Dropping the FIFO ends the reply.
+    fn send(self, bytes: Vec<u8>) {
+        let Some(mut fifo) = self.fifo else { return };
+        let dropped = &self.listener.desk.counters.dropped;
+        match fifo.write(&bytes) {
+            Ok(sent) if sent == bytes.len() => {}
+            Ok(sent) => {
+                let deadline = Instant::now() + self.listener.write_timeout;
+                let dropped = dropped.clone();
+                self.listener.context.courier.take(Parcel::Write { fifo, bytes, sent, deadline, dropped });
+            }
+            Err(error) => {
+                dropped.add(1);
+                log::debug!("a reply was not delivered: {error}");
+            }
+        }
+    }
+}
+
+impl Route for FifoRoute {
+    fn deliver(self: Box<Self>, bytes: Vec<u8>) {
+        self.send(bytes);
+    }
+}
+
+/// For a second answer to one request, which nobody may make.
+struct Nowhere;
+
+impl Route for Nowhere {
+    fn deliver(self: Box<Self>, _: Vec<u8>) {}
+}

@@ -1,0 +1,252 @@
+//! A server: listeners that turn bytes into calls of a [`Service`]'s commands and answers into bytes.
+//!
+//! A request stays on the thread that read it, from the first byte to the reply. Each listener has one
+//! leader: the thread that waits for requests and runs their handlers. When a handler takes longer than
+//! a millisecond, another thread of the pool takes the lead over (`post`), so a slow command holds up
+//! nobody. What would make a thread wait for a client, a reply FIFO that has no reader yet or is full,
+//! goes to the courier instead.
+
+mod courier;
+mod datagram;
+mod desk;
+mod fifo;
+mod pending;
+mod place;
+mod pool;
+mod post;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::address::Address;
+use crate::codec::text::Indent;
+use crate::command::service::Service;
+use crate::transport::{Access, OpenError};
+pub use pool::ThreadScope;
+
+/// How a listener behaves.
+#[derive(Clone, Debug)]
+pub struct ListenOptions {
+    /// Permissions of a FIFO or UNIX socket.
+    pub access: Access,
+    /// How long a request waits for the reader of its reply FIFO.
+    pub reply_wait: Duration,
+    /// How long a client may take to read its reply before it is given up.
+    pub write_timeout: Duration,
+    /// How many handlers may run at once before new requests wait (`children_count`).
+    pub workers: usize,
+    /// The largest request in bytes.
+    pub request_limit: usize,
+    /// Whether JSON replies are spread over lines (`pretty_printing`).
+    pub pretty_printing: bool,
+    /// How text replies on a FIFO show levels (`reply_indent`).
+    pub indent: Indent,
+    /// The CPUs that its workers run on; empty: anywhere (Linux only).
+    pub cpus: Vec<usize>,
+}
+
+/// More would not fit a FIFO's parameter line of any client; memory for it is bounded by this.
+const DEFAULT_REQUEST_LIMIT: usize = 4 << 20;
+
+impl Default for ListenOptions {
+    fn default() -> Self {
+        ListenOptions {
+            access: Access::default(),
+            reply_wait: Duration::from_millis(300),
+            write_timeout: Duration::from_secs(5),
+            workers: 32,
+            request_limit: DEFAULT_REQUEST_LIMIT,
+            pretty_printing: false,
+            indent: Indent::default(),
+            cpus: Vec::new(),
+        }
+    }
+}
+
+/// A server cannot do what it is asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// An endpoint cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// No transport of this build has such addresses.
+    #[error("cannot listen on {0}: this version serves fifo:, udp: and unix: addresses; HTTP comes with a later one")]
+    NotServed(Address),
+    /// It has been started.
+    #[error("the server is running already")]
+    Running,
+}
+
+/// A server and its endpoints.
+pub struct Server {
+    /// What it offers.
+    pub service: Arc<Service>,
+    scope: ThreadScope,
+    /// How long `stop` waits for running commands.
+    drain_timeout: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    endpoints: Vec<(Address, ListenOptions)>,
+    running: Option<Running>,
+}
+
+struct Running {
+    context: Arc<Context>,
+    listeners: Vec<Arc<dyn Listener>>,
+}
+
+/// What all listeners of a running server share.
+struct Context {
+    service: Arc<Service>,
+    pool: Arc<pool::Pool>,
+    watch: Arc<post::Watch>,
+    courier: Arc<courier::Courier>,
+    stopping: AtomicBool,
+}
+
+impl Context {
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+}
+
+/// An open endpoint.
+trait Listener: Send + Sync {
+    /// Where it really listens.
+    fn address(&self) -> &Address;
+    /// Waits for requests and serves them, until another thread leads or the server stops.
+    fn lead(self: Arc<Self>, term: post::Term);
+    /// Where the leader shows what it does.
+    fn post(&self) -> &post::Post;
+    /// Called every now and then, and when the server stops: wakes a leader that has something to look at.
+    fn look_after(&self) {}
+}
+
+impl Server {
+    /// A server that is not started yet. `scope` is run around the life of each of its threads.
+    pub fn new(service: Arc<Service>, scope: ThreadScope) -> Self {
+        Server { service, scope, drain_timeout: Duration::from_secs(5), state: Mutex::default() }
+    }
+
+    /// Adds an endpoint; a running server opens it at once.
+    pub fn listen(&self, address: Address, options: ListenOptions) -> Result<(), ServerError> {
+        if matches!(address, Address::Http(_)) {
+            return Err(ServerError::NotServed(address));
+        }
+        let mut state = self.lock();
+        if let Some(running) = &mut state.running {
+            let listener = open(&running.context, &address, &options)?;
+            running.context.pool.grow(options.workers);
+            running.begin(listener);
+        }
+        state.endpoints.push((address, options));
+        Ok(())
+    }
+
+    /// Opens all endpoints and begins to serve. When one cannot be opened, none stays open.
+    pub fn start(&self) -> Result<(), ServerError> {
+        let mut state = self.lock();
+        if state.running.is_some() {
+            return Err(ServerError::Running);
+        }
+        let context = self.context(&state.endpoints);
+        let opened: Result<Vec<_>, _> =
+            state.endpoints.iter().map(|(address, options)| open(&context, address, options)).collect();
+        let mut running = Running { context, listeners: Vec::new() };
+        match opened {
+            Ok(listeners) => listeners.into_iter().for_each(|listener| running.begin(listener)),
+            Err(error) => {
+                running.end(Instant::now());
+                return Err(error);
+            }
+        }
+        state.running = Some(running);
+        Ok(())
+    }
+
+    /// Ends serving: no new requests, running ones finish within the drain timeout, endpoints are removed.
+    pub fn stop(&self) {
+        let running = self.lock().running.take();
+        if let Some(running) = running {
+            running.end(Instant::now() + self.drain_timeout);
+        }
+    }
+
+    /// Whether it serves.
+    pub fn is_running(&self) -> bool {
+        self.lock().running.is_some()
+    }
+
+    /// Where it listens; nowhere while it is stopped.
+    pub fn addresses(&self) -> Vec<Address> {
+        let state = self.lock();
+        let listeners = state.running.iter().flat_map(|running| &running.listeners);
+        listeners.map(|listener| listener.address().clone()).collect()
+    }
+
+    fn context(&self, endpoints: &[(Address, ListenOptions)]) -> Arc<Context> {
+        let workers = endpoints.iter().map(|(_, options)| options.workers.max(1)).sum();
+        let pool = pool::Pool::new(workers, self.scope.clone());
+        Arc::new(Context {
+            service: self.service.clone(),
+            watch: post::Watch::start(),
+            courier: courier::Courier::start(pool.clone()),
+            pool,
+            stopping: AtomicBool::new(false),
+        })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Running {
+    fn begin(&mut self, listener: Arc<dyn Listener>) {
+        self.context.watch.add(&listener, &self.context.pool);
+        let leader = listener.clone();
+        self.context.pool.run(Box::new(move || leader.lead(post::Term::FIRST)));
+        self.listeners.push(listener);
+    }
+
+    fn end(self, deadline: Instant) {
+        self.context.stopping.store(true, Ordering::SeqCst);
+        for listener in &self.listeners {
+            listener.look_after();
+        }
+        self.context.pool.drain(deadline);
+        self.context.courier.stop(deadline);
+        self.context.watch.stop();
+    }
+}
+
+fn open(
+    context: &Arc<Context>,
+    address: &Address,
+    options: &ListenOptions,
+) -> Result<Arc<dyn Listener>, ServerError> {
+    match address {
+        Address::Fifo { path, .. } => {
+            let reply_dir: PathBuf = address.reply_dir().to_owned();
+            Ok(Arc::new(fifo::FifoListener::open(context.clone(), path, &reply_dir, options)?))
+        }
+        Address::Udp { host, port } => {
+            Ok(Arc::new(datagram::DatagramListener::open_udp(context.clone(), host, *port, options)?))
+        }
+        Address::Unix { path } => {
+            Ok(Arc::new(datagram::DatagramListener::open_unix(context.clone(), path, options)?))
+        }
+        Address::Http(_) => Err(ServerError::NotServed(address.clone())),
+    }
+}

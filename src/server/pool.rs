@@ -1,0 +1,121 @@
+//! Threads that run jobs: made when needed, kept while busy, gone when idle for long.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Something to do on a thread of the pool.
+pub(super) type Job = Box<dyn FnOnce() + Send>;
+
+/// Runs the life of a thread; an interpreter attaches it once here, not once a call.
+pub type ThreadScope = Arc<dyn Fn(&mut (dyn FnMut() + Send)) + Send + Sync>;
+
+/// A thread that had nothing to do for this long ends.
+const IDLE: Duration = Duration::from_secs(10);
+
+pub(super) struct Pool {
+    state: Mutex<State>,
+    changed: Condvar,
+    scope: ThreadScope,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    threads: usize,
+    idle: usize,
+    most: usize,
+    stopping: bool,
+}
+
+impl Pool {
+    /// A pool of at most this many threads at work; it has none yet.
+    pub(super) fn new(most: usize, scope: ThreadScope) -> Arc<Self> {
+        let state = State { most: most.max(1), ..State::default() };
+        Arc::new(Pool { state: Mutex::new(state), changed: Condvar::new(), scope })
+    }
+
+    /// Allows this many threads more.
+    pub(super) fn grow(&self, more: usize) {
+        self.lock().most += more;
+    }
+
+    /// Runs a job on an idle thread, a new one, or the first that becomes free.
+    pub(super) fn run(self: &Arc<Self>, job: Job) {
+        let mut state = self.lock();
+        state.jobs.push_back(job);
+        if state.idle < state.jobs.len() && state.threads < state.most {
+            state.threads += 1;
+            drop(state);
+            self.spawn();
+        } else {
+            drop(state);
+            self.changed.notify_one();
+        }
+    }
+
+    /// Whether a job would find a thread at once.
+    pub(super) fn has_room(&self) -> bool {
+        let state = self.lock();
+        state.idle > state.jobs.len() || state.threads < state.most
+    }
+
+    /// Takes no more idle time: waits until every thread has ended, or the deadline.
+    pub(super) fn drain(&self, deadline: Instant) {
+        let mut state = self.lock();
+        state.stopping = true;
+        self.changed.notify_all();
+        while state.threads > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                log::warn!("{} commands still run after the drain timeout", state.threads);
+                return;
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn spawn(self: &Arc<Self>) {
+        let pool = self.clone();
+        let spawned = std::thread::Builder::new().name("sipmi-worker".into()).spawn(move || {
+            let scope = pool.scope.clone();
+            scope(&mut || pool.work());
+            pool.lock().threads -= 1;
+            pool.changed.notify_all();
+        });
+        if let Err(error) = spawned {
+            log::error!("cannot start a thread: {error}");
+            self.lock().threads -= 1;
+        }
+    }
+
+    fn work(&self) {
+        while let Some(job) = self.next_job() {
+            // A panic of one job is that job's failure; its responder answers when it is dropped.
+            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)).is_err() {
+                log::error!("a worker panicked; its request is answered as failed");
+            }
+        }
+    }
+
+    fn next_job(&self) -> Option<Job> {
+        let mut state = self.lock();
+        let patience = Instant::now() + IDLE;
+        loop {
+            if let Some(job) = state.jobs.pop_front() {
+                return Some(job);
+            }
+            let left = patience.saturating_duration_since(Instant::now());
+            if state.stopping || left.is_zero() {
+                return None;
+            }
+            state.idle += 1;
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state.idle -= 1;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

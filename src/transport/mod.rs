@@ -1,0 +1,120 @@
+//! Where bytes come from and go to. Nothing here knows what the bytes mean.
+
+pub mod connected;
+pub mod datagram;
+pub mod fifo;
+pub mod reply_fifo;
+
+use std::io;
+use std::path::PathBuf;
+
+/// Who may use an endpoint that has a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Permission bits.
+    pub mode: u32,
+    /// The owner's number; `None` leaves it.
+    pub owner: Option<u32>,
+    /// The group's number; `None` leaves it.
+    pub group: Option<u32>,
+}
+
+impl Default for Access {
+    /// The owner and the group, as OpenSIPS makes them.
+    fn default() -> Self {
+        Access { mode: 0o660, owner: None, group: None }
+    }
+}
+
+/// An endpoint cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The system refused.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Something else is there.
+    #[error("{} is in the way: expected a {expected} or nothing, found a {found}", path.display())]
+    InTheWay {
+        /// What is wanted there.
+        expected: &'static str,
+        /// What is there.
+        found: &'static str,
+        /// Where.
+        path: PathBuf,
+    },
+    /// A living server has it.
+    #[error("{} is served already{}", path.display(), pid.map_or(String::new(), |pid| format!(" by process {pid}")))]
+    InUse {
+        /// Which endpoint.
+        path: PathBuf,
+        /// Whose it is, where the system tells.
+        pid: Option<u32>,
+    },
+    /// A host name means nothing here.
+    #[error("cannot bind {host}:{port}: {source}")]
+    Bind {
+        /// Name or number.
+        host: String,
+        /// The port.
+        port: u16,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+pub(crate) fn io_error(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> OpenError {
+    let path = path.into();
+    move |source| OpenError::Io { action, path, source }
+}
+
+/// Device and inode: whether a path still means the file that we made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    pub(crate) fn of(metadata: &std::fs::Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        FileId { device: metadata.dev(), inode: metadata.ino() }
+    }
+
+    /// Removes the file at a path if it is still this one.
+    pub(crate) fn remove(self, path: &std::path::Path) {
+        let still_ours = std::fs::symlink_metadata(path).is_ok_and(|metadata| FileId::of(&metadata) == self);
+        if still_ours {
+            drop(std::fs::remove_file(path));
+        }
+    }
+}
+
+pub(crate) fn set_access(path: &std::path::Path, access: Access) -> Result<(), OpenError> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(access.mode))
+        .map_err(io_error("set the mode of", path))?;
+    if access.owner.is_some() || access.group.is_some() {
+        std::os::unix::fs::chown(path, access.owner, access.group).map_err(io_error("set the owner of", path))?;
+    }
+    Ok(())
+}
+
+pub(crate) fn kind_of(metadata: &std::fs::Metadata) -> &'static str {
+    use std::os::unix::fs::FileTypeExt;
+    let kind = metadata.file_type();
+    match () {
+        () if kind.is_fifo() => "FIFO",
+        () if kind.is_socket() => "socket",
+        () if kind.is_symlink() => "symbolic link",
+        () if kind.is_dir() => "directory",
+        () if kind.is_file() => "regular file",
+        () => "device",
+    }
+}

@@ -1,0 +1,269 @@
+//! Named pipes from the client's side: a private FIFO for one reply, and the command FIFO of a server (`mi_fifo`).
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+
+use nix::errno::Errno;
+
+use super::kind_of;
+
+/// Names are tried this often: one that is taken is no accident.
+const ATTEMPTS: usize = 4;
+
+/// The name of a FIFO that this client made to get replies. The FIFO is removed when this is dropped.
+#[derive(Debug)]
+pub struct ReplyName {
+    path: CString,
+    name: String,
+}
+
+/// A reply FIFO that is open for reading.
+#[derive(Debug)]
+pub struct Inbox {
+    // Removed before it is closed: no server writes to a FIFO that is there but not read.
+    place: ReplyName,
+    file: File,
+}
+
+impl ReplyName {
+    /// Makes a FIFO with a name that nobody can guess.
+    fn create(dir: &Path) -> io::Result<Self> {
+        let mut attempts = 0;
+        loop {
+            let name = private_name()?;
+            let path = CString::new(dir.join(&name).as_os_str().as_bytes())?;
+            match nix::unistd::mkfifo(path.as_c_str(), all()) {
+                Ok(()) => return Ok(ReplyName { path, name }),
+                Err(Errno::EEXIST) if attempts < ATTEMPTS => attempts += 1,
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// Opens it for another reply.
+    pub fn open(self) -> io::Result<Inbox> {
+        let file = open_for_reading(&self.path)?;
+        Ok(Inbox { place: self, file })
+    }
+}
+
+impl Drop for ReplyName {
+    fn drop(&mut self) {
+        // Whoever removed it already did no harm.
+        let _ = nix::unistd::unlink(self.path.as_c_str());
+    }
+}
+
+impl Inbox {
+    /// Makes a FIFO with a name that nobody can guess, which anybody may write to, and opens it for reading.
+    pub fn create(dir: &Path) -> io::Result<Self> {
+        let inbox = ReplyName::create(dir)?.open()?;
+        // The umask may have taken what the server needs.
+        nix::sys::stat::fchmod(&inbox.file, all())?;
+        Ok(inbox)
+    }
+
+    /// The file's name in its directory: what a request tells the server.
+    pub fn name(&self) -> &str {
+        &self.place.name
+    }
+
+    /// For poll. It says hang-up only after a writer came and left.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// Reads what is there; 0 when nothing is, or when the last writer has left.
+    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.file.read(buffer) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(0),
+            other => other,
+        }
+    }
+
+    /// Forgets that a writer left, so that poll waits for the next one. A reader is there at all times.
+    pub fn reopen(&mut self) -> io::Result<()> {
+        self.file = open_for_reading(&self.place.path)?;
+        Ok(())
+    }
+
+    /// Closes it and keeps the FIFO. Only good when no writer has it open any more.
+    pub fn close(self) -> ReplyName {
+        self.place
+    }
+}
+
+fn all() -> nix::sys::stat::Mode {
+    nix::sys::stat::Mode::from_bits_truncate(0o666)
+}
+
+fn open_for_reading(path: &CString) -> io::Result<File> {
+    let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    // SAFETY: the path is a C string that lives across the call.
+    let fd = unsafe { libc::open(path.as_ptr(), flags) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a descriptor just opened, which nobody else has.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) }.into())
+}
+
+/// `sipmi_PID_` and 64 random bits: none of the bytes that servers refuse.
+fn private_name() -> io::Result<String> {
+    let mut random = [0u8; 8];
+    // SAFETY: the buffer lives across the call and has the size it is told.
+    let got = unsafe { libc::getrandom(random.as_mut_ptr().cast(), random.len(), 0) };
+    if got != random.len() as isize {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(format!("sipmi_{}_{:016x}", std::process::id(), u64::from_ne_bytes(random)))
+}
+
+/// Why a command FIFO cannot be written to.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The server is not running, or somebody removed its FIFO.
+    #[error("there is no such FIFO")]
+    Gone,
+    /// It was left behind by a server that is not running.
+    #[error("the FIFO exists, but no server reads it")]
+    NoReader,
+    /// Something else has that name.
+    #[error("expected a FIFO, found a {0}")]
+    NotFifo(&'static str),
+    /// The system refused.
+    #[error("the FIFO cannot be written to: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl CommandError {
+    /// The number that the system has for it.
+    pub fn errno(&self) -> i32 {
+        match self {
+            CommandError::Gone => libc::ENOENT,
+            CommandError::NoReader => libc::ENXIO,
+            CommandError::NotFifo(_) => libc::EINVAL,
+            CommandError::Io(error) => error.raw_os_error().unwrap_or(libc::EIO),
+        }
+    }
+}
+
+/// The command FIFO of a server, open for writing. Closing it lets go of its lock.
+#[derive(Debug)]
+pub struct CommandWriter {
+    file: File,
+}
+
+impl CommandWriter {
+    /// Opens it without waiting for a reader.
+    pub fn open(path: &Path) -> Result<Self, CommandError> {
+        let flags = libc::O_NONBLOCK | libc::O_CLOEXEC;
+        let file = std::fs::OpenOptions::new().write(true).custom_flags(flags).open(path);
+        let file = file.map_err(|error| match error.raw_os_error() {
+            Some(libc::ENOENT) => CommandError::Gone,
+            Some(libc::ENXIO) => CommandError::NoReader,
+            _ => error.into(),
+        })?;
+        // A request must not end up in a regular file.
+        let metadata = file.metadata()?;
+        if !metadata.file_type().is_fifo() {
+            return Err(CommandError::NotFifo(kind_of(&metadata)));
+        }
+        Ok(CommandWriter { file })
+    }
+
+    /// Takes the FIFO for this client; false when another client has it.
+    pub fn try_lock(&self) -> io::Result<bool> {
+        try_flock(&self.file)
+    }
+
+    /// Lets other clients have it.
+    pub fn unlock(&self) {
+        // SAFETY: the descriptor is open; nothing else is touched. It fails only for one that is not.
+        unsafe { libc::flock(self.file.as_raw_fd(), libc::LOCK_UN) };
+    }
+
+    /// How many bytes the server has not read yet.
+    pub fn unread(&self) -> io::Result<usize> {
+        let mut unread: libc::c_int = 0;
+        // SAFETY: FIONREAD writes one int, which lives across the call.
+        if unsafe { libc::ioctl(self.file.as_raw_fd(), libc::FIONREAD, &raw mut unread) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(usize::try_from(unread).unwrap_or_default())
+    }
+
+    /// Whether the server has gone since it was opened.
+    pub fn is_abandoned(&self) -> bool {
+        let mut fd = [nix::poll::PollFd::new(self.file.as_fd(), nix::poll::PollFlags::empty())];
+        let polled = nix::poll::poll(&mut fd, nix::poll::PollTimeout::ZERO);
+        let error = |fd: &nix::poll::PollFd<'_>| {
+            fd.revents().is_some_and(|found| found.contains(nix::poll::PollFlags::POLLERR))
+        };
+        polled.is_ok() && error(&fd[0])
+    }
+
+    /// Writes as much as fits without waiting; 0 when it is full.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<usize, CommandError> {
+        match self.file.write(bytes) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(0),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(CommandError::NoReader),
+            other => Ok(other?),
+        }
+    }
+
+    /// For poll.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// The lock file by which opensipsctl keeps its writers apart: `/tmp/%tmp%opensips_fifo.lock`.
+#[derive(Debug)]
+pub struct ShellLock {
+    file: File,
+}
+
+impl ShellLock {
+    /// Opens the lock of a command FIFO, which is made when there is none.
+    pub fn open(fifo: &Path) -> io::Result<Self> {
+        let mut path = b"/tmp/".to_vec();
+        path.extend(fifo.as_os_str().as_bytes().iter().map(|byte| if *byte == b'/' { b'%' } else { *byte }));
+        path.extend_from_slice(b".lock");
+        let path = Path::new(std::ffi::OsStr::from_bytes(&path)).to_owned();
+        let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK;
+        // `fs.protected_regular` refuses to open another's file with O_CREAT, even though it exists.
+        let existing = || File::options().read(true).custom_flags(flags).open(&path);
+        let file = match existing() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let made = File::options().write(true).create_new(true).custom_flags(flags).mode(0o666).open(&path);
+                made.or_else(
+                    |error| if error.kind() == io::ErrorKind::AlreadyExists { existing() } else { Err(error) },
+                )
+            }
+            other => other,
+        };
+        Ok(ShellLock { file: file? })
+    }
+
+    /// Takes the lock until this is dropped; false when somebody else has it.
+    pub fn try_lock(&self) -> io::Result<bool> {
+        try_flock(&self.file)
+    }
+}
+
+fn try_flock(file: &File) -> io::Result<bool> {
+    // SAFETY: the descriptor is open; nothing else is touched.
+    if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
+        return Ok(true);
+    }
+    match io::Error::last_os_error() {
+        error if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(false),
+        error => Err(error),
+    }
+}
