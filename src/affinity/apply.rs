@@ -1,0 +1,360 @@
+//! Doing a plan: each change is journalled, written, read back, and watched until it holds.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::conflicts::Severity;
+use super::cpuset::CpuSet;
+use super::error::{Error, Result};
+use super::interrupts::{InterruptTable, since};
+use super::irq::{self, Irq, Managed};
+use super::irqbalance::Irqbalance;
+use super::journal::{Entry, Journal};
+use super::outcome::{Outcome, Reason, State};
+use super::plan::{Change, Item, Plan};
+use super::undo::{self, Undone};
+use super::{envfile, steering};
+
+/// How often pending interrupts are looked at.
+const STEP: Duration = Duration::from_millis(50);
+
+/// What came of one item: one outcome, or one a thread.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The item.
+    pub item: Item,
+    /// What came of it.
+    pub outcomes: Vec<Outcome>,
+}
+
+impl Report {
+    /// The worst of its outcomes.
+    pub fn state(&self) -> State {
+        let has = |state: State| self.outcomes.iter().any(|outcome| outcome.state == state);
+        let worst = [State::Refused, State::Pending, State::Managed].into_iter().find(|state| has(*state));
+        worst.unwrap_or(State::Applied)
+    }
+
+    /// The first reason that is not success.
+    pub fn detail(&self) -> &str {
+        let telling = self.outcomes.iter().filter(|outcome| !outcome.detail.is_empty());
+        let worst = telling.clone().find(|outcome| outcome.state == self.state());
+        worst.or_else(|| telling.clone().next()).map_or("", |outcome| outcome.detail.as_str())
+    }
+
+    /// As JSON.
+    pub fn to_json(&self) -> Value {
+        json!({"kind": self.item.kind(), "subject": self.item.subject(), "label": self.item.label,
+               "state": self.state().name(), "detail": self.detail(),
+               "outcomes": self.outcomes.iter().map(Outcome::to_json).collect::<Vec<_>>()})
+    }
+}
+
+/// A plan that has been applied.
+#[derive(Debug)]
+pub struct Applied {
+    /// The plan.
+    pub plan: Plan,
+    /// What came of each item, brought up to date by [`Applied::verify`].
+    pub reports: Vec<Report>,
+    entries: Vec<Entry>,
+    journal: PathBuf,
+    /// The interrupts counted when the last write was made, and at the last look.
+    counted: Option<InterruptTable>,
+}
+
+/// Applies a plan. `journal` is the file to write, none for a new one in the default folder. Conflicts that block are an
+/// error before anything is written, unless `force`.
+pub fn apply(plan: &Plan, journal: Option<&Path>, force: bool) -> Result<Applied> {
+    let blocking: Vec<String> = plan
+        .conflicts
+        .iter()
+        .filter(|conflict| conflict.severity == Severity::Blocks)
+        .map(ToString::to_string)
+        .collect();
+    if !blocking.is_empty() && !force {
+        return Err(Error::Usage(format!("nothing was changed, because of {}", blocking.join("; "))));
+    }
+    let mut journal = Journal::create(&plan.host.root, journal)?;
+    let mut done = Doing { plan, journal: &mut journal, entries: Vec::new() };
+    let mut reports = Vec::with_capacity(plan.items.len());
+    for item in &plan.items {
+        // An error at one item is that item's outcome: the others are independent of it, and all are in the journal.
+        let outcomes = done.item(item).unwrap_or_else(|error| vec![outcome_of(item, &error)]);
+        reports.push(Report { item: item.clone(), outcomes });
+    }
+    let entries = done.entries;
+    let counted = plan.host.table();
+    Ok(Applied { plan: plan.clone(), reports, entries, journal: journal.path().to_path_buf(), counted })
+}
+
+fn name(item: &Item) -> String {
+    format!("{} {}", if item.kind() == "irq" { "IRQ" } else { item.kind() }, item.subject())
+}
+
+fn outcome_of(item: &Item, error: &Error) -> Outcome {
+    let reason =
+        if error.is_missing() { Reason::Vanished } else { error.errno().map_or(Reason::Other, Reason::of_errno) };
+    Outcome::new(name(item), &item.target).because(State::Refused, reason, error.to_string())
+}
+
+struct Doing<'a> {
+    plan: &'a Plan,
+    journal: &'a mut Journal,
+    entries: Vec<Entry>,
+}
+
+impl Doing<'_> {
+    fn record(&mut self, entries: Vec<Entry>) -> Result<()> {
+        self.journal.record(&entries)?;
+        self.entries.extend(entries);
+        Ok(())
+    }
+
+    fn item(&mut self, item: &Item) -> Result<Vec<Outcome>> {
+        match &item.change {
+            Change::BanLive { irqs } => self.ban_live(item, irqs).map(|outcome| vec![outcome]),
+            Change::BanFile { irqs } => self.ban_file(item, irqs).map(|outcome| vec![outcome]),
+            Change::Irq { .. } => self.irq(item).map(|outcome| vec![outcome]),
+            Change::Steering { interface, queue } => {
+                self.steering(item, interface, queue).map(|outcome| vec![outcome])
+            }
+            Change::Process(_) => self.process(item),
+        }
+    }
+
+    fn irq(&mut self, item: &Item) -> Result<Outcome> {
+        let Change::Irq { number, identity } = &item.change else {
+            return Err(Error::Usage("not an interrupt".into()));
+        };
+        let host = &self.plan.host;
+        let outcome = Outcome::new(format!("IRQ {number}"), &item.target);
+        if item.managed == Managed::Yes {
+            let detail = "placed by the kernel itself";
+            let outcome = Outcome { now: item.now.clone(), before: item.now.clone(), ..outcome };
+            return Ok(outcome.because(State::Managed, Reason::Managed, detail));
+        }
+        let Some(number) = undo::locate(host, identity, *number) else {
+            let detail = format!("{}: no such interrupt any more", identity.action);
+            return Ok(outcome.because(State::Refused, Reason::Vanished, detail));
+        };
+        let now = Irq::read(&host.root, number, host.table().as_ref())?;
+        let (online, _) = irq::cpus_of(&host.root)?;
+        let after = &item.target & &online;
+        if let Some(before) = now.affinity.filter(|before| *before != after && !after.is_empty()) {
+            self.record(vec![Entry::Irq { number, identity: identity.clone(), before, after }])?;
+        }
+        irq::set_affinity(&self.plan.host.root, number, &item.target)
+    }
+
+    fn steering(&mut self, item: &Item, interface: &str, queue: &str) -> Result<Outcome> {
+        let path = steering::path(interface, queue);
+        if let Some(before) = self.plan.host.root.cpu_mask(&path)?.filter(|before| *before != item.target) {
+            let (interface, queue) = (interface.to_owned(), queue.to_owned());
+            self.record(vec![Entry::Steering { interface, queue, before, after: item.target.clone() }])?;
+        }
+        steering::set_cpus(&self.plan.host.root, interface, queue, &item.target)
+    }
+
+    fn process(&mut self, item: &Item) -> Result<Vec<Outcome>> {
+        let Change::Process(process) = &item.change else { return Err(Error::Usage("not a process".into())) };
+        let plan = self.plan;
+        if !process.is_alive(&plan.host.root) {
+            let outcome = Outcome::new(name(item), &item.target);
+            return Ok(vec![outcome.because(
+                State::Refused,
+                Reason::Vanished,
+                format!("/proc/{}: it has ended", process.pid),
+            )]);
+        }
+        let (pid, started) = (process.pid, process.started);
+        let mut record = |threads: &[(u32, CpuSet)]| {
+            let moved = threads.iter().filter(|(_, before)| *before != item.target);
+            let entry = |(tid, before): &(u32, CpuSet)| Entry::Thread {
+                pid,
+                started,
+                tid: *tid,
+                before: before.clone(),
+                after: item.target.clone(),
+            };
+            self.record(moved.map(entry).collect())
+        };
+        process.move_threads(&plan.host.root, &item.target, true, &mut record)
+    }
+
+    fn ban_live(&mut self, item: &Item, irqs: &std::collections::BTreeSet<u32>) -> Result<Outcome> {
+        let root = &self.plan.host.root;
+        let balance = Irqbalance::read(root)?;
+        let outcome = Outcome::new(name(item), &CpuSet::new());
+        let Some(pid) = balance.pid else {
+            return Ok(outcome.because(State::Applied, Reason::Vanished, "irqbalance does not run any more"));
+        };
+        let (before, _) = balance.live(root)?;
+        let after = &before | irqs;
+        if after != before {
+            let list = |set: &std::collections::BTreeSet<u32>| set.iter().copied().collect();
+            self.record(vec![Entry::BanLive { pid, before: list(&before), after: list(&after) }])?;
+            balance.ban_irqs_live(root, &after)?;
+        }
+        let (now, _) = balance.live(root)?;
+        if irqs.is_subset(&now) {
+            return Ok(Outcome { state: State::Applied, ..outcome });
+        }
+        Ok(outcome.because(State::Refused, Reason::NotKept, format!("irqbalance bans {now:?} only")))
+    }
+
+    fn ban_file(&mut self, item: &Item, irqs: &std::collections::BTreeSet<u32>) -> Result<Outcome> {
+        let root = &self.plan.host.root;
+        let balance = Irqbalance::read(root)?;
+        let before = match root.read(&balance.file) {
+            Ok(bytes) => Some(bytes),
+            Err(error) if error.is_missing() => None,
+            Err(error) => return Err(error),
+        };
+        let after = balance.with_banned_irqs(before.as_deref().unwrap_or_default(), irqs);
+        if before.as_deref() != Some(&after) {
+            self.record(vec![Entry::File { path: balance.file.clone(), before, after: after.clone() }])?;
+            root.replace(&balance.file, &after)?;
+        }
+        let now = envfile::get(&root.read(&balance.file)?, super::irqbalance::ARGS).unwrap_or_default();
+        let outcome = Outcome::new(name(item), &CpuSet::new());
+        if irqs.is_subset(&super::irqbalance::banned_irqs(&now)) {
+            return Ok(Outcome { state: State::Applied, ..outcome });
+        }
+        Ok(outcome.because(State::Refused, Reason::NotKept, format!("{} reads back as {now:?}", balance.file)))
+    }
+}
+
+impl Applied {
+    /// The journal that takes it back, also after a crash.
+    pub fn journal(&self) -> &Path {
+        &self.journal
+    }
+
+    /// Whether no item is refused or still pending.
+    pub fn is_complete(&self) -> bool {
+        self.reports.iter().all(|report| matches!(report.state(), State::Applied | State::Managed))
+    }
+
+    /// Looks at every interrupt and thread again, and brings the report up to date: pending ones become applied when their
+    /// effective CPU or the counts since the last look say so; what someone moved becomes refused (`changed since`).
+    pub fn verify(&mut self) -> Result<()> {
+        let host = self.plan.host.clone();
+        let table = host.table();
+        let (online, _) = irq::cpus_of(&host.root)?;
+        for report in &mut self.reports {
+            match &report.item.change {
+                Change::Irq { number, identity } => {
+                    let Some(outcome) = report.outcomes.first_mut() else { continue };
+                    if !matches!(outcome.state, State::Applied | State::Pending) {
+                        continue;
+                    }
+                    let target = &report.item.target & &online;
+                    let path = irq::folder(*number);
+                    let now = undo::locate(&host, identity, *number)
+                        .and_then(|number| Irq::read(&host.root, number, table.as_ref()).ok());
+                    let Some(now) = now else {
+                        *outcome =
+                            outcome.clone().because(State::Refused, Reason::Vanished, format!("{path}: gone since"));
+                        continue;
+                    };
+                    (outcome.now, outcome.effective) = (now.affinity, now.effective);
+                    let judged = irq::judge(outcome.clone(), &path, &target);
+                    *outcome = match judged.reason {
+                        Some(Reason::NotKept) => {
+                            let now = judged.now.clone().unwrap_or_default();
+                            judged.because(
+                                State::Refused,
+                                Reason::ChangedSince,
+                                format!("{path}: someone moved it to {now}"),
+                            )
+                        }
+                        Some(Reason::WaitsForInterrupt) => {
+                            by_counts(judged, *number, &target, self.counted.as_ref(), table.as_ref())
+                        }
+                        _ => judged,
+                    };
+                }
+                Change::Process(process) => {
+                    for outcome in report.outcomes.iter_mut().filter(|outcome| outcome.state == State::Applied) {
+                        let tid =
+                            outcome.subject.split(' ').nth(1).and_then(|tid| tid.parse().ok()).unwrap_or(process.pid);
+                        let Ok(now) = host.root.thread_affinity(process.pid, tid) else { continue };
+                        let strayed = !now.is_subset(&report.item.target);
+                        outcome.now = Some(now.clone());
+                        if strayed {
+                            let detail = format!("someone moved it to {now}");
+                            *outcome = outcome.clone().because(State::Refused, Reason::ChangedSince, detail);
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.counted = table;
+        Ok(())
+    }
+
+    /// Verifies until nothing is pending any more or the time is over; with `watch`, for all of that time. `go_on` is asked
+    /// between looks and ends it early.
+    pub fn settle(&mut self, time: Duration, watch: bool, go_on: &mut dyn FnMut() -> bool) -> Result<()> {
+        let end = Instant::now() + time;
+        loop {
+            self.verify()?;
+            let pending = self.reports.iter().any(|report| report.state() == State::Pending);
+            if (!pending && !watch) || Instant::now() >= end || !go_on() {
+                return Ok(());
+            }
+            std::thread::sleep(STEP.min(end.saturating_duration_since(Instant::now())));
+        }
+    }
+
+    /// What has moved since.
+    pub fn drift(&self) -> Vec<Outcome> {
+        undo::drift(&self.plan.host, &self.entries)
+    }
+
+    /// Takes it back.
+    pub fn undo(&self) -> Result<Undone> {
+        undo::undo(&self.plan.host, &self.journal)
+    }
+
+    /// As JSON.
+    pub fn to_json(&self) -> Value {
+        json!({"journal": self.journal.display().to_string(), "complete": self.is_complete(),
+               "items": self.reports.iter().map(Report::to_json).collect::<Vec<_>>()})
+    }
+}
+
+/// Counts tell where an interrupt really arrives, also where `effective_affinity` lags or lies.
+fn by_counts(
+    outcome: Outcome,
+    number: u32,
+    target: &CpuSet,
+    before: Option<&InterruptTable>,
+    now: Option<&InterruptTable>,
+) -> Outcome {
+    let (Some(before), Some(now)) = (before, now) else { return outcome };
+    let (Some(old), Some(new)) = (before.irq(number), now.irq(number)) else { return outcome };
+    if old.tail().actions != new.tail().actions || before.columns() != now.columns() {
+        return outcome;
+    }
+    let arrived = |inside: bool| -> u64 {
+        let rows = now.columns().iter().zip(new.counts().iter().zip(old.counts()));
+        rows.filter(|(cpu, _)| target.contains(**cpu as usize) == inside)
+            .map(|(_, (new, old))| since(*new, *old))
+            .sum()
+    };
+    match (arrived(true), arrived(false)) {
+        (0, 0) => outcome,
+        (_, 0) => {
+            Outcome { state: State::Applied, reason: None, detail: "seen to arrive there".to_owned(), ..outcome }
+        }
+        (_, elsewhere) => {
+            let detail = format!("{elsewhere} interrupts still arrived elsewhere since the last look");
+            outcome.because(State::Pending, Reason::WaitsForInterrupt, detail)
+        }
+    }
+}

@@ -1,0 +1,425 @@
+//! A plan: which interrupts, queues and processes go to which CPUs, and what stands in the way. Making one changes nothing.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use serde_json::{Value, json};
+
+use super::conflicts::{self, Conflict};
+use super::cpuset::CpuSet;
+use super::device::Device;
+use super::error::{Error, Result};
+use super::host::Host;
+use super::irq::{Identity, Irq, Managed, cpus_of};
+use super::place;
+use super::process::Process;
+use super::steering;
+
+/// How CPUs are shared between interrupts and processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Policy {
+    /// Interrupts and processes on the same set.
+    #[default]
+    Same,
+    /// Interrupts on the first thread of each core, processes on its SMT siblings.
+    Siblings,
+    /// Each queue on one CPU of the set in turn.
+    Spread,
+}
+
+impl Policy {
+    /// `same`, `siblings`, `spread`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Policy::Same => "same",
+            Policy::Siblings => "siblings",
+            Policy::Spread => "spread",
+        }
+    }
+}
+
+impl FromStr for Policy {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let known = [Policy::Same, Policy::Siblings, Policy::Spread];
+        known
+            .into_iter()
+            .find(|policy| policy.name() == text)
+            .ok_or_else(|| Error::Usage(format!("expected policy same, siblings or spread, found {text:?}")))
+    }
+}
+
+/// What a plan is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// Network and block devices, by name.
+    pub devices: Vec<String>,
+    /// The processes to move.
+    pub processes: Vec<Process>,
+    /// The CPUs; none chooses the cache domain nearest to the devices.
+    pub cpus: Option<CpuSet>,
+    /// How they are shared.
+    pub policy: Policy,
+    /// Whether RPS and XPS are set, too.
+    pub steering: bool,
+    /// Whether each worker has a socket of its own (`reuse_port`), and so may have a CPU of its own.
+    pub reuse_port: bool,
+    /// Whether a running irqbalance is told to leave the interrupts alone.
+    pub ban: bool,
+}
+
+/// One thing to change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The running irqbalance leaves these interrupts alone.
+    BanLive {
+        /// All interrupts of the plan.
+        irqs: BTreeSet<u32>,
+    },
+    /// irqbalance leaves them alone after its next start.
+    BanFile {
+        /// All interrupts of the plan.
+        irqs: BTreeSet<u32>,
+    },
+    /// An interrupt's `smp_affinity`.
+    Irq {
+        /// Its number now.
+        number: u32,
+        /// Who it is, whatever its number.
+        identity: Identity,
+    },
+    /// A queue's `rps_cpus` or `xps_cpus`.
+    Steering {
+        /// The interface.
+        interface: String,
+        /// `rx-0`, `tx-0`.
+        queue: String,
+    },
+    /// A process with all its threads.
+    Process(Process),
+}
+
+/// A change with its target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// What.
+    pub change: Change,
+    /// The CPUs now.
+    pub now: Option<CpuSet>,
+    /// The CPUs to be.
+    pub target: CpuSet,
+    /// Whether the kernel places it itself: listed, not touched.
+    pub managed: Managed,
+    /// The name beside the number: the action, the queue, the role.
+    pub label: String,
+}
+
+impl Item {
+    /// `irqbalance`, `irq`, `rps`, `xps`, `process`.
+    pub fn kind(&self) -> &'static str {
+        match &self.change {
+            Change::BanLive { .. } | Change::BanFile { .. } => "irqbalance",
+            Change::Irq { .. } => "irq",
+            Change::Steering { queue, .. } if queue.starts_with("rx") => "rps",
+            Change::Steering { .. } => "xps",
+            Change::Process(_) => "process",
+        }
+    }
+
+    /// What it is about: `57`, `eth0 rx-0`, the pid.
+    pub fn subject(&self) -> String {
+        match &self.change {
+            Change::BanLive { .. } => "socket".to_owned(),
+            Change::BanFile { .. } => "file".to_owned(),
+            Change::Irq { number, .. } => number.to_string(),
+            Change::Steering { interface, queue } => format!("{interface} {queue}"),
+            Change::Process(process) => process.pid.to_string(),
+        }
+    }
+
+    /// Whether nothing has to be done.
+    pub fn is_done(&self) -> bool {
+        self.now.as_ref() == Some(&self.target)
+    }
+
+    fn note(&self) -> &'static str {
+        match (self.managed, self.is_done()) {
+            (Managed::Yes, _) => "managed by the kernel, left alone",
+            (Managed::Presumed, false) => "presumed managed, tried",
+            (_, true) => "already there",
+            _ => "",
+        }
+    }
+
+    fn target_shown(&self) -> String {
+        match &self.change {
+            Change::BanLive { irqs } | Change::BanFile { irqs } => format!("ban {} interrupts", irqs.len()),
+            _ if self.managed == Managed::Yes => self.now.as_ref().map(CpuSet::to_list).unwrap_or_default(),
+            _ => self.target.to_list(),
+        }
+    }
+
+    /// As JSON.
+    pub fn to_json(&self) -> Value {
+        json!({"kind": self.kind(), "subject": self.subject(), "label": self.label,
+               "now": self.now.as_ref().map(CpuSet::to_list), "target": self.target_shown(), "note": self.note()})
+    }
+}
+
+/// All of it.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The machine.
+    pub host: Host,
+    /// The devices, as asked for.
+    pub devices: Vec<Device>,
+    /// How CPUs are shared.
+    pub policy: Policy,
+    /// Where interrupts go.
+    pub irq_cpus: CpuSet,
+    /// Where processes go.
+    pub process_cpus: CpuSet,
+    /// Whether the CPUs were chosen here.
+    pub chosen: bool,
+    /// What changes, in the order in which it is done.
+    pub items: Vec<Item>,
+    /// What stands in the way.
+    pub conflicts: Vec<Conflict>,
+}
+
+impl Plan {
+    /// Makes a plan from what the machine is now.
+    pub fn make(host: &Host, request: &Request) -> Result<Self> {
+        if request.devices.is_empty() && request.processes.is_empty() {
+            return Err(Error::Usage("expected a device, a process, or both, found neither".into()));
+        }
+        let topology = host.topology()?;
+        let table = host.table();
+        let mut devices = Vec::new();
+        for name in &request.devices {
+            devices.push(Device::find(&host.root, name, table.as_ref())?);
+        }
+        let base = place::base(host, &topology, &request.processes)?;
+        let (_, possible) = cpus_of(&host.root)?;
+        let cpus = match &request.cpus {
+            Some(cpus) => CpuSet::parse_list(&cpus.to_list(), Some(possible))?.require_some()?,
+            None => place::nearest_domain(&topology, &devices, &base),
+        };
+        let online = &cpus & &topology.online;
+        let (irq_cpus, process_cpus) = place::divide(&topology, &online, request.policy);
+        let mut plan = Plan {
+            host: host.clone(),
+            devices,
+            policy: request.policy,
+            irq_cpus,
+            process_cpus,
+            chosen: request.cpus.is_none(),
+            items: Vec::new(),
+            conflicts: Vec::new(),
+        };
+        let irqs = plan.irq_items(table.as_ref())?;
+        let steering = if request.steering { plan.steering_items()? } else { Vec::new() };
+        let processes = plan.process_items(request)?;
+        plan.items = irqs.into_iter().chain(steering).chain(processes).collect();
+        let balance = host.irqbalance();
+        if request.ban
+            && let Ok(balance) = &balance
+        {
+            plan.add_bans(balance);
+        }
+        plan.conflicts = conflicts::find(&plan, request, &topology, &cpus, balance)?;
+        Ok(plan)
+    }
+
+    /// The interrupts of the plan that can be moved.
+    pub fn irqs(&self) -> BTreeSet<u32> {
+        let number = |item: &Item| match (&item.change, item.managed) {
+            (Change::Irq { number, .. }, Managed::No | Managed::Presumed) => Some(*number),
+            _ => None,
+        };
+        self.items.iter().filter_map(number).collect()
+    }
+
+    fn irq_items(&self, table: Option<&super::InterruptTable>) -> Result<Vec<Item>> {
+        let mut seen = BTreeSet::new();
+        let mut items = Vec::new();
+        for device in self.devices.iter().flat_map(Device::leaves) {
+            let mut position = 0;
+            for number in &device.irqs {
+                // One function can carry several of the devices.
+                if !seen.insert(*number) {
+                    continue;
+                }
+                let irq = match Irq::read(&self.host.root, *number, table) {
+                    Ok(irq) => irq,
+                    Err(error) if error.is_missing() => continue,
+                    Err(error) => return Err(error),
+                };
+                let target = place::for_irq(self.policy, &self.irq_cpus, irq.queue(), &mut position);
+                items.push(Item {
+                    change: Change::Irq { number: *number, identity: irq.identity(device.bus.as_deref()) },
+                    now: irq.affinity.clone(),
+                    target,
+                    managed: irq.managed,
+                    label: if irq.actions.is_empty() { device.name.clone() } else { irq.actions.join(", ") },
+                });
+            }
+        }
+        Ok(items)
+    }
+
+    fn steering_items(&self) -> Result<Vec<Item>> {
+        let mut items = Vec::new();
+        let mut seen = BTreeSet::new();
+        for device in self.devices.iter().flat_map(Device::leaves).filter(|device| device.kind == "net") {
+            if !seen.insert(device.name.clone()) {
+                continue;
+            }
+            let queues = match steering::queues(&self.host.root, &device.name) {
+                Ok(queues) => queues,
+                Err(error) if error.is_missing() => continue,
+                Err(error) => return Err(error),
+            };
+            for (queue, target) in place::for_queues(&queues, &self.irq_cpus, &self.process_cpus) {
+                items.push(Item {
+                    change: Change::Steering { interface: device.name.clone(), queue: queue.name.clone() },
+                    now: queue.cpus.clone(),
+                    target,
+                    managed: Managed::No,
+                    label: String::new(),
+                });
+            }
+        }
+        Ok(items)
+    }
+
+    fn process_items(&self, request: &Request) -> Result<Vec<Item>> {
+        let mut items = Vec::new();
+        let mut processes = request.processes.clone();
+        // The attendant first: workers that it forks from then on are born in the right place.
+        let rank = |process: &Process| process.role.as_deref().is_none_or(|role| !role.contains("attendant"));
+        processes.sort_by_key(rank);
+        let mut receivers = 0;
+        for process in processes {
+            let now = match process.affinity(&self.host.root) {
+                Ok(cpus) => cpus,
+                Err(error) if error.is_missing() => continue,
+                Err(error) => return Err(error),
+            };
+            let role = process.role.clone().unwrap_or_default();
+            let is_receiver = role.is_empty() || role.to_ascii_lowercase().contains("receiver");
+            let target = if self.policy == Policy::Spread && request.reuse_port && is_receiver {
+                place::nth(&self.process_cpus, &mut receivers)
+            } else {
+                self.process_cpus.clone()
+            };
+            let label = if role.is_empty() { process.name.clone() } else { format!("{}: {role}", process.name) };
+            items.push(Item {
+                now: Some(now),
+                target,
+                managed: Managed::No,
+                label,
+                change: Change::Process(process),
+            });
+        }
+        if items.is_empty() && !request.processes.is_empty() {
+            return Err(Error::not_found("process", "of this plan", "at least one that still runs"));
+        }
+        Ok(items)
+    }
+
+    /// First of all: what is moved before the ban holds is moved back within 10 seconds.
+    fn add_bans(&mut self, balance: &super::irqbalance::Irqbalance) {
+        let irqs = self.irqs();
+        if irqs.is_empty() || balance.pid.is_none() {
+            return;
+        }
+        let item = |change, label: &str| Item {
+            change,
+            now: None,
+            target: CpuSet::new(),
+            managed: Managed::No,
+            label: label.to_owned(),
+        };
+        let mut bans = Vec::new();
+        if let Some(socket) = &balance.socket {
+            bans.push(item(Change::BanLive { irqs: irqs.clone() }, socket));
+        }
+        bans.push(item(Change::BanFile { irqs }, &balance.file));
+        self.items.splice(0..0, bans);
+    }
+
+    /// As JSON.
+    pub fn to_json(&self) -> Value {
+        let devices = self.devices.iter().map(|device| {
+            json!({"name": device.name, "driver": device.driver(), "bus": device.bus, "node": device.node,
+                   "irqs": device.irqs, "source": device.source.name()})
+        });
+        json!({
+            "devices": devices.collect::<Vec<_>>(),
+            "policy": self.policy.name(),
+            "irq_cpus": self.irq_cpus.to_list(),
+            "process_cpus": self.process_cpus.to_list(),
+            "chosen": self.chosen,
+            "items": self.items.iter().map(Item::to_json).collect::<Vec<_>>(),
+            "conflicts": self.conflicts.iter().map(Conflict::to_json).collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl fmt::Display for Plan {
+    /// The dry run: a table of what changes, then what stands in the way.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.devices.iter().map(|device| device.name.as_str()).collect();
+        let how = if self.chosen { " (nearest cache domain)" } else { "" };
+        writeln!(
+            f,
+            "interrupts of {} on CPUs {}, processes on CPUs {}{how}, policy {}",
+            if names.is_empty() { "no device".to_owned() } else { names.join(", ") },
+            self.irq_cpus,
+            self.process_cpus,
+            self.policy.name()
+        )?;
+        let rows: Vec<[String; 6]> = self
+            .items
+            .iter()
+            .map(|item| {
+                let now = item.now.as_ref().map(CpuSet::to_list).unwrap_or_default();
+                [
+                    item.kind().to_owned(),
+                    item.subject(),
+                    item.label.clone(),
+                    now,
+                    item.target_shown(),
+                    item.note().to_owned(),
+                ]
+            })
+            .collect();
+        write_table(f, &["what", "which", "name", "now", "planned", ""], &rows)?;
+        for conflict in &self.conflicts {
+            write!(f, "\n{conflict}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Columns as wide as their widest cell.
+pub(crate) fn write_table<const N: usize>(
+    f: &mut fmt::Formatter<'_>,
+    head: &[&str; N],
+    rows: &[[String; N]],
+) -> fmt::Result {
+    let width = |at: usize| {
+        rows.iter().map(|row| row[at].chars().count()).chain([head[at].chars().count()]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    let heads = head.map(str::to_owned);
+    for (number, row) in std::iter::once(&heads).chain(rows).enumerate() {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let end = if number == rows.len() { "" } else { "\n" };
+        write!(f, "{}{end}", cells.join("  ").trim_end())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,254 @@
+//! Processes and their threads: found by name, pidfile, group or pid; read and moved one thread at a time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::cpuset::CpuSet;
+use super::error::{Error, Result};
+use super::irq::cpus_of;
+use super::outcome::{Outcome, Reason, State};
+use super::root::Root;
+use super::{cgroup, emulate};
+
+/// Threads can be born while others are moved; hwloc gives up after as many passes, too.
+const MAX_PASSES: usize = 10;
+/// `TASK_COMM_LEN` without its terminating zero.
+const COMM_LEN: usize = 15;
+
+/// A process, told apart from a later one of the same pid by its start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Its pid.
+    pub pid: u32,
+    /// The kernel's name for it (`comm`, at most 15 bytes).
+    pub name: String,
+    /// Clock ticks after boot at which it started (field 22 of `stat`).
+    pub started: u64,
+    /// What it does, if its server says so: `attendant`, `SIP receiver`, `timer`.
+    pub role: Option<String>,
+}
+
+/// Sees the threads of a pass, with where they are, before any of them is moved.
+pub(crate) type BeforeEach<'a> = &'a mut dyn FnMut(&[(u32, CpuSet)]) -> Result<()>;
+
+/// The fields of `/proc/PID/stat` that are used here.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Stat {
+    /// `comm`, between the first `(` and the last `)`.
+    pub name: String,
+    /// `R`, `S`, `Z` ...
+    pub state: char,
+    /// Its parent.
+    pub parent: u32,
+    /// `PF_*` of Linux `include/linux/sched.h`.
+    pub flags: u64,
+    /// Clock ticks after boot.
+    pub started: u64,
+}
+
+/// Reads `/proc/PID/stat`. The name may hold anything, also `) R 1`.
+pub fn parse_stat(text: &str) -> Option<Stat> {
+    let (_, rest) = text.split_once('(')?;
+    let (name, rest) = rest.rsplit_once(')')?;
+    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    Some(Stat {
+        name: name.to_owned(),
+        state: fields.first()?.chars().next()?,
+        parent: fields.get(1)?.parse().ok()?,
+        flags: fields.get(6)?.parse().ok()?,
+        started: fields.get(19)?.parse().ok()?,
+    })
+}
+
+fn stat(root: &Root, pid: u32) -> Option<Stat> {
+    parse_stat(&root.text(&format!("/proc/{pid}/stat")).ok()?)
+}
+
+pub(crate) fn flags(root: &Root, pid: u32) -> Option<u64> {
+    stat(root, pid).map(|stat| stat.flags)
+}
+
+impl Process {
+    /// The process of a pid.
+    pub fn find(root: &Root, pid: u32) -> Result<Self> {
+        let missing = || Error::not_found("process", pid, format!("/proc/{pid}/stat"));
+        let stat = stat(root, pid).ok_or_else(missing)?;
+        Ok(Process { pid, name: stat.name, started: stat.started, role: None })
+    }
+
+    /// Whether this very process still runs.
+    pub fn is_alive(&self, root: &Root) -> bool {
+        stat(root, self.pid).is_some_and(|stat| stat.started == self.started)
+    }
+
+    /// Its threads.
+    pub fn threads(&self, root: &Root) -> Result<Vec<u32>> {
+        let tids = root.list_numbers(&format!("/proc/{}/task", self.pid))?;
+        if tids.is_empty() && !root.exists(&format!("/proc/{}", self.pid)) {
+            return Err(Error::not_found("process", self.pid, format!("/proc/{}/task", self.pid)));
+        }
+        Ok(if tids.is_empty() { vec![self.pid] } else { tids })
+    }
+
+    /// Where its first thread may run (`Cpus_allowed`).
+    pub fn affinity(&self, root: &Root) -> Result<CpuSet> {
+        let path = format!("/proc/{}/status", self.pid);
+        root.thread_affinity(self.pid, self.pid).map_err(|error| Error::io(&path, "read the affinity of", error))
+    }
+
+    /// Moves one thread and says what came of it.
+    pub fn set_thread_affinity(&self, root: &Root, tid: u32, cpus: &CpuSet) -> Result<Outcome> {
+        let (online, possible) = cpus_of(root)?;
+        let asked = CpuSet::parse_list(&cpus.to_list(), Some(possible))?.require_some()?;
+        let mut outcome = Outcome::new(format!("thread {tid} of {} {}", self.name, self.pid), &asked);
+        let path = format!("/proc/{}/task/{tid}", self.pid);
+        outcome.before = root.thread_affinity(self.pid, tid).ok();
+        outcome.now.clone_from(&outcome.before);
+        if let Err(error) = root.set_thread_affinity(self.pid, tid, &asked) {
+            let reason = match error.raw_os_error() {
+                Some(libc::EINVAL) => self.cause_of_invalid(root, &asked, &online),
+                Some(errno) => Reason::of_errno(errno),
+                None => Reason::Other,
+            };
+            return Ok(outcome.failed(&path, &error, reason));
+        }
+        match root.thread_affinity(self.pid, tid) {
+            Ok(now) if now.is_subset(&asked) && !now.is_empty() => {
+                outcome.cut = &asked - &now;
+                outcome.now = Some(now);
+                outcome.state = State::Applied;
+                if !outcome.cut.is_empty() {
+                    outcome.detail = format!("{} cut: offline, or not in the cpuset", outcome.cut);
+                }
+                Ok(outcome)
+            }
+            Ok(now) => {
+                let detail = format!("{path}: asked for {asked}, reads back {now}");
+                outcome.now = Some(now);
+                Ok(outcome.because(State::Refused, Reason::NotKept, detail))
+            }
+            Err(error) => Ok(outcome.failed(&path, &error, Reason::Vanished)),
+        }
+    }
+
+    /// EINVAL has three causes.
+    fn cause_of_invalid(&self, root: &Root, asked: &CpuSet, online: &CpuSet) -> Reason {
+        if flags(root, self.pid).is_some_and(|flags| flags & emulate::PF_NO_SETAFFINITY != 0) {
+            Reason::KernelThread
+        } else if asked.is_disjoint(online) {
+            Reason::Offline
+        } else if cgroup::effective(root, self.pid).ok().flatten().is_some_and(|cpus| cpus.is_disjoint(asked)) {
+            Reason::Cpuset
+        } else {
+            Reason::Other
+        }
+    }
+
+    /// Moves all threads, and those born meanwhile, until the set of tids is stable. Threads that end meanwhile are left
+    /// out; one outcome for every other. Without `threads` only the first thread moves, as `taskset -p` does.
+    pub fn set_affinity(&self, root: &Root, cpus: &CpuSet, threads: bool) -> Result<Vec<Outcome>> {
+        self.move_threads(root, cpus, threads, &mut |_| Ok(()))
+    }
+
+    /// The same; `before_each` sees the threads of every pass, with where they are, before any of them is moved.
+    pub(crate) fn move_threads(
+        &self,
+        root: &Root,
+        cpus: &CpuSet,
+        threads: bool,
+        before_each: BeforeEach<'_>,
+    ) -> Result<Vec<Outcome>> {
+        let mut done: BTreeMap<u32, Outcome> = BTreeMap::new();
+        for _ in 0..MAX_PASSES {
+            let tids = if threads { self.threads(root)? } else { vec![self.pid] };
+            let new: Vec<u32> = tids.into_iter().filter(|tid| !done.contains_key(tid)).collect();
+            if new.is_empty() {
+                break;
+            }
+            let where_now = |tid: &u32| Some((*tid, root.thread_affinity(self.pid, *tid).ok()?));
+            before_each(&new.iter().filter_map(where_now).collect::<Vec<_>>())?;
+            for tid in new {
+                done.insert(tid, self.set_thread_affinity(root, tid, cpus)?);
+            }
+            if !threads {
+                break;
+            }
+        }
+        if done.values().all(|outcome| outcome.reason == Some(Reason::Vanished)) {
+            return Err(Error::not_found("process", self.pid, format!("/proc/{}; it has ended", self.pid)));
+        }
+        // A thread that ended meanwhile needs no place; the process itself is always told of.
+        done.retain(|tid, outcome| *tid == self.pid || outcome.reason != Some(Reason::Vanished));
+        Ok(done.into_values().collect())
+    }
+}
+
+/// All processes of a name: `comm`, or the file name of argv\[0\]. Zombies, kernel threads and this process are left out.
+pub fn by_name(root: &Root, name: &str) -> Result<Vec<Process>> {
+    const PF_KTHREAD: u64 = 0x0020_0000;
+    let own = if root.is_live() { std::process::id() } else { 0 };
+    let short: String = String::from_utf8_lossy(&name.as_bytes()[..name.len().min(COMM_LEN)]).into_owned();
+    let mut found = Vec::new();
+    for pid in root.list_numbers("/proc")? {
+        let Some(stat) = stat(root, pid) else { continue };
+        if pid == own || stat.state == 'Z' || stat.flags & PF_KTHREAD != 0 {
+            continue;
+        }
+        let by_comm = stat.name == name || (name.len() > COMM_LEN && stat.name == short);
+        if by_comm || argv0(root, pid).is_some_and(|argv0| argv0 == name) {
+            found.push(Process { pid, name: stat.name, started: stat.started, role: None });
+        }
+    }
+    if found.is_empty() {
+        return Err(Error::not_found(
+            "process",
+            format!("{name:?}"),
+            "a name in /proc/*/comm or the first word of a command line",
+        ));
+    }
+    Ok(found)
+}
+
+fn argv0(root: &Root, pid: u32) -> Option<String> {
+    let bytes = root.read(&format!("/proc/{pid}/cmdline")).ok()?;
+    // Servers rewrite their command line: `opensips: SIP receiver`.
+    let first = bytes.split(|byte| *byte == 0).next()?;
+    let text = String::from_utf8_lossy(first);
+    Some(text.rsplit('/').next().unwrap_or_default().split([' ', ':']).next().unwrap_or_default().to_owned())
+}
+
+/// The process of a pidfile and all its descendants: the attendant and what it forked.
+pub fn by_pidfile(root: &Root, path: &str) -> Result<Vec<Process>> {
+    let text = root.text(path)?;
+    let pid = text.split_ascii_whitespace().next().and_then(|pid| pid.parse().ok());
+    family(root, pid.ok_or_else(|| Error::content(path, "a pid", text.as_str()))?)
+}
+
+/// A process and all its descendants, parents first.
+pub fn family(root: &Root, pid: u32) -> Result<Vec<Process>> {
+    let first = Process::find(root, pid)?;
+    let mut children: BTreeMap<u32, Vec<Process>> = BTreeMap::new();
+    for pid in root.list_numbers("/proc")? {
+        let Some(stat) = stat(root, pid).filter(|stat| stat.state != 'Z') else { continue };
+        children.entry(stat.parent).or_default().push(Process {
+            pid,
+            name: stat.name,
+            started: stat.started,
+            role: None,
+        });
+    }
+    let mut seen = BTreeSet::from([pid]);
+    let mut found = vec![first];
+    let mut at = 0;
+    while let Some(parent) = found.get(at).map(|process| process.pid) {
+        let born = children.remove(&parent).unwrap_or_default();
+        found.extend(born.into_iter().filter(|child| seen.insert(child.pid)));
+        at += 1;
+    }
+    Ok(found)
+}
+
+/// The processes of a control group.
+pub fn by_cgroup(root: &Root, group: &str) -> Result<Vec<Process>> {
+    let pids = cgroup::processes(root, group)?;
+    Ok(pids.into_iter().filter_map(|pid| Process::find(root, pid).ok()).collect())
+}
