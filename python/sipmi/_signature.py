@@ -1,0 +1,82 @@
+"""What parameters a handler takes, read from its signature."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, Callable, Optional, Union
+
+from . import _core
+
+_PASSING: dict[Any, str] = {
+    inspect.Parameter.KEYWORD_ONLY: "named",
+    inspect.Parameter.VAR_POSITIONAL: "rest",
+}
+_KINDS: dict[Any, str] = {
+    str: "str",
+    int: "int",
+    float: "float",
+    bool: "bool",
+    list: "list",
+    tuple: "list",
+    dict: "dict",
+    bytes: "str",
+}
+_BUILTINS = {kind.__name__: kind for kind in _KINDS}
+
+
+def describe_parameters(function: Callable[..., Any]) -> tuple[list[_core._Described], bool]:
+    """The parameters of a handler as the Rust side reads them, and whether it takes any name.
+
+    >>> describe_parameters(lambda user, credit=0.0: None)
+    ([('user', 'any', False, True, 'either'), ('credit', 'any', False, False, 'either')], False)
+    """
+    try:
+        hints = typing.get_type_hints(function)
+    except Exception:  # an annotation that cannot be resolved says nothing
+        hints = {}
+    described: list[_core._Described] = []
+    any_name = False
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            any_name = True
+            continue
+        kind, nullable = _kind_of(hints.get(parameter.name, parameter.annotation))
+        passing = _PASSING.get(parameter.kind, "either")
+        required = parameter.default is parameter.empty and passing != "rest"
+        nullable = nullable or parameter.default is None
+        described.append((parameter.name, kind, nullable, required, passing))
+    return described, any_name
+
+
+def _kind_of(annotation: Any) -> tuple[str, bool]:
+    """The kind of an annotation, and whether it takes None."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Union or type(annotation).__name__ == "UnionType":
+        kinds = [argument for argument in arguments if argument is not type(None)]
+        nullable = len(kinds) < len(arguments)
+        return (_kind_of(kinds[0])[0] if len(kinds) == 1 else "any"), nullable
+    if origin in (list, tuple) or (isinstance(origin, type) and issubclass(origin, Iterable) and origin is not dict):
+        inner = _kind_of(arguments[0])[0] if arguments else "any"
+        return f"list[{inner}]", False
+    if origin is dict or (isinstance(origin, type) and issubclass(origin, Mapping)):
+        return "dict", False
+    if isinstance(annotation, str):  # some other annotation could not be resolved, so none was
+        annotation = _BUILTINS.get(annotation)
+    try:
+        return _KINDS.get(annotation, "any"), False
+    except TypeError:  # an annotation that is not hashable
+        return "any", False
+
+
+def first_line(doc: Optional[str]) -> str:
+    """The first line of a docstring that says anything."""
+    return next((line.strip() for line in (doc or "").splitlines() if line.strip()), "")
+
+
+def is_awaited(function: Callable[..., Any]) -> bool:
+    """Whether what the function gives must be awaited."""
+    call = getattr(function, "__call__", None)  # noqa: B004  (an object whose __call__ is a coroutine)
+    checks = (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
+    return any(check(function) or check(call) for check in checks)

@@ -1,0 +1,311 @@
+"""Call commands: :func:`connect` and what it gives."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import os
+import weakref
+from types import TracebackType
+from typing import Any, Callable, Optional, Union
+
+from . import _core
+from .errors import MiError
+
+#: Tab completion asks the server for its commands; nobody wants to wait long for that.
+_COMPLETION_TIMEOUT = 2.0
+
+#: Every client: closed at exit, so that no reply FIFO is left behind.
+_clients: weakref.WeakSet[Client] = weakref.WeakSet()
+
+
+def connect(
+    address: str,
+    *,
+    timeout: float = 5.0,
+    wire: str = "auto",
+    reply_dir: Optional[Union[str, os.PathLike[str]]] = None,
+) -> Client:
+    """A client of the server at an address. Touches no network: the first call does.
+
+    :param address: ``fifo:/path`` (with ``?reply_dir=/directory``), ``udp:host:port`` or ``unix:/path``.
+    :param timeout: seconds that a call may take in all, more than 0.
+    :param wire: "text" (OpenSIPS 1.x, 2.x), "jsonrpc" (3.x, 4.x), or "auto": found out at the first call, by
+        asking for the ``version``. A FIFO that speaks text takes 0.4 seconds to tell.
+    :param reply_dir: (FIFO) where reply FIFOs are made, as the server has it; "/tmp" by default.
+    :raises ValueError: the address cannot be read, or the transport has no such wire.
+    :raises NotImplementedError: this version has no such transport.
+
+    >>> import sipmi
+    >>> server = sipmi.Server("billing")
+    >>> server.listen("udp:127.0.0.1:0")
+    >>> with server, sipmi.connect(server.addresses[0]) as mi:
+    ...     mi.call("which", "uptime")
+    [[]]
+    """
+    return Client(address, timeout=timeout, wire=wire, reply_dir=reply_dir)
+
+
+class Client:
+    """A client of one server, for any number of threads. :func:`connect` says what it is made of.
+
+    >>> import sipmi
+    >>> server = sipmi.Server("billing")
+    >>> @server.command
+    ... def credit(user: str, amount: float) -> dict:
+    ...     '''Give a user some credit.'''
+    ...     return {"user": user, "credit": amount}
+    >>> server.listen("udp:127.0.0.1:0")
+    >>> with server, sipmi.Client(server.addresses[0]) as mi:
+    ...     mi.call("credit", "alice", 2.5), mi.cmd.credit(user="bob", amount=1)
+    ({'user': 'alice', 'credit': 2.5}, {'user': 'bob', 'credit': 1.0})
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout: float = 5.0,
+        wire: str = "auto",
+        reply_dir: Optional[Union[str, os.PathLike[str]]] = None,
+    ) -> None:
+        if not timeout > 0:
+            raise ValueError(f"expected a timeout of more than 0 seconds, found {timeout}")
+        directory = None if reply_dir is None else os.fspath(reply_dir)
+        self._core = _core.Client(address, None if wire == "auto" else wire, directory)
+        self._timeout = float(timeout)
+        _clients.add(self)
+
+    @property
+    def address(self) -> str:
+        """Whom it calls, as a string that :func:`connect` takes."""
+        return self._core.address
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that a call may take, unless it says otherwise."""
+        return self._timeout
+
+    @property
+    def wire(self) -> str:
+        """What the server speaks: "text" or "jsonrpc". Asks the server when it is not known yet.
+
+        :raises MiError: the server cannot be asked.
+        """
+        return self._core.wire(self._timeout)
+
+    @property
+    def generation(self) -> Optional[str]:
+        """Who the server is: "1.x" to "4.x" are OpenSIPS, "sipmi" is ours; None when it does not say.
+
+        :raises MiError: the server cannot be asked.
+        """
+        return self._core.found(self._timeout)[0]
+
+    @property
+    def version(self) -> Optional[str]:
+        """The server's version, "2.4.11"; None when it does not say.
+
+        :raises MiError: the server cannot be asked.
+        """
+        return self._core.found(self._timeout)[1]
+
+    def call(self, command: str, /, *args: Any, timeout: Optional[float] = None, **kwargs: Any) -> Any:
+        """Runs a command and gives its value; a success without one is "OK".
+
+        Parameters go by position or by name; JSON-RPC takes no mixture. True and False are sent as 1 and 0.
+        None is left out by name and at the end. A list goes as a list where the wire has one, as so many
+        parameters where it has not. On text, values come as ``str``.
+
+        :param command: "ul_dump"; "usrloc:dump" where commands have modules (4.x).
+        :param timeout: seconds that this call may take in all; never a parameter of the command.
+        :raises MethodNotFound: there is no such command.
+        :raises AmbiguousMethod: several modules have one of that name.
+        :raises InvalidParams: wrong count, name or type of parameters.
+        :raises Fault: any other error answer.
+        :raises RequestRefused: not sent: the wire cannot say it, or it would harm the server.
+        :raises CallTimeout: no complete answer in time.
+        :raises CodecError: what came is no answer, or is cut off.
+        :raises TransportError: the server cannot be reached, or went away.
+        """
+        return self._core.call(command, args, kwargs, self._timeout if timeout is None else timeout)
+
+    def request(self, command: str, /, *args: Any, timeout: Optional[float] = None, **kwargs: Any) -> Reply:
+        """As :meth:`call`, but gives the whole :class:`Reply`, also of an error answer.
+
+        >>> import sipmi
+        >>> server = sipmi.Server("billing")
+        >>> server.listen("udp:127.0.0.1:0")
+        >>> with server, sipmi.connect(server.addresses[0]) as mi:
+        ...     reply = mi.request("nosuch")
+        >>> reply.ok, reply.code, reply.reason
+        (False, -32601, 'Method not found')
+        """
+        return Reply(self._core.request(command, args, kwargs, self._timeout if timeout is None else timeout))
+
+    def request_strings(
+        self, command: str, strings: list[tuple[str, str]], /, *, timeout: Optional[float] = None
+    ) -> Reply:
+        """As :meth:`request`, with parameters as a shell has them: strings in order, each with a name or "".
+
+        JSON-RPC sends them by name when all have one, and by position when none has.
+
+        >>> import sipmi
+        >>> server = sipmi.Server("billing")
+        >>> server.listen("udp:127.0.0.1:0")
+        >>> with server, sipmi.connect(server.addresses[0]) as mi:
+        ...     mi.request_strings("which", [("command", "help")]).value
+        [[], ['mi_cmd']]
+        """
+        timeout = self._timeout if timeout is None else timeout
+        return Reply(self._core.request_strings(command, strings, timeout))
+
+    @property
+    def cmd(self) -> Commands:
+        """The server's commands as functions: ``mi.cmd.uptime()``, ``mi.cmd["usrloc:dump"]()``."""
+        return Commands(self)
+
+    def close(self) -> None:
+        """Lets go of its sockets and files. Calls in progress end as they would have.
+
+        Later calls raise TransportError.
+        """
+        self._core.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Client {self.address}>"
+
+
+class Commands:
+    """A server's commands as attributes and items; completes on Tab from ``which``."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return self[name]
+
+    def __getitem__(self, name: str) -> Callable[..., Any]:
+        return functools.partial(self._client.call, name)
+
+    def __dir__(self) -> list[str]:
+        names = self._ipython_key_completions_()
+        # A bare name is enough where only one module has it.
+        bare = [name.rpartition(":")[2] for name in names]
+        return sorted(name for name in set(bare) if name.isidentifier() and bare.count(name) == 1)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        """All names that the server knows; none when it does not answer."""
+        try:
+            names = self._client.call("which", timeout=min(self._client.timeout, _COMPLETION_TIMEOUT))
+        except MiError:
+            return []
+        return [str(name) for name in names] if isinstance(names, list) else []
+
+    def __repr__(self) -> str:
+        return f"<Commands of {self._client.address}>"
+
+
+class Reply:
+    """What a server answered, be it a success or an error.
+
+    >>> import sipmi
+    >>> server = sipmi.Server("billing", version="1.4")
+    >>> server.listen("udp:127.0.0.1:0")
+    >>> with server, sipmi.connect(server.addresses[0]) as mi:
+    ...     reply = mi.request("which", "help")
+    >>> reply
+    <Reply 200 OK to which>
+    >>> reply.value
+    [[], ['mi_cmd']]
+    """
+
+    __slots__ = ("_core",)
+
+    def __init__(self, core: _core.Reply) -> None:
+        self._core = core
+
+    @property
+    def address(self) -> str:
+        """Who answered."""
+        return self._core.address
+
+    @property
+    def command(self) -> str:
+        """What was called."""
+        return self._core.command
+
+    @property
+    def code(self) -> int:
+        """What the wire said: 200, 404, -32601. 200 to 299 is success."""
+        return self._core.code
+
+    @property
+    def reason(self) -> str:
+        """What the code means: "OK", "AOR not found"."""
+        return self._core.reason
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is a success."""
+        return self._core.ok
+
+    @property
+    def tree(self) -> _core.Tree:
+        """The nodes that came, or those that the value that came would make (``struct mi_root``)."""
+        return self._core.tree
+
+    @property
+    def value(self) -> Any:
+        """What ``call`` gives.
+
+        :raises Fault: it is an error answer.
+        """
+        return self._core.value
+
+    @property
+    def raw(self) -> bytes:
+        """The bytes that came."""
+        return self._core.raw
+
+    @property
+    def sent(self) -> bytes:
+        """The bytes that were sent."""
+        return self._core.sent
+
+    @property
+    def text(self) -> bytes:
+        """The reply as text, as it came or as a FIFO of 2.x would have written it."""
+        return self._core.text
+
+    @property
+    def wire(self) -> str:
+        """In which form it came: "text" or "jsonrpc"."""
+        return self._core.wire
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds from the first byte sent to the last received."""
+        return self._core.elapsed
+
+    def __repr__(self) -> str:
+        return f"<Reply {self.code} {self.reason} to {self.command}>"
+
+
+@atexit.register
+def _close_all() -> None:
+    for client in list(_clients):
+        client.close()

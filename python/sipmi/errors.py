@@ -1,0 +1,79 @@
+"""Everything that can go wrong, as exceptions.
+
+::
+
+    MiError
+    ├── TransportError (OSError)     the other side cannot be reached, or went away
+    ├── CallTimeout (TimeoutError)   no answer within the deadline
+    ├── CodecError (ValueError)      what came is no answer
+    ├── RequestRefused (ValueError)  not sent: a limit, or a hazard to the server
+    └── Fault                        the server answered with an error
+        ├── MethodNotFound           there is no such command
+        ├── AmbiguousMethod          several modules have one of that name
+        └── InvalidParams            wrong count, name or type of parameters
+"""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+
+class MiError(Exception):
+    """The base of all errors of a call.
+
+    ``address`` and ``command`` say whom and what was called, ``sent`` and ``received`` hold the bytes;
+    None where there are none. Parameter values are never part of the message.
+    """
+
+    address: Optional[str] = None
+    command: Optional[str] = None
+    sent: Optional[bytes] = None
+    received: Optional[bytes] = None
+
+
+class TransportError(MiError, OSError):
+    """The other side cannot be reached, or went away in the middle."""
+
+
+class CallTimeout(MiError, TimeoutError):
+    """No answer came within the deadline."""
+
+
+class CodecError(MiError, ValueError):
+    """What came is no answer, or is cut off."""
+
+
+class RequestRefused(MiError, ValueError):
+    """The request was not sent: the wire cannot say it, or it would harm the server."""
+
+
+class Fault(MiError):
+    """An error answer: raised by a handler to give one, raised by a call that got one.
+
+    >>> raise Fault(404, "No such subscriber")
+    Traceback (most recent call last):
+    ...
+    sipmi.errors.Fault: 404 No such subscriber
+    """
+
+    def __init__(self, code: int, message: str = "", data: Any = None) -> None:
+        super().__init__(code, message, data)
+        self.code = code
+        self.message = message
+        self.data = data
+
+    def __str__(self) -> str:
+        detail = f": {self.data}" if isinstance(self.data, str) else ""
+        return f"{self.code} {self.message}{detail}"
+
+
+class MethodNotFound(Fault):
+    """There is no command of this name (-32601, -506, ``500 command 'x' not available``)."""
+
+
+class AmbiguousMethod(Fault):
+    """Several modules have a command of this name (-32001); ``data`` names them."""
+
+
+class InvalidParams(Fault):
+    """Wrong count, name or type of parameters (-32602, ``400 Too few or too many arguments``)."""

@@ -1,0 +1,456 @@
+"""Serve commands: :class:`Server` and what describes them."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import dataclasses
+import enum
+import functools
+import logging
+import os
+import signal
+import threading
+import weakref
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any, Callable, Optional, TypeVar, Union, overload
+
+from . import _core
+from ._loop import LoopThread, request_of_task
+from ._signature import describe_parameters, first_line, is_awaited
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+log = logging.getLogger("sipmi.server")
+
+#: Every server that serves: stopped at exit, so that no file is left behind.
+_running: weakref.WeakSet[Server] = weakref.WeakSet()
+
+
+class Flags(enum.IntFlag):
+    """What a command says of itself (``mi_export_t.flags``)."""
+
+    NONE = 0
+    ASYNC = 1
+    """Answers later (``MI_ASYNC_RPL_FLAG``)."""
+    NO_INPUT = 2
+    """Takes no parameters (``MI_NO_INPUT_FLAG``)."""
+    NAMED_PARAMS_ONLY = 4
+    """Takes parameters by name only (``MI_NAMED_PARAMS_ONLY``)."""
+    READ_ONLY = 8
+    """Changes nothing."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    """A command in the C programmer's form (``mi_export_t``).
+
+    ``handler(root, param)`` gets the parameters as the nodes of a tree and gives the reply tree.
+    ``init`` (``init_f``) is run once before the first command of the module.
+
+    >>> Export("mi_get_function", "This function does ...", lambda root, param: None, flags=Flags.NO_INPUT)
+    Export(name='mi_get_function', ...)
+    """
+
+    name: str
+    help: str
+    handler: Callable[[_core.Tree, Any], Any]
+    flags: Flags = Flags.NONE
+    param: Any = None
+    init: Optional[Callable[[], Any]] = None
+
+
+class Server:
+    """Commands, and the endpoints at which they are served.
+
+    :param name: the module that the commands belong to: they are known as ``name`` and ``module:name``.
+    :param version: the module's version, shown by the command ``version``.
+    :param emulate: answer as this version of OpenSIPS does: "1.11", "2.4", "3.2", "3.4", "3.6" or "4.0".
+    :param allow_kill: whether there is a command ``kill``.
+    :raises ValueError: there is no such version.
+
+    >>> server = Server("billing", version="1.4")
+    >>> @server.command
+    ... def sub_add(user: str, credit: float = 0.0) -> dict:
+    ...     '''Add a subscriber.'''
+    ...     return {"user": user, "credit": credit}
+    >>> server.call("sub_add", "alice", credit="2.5")
+    {'user': 'alice', 'credit': 2.5}
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        version: str = "",
+        emulate: Optional[str] = None,
+        allow_kill: bool = False,
+    ) -> None:
+        self.name = name
+        self.version = version
+        self.emulate = emulate
+        self._core = _core.Server(name, version, emulate, allow_kill)
+        self._core.on_log_level(_set_log_level)
+        self._loop = LoopThread()
+        self._inits: list[tuple[str, Callable[[], Any]]] = []
+        self._stopped = threading.Event()
+
+    # -- commands ---------------------------------------------------------------------------------
+
+    @overload
+    def command(self, function: Handler) -> Handler: ...
+
+    @overload
+    def command(
+        self,
+        *,
+        name: Optional[str] = None,
+        aliases: Iterable[str] = (),
+        help: Optional[str] = None,
+        no_input: bool = False,
+        named_only: bool = False,
+        read_only: bool = False,
+        recipes: Iterable[Iterable[str]] = (),
+        module: Optional[str] = None,
+    ) -> Callable[[Handler], Handler]: ...
+
+    def command(self, function: Any = None, **options: Any) -> Any:
+        """Registers a function as a command; used as a decorator, with or without options.
+
+        :param name: the command's name; the function's name by default.
+        :param aliases: other names it answers to.
+        :param help: one line for people; the first line of the docstring by default.
+        :param no_input: it takes no parameters, and text requests that give some are answered all the same.
+        :param named_only: it takes parameters by name only.
+        :param read_only: it changes nothing.
+        :param recipes: the sets of parameter names that may be given together; by default all that the
+            signature allows.
+        :param module: the module it belongs to; the server's name by default.
+        :raises ValueError: there is one of that name already, or no wire can carry the name.
+        """
+        if function is None:
+            return functools.partial(self._add, **options)
+        return self._add(function, **options)
+
+    def _add(
+        self,
+        function: Handler,
+        *,
+        name: Optional[str] = None,
+        aliases: Iterable[str] = (),
+        help: Optional[str] = None,
+        no_input: bool = False,
+        named_only: bool = False,
+        read_only: bool = False,
+        recipes: Iterable[Iterable[str]] = (),
+        module: Optional[str] = None,
+    ) -> Handler:
+        flags = Flags.NONE
+        flags |= Flags.NO_INPUT if no_input else Flags.NONE
+        flags |= Flags.NAMED_PARAMS_ONLY if named_only else Flags.NONE
+        flags |= Flags.READ_ONLY if read_only else Flags.NONE
+        params, any_name = describe_parameters(function)
+        self._register(
+            module=self.name if module is None else module,
+            name=function.__name__ if name is None else name,
+            help=first_line(function.__doc__) if help is None else help,
+            flags=flags,
+            aliases=list(aliases),
+            function=function,
+            params=params,
+            recipes=[list(recipe) for recipe in recipes],
+            any_name=any_name,
+        )
+        return function
+
+    def register_module(self, module: str, exports: Iterable[Export]) -> None:
+        """Registers the commands of a module in the C programmer's form (``register_mi_mod``).
+
+        :raises ValueError: there is one of that name already, or no wire can carry the name.
+        """
+        for export in exports:
+            self._register(
+                module=module,
+                name=export.name,
+                help=export.help,
+                flags=export.flags,
+                aliases=[],
+                function=export.handler,
+                param=export.param,
+                params=None,
+            )
+            if export.init is not None:
+                self._inits.append((f"{module}:{export.name}", export.init))
+
+    def _register(
+        self,
+        *,
+        module: str,
+        name: str,
+        help: str,
+        flags: int,
+        aliases: list[str],
+        function: Callable[..., Any],
+        params: Optional[list[_core._Described]],
+        param: Any = None,
+        recipes: Iterable[list[str]] = (),
+        any_name: bool = False,
+    ) -> _core.Command:
+        return self._core.register(
+            module=module,
+            name=name,
+            help=help,
+            flags=int(flags),
+            aliases=aliases,
+            function=function,
+            param=param,
+            submit=self._loop.submit if is_awaited(function) else None,
+            log=_log_exception,
+            params=params,
+            recipes=list(recipes),
+            any_name=any_name,
+        )
+
+    def unregister(self, name: str) -> None:
+        """Takes a command away.
+
+        :raises LookupError: there is none of that name.
+        """
+        command = self.lookup(name)
+        if command is None or not self._core.unregister(command):
+            raise LookupError(f"no command {name!r}")
+
+    @property
+    def commands(self) -> list[_core.Command]:
+        """All commands, those that every server has included."""
+        return self._core.commands()
+
+    def lookup(self, name: str) -> Optional[_core.Command]:
+        """The command that a name means: bare, ``module:name`` or alias (``lookup_mi_cmd``).
+
+        :raises AmbiguousMethod: several modules have one of that name.
+        """
+        return self._core.lookup(name)
+
+    def run_command(self, command: _core.Command, root: _core.Tree) -> _core.Tree:
+        """Runs a command with the nodes of a tree as parameters, no transport in between (``run_mi_cmd``).
+
+        :raises InvalidParams: the parameters do not fit.
+        :raises Fault: the handler raised, or returned what cannot be sent.
+        """
+        return self._core.run_command(command, root)
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """Runs a command without a transport and gives its value.
+
+        :raises Fault: as a client would see it.
+        """
+        return self._core.call(name, args, kwargs)
+
+    def statistic(self, name: str) -> _core.Counter:
+        """The counter ``server.name:name``, shown by ``get_statistics``; made when there is none.
+
+        >>> server = Server("billing")
+        >>> server.statistic("sub_adds").inc()
+        >>> server.call("get_statistics", ["billing:"])
+        {'billing:sub_adds': 1}
+        """
+        return self._core.statistic(self.name, name)
+
+    def register_affinity(self, *, allow_write: bool = False) -> None:
+        """Adds the commands ``irq_list``, ``irq_affinity``, ``cpu_affinity`` and ``affinity_plan`` (Linux).
+
+        :param allow_write: let callers move interrupts and processes; otherwise the commands only show, and a call
+            that would change something is answered 403.
+        """
+        from .affinity_mi import register_affinity
+
+        register_affinity(self, allow_write=allow_write)
+
+    # -- endpoints --------------------------------------------------------------------------------
+
+    def listen(self, address: str, **options: Any) -> None:
+        """Adds an endpoint: ``fifo:/path``, ``udp:host:port`` or ``unix:/path``.
+
+        A server that runs opens it at once, else :meth:`start` does. Port 0 picks a free one.
+
+        :param reply_dir: (FIFO) where clients make their reply FIFOs; "/tmp" by default.
+        :param reply_wait: (FIFO) seconds that a request waits for the reader of its reply FIFO; 0.3.
+        :param reply_indent: (FIFO) blanks a level in text replies; a TAB by default.
+        :param mode: (FIFO, UNIX) permissions; 0o660.
+        :param owner: (FIFO, UNIX) user name or number.
+        :param group: (FIFO, UNIX) group name or number.
+        :param write_timeout: seconds that a client may take to read its reply; 5.
+        :param request_limit: the largest request in bytes; 4 MiB.
+        :param pretty_printing: spread JSON replies over lines.
+        :param workers: how many handlers may run at once; 32.
+        :param cpus: (Linux) the CPUs that its workers run on: a `CpuSet`, a list such as "0-3", or numbers.
+        :raises ValueError: the address cannot be read.
+        :raises NotImplementedError: this version has no such transport.
+        :raises OSError: a running server cannot open it.
+        """
+        if "owner" in options:
+            options["owner"] = _user_number(options["owner"])
+        if "group" in options:
+            options["group"] = _group_number(options["group"])
+        if "reply_dir" in options:
+            options["reply_dir"] = os.fspath(options["reply_dir"])
+        self._core.listen(address, options)
+
+    @property
+    def addresses(self) -> list[str]:
+        """What is really bound, as strings that ``connect`` takes; empty while the server is stopped."""
+        return self._core.addresses
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it serves."""
+        return self._core.is_running
+
+    def start(self) -> None:
+        """Opens all endpoints and begins to serve.
+
+        :raises OSError: an endpoint cannot be opened; then none stays open.
+        :raises RuntimeError: it is running already, or an ``init`` failed.
+        """
+        for name, init in self._inits:
+            try:
+                init()
+            except Exception as error:
+                raise RuntimeError(f"init of {name} failed: {error}") from error
+        self._stopped.clear()
+        self._core.start()
+        _running.add(self)
+
+    def stop(self) -> None:
+        """Ends serving: running commands finish, endpoints are removed. Twice does no harm."""
+        self._core.stop()
+        self._loop.stop()
+        _running.discard(self)
+        self._stopped.set()
+
+    def run(self, *, cpus: Union[_core.CpuSet, str, Iterable[int], None] = None) -> None:
+        """Serves until SIGINT or SIGTERM, or until another thread calls :meth:`stop`.
+
+        :param cpus: (Linux) the CPUs that this process, with all its threads, runs on from now on.
+        :raises OSError: none of the CPUs is online and in the cpuset.
+        """
+        if cpus is not None:
+            from .affinity import Host
+
+            _core.set_thread_affinity(cpus)
+            Host().process(os.getpid()).set_affinity(cpus)
+        with self, _stopping_on_signals(self._stopped):
+            # Woken now and then, so that signals are seen also where the wait cannot be interrupted.
+            while not self._stopped.wait(0.5):
+                pass
+
+    def __enter__(self) -> Server:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        self.stop()
+
+    async def __aenter__(self) -> Server:
+        self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        await asyncio.get_running_loop().run_in_executor(None, self.stop)
+
+    def register_process(self, process: Any) -> None:
+        """Extra processes come with a later version.
+
+        :raises NotImplementedError: always, for now.
+        """
+        raise NotImplementedError("register_process: processes come with a later version of sipmi")
+
+    def raise_event(self, name: str, params: Optional[Mapping[str, Any]] = None) -> None:
+        """Events come with a later version.
+
+        :raises NotImplementedError: always, for now.
+        """
+        raise NotImplementedError("raise_event: events come with a later version of sipmi")
+
+    def __repr__(self) -> str:
+        where = ", ".join(self.addresses) or "stopped"
+        return f"<Server {self.name}: {where}>"
+
+
+def current_request() -> Optional[_core.RequestContext]:
+    """Who sent the request that the running handler is answering; None outside a handler.
+
+    >>> current_request() is None
+    True
+    """
+    return request_of_task() or _core.current_request()
+
+
+# -- the world around -----------------------------------------------------------------------------
+
+
+def _log_exception(command: str, error: BaseException) -> None:
+    log.error("command %s failed", command, exc_info=(type(error), error, error.__traceback__))
+
+
+#: OpenSIPS' log levels, from alert to debug, as Python has them.
+_LOG_LEVELS = {
+    -3: logging.CRITICAL,
+    -2: logging.CRITICAL,
+    -1: logging.ERROR,
+    1: logging.WARNING,
+    2: logging.INFO,
+    3: logging.INFO,
+}
+
+
+def _set_log_level(level: int) -> None:
+    default = logging.CRITICAL if level < -3 else logging.DEBUG
+    logging.getLogger("sipmi").setLevel(logging.WARNING if level == 0 else _LOG_LEVELS.get(level, default))
+
+
+def _user_number(user: Union[str, int]) -> int:
+    import pwd
+
+    return user if isinstance(user, int) else pwd.getpwnam(user).pw_uid
+
+
+def _group_number(group: Union[str, int]) -> int:
+    import grp
+
+    return group if isinstance(group, int) else grp.getgrnam(group).gr_gid
+
+
+class _stopping_on_signals:
+    """SIGINT and SIGTERM set an event while this is entered; only the main thread may."""
+
+    def __init__(self, stopped: threading.Event) -> None:
+        self._stopped = stopped
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, lambda *_: self._stopped.set())
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+
+@atexit.register
+def _stop_all() -> None:
+    for server in list(_running):
+        server.stop()

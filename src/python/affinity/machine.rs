@@ -1,0 +1,225 @@
+//! A machine for Python: the front door, and the counters it can be measured by.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use super::parts::{PyDevice, PyIrq, PyOutcome, PyProcess};
+use super::plan::PyPlan;
+use super::surroundings::{PyIrqbalance, PyTopology};
+use super::table::PyInterruptTable;
+use super::{PyCpuSet, cpuset, raise, to_python};
+use crate::affinity::counters::Sample;
+use crate::affinity::faults::{Fault, Faults};
+use crate::affinity::plan::Request;
+use crate::affinity::process::{self, Process};
+use crate::affinity::{Host, irq, journal, steering, undo};
+
+/// A machine, live or captured.
+#[pyclass(frozen, subclass, name = "Host", module = "sipmi._core")]
+pub(crate) struct PyHost {
+    pub(super) host: Host,
+}
+
+fn paths(paths: Vec<PathBuf>) -> Vec<String> {
+    paths.into_iter().map(|path| path.display().to_string()).collect()
+}
+
+#[pymethods]
+impl PyHost {
+    #[new]
+    #[pyo3(signature = (root = None, *, faults = None, kill_after = None))]
+    fn new(
+        root: Option<PathBuf>,
+        faults: Option<HashMap<String, String>>,
+        kill_after: Option<u32>,
+    ) -> PyResult<Self> {
+        let rule = |(path, fault): (String, String)| Ok((path, fault.parse::<Fault>()?));
+        let rules: Result<Vec<(String, Fault)>, _> = faults.into_iter().flatten().map(rule).collect();
+        let rules = rules.map_err(raise)?;
+        let parsed = match (rules.is_empty(), kill_after) {
+            (true, None) => None,
+            (_, None) => Some(Faults::new(rules)),
+            (_, Some(writes)) => Some(Faults::new(rules).kill_after(writes)),
+        };
+        let host = Host::at(root.unwrap_or_else(|| PathBuf::from("/")), parsed).map_err(raise)?;
+        Ok(Self { host })
+    }
+
+    /// The folder.
+    #[getter]
+    fn root(&self) -> String {
+        self.host.root.dir().display().to_string()
+    }
+
+    /// Whether this is a running machine.
+    #[getter]
+    fn live(&self) -> bool {
+        self.host.root.is_live()
+    }
+
+    /// `/proc/interrupts` now, as an `InterruptTable`. `OSError` if it cannot be read.
+    fn interrupts(&self) -> PyResult<PyInterruptTable> {
+        PyInterruptTable::of_host(&self.host)
+    }
+
+    /// One interrupt. `LookupError` if there is none of that number.
+    fn irq(&self, number: u32) -> PyResult<PyIrq> {
+        let irq = self.host.irq(number).map_err(raise)?;
+        Ok(PyIrq { irq, host: self.host.clone() })
+    }
+
+    /// All interrupts that have a folder in `/proc/irq`, also those that nothing asked for.
+    fn irqs(&self) -> PyResult<Vec<PyIrq>> {
+        let irqs = self.host.irqs().map_err(raise)?;
+        Ok(irqs.into_iter().map(|irq| PyIrq { irq, host: self.host.clone() }).collect())
+    }
+
+    /// `default_smp_affinity`: where a new interrupt starts, or None.
+    #[getter]
+    fn default_affinity(&self) -> PyResult<Option<PyCpuSet>> {
+        Ok(irq::default_affinity(&self.host.root).map_err(raise)?.map(PyCpuSet))
+    }
+
+    /// A network or block device (`eth0`, `sda`, `/dev/sda1`) or a PCI address. `LookupError` if there is none.
+    fn device(&self, name: &str) -> PyResult<PyDevice> {
+        let device = self.host.device(name).map_err(raise)?;
+        Ok(PyDevice { device, host: self.host.clone() })
+    }
+
+    /// The names of all interfaces and disks.
+    fn devices(&self) -> PyResult<Vec<String>> {
+        self.host.devices().map_err(raise)
+    }
+
+    /// One process. `ProcessLookupError` if it does not run.
+    fn process(&self, pid: u32) -> PyResult<PyProcess> {
+        Ok(PyProcess { process: self.host.process(pid).map_err(raise)?, host: self.host.clone() })
+    }
+
+    /// All processes of a server; see `sipmi.affinity.Host.processes`.
+    #[pyo3(signature = (name = None, *, pidfile = None, cgroup = None, roles = None))]
+    fn processes(
+        &self,
+        name: Option<&str>,
+        pidfile: Option<PathBuf>,
+        cgroup: Option<&str>,
+        roles: Option<HashMap<u32, String>>,
+    ) -> PyResult<Vec<PyProcess>> {
+        let root = &self.host.root;
+        let mut found = match (name, pidfile, cgroup, &roles) {
+            (Some(name), None, None, _) => process::by_name(root, name),
+            (None, Some(path), None, _) => process::by_pidfile(root, &path.display().to_string()),
+            (None, None, Some(group), _) => process::by_cgroup(root, group),
+            (None, None, None, Some(roles)) => {
+                let pids: BTreeSet<u32> = roles.keys().copied().collect();
+                Ok(pids.into_iter().filter_map(|pid| Process::find(root, pid).ok()).collect())
+            }
+            _ => return Err(PyValueError::new_err("expected one of a name, pidfile=, cgroup= or mi=")),
+        }
+        .map_err(raise)?;
+        for process in &mut found {
+            process.role = roles.as_ref().and_then(|roles| roles.get(&process.pid)).cloned();
+        }
+        Ok(found.into_iter().map(|process| PyProcess { process, host: self.host.clone() }).collect())
+    }
+
+    /// Packages, NUMA nodes, cache domains, cores and SMT siblings; prints as a tree.
+    fn topology(&self) -> PyResult<PyTopology> {
+        self.host.topology().map(PyTopology).map_err(raise)
+    }
+
+    /// irqbalance's file and daemon as they are now.
+    #[getter]
+    fn irqbalance(&self) -> PyResult<PyIrqbalance> {
+        Ok(PyIrqbalance { balance: self.host.irqbalance().map_err(raise)?, host: self.host.clone() })
+    }
+
+    #[pyo3(signature = (*, devices, processes, cpus = None, policy = "same", steering = true, reuse_port = false, irqbalance = true))]
+    #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools)]
+    fn _plan(
+        &self,
+        py: Python<'_>,
+        devices: Vec<String>,
+        processes: Vec<PyRef<'_, PyProcess>>,
+        cpus: Option<&Bound<'_, PyAny>>,
+        policy: &str,
+        steering: bool,
+        reuse_port: bool,
+        irqbalance: bool,
+    ) -> PyResult<PyPlan> {
+        let request = Request {
+            devices,
+            processes: processes.iter().map(|process| process.process.clone()).collect(),
+            cpus: cpus.map(cpuset::read).transpose()?,
+            policy: policy.parse().map_err(raise)?,
+            steering,
+            reuse_port,
+            ban: irqbalance,
+        };
+        let plan = py.detach(|| self.host.plan(&request)).map_err(raise)?;
+        Ok(PyPlan { plan })
+    }
+
+    /// The kernel's counters now, with the context switches of these pids.
+    #[pyo3(signature = (pids = Vec::new()))]
+    fn sample(&self, pids: Vec<u32>) -> PyResult<PySample> {
+        let sample = Sample::take(&self.host.root, &pids).map_err(raise)?;
+        Ok(PySample { sample, at: Instant::now() })
+    }
+
+    /// The journals of plans that have not been undone, oldest first.
+    #[pyo3(signature = (folder = None))]
+    fn journals(&self, folder: Option<PathBuf>) -> PyResult<Vec<String>> {
+        let folder = folder.unwrap_or_else(|| journal::default_folder(&self.host.root));
+        Ok(paths(journal::pending(&folder).map_err(raise)?))
+    }
+
+    /// Take a journal back: one Outcome a change, the last one first. The journal is removed when nothing is
+    /// left.
+    fn undo(&self, py: Python<'_>, journal: PathBuf) -> PyResult<Vec<PyOutcome>> {
+        let undone = py.detach(|| undo::undo(&self.host, &journal)).map_err(raise)?;
+        Ok(undone.outcomes.into_iter().map(PyOutcome).collect())
+    }
+
+    /// What is not any more as a journal says it was made.
+    fn drift(&self, journal: PathBuf) -> PyResult<Vec<PyOutcome>> {
+        let record = journal::load(&self.host.root, &journal).map_err(raise)?;
+        Ok(undo::drift(&self.host, &record.entries).into_iter().map(PyOutcome).collect())
+    }
+
+    /// Set `rps_sock_flow_entries`, the size of the table of flows that RFS shares.
+    fn set_rfs_entries(&self, entries: u64) -> PyResult<()> {
+        steering::set_flow_entries(&self.host.root, entries).map_err(raise)
+    }
+
+    /// `rps_sock_flow_entries`; 0 is off.
+    #[getter]
+    fn rfs_entries(&self) -> PyResult<Option<u64>> {
+        steering::flow_entries(&self.host.root).map_err(raise)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Host({:?})", self.host.root.dir().display().to_string())
+    }
+}
+
+/// The kernel's counters at one moment.
+#[pyclass(frozen, name = "Sample", module = "sipmi._core")]
+pub(crate) struct PySample {
+    sample: Sample,
+    at: Instant,
+}
+
+#[pymethods]
+impl PySample {
+    /// What happened since an earlier sample, as a dict; of the rows of these IRQs, or of all that moved.
+    #[pyo3(signature = (earlier, *, irqs = None))]
+    fn since<'py>(&self, py: Python<'py>, earlier: &Self, irqs: Option<Vec<u32>>) -> PyResult<Bound<'py, PyAny>> {
+        let seconds = self.at.saturating_duration_since(earlier.at).as_secs_f64();
+        to_python(py, &self.sample.since(&earlier.sample, seconds, irqs.as_deref()).to_json())
+    }
+}

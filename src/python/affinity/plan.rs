@@ -1,0 +1,238 @@
+//! Plans for Python: made, shown, applied, watched, undone.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use super::parts::PyOutcome;
+use super::{PyCpuSet, html_table, raise, to_python};
+use crate::affinity::apply::{self, Applied};
+use crate::affinity::plan::{Item, Plan};
+
+/// irqbalance looks every 10 seconds; a pin is believed after that.
+const BEYOND_IRQBALANCE: f64 = 11.0;
+
+/// What would change; nothing has been. Prints as a table.
+#[pyclass(frozen, name = "Plan", module = "sipmi._core")]
+pub(crate) struct PyPlan {
+    pub(super) plan: Plan,
+}
+
+#[pymethods]
+impl PyPlan {
+    /// Where interrupts go.
+    #[getter]
+    fn irq_cpus(&self) -> PyCpuSet {
+        PyCpuSet(self.plan.irq_cpus.clone())
+    }
+
+    /// Where processes go.
+    #[getter]
+    fn process_cpus(&self) -> PyCpuSet {
+        PyCpuSet(self.plan.process_cpus.clone())
+    }
+
+    /// `same`, `siblings` or `spread`.
+    #[getter]
+    fn policy(&self) -> &'static str {
+        self.plan.policy.name()
+    }
+
+    /// What changes, in order: dicts of `kind`, `subject`, `label`, `now`, `target`, `note`.
+    #[getter]
+    fn items<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        self.plan.items.iter().map(|item| to_python(py, &item.to_json())).collect()
+    }
+
+    /// What stands in the way: dicts of `what`, `severity` (`handled`, `warns`, `blocks`), `detail`.
+    #[getter]
+    fn conflicts<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        self.plan.conflicts.iter().map(|conflict| to_python(py, &conflict.to_json())).collect()
+    }
+
+    /// The interrupts of its devices.
+    #[getter]
+    fn irqs(&self) -> Vec<u32> {
+        self.plan.devices.iter().flat_map(|device| device.irqs.iter().copied()).collect()
+    }
+
+    /// All of it.
+    fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        to_python(py, &self.plan.to_json())
+    }
+
+    /// All of it as JSON text.
+    fn to_json(&self) -> String {
+        self.plan.to_json().to_string()
+    }
+
+    /// Do it: each change is journalled, written and read back. Returns an Applied, which undoes it when its
+    /// `with` block ends.
+    ///
+    /// - `journal`: the file to write; by default a new one in `/var/lib/sipmi` (root) or
+    ///   `$XDG_STATE_HOME/sipmi`
+    /// - `settle`: seconds that interrupts may take to move
+    /// - `watch`: seconds to watch that it holds; by default 11 where irqbalance runs, which looks every 10
+    /// - `force`: go on although conflicts block it (`ValueError` otherwise, before anything is written)
+    #[pyo3(signature = (*, journal = None, settle = 1.0, watch = None, force = false))]
+    fn apply(
+        &self,
+        py: Python<'_>,
+        journal: Option<PathBuf>,
+        settle: f64,
+        watch: Option<f64>,
+        force: bool,
+    ) -> PyResult<PyApplied> {
+        let runs = || self.plan.host.irqbalance().is_ok_and(|balance| balance.pid.is_some());
+        let default_watch = || {
+            if self.plan.host.root.is_live() && !self.plan.irqs().is_empty() && runs() {
+                BEYOND_IRQBALANCE
+            } else {
+                0.0
+            }
+        };
+        let (settle, watch) = (seconds(settle)?, seconds(watch.unwrap_or_else(default_watch))?);
+        let applied = py.detach(|| apply::apply(&self.plan, journal.as_deref(), force)).map_err(raise)?;
+        let applied = PyApplied { applied: Mutex::new(applied) };
+        // From here on everything is in the journal: Ctrl-C while waiting leaves a plan that can be undone.
+        applied.settle_for(py, settle, false)?;
+        if !watch.is_zero() {
+            applied.settle_for(py, watch, true)?;
+        }
+        Ok(applied)
+    }
+
+    fn __str__(&self) -> String {
+        self.plan.to_string()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<Plan: {} items, {} conflicts>", self.plan.items.len(), self.plan.conflicts.len())
+    }
+
+    fn _repr_html_(&self) -> String {
+        let row = |item: &Item| {
+            let json = item.to_json();
+            let text = |name: &str| json.get(name).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
+            ["kind", "subject", "label", "now", "target", "note"].iter().map(|name| text(name)).collect()
+        };
+        html_table(&["what", "which", "name", "now", "planned", ""], self.plan.items.iter().map(row))
+    }
+}
+
+fn seconds(value: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(value)
+        .map_err(|_| PyValueError::new_err(format!("expected seconds from 0, found {value}")))
+}
+
+/// A plan that has been applied; leaving the `with` block undoes it.
+#[pyclass(frozen, name = "Applied", module = "sipmi._core")]
+pub(crate) struct PyApplied {
+    applied: Mutex<Applied>,
+}
+
+impl PyApplied {
+    fn get(&self) -> MutexGuard<'_, Applied> {
+        self.applied.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn settle_for(&self, py: Python<'_>, time: Duration, watch: bool) -> PyResult<()> {
+        let mut interrupted = None;
+        let mut go_on = || {
+            let asked: PyResult<()> = Python::attach(|py| {
+                py.check_signals()?;
+                Ok(())
+            });
+            interrupted = asked.err();
+            interrupted.is_none()
+        };
+        py.detach(|| self.get().settle(time, watch, &mut go_on)).map_err(raise)?;
+        interrupted.map_or(Ok(()), Err)
+    }
+}
+
+#[pymethods]
+impl PyApplied {
+    /// What came of each item: dicts of `kind`, `subject`, `label`, `state`, `detail`, `outcomes`.
+    #[getter]
+    fn report<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let reports: Vec<_> = self.get().reports.iter().map(apply::Report::to_json).collect();
+        reports.iter().map(|report| to_python(py, report)).collect()
+    }
+
+    /// Whether no item is refused or pending.
+    #[getter]
+    fn complete(&self) -> bool {
+        self.get().is_complete()
+    }
+
+    /// The journal's path; `Host.undo` takes it back after a crash.
+    #[getter]
+    fn journal(&self) -> String {
+        self.get().journal().display().to_string()
+    }
+
+    /// Look at all items again and bring the report up to date.
+    fn verify(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.get().verify()).map_err(raise)
+    }
+
+    /// Verify again and again for some seconds.
+    fn watch(&self, py: Python<'_>, seconds: f64) -> PyResult<()> {
+        self.settle_for(py, self::seconds(seconds)?, true)
+    }
+
+    /// What has moved since, as Outcomes.
+    fn drift(&self, py: Python<'_>) -> Vec<PyOutcome> {
+        py.detach(|| self.get().drift()).into_iter().map(PyOutcome).collect()
+    }
+
+    /// Take it back: one Outcome a change, the last one first. Interrupts are found by identity, not by number.
+    fn undo(&self, py: Python<'_>) -> PyResult<Vec<PyOutcome>> {
+        let undone = py.detach(|| self.get().undo()).map_err(raise)?;
+        Ok(undone.outcomes.into_iter().map(PyOutcome).collect())
+    }
+
+    /// All of it.
+    fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let json = self.get().to_json();
+        to_python(py, &json)
+    }
+
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        _kind: &Bound<'_, PyAny>,
+        _error: &Bound<'_, PyAny>,
+        _traceback: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let journal = self.get().journal().to_path_buf();
+        // Already undone within the block.
+        if journal.exists() { self.undo(py).map(drop) } else { Ok(()) }
+    }
+
+    fn __str__(&self) -> String {
+        let applied = self.get();
+        let line = |report: &apply::Report| {
+            let detail = report.detail();
+            let dash = if detail.is_empty() { "" } else { ": " };
+            format!(
+                "{} {} {} {}{dash}{detail}",
+                report.item.kind(),
+                report.item.subject(),
+                report.item.label,
+                report.state().name()
+            )
+        };
+        let mut lines: Vec<String> = applied.reports.iter().map(line).collect();
+        lines.push(format!("journal: {}", applied.journal().display()));
+        lines.join("\n")
+    }
+}

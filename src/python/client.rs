@@ -1,0 +1,338 @@
+//! The client as Python's `sipmi.client` drives it, and what its errors become.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use pyo3::exceptions::{PyNotImplementedError, PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyDict, PyString, PyTuple, PyType};
+
+use super::convert::{body_to_python, item_from_python, text_from_python, text_to_python};
+use super::errors;
+use super::tree::PyTree;
+use crate::address::Address;
+use crate::client::{Arguments, CallError, CallFailure, Client, Found, Patience, Reply, Wire};
+use crate::codec::text::{self, Carrier, TextStyle};
+use crate::convert::item_to_tree;
+use crate::dialect::Dialect;
+use crate::item::Str;
+use crate::request::Param;
+use crate::response::{Body, Response};
+use crate::tree::Tree;
+
+pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<PyClient>()?;
+    module.add_class::<PyReply>()
+}
+
+/// A client of one server.
+#[pyclass(frozen, name = "Client", module = "sipmi._core")]
+pub(super) struct PyClient {
+    client: Client,
+}
+
+/// An answer.
+#[pyclass(frozen, name = "Reply", module = "sipmi._core")]
+pub(super) struct PyReply {
+    reply: Reply,
+    address: String,
+    command: Str,
+}
+
+#[pymethods]
+impl PyClient {
+    /// Touches no network. `wire` None: found out at the first call.
+    #[new]
+    #[pyo3(signature = (address, wire, reply_dir))]
+    fn new(address: &str, wire: Option<&str>, reply_dir: Option<PathBuf>) -> PyResult<Self> {
+        let mut address: Address = address.parse()?;
+        match (&mut address, reply_dir) {
+            (_, None) => {}
+            (Address::Fifo { reply_dir, .. }, dir) => *reply_dir = dir,
+            (other, Some(_)) => {
+                return Err(PyValueError::new_err(format!("{other} has no reply FIFOs and no reply_dir")));
+            }
+        }
+        let wire = match wire {
+            None => None,
+            Some("text") => Some(Wire::Text),
+            Some("jsonrpc") => Some(Wire::Json),
+            Some(other) => {
+                return Err(PyValueError::new_err(format!("{address} speaks text or jsonrpc, not {other:?}")));
+            }
+        };
+        let client = Client::new(address, wire).map_err(|error| PyNotImplementedError::new_err(error.to_string()))?;
+        Ok(PyClient { client })
+    }
+
+    #[getter]
+    fn address(&self) -> String {
+        self.client.address().to_string()
+    }
+
+    /// Runs a command and gives its value.
+    fn call<'py>(
+        &self,
+        py: Python<'py>,
+        command: &Bound<'py, PyString>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: &Bound<'py, PyDict>,
+        timeout: f64,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let command = text_from_python(command)?;
+        let reply = self.run(py, &command, read_arguments(args, kwargs)?, timeout)?;
+        value_of(py, &reply, || self.address(), &command)
+    }
+
+    /// Runs a command and gives its reply, also when it is an error.
+    fn request(
+        &self,
+        py: Python<'_>,
+        command: &Bound<'_, PyString>,
+        args: &Bound<'_, PyTuple>,
+        kwargs: &Bound<'_, PyDict>,
+        timeout: f64,
+    ) -> PyResult<PyReply> {
+        let command = text_from_python(command)?;
+        let reply = self.run(py, &command, read_arguments(args, kwargs)?, timeout)?;
+        Ok(PyReply { reply, address: self.address(), command })
+    }
+
+    /// As `request`, with strings in order, each with a name or without (an empty one).
+    fn request_strings(
+        &self,
+        py: Python<'_>,
+        command: &Bound<'_, PyString>,
+        strings: Vec<(Bound<'_, PyString>, Bound<'_, PyString>)>,
+        timeout: f64,
+    ) -> PyResult<PyReply> {
+        let command = text_from_python(command)?;
+        let read = |(name, value)| Ok(Param { name: text_from_python(&name)?, value: text_from_python(&value)? });
+        let strings = strings.into_iter().map(read).collect::<PyResult<_>>()?;
+        let arguments = Arguments { strings, ..Arguments::default() };
+        let reply = self.run(py, &command, arguments, timeout)?;
+        Ok(PyReply { reply, address: self.address(), command })
+    }
+
+    /// `text` or `jsonrpc`.
+    fn wire(&self, py: Python<'_>, timeout: f64) -> PyResult<&'static str> {
+        let found = wait(py, timeout, |patience| self.client.wire(patience))?;
+        Ok(self.or_raise(py, &"version".into(), timeout, found)?.name())
+    }
+
+    /// Generation and version, each None when the server does not say.
+    fn found(&self, py: Python<'_>, timeout: f64) -> PyResult<(Option<String>, Option<String>)> {
+        let found = wait(py, timeout, |patience| self.client.found(patience).cloned())?;
+        let Found { generation, version, .. } = self.or_raise(py, &"version".into(), timeout, found)?;
+        Ok((generation.map(|generation| generation.to_string()), version))
+    }
+
+    fn close(&self) {
+        self.client.close();
+    }
+}
+
+impl PyClient {
+    fn run(&self, py: Python<'_>, command: &Str, arguments: Arguments, timeout: f64) -> PyResult<Reply> {
+        let outcome = wait(py, timeout, |patience| self.client.request(command.clone(), arguments, patience))?;
+        self.or_raise(py, command, timeout, outcome)
+    }
+
+    fn or_raise<T>(
+        &self,
+        py: Python<'_>,
+        command: &Str,
+        timeout: f64,
+        outcome: Result<T, CallFailure>,
+    ) -> PyResult<T> {
+        outcome.or_else(|failure| Err(exception(py, &failure, &self.address(), command, timeout)?))
+    }
+}
+
+/// Waits without the interpreter, looking for signals. What a signal handler raises ends the wait.
+fn wait<T: Send>(
+    py: Python<'_>,
+    timeout: f64,
+    work: impl FnOnce(&mut Patience<'_>) -> Result<T, CallFailure> + Send,
+) -> PyResult<Result<T, CallFailure>> {
+    let timeout = read_timeout(timeout)?;
+    let mut raised = None;
+    let outcome = py.detach(|| {
+        let mut look = || {
+            #[allow(clippy::redundant_closure_for_method_calls)] // the method is not general enough
+            let seen = Python::try_attach(|py| py.check_signals());
+            // An interpreter that ends wants its threads back.
+            let Some(seen) = seen else { return true };
+            raised = seen.err();
+            raised.is_some()
+        };
+        work(&mut Patience::new(timeout, &mut look))
+    });
+    raised.map_or(Ok(outcome), Err)
+}
+
+fn read_timeout(timeout: f64) -> PyResult<Duration> {
+    if timeout > 0.0 {
+        return Ok(Duration::try_from_secs_f64(timeout).unwrap_or(Duration::MAX));
+    }
+    Err(PyValueError::new_err(format!("expected a timeout of more than 0 seconds, found {timeout}")))
+}
+
+fn read_arguments(args: &Bound<'_, PyTuple>, kwargs: &Bound<'_, PyDict>) -> PyResult<Arguments> {
+    let mut arguments = Arguments::default();
+    for arg in args.iter() {
+        arguments.positional.push(item_from_python(&arg)?);
+    }
+    for (name, value) in kwargs.iter() {
+        arguments.named.push((text_from_python(name.cast()?)?, item_from_python(&value)?));
+    }
+    Ok(arguments)
+}
+
+/// The value of a reply, or its fault.
+fn value_of<'py>(
+    py: Python<'py>,
+    reply: &Reply,
+    address: impl FnOnce() -> String,
+    command: &Str,
+) -> PyResult<Bound<'py, PyAny>> {
+    if reply.response.is_success() {
+        return body_to_python(py, &reply.response.body);
+    }
+    let fault = errors::fault(py, &reply.response)?;
+    Err(with_context(py, fault, &address(), command, &reply.sent, &reply.raw)?)
+}
+
+/// The exception for a call without a reply.
+fn exception(py: Python<'_>, failure: &CallFailure, address: &str, command: &Str, timeout: f64) -> PyResult<PyErr> {
+    static TRANSPORT: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    static TIMEOUT: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    static CODEC: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    static REFUSED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let CallFailure { error, sent, received, probing } = failure;
+    let head = format!("{address}: {}: ", command.to_text().escape_debug());
+    let question = if *probing { " to the question for its version" } else { "" };
+    let sizes = format!("{} bytes sent, {} received", sent.len(), received.len());
+    let exception = match error {
+        CallError::Transport { what, errno } => {
+            errors::class(py, &TRANSPORT, "TransportError")?.call1((*errno, format!("{head}{what}")))?
+        }
+        CallError::Closed => errors::class(py, &TRANSPORT, "TransportError")?.call1((format!("{head}{error}"),))?,
+        CallError::Timeout => {
+            let text = format!("{head}no complete answer{question} within {timeout} s ({sizes})");
+            errors::class(py, &TIMEOUT, "CallTimeout")?.call1((text,))?
+        }
+        CallError::Codec(codec) => errors::class(py, &CODEC, "CodecError")?
+            .call1((format!("{head}the answer{question} cannot be read: {codec} ({sizes})"),))?,
+        CallError::Refused(refusal) => {
+            errors::class(py, &REFUSED, "RequestRefused")?.call1((format!("{head}not sent: {refusal}"),))?
+        }
+        CallError::Params(why) => {
+            let invalid =
+                Response { body: Body::Item(why.as_str().into()), ..Response::error(-32602, "Invalid params") };
+            errors::fault(py, &invalid)?.into_value(py).into_bound(py).into_any()
+        }
+        // The exception of a signal handler comes first; without one the interpreter is ending.
+        CallError::Interrupted => return Ok(PyRuntimeError::new_err(format!("{head}{error}"))),
+    };
+    with_context(py, PyErr::from_value(exception), address, command, sent, received)
+}
+
+/// Adds what every error of a call knows.
+fn with_context(
+    py: Python<'_>,
+    exception: PyErr,
+    address: &str,
+    command: &Str,
+    sent: &[u8],
+    received: &[u8],
+) -> PyResult<PyErr> {
+    let value = exception.value(py);
+    value.setattr("address", address)?;
+    value.setattr("command", text_to_python(py, command)?)?;
+    for (name, bytes) in [("sent", sent), ("received", received)] {
+        if !bytes.is_empty() {
+            value.setattr(name, PyBytes::new(py, bytes))?;
+        }
+    }
+    Ok(exception)
+}
+
+#[pymethods]
+impl PyReply {
+    #[getter]
+    fn address(&self) -> &str {
+        &self.address
+    }
+
+    #[getter]
+    fn command<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        text_to_python(py, &self.command)
+    }
+
+    #[getter]
+    fn code(&self) -> i32 {
+        self.reply.response.code
+    }
+
+    #[getter]
+    fn reason<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        text_to_python(py, &self.reply.response.reason)
+    }
+
+    #[getter]
+    fn ok(&self) -> bool {
+        self.reply.response.is_success()
+    }
+
+    #[getter]
+    fn tree(&self) -> PyTree {
+        let Response { code, reason, body } = &self.reply.response;
+        let mut tree = match body {
+            Body::Empty => Tree::ok(),
+            Body::Item(item) => item_to_tree(item),
+            Body::Tree(tree) => tree.clone(),
+        };
+        (tree.code, tree.reason) = (*code, reason.clone());
+        PyTree::new(tree)
+    }
+
+    /// The value; an error answer raises its fault.
+    #[getter]
+    fn value<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        value_of(py, &self.reply, || self.address.clone(), &self.command)
+    }
+
+    #[getter]
+    fn raw<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.reply.raw)
+    }
+
+    #[getter]
+    fn sent<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.reply.sent)
+    }
+
+    #[getter]
+    fn elapsed(&self) -> f64 {
+        self.reply.elapsed.as_secs_f64()
+    }
+
+    #[getter]
+    fn wire(&self) -> &'static str {
+        self.reply.wire.name()
+    }
+
+    /// The reply as the FIFO of 2.x would write it; what came in text is as it came.
+    #[getter]
+    fn text<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        if self.reply.wire == Wire::Text {
+            return self.raw(py);
+        }
+        let mut text = Vec::new();
+        let style = TextStyle::new(Carrier::Fifo, Dialect::Sipmi);
+        text::encode_response(&mut text, &Ok(self.reply.response.clone()), &self.command, &style);
+        PyBytes::new(py, &text)
+    }
+}

@@ -1,0 +1,29 @@
+//! The extension module `sipmi._core`: the only folder that knows the interpreter.
+
+#![allow(clippy::doc_markdown, clippy::doc_link_with_quotes)] // these are docstrings, for help()
+
+#[cfg(target_os = "linux")]
+mod affinity;
+mod client;
+mod command;
+mod convert;
+mod errors;
+mod handler;
+mod logging;
+mod server;
+mod tree;
+
+use pyo3::prelude::*;
+
+#[pymodule(gil_used = false)]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    tree::register(module)?;
+    client::register(module)?;
+    command::register(module)?;
+    handler::register(module)?;
+    server::register(module)?;
+    #[cfg(target_os = "linux")]
+    affinity::register(module)?;
+    Ok(())
+}

@@ -1,0 +1,352 @@
+//! The server as Python's `sipmi.server` drives it.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use super::command::{Described, PyCommand, read_param, read_recipes};
+use super::convert::{body_to_python, item_from_python, text_from_python};
+use super::handler::PyHandler;
+use super::tree::PyTree;
+use super::{errors, logging};
+use crate::address::Address;
+use crate::codec::text::Indent;
+use crate::command::recipe::{Passing, Recipe, Signature};
+use crate::command::service::Service;
+use crate::command::statistics::{Counter, Growth};
+use crate::command::{Answer, Command, CommandFlags, Origin, Responder};
+use crate::convert::node_to_item;
+use crate::dialect::Dialect;
+use crate::item::Str;
+use crate::request::{Param, Params};
+use crate::response::{Body, Failure, Response};
+use crate::server::{ListenOptions, Server};
+use crate::tree::{NodeId, Tree, Value};
+
+pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<PyServer>()?;
+    module.add_class::<PyCounter>()
+}
+
+/// Blocked in Rust, a thread looks for signals this often.
+const SIGNALS: Duration = Duration::from_millis(50);
+
+/// A server.
+#[pyclass(frozen, name = "Server", module = "sipmi._core")]
+pub(super) struct PyServer {
+    server: Server,
+}
+
+#[pymethods]
+impl PyServer {
+    #[new]
+    fn new(name: &str, version: &str, emulate: Option<&str>, allow_kill: bool) -> PyResult<Self> {
+        let dialect = emulate.map_or(Ok(Dialect::Sipmi), str::parse)?;
+        let service = Service::new(name, version, dialect, allow_kill);
+        // Attached once for the life of the thread, detached for all of it: a call then only takes the lock.
+        let scope = Arc::new(|body: &mut (dyn FnMut() + Send)| {
+            Python::attach(|py| py.detach(body));
+        });
+        Ok(PyServer { server: Server::new(service, scope) })
+    }
+
+    /// Adds a command. `params` None: the handler takes `(root, param)`.
+    #[allow(clippy::too_many_arguments)] // called in one place, by name
+    #[pyo3(signature = (*, module, name, help, flags, aliases, function, param, submit, log, params, recipes, any_name))]
+    fn register(
+        &self,
+        py: Python<'_>,
+        module: &str,
+        name: &str,
+        help: &str,
+        flags: u8,
+        aliases: Vec<String>,
+        function: Py<PyAny>,
+        param: Py<PyAny>,
+        submit: Option<Py<PyAny>>,
+        log: Py<PyAny>,
+        params: Option<Vec<Described>>,
+        recipes: Vec<Vec<String>>,
+        any_name: bool,
+    ) -> PyResult<PyCommand> {
+        let recipe = match params {
+            None => Recipe::Tree,
+            Some(params) => {
+                let params = params.into_iter().map(read_param).collect::<PyResult<Vec<_>>>()?;
+                let recipes = read_recipes(&params, recipes)?;
+                Recipe::Signature(Signature { params, recipes, takes_any_name: any_name })
+            }
+        };
+        let command = Command {
+            module: module.into(),
+            name: name.into(),
+            help: help.into(),
+            flags: CommandFlags::from_bits(flags),
+            recipe,
+            aliases: aliases.into_iter().map(Str::from).collect(),
+            handler: Box::new(PyHandler::new(function, param, submit, log)),
+        };
+        let service = &self.server.service;
+        let command = py.detach(|| service.registry_mut().register(command))?;
+        Ok(PyCommand { command })
+    }
+
+    /// Takes a command away.
+    fn unregister(&self, py: Python<'_>, command: &PyCommand) -> bool {
+        let name = command.command.canonical_name();
+        py.detach(|| self.server.service.registry_mut().unregister(&name)).is_some()
+    }
+
+    /// All commands, in the order of registration.
+    fn commands(&self) -> Vec<PyCommand> {
+        let registry = self.server.service.registry();
+        registry.commands().map(|command| PyCommand { command: command.clone() }).collect()
+    }
+
+    /// The command that a name means, or None.
+    fn lookup(&self, py: Python<'_>, name: &str) -> PyResult<Option<PyCommand>> {
+        let found = self.server.service.registry().lookup(name.as_bytes());
+        match found {
+            Ok(command) => Ok(Some(PyCommand { command })),
+            Err(Failure::UnknownCommand) => Ok(None),
+            Err(failure) => Err(errors::failure(py, &failure)?),
+        }
+    }
+
+    /// Runs a command without a transport in between and gives its value.
+    fn call<'py>(
+        &self,
+        py: Python<'py>,
+        name: &str,
+        args: &Bound<'py, PyTuple>,
+        kwargs: &Bound<'py, PyDict>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let found = self.server.service.registry().lookup(name.as_bytes());
+        let command = match found {
+            Ok(command) => command,
+            Err(failure) => return Err(errors::failure(py, &failure)?),
+        };
+        let params = local_params(&command, args, kwargs)?;
+        let response = self.run(py, &command, params)?;
+        if response.is_success() { body_to_python(py, &response.body) } else { Err(errors::fault(py, &response)?) }
+    }
+
+    /// Runs a command with a tree of parameters and gives the reply tree (`run_mi_cmd`).
+    fn run_command(&self, py: Python<'_>, command: &PyCommand, root: &PyTree) -> PyResult<PyTree> {
+        let params = tree_params(&root.snapshot())?;
+        let Response { code, reason, body } = self.run(py, &command.command, params)?;
+        let mut tree = match body {
+            Body::Empty => crate::tree::Tree::ok(),
+            Body::Item(item) => crate::convert::item_to_tree(&item),
+            Body::Tree(tree) => tree,
+        };
+        (tree.code, tree.reason) = (code, reason);
+        Ok(PyTree::new(tree))
+    }
+
+    /// Adds an endpoint. `options` may hold what [`read_options`] reads.
+    fn listen(&self, py: Python<'_>, address: &str, options: &Bound<'_, PyDict>) -> PyResult<()> {
+        let mut address: Address = address.parse()?;
+        let options = read_options(&mut address, options)?;
+        logging::start(py)?;
+        Ok(py.detach(|| self.server.listen(address, options))?)
+    }
+
+    fn start(&self, py: Python<'_>) -> PyResult<()> {
+        logging::start(py)?;
+        Ok(py.detach(|| self.server.start())?)
+    }
+
+    fn stop(&self, py: Python<'_>) {
+        py.detach(|| self.server.stop());
+    }
+
+    #[getter]
+    fn is_running(&self, py: Python<'_>) -> bool {
+        py.detach(|| self.server.is_running())
+    }
+
+    #[getter]
+    fn addresses(&self, py: Python<'_>) -> Vec<String> {
+        py.detach(|| self.server.addresses()).iter().map(ToString::to_string).collect()
+    }
+
+    /// The counter `group:name`, made when there is none.
+    fn statistic(&self, py: Python<'_>, group: &str, name: &str) -> PyCounter {
+        let statistics = &self.server.service.statistics;
+        PyCounter { counter: py.detach(|| statistics.counter(group, name, Growth::Incremental)) }
+    }
+
+    /// Calls `function(level)` when `log_level` sets a level.
+    fn on_log_level(&self, function: Py<PyAny>) {
+        let tell = move |level: i32| {
+            Python::try_attach(|py| {
+                if let Err(error) = function.call1(py, (level,)) {
+                    error.write_unraisable(py, None);
+                }
+            });
+        };
+        let _ = self.server.service.on_log_level.set(Box::new(tell));
+    }
+}
+
+impl PyServer {
+    /// Runs a command and waits for its answer, watching for Ctrl-C.
+    fn run(&self, py: Python<'_>, command: &Arc<Command>, params: Params) -> PyResult<Response> {
+        let (sender, receiver) = channel();
+        let mut detach = || Box::new(Local(Some(sender.clone()))) as Box<dyn Responder>;
+        let service = &self.server.service;
+        let answer = py.detach(|| service.run(command, params, &Origin::local(), &mut detach));
+        let result = match answer {
+            Answer::Now(result) => result,
+            Answer::Later => wait_for(py, receiver)?,
+        };
+        match result {
+            Ok(response) => Ok(response),
+            Err(failure) => Err(errors::failure(py, &failure)?),
+        }
+    }
+}
+
+fn wait_for(
+    py: Python<'_>,
+    mut receiver: Receiver<Result<Response, Failure>>,
+) -> PyResult<Result<Response, Failure>> {
+    loop {
+        let answer;
+        (receiver, answer) = py.detach(move || {
+            let answer = receiver.recv_timeout(SIGNALS);
+            (receiver, answer)
+        });
+        match answer {
+            Ok(result) => return Ok(result),
+            Err(RecvTimeoutError::Timeout) => py.check_signals()?,
+            Err(RecvTimeoutError::Disconnected) => return Ok(Err(Failure::Handler)),
+        }
+    }
+}
+
+/// Answers a call from within.
+struct Local(Option<Sender<Result<Response, Failure>>>);
+
+impl Responder for Local {
+    fn answer(mut self: Box<Self>, result: Result<Response, Failure>) {
+        if let Some(sender) = self.0.take() {
+            // Whoever asked may have been interrupted.
+            let _ = sender.send(result);
+        }
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        if let Some(sender) = self.0.take() {
+            let _ = sender.send(Err(Failure::Handler));
+        }
+    }
+}
+
+/// Parameters of a call from within: by position, by name, or by position and then by name.
+fn local_params(command: &Command, args: &Bound<'_, PyTuple>, kwargs: &Bound<'_, PyDict>) -> PyResult<Params> {
+    let mut positional = args.iter().map(|arg| item_from_python(&arg)).collect::<PyResult<Vec<_>>>()?;
+    if kwargs.is_empty() {
+        return Ok(if positional.is_empty() { Params::None } else { Params::Positional(positional) });
+    }
+    let mut named = Vec::with_capacity(positional.len() + kwargs.len());
+    if !positional.is_empty() {
+        let Recipe::Signature(signature) = &command.recipe else {
+            return Err(PyTypeError::new_err(
+                "a (root, param) command takes parameters by position or by name, not both",
+            ));
+        };
+        let known = signature.params.iter().filter(|param| param.passing == Passing::Either);
+        named.extend(known.map(|param| param.name.clone()).zip(positional.drain(..)));
+    }
+    for (name, value) in kwargs.iter() {
+        named.push((text_from_python(name.cast()?)?, item_from_python(&value)?));
+    }
+    Ok(Params::Named(named))
+}
+
+/// The top nodes of a tree as parameters: strings with names or without, as the wires of 1.x and 2.x have them,
+/// or by position when a value is more than a string.
+fn tree_params(root: &Tree) -> PyResult<Params> {
+    let nodes: Vec<NodeId> = root.children(NodeId::ROOT).collect();
+    let mut strings = Vec::with_capacity(nodes.len());
+    for node in &nodes {
+        match root.value(*node) {
+            Value::Str(value) | Value::Bytes(value) if root.first_child(*node).is_none() => {
+                strings.push(Param { name: root.name(*node).into(), value: value.into() });
+            }
+            _ => {
+                let items = nodes.iter().map(|node| node_to_item(root, *node)).collect::<Result<_, _>>()?;
+                return Ok(Params::Positional(items));
+            }
+        }
+    }
+    Ok(if strings.is_empty() { Params::None } else { Params::Strings(strings) })
+}
+
+/// Reads what `listen` was given beside the address.
+fn read_options(address: &mut Address, given: &Bound<'_, PyDict>) -> PyResult<ListenOptions> {
+    let mut options = ListenOptions::default();
+    for (name, value) in given.iter() {
+        let name: String = name.extract()?;
+        match (name.as_str(), &mut *address) {
+            ("reply_dir", Address::Fifo { reply_dir, .. }) => *reply_dir = Some(value.extract()?),
+            ("reply_wait", Address::Fifo { .. }) => options.reply_wait = seconds(&value)?,
+            ("reply_indent", Address::Fifo { .. }) => options.indent = Indent::Blanks(value.extract()?),
+            ("mode", Address::Fifo { .. } | Address::Unix { .. }) => options.access.mode = value.extract()?,
+            ("owner", Address::Fifo { .. } | Address::Unix { .. }) => options.access.owner = Some(value.extract()?),
+            ("group", Address::Fifo { .. } | Address::Unix { .. }) => options.access.group = Some(value.extract()?),
+            ("write_timeout", _) => options.write_timeout = seconds(&value)?,
+            ("request_limit", _) => options.request_limit = value.extract()?,
+            ("pretty_printing", _) => options.pretty_printing = value.extract()?,
+            #[cfg(target_os = "linux")]
+            ("cpus", _) => options.cpus = super::affinity::cpus_to_run_on(&value)?,
+            ("workers", _) => options.workers = value.extract::<usize>()?.max(1),
+            (other, address) => return Err(PyTypeError::new_err(format!("{address} has no option {other:?}"))),
+        }
+    }
+    Ok(options)
+}
+
+fn seconds(value: &Bound<'_, PyAny>) -> PyResult<Duration> {
+    let seconds: f64 = value.extract()?;
+    Duration::try_from_secs_f64(seconds)
+        .map_err(|_| PyValueError::new_err(format!("expected a time in seconds of 0 or more, found {seconds}")))
+}
+
+/// A counter that `get_statistics` shows (`stat_var`).
+#[pyclass(frozen, name = "Counter", module = "sipmi")]
+pub(super) struct PyCounter {
+    counter: Counter,
+}
+
+#[pymethods]
+impl PyCounter {
+    /// Adds to it (`update_stat`).
+    #[pyo3(signature = (n=1))]
+    fn inc(&self, n: i64) {
+        self.counter.add(n);
+    }
+
+    /// Replaces it.
+    fn set(&self, value: i64) {
+        self.counter.set(value);
+    }
+
+    /// What it says (`get_stat_val`).
+    #[getter]
+    fn value(&self) -> i64 {
+        self.counter.get()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<Counter {}>", self.counter.get())
+    }
+}

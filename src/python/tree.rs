@@ -1,0 +1,462 @@
+//! `Tree`, `Node` and `Attr` as Python sees them.
+//!
+//! A node is its tree and a place in it. No lock is held while Python objects are made: making one may run
+//! a finalizer, and that may look at the same tree.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyString};
+
+use super::convert::{
+    OwnedValue, item_from_python, item_to_python, text_from_python, text_to_python, value_to_python,
+};
+use crate::convert::{item_to_tree, node_to_item, tree_to_item};
+use crate::item::{Item, Str};
+use crate::response::{Body, Response};
+use crate::tree::{Flags, NodeId, Tree, Value};
+
+pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<PyTree>()?;
+    module.add_class::<PyNode>()?;
+    module.add_class::<PyAttr>()
+}
+
+/// How many nodes a repr shows.
+const SHOWN_NODES: usize = 20;
+
+type Shared = Arc<Mutex<Tree>>;
+
+fn lock(tree: &Shared) -> MutexGuard<'_, Tree> {
+    tree.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A reply: code, reason and nodes (`struct mi_root`; `Tree()` is `init_mi_tree(200, "OK")`).
+///
+/// `flush_mi_tree` and `free_mi_tree` have no counterpart: generators stream, and memory is freed by itself.
+///
+/// >>> tree = Tree(200, "OK")
+/// >>> domain = tree.add_child("Domain", "example.org")
+/// >>> domain.add_attr("records", "1").add_child("AOR", "alice")
+/// <Node AOR: "alice">
+/// >>> tree.value
+/// {'Domain': {'value': 'example.org', 'records': '1', 'AOR': 'alice'}}
+#[pyclass(frozen, name = "Tree", module = "sipmi")]
+pub(super) struct PyTree {
+    tree: Shared,
+}
+
+/// A node of a tree: name, value, attributes and children (`struct mi_node`).
+///
+/// One made by itself, `Node("cdr", "1")`, is for generators to yield and for `append`.
+///
+/// >>> node = Node("Contact", "sip:alice@127.0.0.1")
+/// >>> node.add_attr("Q", 0.5).attr("Q")
+/// 0.5
+#[pyclass(frozen, name = "Node", module = "sipmi")]
+pub(super) struct PyNode {
+    tree: Shared,
+    id: NodeId,
+}
+
+/// An attribute of a node: name and value (`struct mi_attr`). Unpacks as a pair.
+///
+/// >>> node = Node("Process").add_attr("ID", 0)
+/// >>> [(name, value) for name, value in node.attributes]
+/// [('ID', 0)]
+#[pyclass(frozen, name = "Attr", module = "sipmi", eq)]
+#[derive(PartialEq)]
+pub(super) struct PyAttr {
+    name: Str,
+    value: OwnedValue,
+}
+
+impl PyTree {
+    pub(super) fn new(tree: Tree) -> Self {
+        PyTree { tree: Arc::new(Mutex::new(tree)) }
+    }
+
+    /// A copy of the tree as it is now.
+    pub(super) fn snapshot(&self) -> Tree {
+        lock(&self.tree).clone()
+    }
+
+    /// What its nodes say; nothing at all is None.
+    pub(super) fn to_item(&self) -> PyResult<Item> {
+        Ok(tree_to_item(&lock(&self.tree))?.unwrap_or_default())
+    }
+}
+
+impl PyNode {
+    /// What the node says.
+    pub(super) fn to_item(&self) -> PyResult<Item> {
+        Ok(node_to_item(&lock(&self.tree), self.id)?)
+    }
+
+    /// Copies the node and all below it under `parent` of another tree.
+    pub(super) fn graft_onto(&self, tree: &mut Tree, parent: NodeId) -> NodeId {
+        let from = lock(&self.tree);
+        tree.graft(parent, &from, self.id)
+    }
+
+    fn at(&self, id: NodeId) -> PyNode {
+        PyNode { tree: self.tree.clone(), id }
+    }
+}
+
+/// The nodes of a tree below one of them, as Python objects.
+fn nodes(tree: &Shared, parent: NodeId) -> Vec<PyNode> {
+    let ids: Vec<NodeId> = lock(tree).children(parent).collect();
+    ids.into_iter().map(|id| PyNode { tree: tree.clone(), id }).collect()
+}
+
+/// Adds a child and gives it as a Python object.
+fn add_child(
+    tree: &Shared,
+    parent: NodeId,
+    name: &Bound<'_, PyString>,
+    value: Option<&Bound<'_, PyAny>>,
+) -> PyResult<PyNode> {
+    let (name, value) = (text_from_python(name)?, value.map(OwnedValue::from_python).transpose()?);
+    let id = lock(tree).add_child(parent, name, value.as_ref().map_or(Value::None, OwnedValue::borrow));
+    Ok(PyNode { tree: tree.clone(), id })
+}
+
+/// Copies a node from elsewhere under `parent`.
+fn append(tree: &Shared, parent: NodeId, node: &PyNode) -> PyNode {
+    // A copy first: both may be the same tree, and no two locks are ever held.
+    let mut copy = Tree::ok();
+    let top = node.graft_onto(&mut copy, NodeId::ROOT);
+    let id = lock(tree).graft(parent, &copy, top);
+    PyNode { tree: tree.clone(), id }
+}
+
+fn shown(tree: &Tree) -> String {
+    let text = format!("{tree:?}");
+    let lines: Vec<&str> = text.lines().collect();
+    match lines.len().checked_sub(SHOWN_NODES + 1) {
+        None | Some(0) => text,
+        Some(more) => format!("{}\n  ... and {more} more nodes", lines[..=SHOWN_NODES].join("\n")),
+    }
+}
+
+#[pymethods]
+impl PyTree {
+    #[new]
+    #[pyo3(signature = (code=200, reason=None))]
+    fn py_new(code: i32, reason: Option<&Bound<'_, PyString>>) -> PyResult<Self> {
+        let reason = reason.map_or_else(|| Ok("OK".into()), text_from_python)?;
+        Ok(PyTree::new(Tree::new(code, reason)))
+    }
+
+    /// A tree (200 OK) whose nodes say this value, by the rule of docs/trees-and-values.md.
+    ///
+    /// Raises TypeError for what no wire can carry.
+    ///
+    /// >>> [node.name for node in Tree.from_value({"AOR": ["a", "b"]}).children]
+    /// ['AOR', 'AOR']
+    #[staticmethod]
+    fn from_value(value: &Bound<'_, PyAny>) -> PyResult<Self> {
+        item_from_python(value).map(|item| PyTree::new(item_to_tree(&item)))
+    }
+
+    /// The code: 200 to 299 is success (`mi_root.code`).
+    #[getter]
+    fn code(&self) -> i32 {
+        lock(&self.tree).code
+    }
+
+    #[setter]
+    fn set_code(&self, code: i32) {
+        lock(&self.tree).code = code;
+    }
+
+    /// What the code means, for people (`mi_root.reason`).
+    #[getter]
+    fn reason<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        let reason = lock(&self.tree).reason.clone();
+        text_to_python(py, &reason)
+    }
+
+    #[setter]
+    fn set_reason(&self, reason: &Bound<'_, PyString>) -> PyResult<()> {
+        let reason = text_from_python(reason)?;
+        lock(&self.tree).reason = reason;
+        Ok(())
+    }
+
+    /// 1: the top nodes are a list (`MI_IS_ARRAY`); 2: more is to come (`MI_NOT_COMPLETED`);
+    /// 8: they are an object, also when there are none.
+    #[getter]
+    fn flags(&self) -> u8 {
+        lock(&self.tree).flags(NodeId::ROOT).bits()
+    }
+
+    #[setter]
+    fn set_flags(&self, flags: u8) {
+        lock(&self.tree).set_flags(NodeId::ROOT, Flags::from_bits(flags));
+    }
+
+    /// The top nodes, in order (`mi_root.node.kids`).
+    #[getter]
+    fn children(&self) -> Vec<PyNode> {
+        nodes(&self.tree, NodeId::ROOT)
+    }
+
+    /// What the nodes say, by the rule of docs/trees-and-values.md; "OK" when there are none.
+    #[getter]
+    fn value<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let item = tree_to_item(&lock(&self.tree))?;
+        item.map_or_else(|| Ok(PyString::new(py, "OK").into_any()), |item| item_to_python(py, &item))
+    }
+
+    /// Adds a top node after the others and gives it (`add_mi_node_child` on the root's node).
+    ///
+    /// The value is str, bytes, int, float, bool or None. An f-string does what `addf_mi_node_child` does.
+    ///
+    /// >>> Tree().add_child("load", f"{0.25:.1%}")
+    /// <Node load: "25.0%">
+    #[pyo3(signature = (name, value=None))]
+    fn add_child(&self, name: &Bound<'_, PyString>, value: Option<&Bound<'_, PyAny>>) -> PyResult<PyNode> {
+        add_child(&self.tree, NodeId::ROOT, name, value)
+    }
+
+    /// Copies a node, with all below it, to the end of the top nodes and gives the copy.
+    fn append(&self, node: &PyNode) -> PyNode {
+        append(&self.tree, NodeId::ROOT, node)
+    }
+
+    /// The first node of this name at any level, parents before children; None when there is none.
+    #[pyo3(signature = (name))]
+    fn find(&self, name: &Bound<'_, PyString>) -> PyResult<Option<PyNode>> {
+        let name = text_from_python(name)?;
+        let tree = lock(&self.tree);
+        let found = tree.walk().map(|(_, id)| id).find(|id| tree.name(*id) == &*name);
+        Ok(found.map(|id| PyNode { tree: self.tree.clone(), id }))
+    }
+
+    /// A copy that shares nothing (`clone_mi_tree`); copy.copy and copy.deepcopy do the same.
+    fn clone(&self) -> Self {
+        PyTree::new(self.snapshot())
+    }
+
+    fn __copy__(&self) -> Self {
+        PyTree::new(self.snapshot())
+    }
+
+    fn __deepcopy__(&self, _memo: &Bound<'_, PyAny>) -> Self {
+        PyTree::new(self.snapshot())
+    }
+
+    fn __len__(&self) -> usize {
+        lock(&self.tree).len()
+    }
+
+    fn __bool__(&self) -> bool {
+        lock(&self.tree).is_success()
+    }
+
+    fn __iter__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        Ok(PyList::new(py, self.children())?.try_iter()?.into_any().unbind())
+    }
+
+    fn __eq__(&self, other: &Self) -> bool {
+        if Arc::ptr_eq(&self.tree, &other.tree) {
+            return true;
+        }
+        let other = other.snapshot();
+        *lock(&self.tree) == other
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<Tree {}>", shown(&lock(&self.tree)))
+    }
+}
+
+#[pymethods]
+impl PyNode {
+    #[new]
+    #[pyo3(signature = (name, value=None))]
+    fn py_new(name: &Bound<'_, PyString>, value: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
+        add_child(&Arc::new(Mutex::new(Tree::ok())), NodeId::ROOT, name, value)
+    }
+
+    /// The name; empty when it has none (`mi_node.name`).
+    #[getter]
+    fn name<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        let name = Str::from(lock(&self.tree).name(self.id));
+        text_to_python(py, &name)
+    }
+
+    #[setter]
+    fn set_name(&self, name: &Bound<'_, PyString>) -> PyResult<()> {
+        let name = text_from_python(name)?;
+        lock(&self.tree).set_name(self.id, name);
+        Ok(())
+    }
+
+    /// The value as it was given: str, bytes, int, float, bool or None (`mi_node.value`).
+    #[getter]
+    fn value<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let value = OwnedValue::copy(lock(&self.tree).value(self.id));
+        value_to_python(py, &value)
+    }
+
+    #[setter]
+    fn set_value(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let value = OwnedValue::from_python(value)?;
+        lock(&self.tree).set_value(self.id, value.borrow());
+        Ok(())
+    }
+
+    /// 1: the children are a list (`MI_IS_ARRAY`); 4: the node is an element of the list that its name names,
+    /// also when it stands alone; 8: the children are an object, also when there are none.
+    #[getter]
+    fn flags(&self) -> u8 {
+        lock(&self.tree).flags(self.id).bits()
+    }
+
+    #[setter]
+    fn set_flags(&self, flags: u8) {
+        lock(&self.tree).set_flags(self.id, Flags::from_bits(flags));
+    }
+
+    /// The attributes, in order (`mi_node.attributes`).
+    #[getter]
+    fn attributes(&self) -> Vec<PyAttr> {
+        let tree = lock(&self.tree);
+        let attrs = tree.attrs(self.id);
+        attrs.map(|(name, value)| PyAttr { name: name.into(), value: OwnedValue::copy(value) }).collect()
+    }
+
+    /// The children, in order (`mi_node.kids`).
+    #[getter]
+    fn children(&self) -> Vec<PyNode> {
+        nodes(&self.tree, self.id)
+    }
+
+    /// The node above; None for a top node.
+    #[getter]
+    fn parent(&self) -> Option<PyNode> {
+        let parent = lock(&self.tree).parent(self.id).filter(|parent| *parent != NodeId::ROOT);
+        parent.map(|id| self.at(id))
+    }
+
+    /// The next sibling; None for the last (`mi_node.next`).
+    #[getter]
+    fn next(&self) -> Option<PyNode> {
+        let next = lock(&self.tree).next_sibling(self.id);
+        next.map(|id| self.at(id))
+    }
+
+    /// Adds a child after the others and gives it (`add_mi_node_child`, `addf_mi_node_child` with an f-string).
+    #[pyo3(signature = (name, value=None))]
+    fn add_child(&self, name: &Bound<'_, PyString>, value: Option<&Bound<'_, PyAny>>) -> PyResult<PyNode> {
+        add_child(&self.tree, self.id, name, value)
+    }
+
+    /// Adds a node after the last sibling and gives it (`add_mi_node_sibling`, `addf_mi_node_sibling`).
+    #[pyo3(signature = (name, value=None))]
+    fn add_sibling(&self, name: &Bound<'_, PyString>, value: Option<&Bound<'_, PyAny>>) -> PyResult<PyNode> {
+        let parent = lock(&self.tree).parent(self.id).unwrap_or(NodeId::ROOT);
+        add_child(&self.tree, parent, name, value)
+    }
+
+    /// Copies a node, with all below it, to the end of the children and gives the copy.
+    fn append(&self, node: &PyNode) -> PyNode {
+        append(&self.tree, self.id, node)
+    }
+
+    /// Adds an attribute after the others and gives the node itself (`add_mi_attr`, `addf_mi_attr`).
+    #[pyo3(signature = (name, value=None))]
+    fn add_attr<'py>(
+        slf: &Bound<'py, Self>,
+        name: &Bound<'_, PyString>,
+        value: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Bound<'py, Self>> {
+        let (name, value) = (text_from_python(name)?, value.map(OwnedValue::from_python).transpose()?);
+        let node = slf.get();
+        lock(&node.tree).add_attr(node.id, name, value.as_ref().map_or(Value::None, OwnedValue::borrow));
+        Ok(slf.clone())
+    }
+
+    /// The value of the first attribute of this name, else the default (`get_mi_attr_by_name`).
+    #[pyo3(signature = (name, default=None))]
+    fn attr<'py>(
+        &self,
+        name: &Bound<'py, PyString>,
+        default: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = name.py();
+        let name = text_from_python(name)?;
+        let value = lock(&self.tree).attr(self.id, name).map(OwnedValue::copy);
+        match value {
+            Some(value) => value_to_python(py, &value),
+            None => Ok(default.unwrap_or_else(|| py.None().into_bound(py))),
+        }
+    }
+
+    /// What the node and all below it say, by the rule of docs/trees-and-values.md.
+    fn to_value<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let item = self.to_item()?;
+        item_to_python(py, &item)
+    }
+
+    fn __iter__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        Ok(PyList::new(py, self.children())?.try_iter()?.into_any().unbind())
+    }
+
+    fn __eq__(&self, other: &Self) -> bool {
+        let (mut mine, mut theirs) = (Tree::ok(), Tree::ok());
+        self.graft_onto(&mut mine, NodeId::ROOT);
+        other.graft_onto(&mut theirs, NodeId::ROOT);
+        mine == theirs
+    }
+
+    fn __repr__(&self) -> String {
+        let mut copy = Tree::ok();
+        self.graft_onto(&mut copy, NodeId::ROOT);
+        let text = shown(&copy);
+        format!("<Node {}>", text.split_once('\n').map_or("", |(_, nodes)| nodes.trim_start()))
+    }
+}
+
+#[pymethods]
+impl PyAttr {
+    /// The name.
+    #[getter]
+    fn name<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        text_to_python(py, &self.name)
+    }
+
+    /// The value: str, bytes, int, float, bool or None.
+    #[getter]
+    fn value<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        value_to_python(py, &self.value)
+    }
+
+    fn __iter__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let pair = (self.name(py)?, self.value(py)?).into_pyobject(py)?;
+        Ok(pair.try_iter()?.into_any().unbind())
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(format!("Attr({}, {})", self.name(py)?.repr()?, self.value(py)?.repr()?))
+    }
+}
+
+/// A response whose nodes are those of the tree as it is now.
+impl From<&PyTree> for Response {
+    fn from(tree: &PyTree) -> Self {
+        tree.snapshot().into()
+    }
+}
+
+/// A response that says 200 OK and this node.
+impl From<&PyNode> for Response {
+    fn from(node: &PyNode) -> Self {
+        let mut tree = Tree::ok();
+        node.graft_onto(&mut tree, NodeId::ROOT);
+        Response { body: Body::Tree(tree), ..Response::ok() }
+    }
+}
