@@ -1,0 +1,53 @@
+# Two commands matter: `make run` shows the main job, `make test` proves it. Both set everything up first.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# Whatever environment is active in the caller's shell, this is the one to install into.
+export VIRTUAL_ENV = $(CURDIR)/$(VENV)
+unexport CONDA_PREFIX
+
+.PHONY: run test lint bench prove prove-short build clean
+
+run: build
+	@$(BIN)/python examples/tour.py
+
+test: build
+	cargo test --quiet --no-default-features
+	cargo test --quiet
+	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+
+lint: build
+	cargo fmt --check
+	cargo clippy --quiet --no-default-features --all-targets -- -D warnings
+	cargo clippy --quiet --features python --all-targets -- -D warnings
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest sipmi._core
+
+# Ratios against named baselines, measured in one run. Nothing is asserted.
+bench: build
+	cargo bench --quiet --no-default-features --bench core
+	$(BIN)/python tests/bench/run.py $(BENCH_ARGS)
+
+# Long proofs: many more random cases, and minutes under fire.
+prove: build
+	PROPTEST_CASES=20000 cargo test --quiet --release --no-default-features
+	SIPMI_PROVE_SECONDS=60 $(BIN)/python -m pytest -q --timeout 600 tests/test_fire.py
+
+prove-short: build
+	PROPTEST_CASES=2000 cargo test --quiet --no-default-features
+	SIPMI_PROVE_SECONDS=15 $(BIN)/python -m pytest -q tests/test_fire.py
+
+build: $(VENV)/.ready
+	$(BIN)/maturin develop --quiet --release
+
+$(VENV)/.ready: tests/requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet "maturin>=1.9,<2" -r tests/requirements.txt
+	touch $@
+
+clean:
+	rm -rf $(VENV) target python/sipmi/*.so

@@ -1,0 +1,448 @@
+//! Plans on captured machines: made, repeated, applied, watched, undone by identity, and taken back from any point of a crash.
+#![cfg(all(feature = "net", target_os = "linux"))]
+
+mod affinity_support;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use affinity_support::Machine;
+use sipmi::affinity::apply::apply;
+use sipmi::affinity::conflicts::Severity;
+use sipmi::affinity::faults::{Fault, Faults};
+use sipmi::affinity::plan::{Change, Plan, Policy, Request};
+use sipmi::affinity::{CpuSet, Host, Reason, State, journal, undo};
+
+fn cpus(list: &str) -> CpuSet {
+    CpuSet::parse_list(list, None).unwrap()
+}
+
+fn request(host: &Host, devices: &[&str], list: Option<&str>) -> Request {
+    Request {
+        devices: devices.iter().map(ToString::to_string).collect(),
+        processes: host.processes("opensips").unwrap(),
+        cpus: list.map(cpus),
+        steering: true,
+        ban: true,
+        ..Request::default()
+    }
+}
+
+fn plan(host: &Host, devices: &[&str], list: Option<&str>) -> Plan {
+    host.plan(&request(host, devices, list)).unwrap()
+}
+
+/// Every affinity of the machine, by path.
+fn state(machine: &Machine) -> BTreeMap<PathBuf, String> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![machine.dir.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let kind = entry.file_type().unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            if kind.is_dir() {
+                folders.push(entry.path());
+            } else if kind.is_file()
+                && matches!(
+                    name.as_str(),
+                    "smp_affinity_list" | "smp_affinity" | "status" | "rps_cpus" | "xps_cpus" | "irqbalance"
+                )
+            {
+                found.insert(entry.path(), std::fs::read_to_string(entry.path()).unwrap());
+            }
+        }
+    }
+    found
+}
+
+fn journals(machine: &Machine) -> Vec<PathBuf> {
+    journal::pending(&machine.dir.join("var/lib/sipmi")).unwrap()
+}
+
+#[test]
+fn without_cpus_the_cache_domain_nearest_to_the_device_is_chosen() {
+    let machine = Machine::captured("612");
+    machine.write("/sys/devices/pci0000:00/0000:00:05.0/numa_node", "1\n");
+    let plan = plan(&machine.host(), &["eth1"], None);
+    assert_eq!((plan.irq_cpus, plan.process_cpus, plan.chosen), (cpus("4-7"), cpus("4-7"), true));
+    machine.write("/sys/devices/system/cpu/isolated", "4-5\n");
+    let plan = self::plan(&machine.host(), &["eth1"], None);
+    assert_eq!(plan.irq_cpus, cpus("6-7"), "isolated CPUs are left to whoever isolated them");
+}
+
+#[test]
+fn a_plan_that_is_repeated_does_not_shrink_and_has_nothing_to_do() {
+    let machine = Machine::captured("612");
+    let first = plan(&machine.host(), &["eth2", "sdb"], None);
+    apply(&first, None, false).unwrap();
+    let second = plan(&machine.host(), &["eth2", "sdb"], None);
+    assert_eq!((&second.irq_cpus, &second.process_cpus), (&first.irq_cpus, &first.process_cpus));
+    assert!(second.items.iter().all(sipmi::affinity::plan::Item::is_done), "{second}");
+}
+
+#[test]
+fn a_nic_and_a_disk_are_one_plan_and_managed_queues_are_left_alone() {
+    let machine = Machine::captured("612");
+    let plan = plan(&machine.host(), &["eth2", "nvme0n1"], Some("2-3"));
+    let irqs: Vec<u32> = plan.irqs().into_iter().collect();
+    assert_eq!(irqs, std::iter::once(47).chain(60..=68).collect::<Vec<_>>());
+    let before = state(&machine);
+    let applied = apply(&plan, None, false).unwrap();
+    assert!(applied.is_complete(), "{:?}", applied.to_json());
+    let managed = applied.reports.iter().filter(|report| report.state() == State::Managed).count();
+    assert_eq!(managed, 8);
+    assert_eq!(machine.host().irq(60).unwrap().affinity, Some(cpus("2-3")));
+    assert_eq!(machine.host().process(19908).unwrap().affinity(&machine.host().root).unwrap(), cpus("2-3"));
+    assert!(applied.drift().is_empty());
+    assert!(applied.undo().unwrap().complete);
+    assert_eq!(state(&machine), before);
+    assert!(journals(&machine).is_empty());
+}
+
+#[test]
+fn policies_share_cpus_as_they_say() {
+    let machine = Machine::captured("612");
+    let host = machine.host();
+    let siblings =
+        host.plan(&Request { policy: Policy::Siblings, ..request(&host, &["eth2"], Some("0-3")) }).unwrap();
+    assert_eq!((siblings.irq_cpus, siblings.process_cpus), (cpus("0,2"), cpus("1,3")));
+    let spread = host
+        .plan(&Request { policy: Policy::Spread, reuse_port: true, ..request(&host, &["eth2"], Some("4-7")) })
+        .unwrap();
+    let target = |kind: &str| -> Vec<String> {
+        spread.items.iter().filter(|item| item.kind() == kind).map(|item| item.target.to_list()).collect()
+    };
+    assert_eq!(target("irq"), ["4", "5", "6", "7", "4", "5", "6", "7", "4-7"]);
+    assert_eq!(target("process"), ["4", "5", "6", "7", "4"]);
+    assert_eq!(target("xps"), ["4", "5", "6", "7", "4", "5", "6", "7"]);
+    let flat = Machine::captured("61");
+    let plan = flat
+        .host()
+        .plan(&Request { policy: Policy::Siblings, ..request(&flat.host(), &["eth2"], Some("0-3")) })
+        .unwrap();
+    assert!(plan.conflicts.iter().any(|conflict| conflict.what == "siblings"), "{plan}");
+}
+
+#[test]
+fn the_attendant_is_moved_first_and_roles_are_shown() {
+    let machine = Machine::captured("612");
+    let host = machine.host();
+    let mut request = request(&host, &[], Some("1"));
+    for process in &mut request.processes {
+        process.role = Some(if process.pid == 19907 { "attendant" } else { "SIP receiver" }.to_owned());
+    }
+    let plan = host.plan(&request).unwrap();
+    assert!(matches!(&plan.items[0].change, Change::Process(process) if process.pid == 19907));
+    assert!(plan.to_string().contains("opensips: attendant"), "{plan}");
+}
+
+#[test]
+fn conflicts_are_listed_before_anything_is_written() {
+    let machine = Machine::captured("612");
+    machine.write("/sys/fs/cgroup/system.slice/opensips.service/cpuset.cpus.effective", "4-7\n");
+    machine.write("/sys/devices/system/cpu/online", "0-6\n");
+    machine.write("/proc/300/stat", "300 (tuned) S 1 300 300 0 -1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 77 0\n");
+    machine.write("/proc/301/stat", "301 (irqbalance) S 1 301 301 0 -1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 78 0\n");
+    machine.write("/etc/tuned/active_profile", "network-latency\n");
+    machine.write("/sys/devices/system/cpu/isolated", "2\n");
+    let host = machine.with_fault("/proc/irq", Fault::Write(libc::EROFS));
+    let plan = plan(&host, &["eth1", "nvme0n1", "lo"], Some("2,7"));
+    let found: BTreeMap<&str, Severity> =
+        plan.conflicts.iter().map(|conflict| (conflict.what, conflict.severity)).collect();
+    let expected = [
+        ("cpuset", Severity::Blocks),
+        ("device", Severity::Warns),
+        ("irqbalance", Severity::Warns),
+        ("isolated", Severity::Warns),
+        ("managed", Severity::Handled),
+        ("offline", Severity::Warns),
+        ("read-only", Severity::Blocks),
+        ("tuned", Severity::Warns),
+    ];
+    assert_eq!(found, BTreeMap::from(expected), "{plan}");
+    let before = state(&machine);
+    let error = apply(&plan, None, false).unwrap_err().to_string();
+    assert!(error.starts_with("nothing was changed, because of") && error.contains("read-only"), "{error}");
+    assert_eq!((state(&machine), journals(&machine).len()), (before, 0));
+}
+
+#[test]
+fn too_many_interrupts_for_the_vectors_of_one_cpu_are_a_conflict() {
+    let machine = Machine::captured("72");
+    for irq in 1000..1201 {
+        machine.write(&format!("/proc/irq/{irq}/effective_affinity_list"), "3\n");
+        machine.write(&format!("/sys/kernel/irq/{irq}/chip_name"), "PCI-MSIX-0000:00:01.0\n");
+    }
+    let bus = machine.dir.join("sys/devices/pci0000:00/0000:00:09.0");
+    std::fs::create_dir_all(machine.dir.join("sys/class/net")).unwrap();
+    std::fs::create_dir_all(bus.join("net/eth8")).unwrap();
+    std::fs::create_dir_all(bus.join("msi_irqs")).unwrap();
+    std::fs::write(bus.join("msi_irqs/25"), "msix\n").unwrap();
+    std::os::unix::fs::symlink("../..", bus.join("net/eth8/device")).unwrap();
+    std::os::unix::fs::symlink(
+        "../../devices/pci0000:00/0000:00:09.0/net/eth8",
+        machine.dir.join("sys/class/net/eth8"),
+    )
+    .unwrap();
+    let plan = plan(&machine.host(), &["eth8"], Some("3"));
+    assert!(plan.conflicts.iter().any(|conflict| conflict.what == "vectors"), "{plan}");
+}
+
+#[test]
+fn one_refused_item_does_not_keep_the_others_back() {
+    let machine = Machine::captured("612");
+    let host = machine.with_fault("/proc/irq/58/smp_affinity_list", Fault::Write(libc::ENOSPC));
+    let applied = apply(&plan(&host, &["eth1"], Some("2")), None, false).unwrap();
+    let states: Vec<(String, State)> = applied
+        .reports
+        .iter()
+        .filter(|report| report.item.kind() == "irq")
+        .map(|report| (report.item.subject(), report.state()))
+        .collect();
+    assert_eq!(states, [("57".into(), State::Applied), ("58".into(), State::Refused), ("59".into(), State::Applied)]);
+    assert_eq!(applied.reports[1].outcomes[0].reason, Some(Reason::NoVectors));
+    assert!(!applied.is_complete());
+}
+
+#[test]
+fn pending_becomes_applied_when_the_counts_say_so() {
+    let machine = Machine::captured("61");
+    let host = machine.with_fault("/proc/irq/57/smp_affinity_list", Fault::Stuck);
+    let mut applied = apply(&plan(&host, &["eth1"], Some("2")), None, false).unwrap();
+    assert_eq!(applied.reports[0].state(), State::Pending);
+    applied.settle(Duration::ZERO, false, &mut || true).unwrap();
+    assert_eq!(applied.reports[0].state(), State::Pending);
+    let table = machine.read("/proc/interrupts");
+    let row = table.lines().find(|line| line.trim_start().starts_with("57:")).unwrap().to_owned();
+    let elsewhere = " 57: 0 0 0 0 9 0 0 0 PCI-MSI 81920-edge      eth1-rx-0";
+    machine.write("/proc/interrupts", &table.replace(&row, elsewhere));
+    applied.verify().unwrap();
+    assert!(
+        applied.reports[0].detail().contains("7 interrupts still arrived elsewhere"),
+        "{}",
+        applied.reports[0].detail()
+    );
+    let there = " 57: 0 0 5 0 9 0 0 0 PCI-MSI 81920-edge      eth1-rx-0";
+    machine.write("/proc/interrupts", &table.replace(&row, there));
+    applied.verify().unwrap();
+    assert_eq!(applied.reports[0].state(), State::Applied);
+}
+
+#[test]
+fn what_someone_moves_afterwards_is_seen_by_verify_and_drift() {
+    let machine = Machine::captured("61");
+    let host = machine.host();
+    let mut applied = apply(&plan(&host, &["eth1"], Some("2")), None, false).unwrap();
+    host.set_irq_affinity(57, &cpus("5")).unwrap();
+    host.process(19905).unwrap().set_affinity(&host.root, &cpus("6"), true).unwrap();
+    applied.verify().unwrap();
+    let moved: Vec<String> = applied
+        .reports
+        .iter()
+        .filter(|report| report.state() == State::Refused)
+        .map(|report| report.item.subject())
+        .collect();
+    assert_eq!(moved, ["57", "19905"]);
+    let drift: Vec<String> =
+        applied.drift().iter().map(|outcome| format!("{} {:?}", outcome.subject, outcome.now)).collect();
+    assert_eq!(drift, ["IRQ 57 eth1-rx-0 Some(CpuSet(\"5\"))", "thread 19905 of 19905 Some(CpuSet(\"6\"))"]);
+}
+
+#[test]
+fn a_cpu_that_goes_offline_takes_its_pins_with_it_and_the_plan_is_applied_again() {
+    let machine = Machine::captured("61");
+    let host = machine.host();
+    let applied = apply(&plan(&host, &["eth1"], Some("2-3")), None, false).unwrap();
+    // What Linux 6.1 shows after CPU 3 and CPU 2 went offline and came back: all CPUs but those.
+    for irq in 57..60 {
+        machine.write(&format!("/proc/irq/{irq}/smp_affinity_list"), "0-1,4-7\n");
+    }
+    assert_eq!(applied.drift().len(), 3);
+    let again = apply(&plan(&host, &["eth1"], Some("2-3")), None, false).unwrap();
+    assert!(again.is_complete() && again.drift().is_empty());
+    assert!(again.undo().unwrap().complete && applied.undo().unwrap().complete);
+    assert_eq!(machine.read("/proc/irq/57/smp_affinity_list"), "0-7\n");
+}
+
+#[test]
+fn a_device_that_vanishes_between_plan_and_apply_is_told_item_by_item() {
+    let machine = Machine::captured("612");
+    let host = machine.host();
+    let plan = plan(&host, &["eth2"], Some("2"));
+    let table = machine.read("/proc/interrupts");
+    let without: String = table.split_inclusive('\n').filter(|line| !line.contains("eth2-")).collect();
+    machine.write("/proc/interrupts", &without);
+    for irq in 60..=68 {
+        std::fs::remove_dir_all(machine.dir.join(format!("proc/irq/{irq}"))).unwrap();
+    }
+    std::fs::remove_dir_all(machine.dir.join("sys/devices/pci0000:00/0000:00:06.0")).unwrap();
+    let applied = apply(&plan, None, false).unwrap();
+    let gone = |report: &&sipmi::affinity::apply::Report| report.outcomes[0].reason == Some(Reason::Vanished);
+    assert_eq!(applied.reports.iter().filter(gone).count(), 9 + 8, "interrupts and send queues");
+    assert!(
+        applied
+            .reports
+            .iter()
+            .filter(|report| report.item.kind() == "process")
+            .all(|report| report.state() == State::Applied)
+    );
+    assert!(applied.undo().unwrap().complete);
+    assert!(host.device("eth2").unwrap_err().is_missing());
+}
+
+#[test]
+fn undo_finds_interrupts_by_identity_after_their_numbers_have_changed() {
+    let machine = Machine::captured("612");
+    let host = machine.host();
+    let applied = apply(&plan(&host, &["eth1"], Some("3")), None, false).unwrap();
+    // The driver is bound again: 57 to 59 become 157 to 159, and another device gets 57.
+    let table = machine.read("/proc/interrupts");
+    let renumbered: String = table
+        .lines()
+        .map(|line| {
+            let mut line = line.to_owned();
+            for irq in 57..60 {
+                line = line.replace(&format!(" {irq}:"), &format!("{}:", irq + 100));
+            }
+            line + "\n"
+        })
+        .collect();
+    machine.write("/proc/interrupts", &renumbered);
+    let msi = machine.dir.join("sys/devices/pci0000:00/0000:00:05.0/msi_irqs");
+    for irq in 57..60 {
+        for folder in ["proc/irq", "sys/kernel/irq"] {
+            let folder = machine.dir.join(folder);
+            std::fs::rename(folder.join(irq.to_string()), folder.join((irq + 100).to_string())).unwrap();
+        }
+        std::fs::rename(msi.join(irq.to_string()), msi.join((irq + 100).to_string())).unwrap();
+    }
+    machine.write("/proc/irq/57/smp_affinity_list", "6\n");
+    machine.write("/sys/kernel/irq/57/actions", "another\n");
+    assert!(applied.drift().is_empty(), "still where they were put, under other numbers");
+    let undone = applied.undo().unwrap();
+    assert!(undone.complete, "{:?}", undone.outcomes);
+    assert_eq!(machine.read("/proc/irq/157/smp_affinity_list"), "0-1\n");
+    assert_eq!(machine.read("/proc/irq/57/smp_affinity_list"), "6\n", "the other device is left alone");
+}
+
+#[test]
+fn undo_leaves_what_is_gone_and_gives_back_an_administrators_file_only_if_it_is_ours() {
+    let machine = Machine::captured("612");
+    machine.write("/proc/301/stat", "301 (irqbalance) S 1 301 301 0 -1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 78 0\n");
+    let host = machine.host();
+    let before = machine.read("/etc/default/irqbalance");
+    let applied = apply(&plan(&host, &["eth1"], Some("3")), None, false).unwrap();
+    assert!(machine.read("/etc/default/irqbalance").contains("--banirq=59"));
+    std::fs::remove_dir_all(machine.dir.join("proc/19906")).unwrap();
+    let edited = machine.read("/etc/default/irqbalance") + "# the administrator was here\n";
+    machine.write("/etc/default/irqbalance", &edited);
+    let undone = applied.undo().unwrap();
+    assert!(!undone.complete);
+    let refused: Vec<_> =
+        undone.outcomes.iter().filter(|o| o.state == State::Refused).map(|o| o.reason.unwrap()).collect();
+    assert_eq!(refused, [Reason::Vanished, Reason::ChangedSince]);
+    assert_eq!(machine.read("/etc/default/irqbalance"), edited);
+    machine.write("/etc/default/irqbalance", &edited.replace("# the administrator was here\n", ""));
+    assert!(applied.undo().unwrap().complete, "undone again, now all of it");
+    assert_eq!(machine.read("/etc/default/irqbalance"), before);
+}
+
+#[test]
+fn after_a_new_start_of_the_machine_only_files_are_taken_back() {
+    let machine = Machine::captured("612");
+    machine.write("/proc/301/stat", "301 (irqbalance) S 1 301 301 0 -1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 78 0\n");
+    let before = machine.read("/etc/default/irqbalance");
+    let applied = apply(&plan(&machine.host(), &["eth1"], Some("3")), None, false).unwrap();
+    machine.write("/proc/sys/kernel/random/boot_id", "99999999-2222-3333-4444-555555555555\n");
+    assert!(applied.undo().unwrap().complete);
+    assert_eq!(machine.read("/etc/default/irqbalance"), before);
+    assert_eq!(machine.read("/proc/irq/57/smp_affinity_list"), "3\n");
+}
+
+#[test]
+fn workers_and_threads_born_after_the_plan_go_back_with_their_family() {
+    let machine = Machine::captured("612");
+    let applied = apply(&plan(&machine.host(), &["eth1"], Some("3")), None, false).unwrap();
+    let status = machine.read("/proc/19904/status");
+    machine.write("/proc/19999/stat", &machine.read("/proc/19905/stat").replace("19905 (", "19999 ("));
+    machine.write("/proc/19999/status", &status);
+    machine.write("/proc/19999/task/19999/status", &status);
+    machine.write("/proc/19905/task/29905/status", &status);
+    assert!(applied.undo().unwrap().complete);
+    for path in ["/proc/19999/status", "/proc/19905/task/29905/status"] {
+        assert!(machine.read(path).contains("Cpus_allowed_list:\t0-7"), "{path}");
+    }
+}
+
+/// Not a test by itself: the process that is killed, started by the test below.
+#[test]
+fn the_process_that_is_killed() {
+    let (Ok(dir), Ok(writes)) = (std::env::var("SIPMI_KILLED_IN"), std::env::var("SIPMI_KILLED_AFTER")) else {
+        return;
+    };
+    let faults = Faults::new([]).kill_after(writes.parse().unwrap());
+    let host = Host::at(dir, Some(faults)).unwrap();
+    let applied = apply(&plan(&host, &["eth2"], Some("2-3")), None, false).unwrap();
+    assert!(applied.is_complete());
+}
+
+#[test]
+fn killed_between_any_two_writes_a_plan_is_taken_back_from_its_journal() {
+    let machine = Machine::captured("612");
+    machine.write("/proc/301/stat", "301 (irqbalance) S 1 301 301 0 -1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 78 0\n");
+    let before = state(&machine);
+    let mut finished = false;
+    let mut killed = 0;
+    for writes in 0..100 {
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "the_process_that_is_killed"])
+            .env("SIPMI_KILLED_IN", &machine.dir)
+            .env("SIPMI_KILLED_AFTER", writes.to_string())
+            .output()
+            .unwrap();
+        finished = child.status.success();
+        if !finished {
+            use std::os::unix::process::ExitStatusExt;
+            assert_eq!(child.status.signal(), Some(libc::SIGKILL), "{}", String::from_utf8_lossy(&child.stdout));
+            killed += 1;
+        }
+        let journals = journals(&machine);
+        assert_eq!(journals.len(), 1, "after {writes} writes");
+        let undone = undo::undo(&machine.host(), &journals[0]).unwrap();
+        assert!(undone.complete, "after {writes} writes: {:?}", undone.outcomes);
+        assert_eq!(state(&machine), before, "after {writes} writes");
+        if finished {
+            break;
+        }
+    }
+    assert!(finished && killed >= 24, "every write was a point to die at, and there were {killed}");
+}
+
+#[test]
+fn a_torn_last_line_was_never_acted_upon_and_a_torn_middle_is_an_error() {
+    let text = "{\"sipmi_journal\":1,\"boot_id\":null}\n{\"kind\":\"steering\",\"interface\":\"eth0\",\"queue\":\"rx-0\",\"before\":\"\",\"after\":\"1\"}\n";
+    assert_eq!(journal::parse("j", text.as_bytes(), None).unwrap().entries.len(), 1);
+    let torn = format!("{text}{{\"kind\":\"stee");
+    assert_eq!(journal::parse("j", torn.as_bytes(), None).unwrap().entries.len(), 1);
+    let middle = text.replace("\"steering\"", "\"stee");
+    let error = journal::parse("j", middle.as_bytes(), None).unwrap_err().to_string();
+    assert!(error.contains("j: expected a journal entry in line 2"), "{error}");
+    let outside = text.replace("eth0", "../../../etc");
+    assert!(journal::parse("j", outside.as_bytes(), None).is_err(), "a queue is no path");
+    assert!(journal::parse("j", b"{\"other\":1}\n", None).is_err());
+    assert!(journal::parse("j", b"", None).unwrap().entries.is_empty());
+}
+
+#[test]
+fn two_plans_at_the_same_time_are_one_too_many() {
+    let machine = Machine::captured("612");
+    let folder = machine.dir.join("var/lib/sipmi");
+    let held = journal::Journal::create(&machine.host().root, None).unwrap();
+    let error = apply(&plan(&machine.host(), &["eth1"], Some("3")), None, false).unwrap_err().to_string();
+    assert!(error.contains("another plan is being applied"), "{error}");
+    drop(held);
+    assert!(Path::new(&folder).exists());
+    assert!(apply(&plan(&machine.host(), &["eth1"], Some("3")), None, false).is_ok());
+}

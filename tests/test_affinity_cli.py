@@ -1,0 +1,174 @@
+"""`sipmi irq` and `sipmi pin`, as typed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pty
+import select
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sipmi
+from affinity_fixtures import hosts
+from sipmi._cli_affinity import add_commands
+
+RUN = "import sys; from test_affinity_cli import run; sys.exit(run(*sys.argv[1:]))"
+
+
+def run(*words: str) -> int:
+    parser = argparse.ArgumentParser(prog="sipmi")
+    add_commands(parser.add_subparsers(required=True))
+    arguments = parser.parse_args(words)
+    code: int = arguments.run(arguments)
+    return code
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> str:
+    return str(hosts.build("612", tmp_path / "machine"))
+
+
+def test_irq_shows_interrupts_with_names_and_cpus(root: str, capsys) -> None:
+    assert run("irq", "show", "--root", root, "--device", "eth1") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["IRQ", "name", "chip", "node", "allowed", "arrives", "managed", "count"]
+    assert lines[1].split() == ["57", "eth1-rx-0", "PCI-MSIX-0000:00:05.0", "-", "0-1", "1", "2"]
+    assert len(lines) == 4
+    assert run("irq", "show", "--root", root, "--device", "nvme0n1", "--json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["managed"] for row in rows] == [False] + [True] * 8
+
+
+def test_irq_alone_shows_this_machine(capsys) -> None:
+    assert run("irq") == 0
+    assert capsys.readouterr().out.startswith("IRQ")
+
+
+def test_three_is_a_cpu_in_a_list_and_two_cpus_in_a_mask(root: str, capsys) -> None:
+    assert run("irq", "set", "57", "--cpus", "3", "--root", root, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["now"] == "3"
+    assert run("irq", "set", "57", "--mask", "3", "--root", root, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["now"] == "0-1"
+    with pytest.raises(SystemExit) as ended:
+        run("pin", "--help")
+    assert ended.value.code == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "(3 is CPU 3)" in said
+    assert "3 is CPUs 0 and 1, as in taskset" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["irq", "set", "9999", "--cpus", "1"], 1, "no IRQ 9999"),
+        (["irq", "set", "57", "--cpus", "8"], 2, "below 8, found 8"),
+        (["irq", "set", "57", "--mask", "0x3"], 2, "without 0x"),
+        (["irq", "show", "--device", "nosuch0"], 1, 'no network or block device "nosuch0"'),
+        (["pin", "--device", "eth1", "--process", "nosuch"], 1, 'no process "nosuch"'),
+        (["pin"], 2, "a device, a process, or both"),
+        (["pin", "--undo"], 1, "no plan to look back at"),
+    ],
+)
+def test_mistakes_have_an_exit_code_and_a_line_that_says_why(root: str, capsys, words, code: int, said: str) -> None:
+    assert run(*words, "--root", root) == code
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert captured.out == ""
+
+
+def test_pin_plans_applies_shows_drift_and_undoes(root: str, capsys) -> None:
+    words = ["pin", "--device", "eth1", "--device", "sdb", "--process", "opensips", "--cpus", "2-3", "--root", root]
+    assert run(*words, "--dry-run") == 0
+    assert "ahci[0000:00:1f.2]" in capsys.readouterr().out
+    assert run(*words, "--dry-run", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["irq_cpus"] == "2-3"
+    assert run("pin", "--undo", "--root", root) == 1, "a dry run leaves nothing to undo"
+    assert run(*words) == 0
+    said = capsys.readouterr().out
+    assert "irq 57 eth1-rx-0 applied" in said
+    assert "sipmi pin --undo --journal" in said
+    assert run("pin", "--drift", "--root", root) == 0
+    assert "nothing has moved" in capsys.readouterr().out
+    assert run("irq", "set", "57", "--cpus", "5", "--root", root) == 0
+    assert run("pin", "--drift", "--root", root) == 1
+    assert run("pin", "--undo", "--root", root, "--json") == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["done"] is True
+    assert Path(root, "proc/irq/57/smp_affinity_list").read_text() == "0-1\n"
+
+
+def test_a_pidfile_names_the_whole_server(root: str, capsys) -> None:
+    pidfile = "/run/opensips/opensips.pid"
+    assert run("pin", "--pidfile", pidfile, "--cpus", "1", "--dry-run", "--json", "--root", root) == 0
+    assert [item["subject"] for item in json.loads(capsys.readouterr().out)["items"]] == [
+        str(pid) for pid in range(19904, 19909)
+    ]
+
+
+def test_a_machine_is_captured_into_a_file_that_the_command_reads(tmp_path: Path, root: str, capsys) -> None:
+    file = str(tmp_path / "machine.tar.gz")
+    assert run("irq", "capture", file, "--root", root) == 0
+    assert "files" in capsys.readouterr().out
+    assert run("irq", "show", "--root", file, "--device", "eth2") == 0
+    assert "eth2-rxtx-7" in capsys.readouterr().out
+
+
+def test_top_prints_a_frame_a_person_can_read_and_json_for_others(capsys) -> None:
+    assert run("irq", "top", "--interval", "0.1", "--count", "1") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "interrupts/s in" in lines[0]
+    assert lines[2].split() == ["IRQ", "per", "second", "name", "where"]
+    assert "/s" in lines[3]
+    assert "CPU" in lines[3]
+    assert run("irq", "top", "--interval", "0.1", "--count", "2", "--json") == 0
+    frames = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(frames) == 2
+    assert all(row["rate"] > 0 for frame in frames for row in frame)
+
+
+def test_top_redraws_in_place_on_a_terminal_and_ends_at_ctrl_c() -> None:
+    leader, follower = pty.openpty()
+    here = str(Path(__file__).parent)
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUN, "irq", "top", "--interval", "0.05"],
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": here},
+    )
+    os.close(follower)
+    seen = b""
+    try:
+        while seen.count(b"\x1b[H") < 3:
+            assert select.select([leader], [], [], 20)[0], seen
+            seen += os.read(leader, 65536)
+        process.send_signal(2)
+        while select.select([leader], [], [], 20)[0]:
+            try:
+                if not os.read(leader, 65536):
+                    break
+            except OSError:  # the other side is closed
+                break
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(leader)
+    assert b"\x1b[J" in seen
+    assert b"Traceback" not in seen
+
+
+def test_a_servers_mi_says_what_its_processes_do(capsys) -> None:
+    server = sipmi.Server("edge")
+    server.listen("udp:127.0.0.1:0")
+    with server:
+        assert run("pin", "--mi", server.addresses[0], "--dry-run", "--json") == 0
+    [item] = [item for item in json.loads(capsys.readouterr().out)["items"] if item["kind"] == "process"]
+    assert item["subject"] == str(os.getpid())
+    assert ": " in item["label"]
+    assert run("pin", "--mi", "udp:127.0.0.1:9", "--dry-run") == 3

@@ -1,0 +1,325 @@
+"""The command ``sipmi``, run as people run it: in a process of its own."""
+
+from __future__ import annotations
+
+import doctest
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Optional
+
+import pytest
+
+import sipmi.cli
+from rogue import RogueDatagram, RogueFifo, write_reply
+
+APP = """
+import sipmi
+
+server = sipmi.Server("billing", version="1.4")
+
+@server.command
+def account(user: str, domain: str = "example.org", credit: float = 0.0) -> dict:
+    '''Show an account.'''
+    return {"aor": f"sip:{user}@{domain}", "credit": credit}
+
+@server.command
+def hello(name: str = "world") -> str:
+    return f"hello {name}"
+
+@server.command
+def tags(names: list) -> list:
+    return names
+
+@server.command
+def fail() -> None:
+    raise sipmi.Fault(404, "No such thing")
+
+server.listen("fifo:FIFO", reply_dir="DIRECTORY")
+"""
+
+
+def sipmi_command(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Runs `sipmi` and gives what came of it."""
+    command = [sys.executable, "-m", "sipmi", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, **options)
+
+
+def output_of(*arguments: str, **options: Any) -> str:
+    done = sipmi_command(*arguments, **options)
+    assert (done.returncode, done.stderr) == (0, ""), done
+    return done.stdout
+
+
+def complaint_of(code: int, *arguments: str, **options: Any) -> str:
+    """What is said on standard error by a command that ends with this code."""
+    done = sipmi_command(*arguments, **options)
+    assert (done.returncode, done.stdout) == (code, ""), done
+    first, *rest = done.stderr.splitlines()
+    assert first.startswith("sipmi: ")
+    assert len(rest) <= 1
+    assert all(line.startswith("hint: ") for line in rest), done.stderr
+    return done.stderr
+
+
+class Served:
+    """`sipmi serve` in a process of its own."""
+
+    def __init__(self, directory: str) -> None:
+        self.fifo = os.path.join(directory, "mi_fifo")
+        app = Path(directory, "app.py")
+        app.write_text(APP.replace("FIFO", self.fifo).replace("DIRECTORY", directory))
+        command = [sys.executable, "-m", "sipmi", "serve", str(app), "--listen", "udp:127.0.0.1:0", "--json"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        self.addresses: list[str] = json.loads(self.process.stdout.readline())
+        self.udp = next(address for address in self.addresses if address.startswith("udp:"))
+        self.fifo_address = next(address for address in self.addresses if address.startswith("fifo:"))
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    served = Served(str(tmp_path_factory.mktemp("mi")))
+    yield served
+    served.process.terminate()
+    served.process.communicate(timeout=10)
+    assert served.process.returncode == 0
+    assert not os.path.exists(served.fifo)
+
+
+# -- call -----------------------------------------------------------------------------------------
+
+
+def test_call_prints_strings_as_they_are_and_the_rest_as_json(served: Served) -> None:
+    assert output_of("call", served.udp, "hello") == "hello world\n"
+    assert output_of("call", served.udp, "hello", "--json") == '"hello world"\n'
+    value = {"aor": "sip:alice@example.net", "credit": 2.5}
+    spread = output_of("call", served.udp, "account", "alice", "example.net", "2.5")
+    assert json.loads(spread) == value
+    assert spread.count("\n") == 4
+    assert output_of("call", "--json", served.udp, "account", "alice", "example.net", "2.5") == (
+        '{"aor":"sip:alice@example.net","credit":2.5}\n'
+    )
+
+
+@pytest.mark.parametrize("wire", ["auto", "text", "jsonrpc"])
+def test_call_takes_names_lists_and_json(served: Served, wire: str) -> None:
+    for address in served.addresses:
+        common = ["call", address, "--json", "--wire", wire]
+        account = json.loads(output_of(*common, "account", "user::alice", "domain::example.net"))
+        assert account["aor"] == "sip:alice@example.net"
+        assert json.loads(output_of(*common, "tags", '["a", "b::c"]')) == ["a", "b::c"]
+        statistics = json.loads(output_of(*common, "list_statistics", "core:", "udp:"))
+        assert isinstance(statistics, (dict, str))
+
+
+def test_call_prints_bytes_that_are_not_utf8_as_they_are(served: Served) -> None:
+    command = [sys.executable, "-m", "sipmi", "call", served.udp, "hello", b"caf\xe9"]
+    done = subprocess.run(command, capture_output=True, timeout=30, check=True)
+    assert done.stdout == b"hello caf\xe9\n"
+
+
+def test_an_error_answer_is_1(served: Served) -> None:
+    assert "fail: 404 No such thing" in complaint_of(1, "call", served.udp, "fail")
+    assert f"hint: the commands there: sipmi call '{served.udp}' which" in complaint_of(1, "call", served.udp, "nosuch")
+    assert "which account" in complaint_of(1, "call", served.udp, "account")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["call", "udp:nowhere", "uptime"],
+        ["call", "http://127.0.0.1:1/mi", "uptime"],
+        ["call", "udp:127.0.0.1:1", "uptime", "--timeout", "0"],
+        ["call", "udp:127.0.0.1:1", "uptime", "--reply-dir", "/tmp"],
+        ["call", "udp:127.0.0.1:1", "bad name", "--wire", "text"],
+        ["serve", "/nowhere/app.py"],
+    ],
+)
+def test_what_cannot_be_done_is_2(arguments: list[str]) -> None:
+    complaint_of(2, *arguments)
+
+
+@pytest.mark.parametrize("arguments", [[], ["call"], ["nosuch"], ["call", "udp:h:1", "x", "--wire", "morse"]])
+def test_a_command_line_that_cannot_be_read_is_2(arguments: list[str]) -> None:
+    done = sipmi_command(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith("usage: sipmi")
+
+
+@pytest.mark.parametrize("address", ["fifo:/nowhere/fifo", "unix:/nowhere/sock", "udp:127.0.0.1:1"])
+def test_a_server_that_is_not_there_is_3(address: str) -> None:
+    assert "hint: is the server running" in complaint_of(3, "call", address, "uptime")
+
+
+def test_an_answer_that_cannot_be_read_is_3() -> None:
+    with RogueDatagram(lambda _: [b"garbage"]) as server:
+        assert "--wire" in complaint_of(3, "call", server.address, "uptime")
+
+
+def test_no_answer_in_time_is_4() -> None:
+    with RogueDatagram(lambda _: []) as server:
+        assert "within 0.1 s" in complaint_of(4, "call", server.address, "uptime", "--timeout", "0.1")
+
+
+def test_ctrl_c_is_130(directory: str) -> None:
+    with RogueFifo(directory, lambda *_: None) as server:
+        child = subprocess.Popen([sys.executable, "-m", "sipmi", "call", server.address, "x", "--timeout", "60"])
+        try:
+            server.wait_for(1)
+            child.send_signal(signal.SIGINT)
+            assert child.wait(10) == 130
+        finally:
+            child.kill()
+    assert os.listdir(directory) == []
+
+
+def test_a_reader_of_the_output_that_leaves_is_no_trouble(served: Served) -> None:
+    line = f"{sys.executable} -m sipmi call '{served.udp}' which | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=30, check=True)
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+# -- fifo -----------------------------------------------------------------------------------------
+
+
+def test_fifo_prints_the_reply_as_opensipsctl_does(served: Served) -> None:
+    environment = {**os.environ, "OPENSIPS_FIFO": served.fifo}
+    common = ["fifo", "--reply-dir", os.path.dirname(served.fifo)]
+    assert output_of(*common, "hello", env=environment) == "hello world\n"
+    text = output_of(*common, "account", "alice", "domain::example.net", env=environment)
+    assert text == "aor:: sip:alice@example.net\ncredit:: 0.0\n"
+    assert output_of(*common, "--fifo", served.fifo, "hello", "::a::b") == "hello a::b\n"
+    assert output_of(*common, "--json", "hello", env=environment) == '"hello world"\n'
+
+
+def test_fifo_prints_an_error_answer_too(served: Served) -> None:
+    done = sipmi_command("fifo", "--fifo", served.fifo, "--reply-dir", os.path.dirname(served.fifo), "fail")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "404 No such thing\n", "")
+
+
+def test_fifo_sends_to_a_text_server_what_opensipsctl_sends(directory: str) -> None:
+    def answer(request: bytes, path: str) -> None:
+        if b"{" not in request:
+            write_reply(path, b"200 OK\nAOR:: alice\n\n\tContact:: sip:a@b\n\n")
+
+    with RogueFifo(directory, answer) as server:
+        arguments = ["--fifo", server.path, "--reply-dir", directory, "ul_show_contact", "location", "aor::alice"]
+        assert output_of("fifo", *arguments) == "AOR:: alice\n\tContact:: sip:a@b\n"
+        request = server.requests[-1]
+        name = request.split(b"\n")[0].split(b":")[2]
+        assert request == b":ul_show_contact:" + name + b"\nlocation\naor::alice\n\n"
+
+
+def test_fifo_shows_the_answer_of_a_json_server_as_text(directory: str) -> None:
+    def answer(request: bytes, path: str) -> None:
+        id = json.loads(request[request.index(b"{") :])["id"]
+        result: Any = {"Server": "OpenSIPS (3.4.1 (x86_64/linux))"}
+        if b"get_statistics" in request:
+            assert b'"params":[["core:","shmem:"]]' in request
+            result = {"core:rcv_requests": 5}
+        write_reply(path, json.dumps({"jsonrpc": "2.0", "result": result, "id": id}).encode())
+
+    with RogueFifo(directory, answer) as server:
+        arguments = ["--fifo", server.path, "--reply-dir", directory, "get_statistics", "core:", "shmem:"]
+        assert output_of("fifo", *arguments) == "core:rcv_requests:: 5\n"
+
+
+def test_fifo_that_nobody_reads_is_3(directory: str) -> None:
+    path = os.path.join(directory, "mi_fifo")
+    os.mkfifo(path)
+    assert "exists, but no server reads it" in complaint_of(3, "fifo", "--fifo", path, "uptime")
+
+
+# -- serve ----------------------------------------------------------------------------------------
+
+
+def serve_file(directory: str, text: str, *arguments: str, name: str = "") -> subprocess.CompletedProcess[str]:
+    app = Path(directory, "app.py")
+    app.write_text(text)
+    return sipmi_command("serve", f"{app}{name}", *arguments)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "complaint"),
+    [
+        ("", "", "makes no sipmi.Server"),
+        ("import sipmi\na = sipmi.Server('a')\nb = sipmi.Server('b')", "", "several servers"),
+        ("import sipmi\na = sipmi.Server('a')", ":b", "no sipmi.Server called b (there are: a)"),
+        ("import sipmi\na = sipmi.Server('a')", "", "has no endpoints"),
+    ],
+)
+def test_serve_says_what_is_missing(directory: str, text: str, name: str, complaint: str) -> None:
+    done = serve_file(directory, text, name=name)
+    assert done.returncode == 2
+    assert complaint in done.stderr
+
+
+def test_serve_says_when_an_endpoint_is_taken(directory: str) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"udp:127.0.0.1:{taken.getsockname()[1]}"
+        done = serve_file(directory, "import sipmi\nserver = sipmi.Server('a')", "--listen", address)
+    assert done.returncode == 3
+    assert done.stderr.startswith("sipmi: ")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_serve_ends_cleanly_on_signals(directory: str, number: int) -> None:
+    served = Served(directory)
+    served.process.send_signal(number)
+    served.process.communicate(timeout=10)
+    assert served.process.returncode == 0
+    assert [name for name in os.listdir(directory) if name.startswith("mi")] == []
+
+
+def test_serve_runs_the_server_that_is_named(directory: str) -> None:
+    app = Path(directory, "app.py")
+    app.write_text("import sipmi\na = sipmi.Server('a')\nb = sipmi.Server('b')\n")
+    command = [sys.executable, "-m", "sipmi", "serve", f"{app}:b", "--listen", "udp:127.0.0.1:0"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert child.stdout is not None
+        assert child.stdout.readline().startswith("serving b at udp:127.0.0.1:")
+    finally:
+        child.terminate()
+        child.communicate(timeout=10)
+
+
+# -- pieces ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments", ["--version", "--help", "call --help", "fifo --help", "serve --help"])
+def test_help_and_version_are_0(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sipmi.cli.main(arguments.split()) == 0
+    assert "sipmi" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argument", "pair"),
+    [
+        ("alice", ("", "alice")),
+        ("aor::alice", ("aor", "alice")),
+        ("aor::", ("aor", "")),
+        ("::a::b", ("", "a::b")),
+        ("sip:alice@[2001:db8::1]", ("", "sip:alice@[2001:db8::1]")),
+        ("2001:db8::1", ("", "2001:db8::1")),
+    ],
+)
+def test_an_argument_is_a_value_or_has_a_name(argument: str, pair: tuple[str, str]) -> None:
+    assert sipmi.cli._split(argument) == pair
+
+
+def test_the_command_is_installed() -> None:
+    command: Optional[str] = os.path.join(os.path.dirname(sys.executable), "sipmi")
+    done = subprocess.run([command, "--version"], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout == f"sipmi {sipmi.__version__}\n"
+
+
+def test_the_examples_of_its_functions_run() -> None:
+    assert doctest.testmod(sipmi.cli).failed == 0
