@@ -24,6 +24,8 @@ pub enum Body {
     Empty,
     /// A value.
     Item(Item),
+    /// A value as compact JSON text: written so by its command, or not read yet.
+    Json(Vec<u8>),
     /// Nodes. The tree's own code and reason do not count.
     Tree(Tree),
 }

@@ -144,9 +144,9 @@ impl<E: Into<CallError>> From<E> for CallFailure {
     }
 }
 
-/// Reads a JSON-RPC answer; `None` when it belongs to another request.
+/// Reads a JSON-RPC answer, all but its result; `None` when it belongs to another request.
 pub(super) fn read_json(bytes: &[u8], id: u32) -> Option<Result<Response, CodecError>> {
-    let (response, answered) = match jsonrpc::decode_response(bytes) {
+    let (response, answered) = match jsonrpc::skim_response(bytes) {
         Ok(answer) => answer,
         Err(error) => return Some(Err(error)),
     };

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::codec::json;
 use crate::item::Str;
 use crate::response::{Body, Response};
 use crate::tree::{NodeId, Tree, Value};
@@ -66,11 +67,10 @@ impl Found {
 /// The member `Server` of an answer.
 fn server_of(response: &Response) -> Option<Str> {
     match &response.body {
-        Body::Item(item) => item.get("Server")?.as_str().map(Str::from),
         Body::Tree(tree) => {
             tree.children(NodeId::ROOT).find(|node| tree.name(*node) == b"Server").and_then(|node| text(tree, node))
         }
-        Body::Empty => None,
+        body => json::item_of(body).ok()??.get("Server")?.as_str().map(Str::from),
     }
 }
 

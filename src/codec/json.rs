@@ -7,7 +7,9 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::{CodecError, is_blank, push_float, push_int};
+use crate::convert::{TooDeep, tree_to_item};
 use crate::item::{Item, MAX_DEPTH, Str};
+use crate::response::Body;
 
 /// How deep [`Scanner`] looks. It needs a bit a level, so this is 128 KB; real values nest a few levels.
 const MAX_SCAN_DEPTH: usize = 1 << 20;
@@ -276,9 +278,21 @@ fn blank_or_wrong(byte: u8) -> Step {
     if is_blank(byte) { Step::Next } else { Step::Wrong }
 }
 
-/// How many bytes at the start are neither quote, backslash nor control bytes.
+/// How many bytes at the start are neither quote, backslash nor control bytes. Looks at eight bytes at once.
 fn plain_len(bytes: &[u8]) -> usize {
-    bytes.iter().position(|byte| ESCAPES[*byte as usize] != 0).unwrap_or(bytes.len())
+    const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
+    const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
+    let plain_words = bytes.chunks_exact(8).take_while(|word| {
+        let word = u64::from_ne_bytes([word[0], word[1], word[2], word[3], word[4], word[5], word[6], word[7]]);
+        // The high bit of a byte shows that it is below 0x20, a quote (0x22) or a backslash (0x5c); bytes
+        // above the first such one may show it for no reason.
+        let below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word;
+        let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+        (below(word, 0x20) | is(b'"') | is(b'\\')) & HIGHS == 0
+    });
+    let len = plain_words.count() * 8;
+    let rest = &bytes[len..];
+    len + rest.iter().position(|byte| ESCAPES[*byte as usize] != 0).unwrap_or(rest.len())
 }
 
 /// Reads one value; only blanks may follow it.
@@ -303,6 +317,19 @@ pub fn parse_prefix(bytes: &[u8]) -> Result<(Item, usize), CodecError> {
         Scan::Complete(end) => Ok((parse(&bytes[..end])?, end)),
         Scan::Invalid(offset) => Err(CodecError::unexpected("a JSON value", bytes, offset)),
         Scan::NeedMore => Err(CodecError::unexpected("the rest of a JSON value", bytes, bytes.len())),
+    }
+}
+
+/// The value that a response carries; nothing for one that carries none.
+pub fn item_of(body: &Body) -> Result<Option<Cow<'_, Item>>, CodecError> {
+    match body {
+        Body::Empty => Ok(None),
+        Body::Item(item) => Ok(Some(Cow::Borrowed(item))),
+        Body::Json(text) => parse(text).map(|item| Some(Cow::Owned(item))),
+        Body::Tree(tree) => match tree_to_item(tree) {
+            Ok(item) => Ok(item.map(Cow::Owned)),
+            Err(TooDeep) => Err(CodecError::TooDeep { limit: MAX_DEPTH, offset: 0 }),
+        },
     }
 }
 
@@ -446,6 +473,11 @@ impl<'a> Text<'a> {
             Err(_) => Cow::Owned(with_stand_ins(bytes)),
         };
         Text { text }
+    }
+
+    /// Whether parsed strings stand for nothing but themselves.
+    pub(crate) fn is_exact(&self) -> bool {
+        matches!(self.text, Cow::Borrowed(_))
     }
 
     pub(crate) fn deserializer(&self) -> serde_json::Deserializer<serde_json::de::StrRead<'_>> {

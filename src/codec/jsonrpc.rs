@@ -8,7 +8,6 @@ use serde_json::value::RawValue;
 
 use super::json::{self, ItemSeed, Text};
 use super::{CodecError, is_blank, push_int};
-use crate::convert::tree_to_item;
 use crate::dialect::Dialect;
 use crate::item::{Item, Str};
 use crate::request::{Params, Request};
@@ -127,20 +126,16 @@ pub fn encode_response(
         (Id::Absent | Id::Broken, _) => return,
     };
     let (label, value) = match Outcome::new(result, dialect) {
-        Outcome::Done => ("result", Cow::Owned(Item::Str("OK".into()))),
-        Outcome::Value(item) => ("result", item),
-        Outcome::Error(item) => ("error", Cow::Owned(item)),
+        Outcome::Done => ("result", Value::Text(b"\"OK\"")),
+        Outcome::Value(value) => ("result", value),
+        Outcome::Error(item) => ("error", Value::Item(Cow::Owned(item))),
     };
     let [open, colon, comma, close]: [&[u8]; 4] =
         if pretty { [b"{\n\t", b":\t", b",\n\t", b"\n}"] } else { [b"{", b":", b",", b"}"] };
     for part in [open, b"\"jsonrpc\"", colon, b"\"2.0\"", comma, b"\"", label.as_bytes(), b"\"", colon] {
         out.extend_from_slice(part);
     }
-    if pretty {
-        json::write_pretty_at(out, &value, 1);
-    } else {
-        json::write(out, &value);
-    }
+    value.write(out, pretty);
     for part in [comma, b"\"id\"", colon, id, close] {
         out.extend_from_slice(part);
     }
@@ -186,12 +181,22 @@ pub fn encode_request(out: &mut Vec<u8>, request: &Request, id: Option<RequestId
     written
 }
 
+/// As [`decode_response`], but leaves a result unread: it stays the JSON text that came ([`Body::Json`]), of which
+/// only the end was looked for. What cannot be read in it shows when it is read.
+pub fn skim_response(bytes: &[u8]) -> Result<(Response, Id), CodecError> {
+    read_response(bytes, true)
+}
+
 /// Reads what a server answered, and to which request.
 ///
 /// `"OK"` is success without a body. An error whose code is 200 to 299 is a success whose value is the message.
 /// The plain texts of the datagram transport (`400 Parse_error`) are errors with that code; those of the FIFO
 /// transport end a reply that was [`CodecError::Truncated`].
 pub fn decode_response(bytes: &[u8]) -> Result<(Response, Id), CodecError> {
+    read_response(bytes, false)
+}
+
+fn read_response(bytes: &[u8], skim: bool) -> Result<(Response, Id), CodecError> {
     if let Some(response) = plain_error(bytes) {
         return Ok((response, Id::Null));
     }
@@ -201,12 +206,13 @@ pub fn decode_response(bytes: &[u8]) -> Result<(Response, Id), CodecError> {
     }
     let text = Text::new(bytes);
     let mut json = text.deserializer();
-    let answer = AnswerReader { text: &text }.deserialize(&mut json).and_then(|answer| json.end().map(|()| answer));
+    let answer =
+        AnswerReader { text: &text, skim }.deserialize(&mut json).and_then(|answer| json.end().map(|()| answer));
     let answer = answer.map_err(|error| if error.is_eof() { truncated } else { text.error(&error, bytes) })?;
     let id = answer.id;
     let response = match (answer.result, answer.error) {
         (_, Some(error)) => error_response(error),
-        (Some(item), None) => Some(success(item)),
+        (Some(body), None) => Some(success(body)),
         (None, None) => None,
     };
     let response = response.ok_or_else(|| CodecError::unexpected("an object with a result or an error", bytes, 0))?;
@@ -216,8 +222,29 @@ pub fn decode_response(bytes: &[u8]) -> Result<(Response, Id), CodecError> {
 /// What an answer says: a result or an error.
 enum Outcome<'a> {
     Done,
-    Value(Cow<'a, Item>),
+    Value(Value<'a>),
     Error(Item),
+}
+
+/// A result, or what is its JSON text already.
+enum Value<'a> {
+    Item(Cow<'a, Item>),
+    Text(&'a [u8]),
+}
+
+impl Value<'_> {
+    fn write(&self, out: &mut Vec<u8>, pretty: bool) {
+        match (self, pretty) {
+            (Value::Item(item), false) => json::write(out, item),
+            (Value::Item(item), true) => json::write_pretty_at(out, item, 1),
+            (Value::Text(text), false) => out.extend_from_slice(text),
+            (Value::Text(text), true) => match json::parse(text) {
+                Ok(item) => json::write_pretty_at(out, &item, 1),
+                // What cannot be laid out goes as it is.
+                Err(_) => out.extend_from_slice(text),
+            },
+        }
+    }
 }
 
 impl<'a> Outcome<'a> {
@@ -229,18 +256,14 @@ impl<'a> Outcome<'a> {
     }
 
     fn of_response(response: &'a Response, dialect: Dialect) -> Self {
-        let value = match &response.body {
-            Body::Empty => None,
-            Body::Item(item) => Some(Cow::Borrowed(item)),
-            Body::Tree(tree) => match tree_to_item(tree) {
-                Ok(item) => item.map(Cow::Owned),
-                Err(_) => return Outcome::of_failure(&Failure::Handler, dialect),
-            },
-        };
-        match value {
-            None if response.is_success() => Outcome::Done,
-            Some(item) if response.is_success() => Outcome::Value(item),
-            value => Outcome::error(response.code, response.reason.clone(), value.map(Cow::into_owned)),
+        if let (true, Body::Json(text)) = (response.is_success(), &response.body) {
+            return Outcome::Value(Value::Text(text));
+        }
+        match json::item_of(&response.body) {
+            Ok(None) if response.is_success() => Outcome::Done,
+            Ok(Some(item)) if response.is_success() => Outcome::Value(Value::Item(item)),
+            Ok(value) => Outcome::error(response.code, response.reason.clone(), value.map(Cow::into_owned)),
+            Err(_) => Outcome::of_failure(&Failure::Handler, dialect),
         }
     }
 
@@ -607,11 +630,13 @@ fn plain_error(bytes: &[u8]) -> Option<Response> {
     Some(Response::error(code, &text[blank + 1..]))
 }
 
-fn success(item: Item) -> Response {
-    match item {
-        Item::Str(text) if text == "OK" => Response::ok(),
-        item => Response::from(item),
-    }
+fn success(body: Body) -> Response {
+    let is_plain = match &body {
+        Body::Item(Item::Str(text)) => *text == "OK",
+        Body::Json(text) => text == b"\"OK\"",
+        _ => false,
+    };
+    if is_plain { Response::ok() } else { Response { body, ..Response::ok() } }
 }
 
 fn error_response(error: Item) -> Option<Response> {
@@ -637,10 +662,11 @@ fn error_response(error: Item) -> Option<Response> {
 /// Reads an answer; anything but an object is an error.
 struct AnswerReader<'t> {
     text: &'t Text<'t>,
+    skim: bool,
 }
 
 struct Answer {
-    result: Option<Item>,
+    result: Option<Body>,
     error: Option<Item>,
     id: Id,
 }
@@ -665,7 +691,13 @@ impl<'de> Visitor<'de> for AnswerReader<'_> {
         let seed = ItemSeed { text: self.text, first_wins: false };
         while let Some(member) = object.next_key_seed(MemberSeed)? {
             match member {
-                Member::Result if answer.result.is_none() => answer.result = Some(object.next_value_seed(seed)?),
+                Member::Result if answer.result.is_none() && self.skim => {
+                    let raw = object.next_value::<&RawValue>()?.get();
+                    answer.result = Some(Body::Json(self.text.bytes(raw).into_bytes()));
+                }
+                Member::Result if answer.result.is_none() => {
+                    answer.result = Some(Body::Item(object.next_value_seed(seed)?));
+                }
                 Member::Error if answer.error.is_none() => {
                     answer.error = Some(object.next_value_seed(seed)?).filter(|error| *error != Item::Null);
                 }

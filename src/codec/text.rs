@@ -162,6 +162,10 @@ pub fn encode_response(out: &mut Vec<u8>, result: &Result<Response, Failure>, me
     let written = match &response.body {
         Body::Empty => Ok(()),
         Body::Item(item) => write_nodes(out, &item_to_tree(item), *style),
+        Body::Json(text) => match json::parse(text) {
+            Ok(item) => write_nodes(out, &item_to_tree(&item), *style),
+            Err(_) => Err(TooDeep),
+        },
         Body::Tree(tree) => write_nodes(out, tree, *style),
     };
     if let Err(TooDeep) = written {

@@ -146,6 +146,11 @@ impl Origin {
     pub fn local() -> Self {
         Origin { listener: "local".into(), transport: Transport::Local, wire: Wire::JsonRpc, peer: Peer::Unknown }
     }
+
+    /// Whether an answer goes out as JSON text, so that a value may as well be written at once.
+    pub fn takes_json(&self) -> bool {
+        self.wire == Wire::JsonRpc && self.transport != Transport::Local
+    }
 }
 
 /// What carries requests.

@@ -8,11 +8,13 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple, PyType};
 
-use super::convert::{body_to_python, item_from_python, text_from_python, text_to_python};
+use super::convert::{body_to_python, text_from_python, text_to_python};
 use super::errors;
+use super::read::item_from_python;
 use super::tree::PyTree;
 use crate::address::Address;
 use crate::client::{Arguments, CallError, CallFailure, Client, Found, Patience, Reply, Wire};
+use crate::codec::json;
 use crate::codec::text::{self, Carrier, TextStyle};
 use crate::convert::item_to_tree;
 use crate::dialect::Dialect;
@@ -287,15 +289,16 @@ impl PyReply {
     }
 
     #[getter]
-    fn tree(&self) -> PyTree {
+    fn tree(&self) -> PyResult<PyTree> {
         let Response { code, reason, body } = &self.reply.response;
         let mut tree = match body {
             Body::Empty => Tree::ok(),
             Body::Item(item) => item_to_tree(item),
+            Body::Json(text) => item_to_tree(&json::parse(text)?),
             Body::Tree(tree) => tree.clone(),
         };
         (tree.code, tree.reason) = (*code, reason.clone());
-        PyTree::new(tree)
+        Ok(PyTree::new(tree))
     }
 
     /// The value; an error answer raises its fault.

@@ -2,14 +2,15 @@
 //!
 //! Text that is not UTF-8 becomes `str` with `surrogateescape`, as file names do, and goes back as it came.
 
-use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple, PyType};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyList, PyString};
 
-use super::tree::{PyNode, PyTree};
+use super::json::json_to_python;
+use super::read::{item_from_python, type_name};
+use super::utf8;
 use crate::convert::tree_to_item;
-use crate::item::{Item, MAX_DEPTH, Str};
+use crate::item::{Item, Str};
 use crate::response::Body;
 use crate::tree::Value;
 
@@ -23,11 +24,7 @@ pub(super) fn text_to_python<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bou
 
 /// A Python `str` as text.
 pub(super) fn text_from_python(text: &Bound<'_, PyString>) -> PyResult<Str> {
-    if let Ok(utf8) = text.to_cow() {
-        return Ok(Str::from(&*utf8));
-    }
-    let bytes = text.call_method1("encode", ("utf-8", "surrogateescape"))?;
-    Ok(Str::from(bytes.cast::<PyBytes>()?.as_bytes()))
+    utf8::bytes_of(text).map(|bytes| Str::from(&*bytes))
 }
 
 /// A value as Python objects.
@@ -64,6 +61,7 @@ pub(super) fn body_to_python<'py>(py: Python<'py>, body: &Body) -> PyResult<Boun
     match body {
         Body::Empty => Ok(PyString::new(py, "OK").into_any()),
         Body::Item(item) => item_to_python(py, item),
+        Body::Json(text) => json_to_python(py, text),
         Body::Tree(tree) => match tree_to_item(tree)? {
             Some(item) => item_to_python(py, &item),
             None => Ok(PyString::new(py, "OK").into_any()),
@@ -120,128 +118,4 @@ impl OwnedValue {
             OwnedValue::Item(item) => crate::convert::item_value(item),
         }
     }
-}
-
-/// A Python object as a value: None, bool, int, float, str, bytes, list, tuple, dict, dataclass, mapping,
-/// [`PyTree`] and [`PyNode`]; within containers too.
-pub(super) fn item_from_python(value: &Bound<'_, PyAny>) -> PyResult<Item> {
-    read(value, 0)
-}
-
-fn read(value: &Bound<'_, PyAny>, depth: usize) -> PyResult<Item> {
-    if let Ok(text) = value.cast_exact::<PyString>() {
-        return text_from_python(text).map(Item::Str);
-    }
-    if let Ok(int) = value.cast_exact::<PyInt>() {
-        return read_int(int);
-    }
-    if let Ok(dict) = value.cast_exact::<PyDict>() {
-        return read_dict(dict, depth);
-    }
-    if value.is_none() {
-        return Ok(Item::Null);
-    }
-    if let Ok(flag) = value.cast_exact::<PyBool>() {
-        return Ok(Item::Bool(flag.is_true()));
-    }
-    if let Ok(float) = value.cast_exact::<PyFloat>() {
-        return Ok(Item::Float(float.value()));
-    }
-    if let Ok(list) = value.cast_exact::<PyList>() {
-        return read_elements(list.iter(), depth);
-    }
-    read_other(value, depth)
-}
-
-/// The less common types, and subclasses of the common ones.
-fn read_other(value: &Bound<'_, PyAny>, depth: usize) -> PyResult<Item> {
-    if let Ok(tuple) = value.cast::<PyTuple>() {
-        return read_elements(tuple.iter(), depth);
-    }
-    if let Ok(bytes) = value.cast::<PyBytes>() {
-        return Ok(Item::Str(bytes.as_bytes().into()));
-    }
-    if let Ok(text) = value.cast::<PyString>() {
-        return text_from_python(text).map(Item::Str);
-    }
-    if let Ok(int) = value.cast::<PyInt>() {
-        return read_int(int);
-    }
-    if let Ok(float) = value.cast::<PyFloat>() {
-        return Ok(Item::Float(float.value()));
-    }
-    if let Ok(dict) = value.cast::<PyDict>() {
-        return read_dict(dict, depth);
-    }
-    if let Ok(list) = value.cast::<PyList>() {
-        return read_elements(list.iter(), depth);
-    }
-    if let Ok(tree) = value.cast::<PyTree>() {
-        return tree.get().to_item();
-    }
-    if let Ok(node) = value.cast::<PyNode>() {
-        return node.get().to_item();
-    }
-    read_record(value, depth)
-}
-
-/// A dataclass by its fields, a mapping by its items, anything with `__index__` as an integer.
-fn read_record(value: &Bound<'_, PyAny>, depth: usize) -> PyResult<Item> {
-    static MAPPING: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    let py = value.py();
-    let is_class = value.is_instance_of::<PyType>();
-    if let (false, Ok(fields)) = (is_class, value.getattr("__dataclass_fields__")) {
-        let dict = PyDict::new(py);
-        for name in fields.try_iter()? {
-            let name = name?.cast_into::<PyString>()?;
-            dict.set_item(&name, value.getattr(&name)?)?;
-        }
-        return read_dict(&dict, depth);
-    }
-    if value.is_instance(MAPPING.import(py, "collections.abc", "Mapping")?)? {
-        let dict = PyDict::new(py);
-        dict.update(value.cast()?)?;
-        return read_dict(&dict, depth);
-    }
-    if let (false, Ok(int)) = (is_class, value.call_method0("__index__")) {
-        return read_int(int.cast::<PyInt>()?);
-    }
-    Err(PyTypeError::new_err(format!(
-        "expected None, bool, int, float, str, bytes, list, dict, dataclass, Tree or Node, found {}",
-        type_name(value)
-    )))
-}
-
-fn read_int(int: &Bound<'_, PyInt>) -> PyResult<Item> {
-    let value = int.extract::<i64>();
-    value.map(Item::Int).map_err(|_| PyOverflowError::new_err("expected an integer of 64 bits, found a larger one"))
-}
-
-fn read_elements<'py>(elements: impl Iterator<Item = Bound<'py, PyAny>>, depth: usize) -> PyResult<Item> {
-    check_depth(depth)?;
-    elements.map(|element| read(&element, depth + 1)).collect::<PyResult<_>>().map(Item::Array)
-}
-
-fn read_dict(dict: &Bound<'_, PyDict>, depth: usize) -> PyResult<Item> {
-    check_depth(depth)?;
-    let mut members = Vec::with_capacity(dict.len());
-    for (key, member) in dict.iter() {
-        let name = match key.cast::<PyString>() {
-            Ok(text) => text_from_python(text)?,
-            Err(_) => text_from_python(&key.str()?)?,
-        };
-        members.push((name, read(&member, depth + 1)?));
-    }
-    Ok(Item::Object(members))
-}
-
-fn check_depth(depth: usize) -> PyResult<()> {
-    if depth >= MAX_DEPTH {
-        return Err(PyValueError::new_err(format!("values may nest {MAX_DEPTH} levels deep, found more")));
-    }
-    Ok(())
-}
-
-fn type_name(value: &Bound<'_, PyAny>) -> String {
-    value.get_type().fully_qualified_name().map_or_else(|_| "an object".to_owned(), |name| name.to_string())
 }

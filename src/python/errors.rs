@@ -7,7 +7,7 @@ use pyo3::types::PyType;
 
 use super::convert;
 use crate::address::AddressError;
-use crate::codec::jsonrpc;
+use crate::codec::{CodecError, jsonrpc};
 use crate::command::registry::RegisterError;
 use crate::convert::TooDeep;
 use crate::dialect::{Dialect, UnknownVersion};
@@ -92,6 +92,16 @@ impl From<UnknownVersion> for PyErr {
 impl From<AddressError> for PyErr {
     fn from(error: AddressError) -> Self {
         PyValueError::new_err(error.to_string())
+    }
+}
+
+impl From<CodecError> for PyErr {
+    fn from(error: CodecError) -> Self {
+        static CODEC: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+        Python::attach(|py| {
+            let raised = class(py, &CODEC, "CodecError").and_then(|class| class.call1((error.to_string(),)));
+            raised.map_or_else(|failed| failed, PyErr::from_value)
+        })
     }
 }
 

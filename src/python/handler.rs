@@ -7,8 +7,9 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyIterator, PyList, PyString, PyTuple};
 
-use super::convert::{item_from_python, item_to_python, text_from_python, text_to_python};
+use super::convert::{item_to_python, text_from_python, text_to_python};
 use super::errors::fault_class;
+use super::read::{item_from_python, json_from_python};
 use super::tree::{PyNode, PyTree};
 use crate::command::recipe::{Arguments, Passing, Recipe};
 use crate::command::{Answer, Call, Command, Handler, Origin, Responder};
@@ -62,7 +63,7 @@ impl PyHandler {
         }
         let _current = Current::enter(call.origin);
         let value = self.function.bind(py).call(args, kwargs.as_ref())?;
-        response_from_python(&value).map(Some)
+        response_from_python(&value, call.origin.takes_json()).map(Some)
     }
 
     fn submit<'py>(
@@ -76,6 +77,7 @@ impl PyHandler {
         let responder = PyResponder {
             responder: Mutex::new(Some((call.detach)())),
             command: call.command.canonical_name(),
+            as_json: call.origin.takes_json(),
             log: self.log.clone_ref(py),
         };
         let context = PyRequestContext { origin: call.origin.clone() };
@@ -155,10 +157,11 @@ fn response_from_fault(fault: &Bound<'_, PyAny>) -> PyResult<Response> {
     Ok(Response { code, reason, body })
 }
 
-/// A handler's result: None, a value, a tree, a node, or something that yields nodes and values.
-fn response_from_python(value: &Bound<'_, PyAny>) -> PyResult<Response> {
+/// A handler's result: None, a value, a tree, a node, or something that yields nodes and values. `as_json`: a
+/// value is written at once.
+fn response_from_python(value: &Bound<'_, PyAny>, as_json: bool) -> PyResult<Response> {
     if let Ok(dict) = value.cast_exact::<PyDict>() {
-        return item_from_python(dict).map(Response::from);
+        return response_from_value(dict, as_json);
     }
     if value.is_none() {
         return Ok(Response::ok());
@@ -177,7 +180,12 @@ fn response_from_python(value: &Bound<'_, PyAny>) -> PyResult<Response> {
     {
         return collect(&list.try_iter()?);
     }
-    item_from_python(value).map(Response::from)
+    response_from_value(value, as_json)
+}
+
+fn response_from_value(value: &Bound<'_, PyAny>, as_json: bool) -> PyResult<Response> {
+    let body = if as_json { Body::Json(json_from_python(value)?) } else { Body::Item(item_from_python(value)?) };
+    Ok(Response { body, ..Response::ok() })
 }
 
 /// Nodes in the order they are yielded; a run of one name is a list, also of one.
@@ -201,6 +209,7 @@ fn collect(iterator: &Bound<'_, PyIterator>) -> PyResult<Response> {
 pub(super) struct PyResponder {
     responder: Mutex<Option<Box<dyn Responder>>>,
     command: Str,
+    as_json: bool,
     log: Py<PyAny>,
 }
 
@@ -217,7 +226,7 @@ impl PyResponder {
 impl PyResponder {
     /// Answers with a handler's result.
     fn result(&self, py: Python<'_>, value: &Bound<'_, PyAny>) {
-        match response_from_python(value) {
+        match response_from_python(value, self.as_json) {
             Ok(response) => self.answer(Ok(response)),
             Err(error) => self.answer(answer_to_exception(py, &self.command, &self.log, &error)),
         }

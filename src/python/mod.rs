@@ -9,9 +9,12 @@ mod command;
 mod convert;
 mod errors;
 mod handler;
+mod json;
 mod logging;
+mod read;
 mod server;
 mod tree;
+mod utf8;
 
 use pyo3::prelude::*;
 

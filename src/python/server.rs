@@ -9,11 +9,13 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::command::{Described, PyCommand, read_param, read_recipes};
-use super::convert::{body_to_python, item_from_python, text_from_python};
+use super::convert::{body_to_python, text_from_python};
 use super::handler::PyHandler;
+use super::read::item_from_python;
 use super::tree::PyTree;
 use super::{errors, logging};
 use crate::address::Address;
+use crate::codec::json;
 use crate::codec::text::Indent;
 use crate::command::recipe::{Passing, Recipe, Signature};
 use crate::command::service::Service;
@@ -142,6 +144,7 @@ impl PyServer {
         let mut tree = match body {
             Body::Empty => crate::tree::Tree::ok(),
             Body::Item(item) => crate::convert::item_to_tree(&item),
+            Body::Json(text) => crate::convert::item_to_tree(&json::parse(&text)?),
             Body::Tree(tree) => tree,
         };
         (tree.code, tree.reason) = (code, reason);

@@ -8,9 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 
-use super::convert::{
-    OwnedValue, item_from_python, item_to_python, text_from_python, text_to_python, value_to_python,
-};
+use super::convert::{OwnedValue, item_to_python, text_from_python, text_to_python, value_to_python};
+use super::read::item_from_python;
 use crate::convert::{item_to_tree, node_to_item, tree_to_item};
 use crate::item::{Item, Str};
 use crate::response::{Body, Response};
