@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use nix::poll::PollFlags;
 
 use super::call::{CallError, CallFailure};
-use super::patience::{Patience, Stop, WAKE};
+use super::patience::{Eagerness, Patience, Stop, WAKE};
 use crate::codec::CodecError;
 use crate::transport::connected::Connected;
 
@@ -207,6 +207,12 @@ impl Line {
 
     /// The size of the next datagram, which may be more than the buffer has.
     fn receive(&mut self, patience: &mut Patience<'_>) -> Result<usize, Stop> {
+        let eagerness = Eagerness::begin();
+        while eagerness.give_way() {
+            if let Some(size) = self.socket.try_receive(&mut self.buffer).map_err(Stop::Io)? {
+                return Ok(size);
+            }
+        }
         loop {
             let received = if patience.left()? < WAKE {
                 patience.wait(self.socket.as_fd(), PollFlags::POLLIN)?;

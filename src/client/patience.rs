@@ -10,6 +10,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 /// A waiting call looks this often whether it was interrupted.
 pub(super) const WAKE: Duration = Duration::from_millis(50);
 
+/// For so long a waiting call gives way to others instead of sleeping. Most servers on the same machine answer
+/// sooner, and to be woken from sleep takes a processor longer than their work.
+const EAGER: Duration = Duration::from_micros(30);
+
 /// The longest wait between two tries for something that nothing announces.
 const LONGEST_NAP: Duration = Duration::from_millis(2);
 const FIRST_NAP: Duration = Duration::from_micros(20);
@@ -18,6 +22,26 @@ const FIRST_NAP: Duration = Duration::from_micros(20);
 pub struct Patience<'a> {
     deadline: Instant,
     watch: &'a mut dyn FnMut() -> bool,
+}
+
+/// The beginning of a wait, in which sleeping does not pay yet.
+pub(super) struct Eagerness {
+    until: Instant,
+}
+
+impl Eagerness {
+    pub(super) fn begin() -> Self {
+        Eagerness { until: Instant::now() + EAGER }
+    }
+
+    /// Lets others run for a moment; false when it is time to sleep.
+    pub(super) fn give_way(&self) -> bool {
+        let is_early = Instant::now() < self.until;
+        if is_early {
+            std::thread::yield_now();
+        }
+        is_early
+    }
 }
 
 /// Why a wait ended before what it waited for.
@@ -58,12 +82,15 @@ impl<'a> Patience<'a> {
 
     /// Waits until the descriptor is ready, and says for what.
     pub(super) fn wait(&mut self, fd: BorrowedFd<'_>, events: PollFlags) -> Result<PollFlags, Stop> {
+        let mut fds = [PollFd::new(fd, events)];
+        let eagerness = Eagerness::begin();
         loop {
             let left = self.left()?.min(WAKE);
             // Rounded up: a wait of nothing would spin until the deadline.
             let millis = PollTimeout::try_from(left + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX);
-            let mut fds = [PollFd::new(fd, events)];
-            match nix::poll::poll(&mut fds, millis) {
+            let is_eager = eagerness.give_way();
+            match nix::poll::poll(&mut fds, if is_eager { PollTimeout::ZERO } else { millis }) {
+                Ok(0) if is_eager => {}
                 Ok(0) | Err(Errno::EINTR) => self.check()?,
                 Ok(_) => return Ok(fds[0].revents().unwrap_or(PollFlags::empty())),
                 Err(errno) => return Err(Stop::Io(errno.into())),

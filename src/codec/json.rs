@@ -700,6 +700,16 @@ mod tests {
         }
     }
 
+    proptest! {
+        #[test]
+        fn eight_bytes_at_once_are_seen_as_one_by_one(bytes: Vec<u8>, plain in "[a-zA-Z\u{80}-\u{ff}]{0,40}") {
+            for bytes in [&bytes, &[plain.as_bytes(), &bytes].concat()] {
+                let one_by_one = bytes.iter().take_while(|byte| ESCAPES[**byte as usize] == 0).count();
+                prop_assert_eq!(plain_len(bytes), one_by_one);
+            }
+        }
+    }
+
     #[test]
     fn strings_have_the_escapes_that_the_originals_write() {
         let mut out = Vec::new();

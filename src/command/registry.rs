@@ -75,10 +75,14 @@ impl Registry {
     /// The command that a name means: a bare name when one module has it, `module:name`, or an alias.
     /// A command of the user's goes before one that comes with every server.
     pub fn lookup(&self, name: &[u8]) -> Result<Arc<Command>, Failure> {
-        if let Some((_, command)) = self.canonical.get(name) {
-            return Ok(command.clone());
-        }
-        let candidates = self.bare.get(name).or_else(|| self.aliases.get(name)).ok_or(Failure::UnknownCommand)?;
+        // No bare name has a colon and every canonical one has, so the most frequent form may come first.
+        let candidates = match self.bare.get(name) {
+            Some(candidates) => candidates,
+            None => match self.canonical.get(name) {
+                Some((_, command)) => return Ok(command.clone()),
+                None => self.aliases.get(name).ok_or(Failure::UnknownCommand)?,
+            },
+        };
         if let [command] = candidates.as_slice() {
             return Ok(command.clone());
         }

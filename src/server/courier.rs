@@ -13,8 +13,11 @@ use super::pool::Pool;
 use crate::command::statistics::Counter;
 use crate::transport::fifo::{Opened, ReplyFifo};
 
-/// Nothing tells of a reader that blocks in open(2), so whoever waits for one asks again this often.
+/// Nothing tells of a reader that blocks in open(2), so whoever waits for one asks again this often at first.
 const RETRY: Duration = Duration::from_micros(250);
+/// Who was not there after so long will hardly come at all, and is asked for half as often.
+const LATE: Duration = Duration::from_millis(10);
+const RETRY_LATE: Duration = Duration::from_micros(500);
 /// How long a quiet courier sleeps before it looks at its deadlines.
 const PATIENCE: Duration = Duration::from_millis(100);
 
@@ -31,6 +34,13 @@ pub(super) enum Parcel {
     Write { fifo: ReplyFifo, bytes: Vec<u8>, sent: usize, deadline: Instant, dropped: Counter },
     /// Anything else that will succeed later; true when there is no more to do.
     Retry { attempt: Box<dyn Fn() -> bool + Send>, deadline: Instant, dropped: Counter },
+}
+
+/// A parcel on its way.
+struct Carried {
+    parcel: Parcel,
+    since: Instant,
+    due: Instant,
 }
 
 pub(super) struct Courier {
@@ -85,16 +95,33 @@ impl Courier {
     }
 
     fn work(&self) {
-        let mut parcels: Vec<Parcel> = Vec::new();
+        let mut carried: Vec<Carried> = Vec::new();
         loop {
-            parcels.append(&mut self.incoming.lock().unwrap_or_else(PoisonError::into_inner));
             let now = Instant::now();
-            parcels = parcels.into_iter().filter_map(|parcel| self.attempt(parcel, now)).collect();
-            if self.stopping.load(Ordering::SeqCst) && parcels.is_empty() {
+            let incoming = std::mem::take(&mut *self.incoming.lock().unwrap_or_else(PoisonError::into_inner));
+            carried.extend(incoming.into_iter().map(|parcel| Carried { parcel, since: now, due: now }));
+            let in_a_hurry = self.stopping.load(Ordering::SeqCst);
+            let try_again = |parcel: Carried| {
+                if parcel.due <= now || in_a_hurry { self.carry(parcel, now) } else { Some(parcel) }
+            };
+            carried = carried.into_iter().filter_map(try_again).collect();
+            if in_a_hurry && carried.is_empty() {
                 return;
             }
-            self.wait(&parcels);
+            self.wait(&carried);
         }
+    }
+
+    /// Tries to deliver, and says when to try again.
+    fn carry(&self, Carried { parcel, since, .. }: Carried, now: Instant) -> Option<Carried> {
+        let parcel = self.attempt(parcel, now)?;
+        let due = match parcel {
+            // The pipe tells when it has room.
+            Parcel::Write { .. } => now,
+            _ if now - since < LATE => now + RETRY,
+            _ => now + RETRY_LATE,
+        };
+        Some(Carried { parcel, since, due })
     }
 
     /// Tries to deliver; gives the parcel back when it must wait.
@@ -133,16 +160,18 @@ impl Courier {
     }
 
     /// Sleeps until a pipe has room, the bell rings, or it is time to ask again.
-    fn wait(&self, parcels: &[Parcel]) {
-        let asks_again = parcels.iter().any(|parcel| !matches!(parcel, Parcel::Write { .. }));
-        let timeout = if asks_again || self.bell.is_none() { RETRY } else { PATIENCE };
-        let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(parcels.len() + 1);
+    fn wait(&self, carried: &[Carried]) {
+        let asked_again = carried.iter().filter(|carried| !matches!(carried.parcel, Parcel::Write { .. }));
+        let next = asked_again.map(|carried| carried.due.saturating_duration_since(Instant::now())).min();
+        let quiet = if self.bell.is_some() { PATIENCE } else { RETRY };
+        let timeout = next.unwrap_or(quiet).min(quiet);
+        let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(carried.len() + 1);
         fds.extend(self.bell.as_ref().map(|bell| PollFd::new(bell.as_fd(), PollFlags::POLLIN)));
-        fds.extend(parcels.iter().filter_map(|parcel| match parcel {
+        fds.extend(carried.iter().filter_map(|carried| match &carried.parcel {
             Parcel::Write { fifo, .. } => Some(PollFd::new(fifo.as_fd(), PollFlags::POLLOUT)),
             _ => None,
         }));
-        let forever = parcels.is_empty() && self.bell.is_some();
+        let forever = carried.is_empty() && self.bell.is_some();
         // Interrupted or not: whoever waits is looked at again.
         let _ = nix::poll::ppoll(&mut fds, (!forever).then(|| TimeSpec::from_duration(timeout)), None);
         if let Some(bell) = &self.bell {
