@@ -488,6 +488,7 @@ fn answer_of(failure: &Failure) -> String {
         Failure::ParamCount => "400 Too few or too many arguments".into(),
         Failure::Timeout => "408 Request timeout".into(),
         Failure::Busy => "503 Server busy".into(),
+        Failure::Forbidden => "403 Command not allowed".into(),
         Failure::RequestTooLarge { size, limit } => format!("413 Request too large: {size} bytes, limit {limit}"),
         Failure::ReplyTooLarge { size, limit } => format!("500 Reply too large: {size} bytes, limit {limit}"),
         _ => "400 Bad parameter".into(),
