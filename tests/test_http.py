@@ -276,10 +276,13 @@ def test_ipv6_is_written_in_brackets() -> None:
 @pytest.mark.parametrize("address", ["http://", "http://127.0.0.1", "http://127.0.0.1:x", "http://a:b@127.0.0.1:0"])
 def test_an_address_that_cannot_be_listened_at_says_what_is_expected(address: str) -> None:
     server = sipmi.Server("web")
-    with pytest.raises(ValueError, match="expected"):
+
+    def open_it() -> None:
         server.listen(address)
         server.start()
-    server.stop()
+
+    with pytest.raises(ValueError, match="expected"):
+        open_it()
 
 
 def test_a_port_that_is_taken_is_an_error(address: str) -> None:

@@ -1,4 +1,4 @@
-"""The clients that operators have, unchanged, against our server over HTTP, and the bytes of those that cannot run here."""
+"""The clients that operators have, unchanged, over HTTP, and the bytes of those that cannot run here."""
 
 from __future__ import annotations
 
