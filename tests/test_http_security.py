@@ -211,7 +211,7 @@ def test_clients_must_show_a_certificate_where_one_is_asked_for(
         stranger = trusting(authority)
         trustme.CA().issue_cert("operator@example.org").configure_cert(stranger)
         for context in (trusting(authority), stranger):
-            with pytest.raises(OSError, match="(?i)certificate|reset|broken pipe"):
+            with pytest.raises(OSError, match=r"(?i)certificate|reset|broken pipe"):
                 post(address, rpc("look"), tls=context)
 
 
