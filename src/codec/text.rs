@@ -485,20 +485,23 @@ fn write_failure(out: &mut Vec<u8>, failure: &Failure, method: &[u8], style: Tex
         Failure::UnknownCommand | Failure::Ambiguous(_) if fifo => quoted("500", " not available"),
         Failure::UnknownCommand | Failure::Ambiguous(_) => b"500 command not available\n".to_vec(),
         Failure::Handler => quoted("500", " failed"),
-        failure => [answer_of(failure).as_bytes(), b"\n", ending(style)].concat(),
+        failure => {
+            let (code, reason) = answer_of(failure);
+            [format!("{code} {reason}\n").as_bytes(), ending(style)].concat()
+        }
     };
     out.extend_from_slice(&line);
 }
 
 /// Code and reason of a failure that is told as a command's own.
-fn answer_of(failure: &Failure) -> String {
+pub(crate) fn answer_of(failure: &Failure) -> (i32, String) {
     match failure {
-        Failure::ParamCount => "400 Too few or too many arguments".into(),
-        Failure::Timeout => "408 Request timeout".into(),
-        Failure::Busy => "503 Server busy".into(),
-        Failure::RequestTooLarge { size, limit } => format!("413 Request too large: {size} bytes, limit {limit}"),
-        Failure::ReplyTooLarge { size, limit } => format!("500 Reply too large: {size} bytes, limit {limit}"),
-        _ => "400 Bad parameter".into(),
+        Failure::ParamCount => (400, "Too few or too many arguments".into()),
+        Failure::Timeout => (408, "Request timeout".into()),
+        Failure::Busy => (503, "Server busy".into()),
+        Failure::RequestTooLarge { size, limit } => (413, format!("Request too large: {size} bytes, limit {limit}")),
+        Failure::ReplyTooLarge { size, limit } => (500, format!("Reply too large: {size} bytes, limit {limit}")),
+        _ => (400, "Bad parameter".into()),
     }
 }
 

@@ -185,20 +185,25 @@ pub enum Wire {
     Text,
     /// JSON-RPC 2.0, of 3.x and 4.x.
     JsonRpc,
+    /// A URL with parameters in JSON (`mi_html` of 3.x and 4.x).
+    Html,
+    /// A URL with words as parameters (`mi_http` of 1.x and 2.x).
+    HtmlWords,
 }
 
 impl Wire {
-    /// `text`, `jsonrpc`.
+    /// `text`, `jsonrpc`, `html`.
     pub const fn name(self) -> &'static str {
         match self {
             Wire::Text => "text",
             Wire::JsonRpc => "jsonrpc",
+            Wire::Html | Wire::HtmlWords => "html",
         }
     }
 
     /// Whether replies have the shape of 1.x and 2.x.
     pub const fn is_legacy(self) -> bool {
-        matches!(self, Wire::Text)
+        matches!(self, Wire::Text | Wire::HtmlWords)
     }
 }
 

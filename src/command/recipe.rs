@@ -294,7 +294,8 @@ impl ParamSpec {
             (_, Item::Null) if self.nullable => Ok(Item::Null),
             (Kind::List(kind), Item::Array(elements)) => self.read_list(kind, elements, rules),
             (kind, item) => {
-                let item = kind.read(item, rules).filter(|item| self.choices.is_empty() || self.choices.contains(item));
+                let item =
+                    kind.read(item, rules).filter(|item| self.choices.is_empty() || self.choices.contains(item));
                 item.ok_or_else(|| Failure::ParamType(self.name.clone()))
             }
         }

@@ -10,6 +10,7 @@ mod courier;
 mod datagram;
 mod desk;
 mod fifo;
+mod http;
 mod pending;
 mod place;
 mod pool;

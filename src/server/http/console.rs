@@ -1,0 +1,447 @@
+//! The web console and the pages of `mi_http` and `mi_html`: from what a browser asks to a page, or to the call whose
+//! reply is one.
+//!
+//! A function of values: [`answer`] gives a [`Page`], or a [`PageCall`] that somebody runs, now or later, and whose
+//! [`ReplyPage`] then makes a page of the result.
+
+use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use crate::codec::html::{self, Described, Frame, Place, Style};
+use crate::codec::json;
+use crate::command::recipe::{Kind, ParamSpec, Passing, Recipe, Signature};
+use crate::command::service::Service;
+use crate::command::{Command, CommandFlags, Wire, builtin};
+use crate::dialect::Dialect;
+use crate::item::{Item, Str};
+use crate::request::Params;
+use crate::response::{Failure, Response};
+
+/// What the console may do: run its own script, wear its own style, ask its own server.
+const CONSOLE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+     base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+/// The pages without script may not even run one.
+const PAGE_POLICY: &str =
+    "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+const HTML: &str = "text/html; charset=utf-8";
+
+/// A file of the console, below its root.
+struct Asset {
+    name: &'static str,
+    content_type: &'static str,
+    bytes: &'static [u8],
+}
+
+const INDEX: &str = include_str!("console/index.html");
+
+const STYLESHEET: &str = "console.css";
+
+const ASSETS: [Asset; 2] = [
+    Asset { name: STYLESHEET, content_type: "text/css; charset=utf-8", bytes: include_bytes!("console/console.css") },
+    Asset {
+        name: "console.js",
+        content_type: "text/javascript; charset=utf-8",
+        bytes: include_bytes!("console/console.js"),
+    },
+];
+
+/// What the console knows of the commands.
+const COMMANDS: &str = "commands.json";
+
+/// What a browser asks.
+pub(super) struct PageRequest<'a> {
+    pub(super) method: &'a str,
+    /// The path below [`Site::root`], as it came: empty, or beginning with a slash.
+    pub(super) path: &'a str,
+    pub(super) query: Option<&'a str>,
+    pub(super) content_type: Option<&'a [u8]>,
+    pub(super) if_none_match: Option<&'a [u8]>,
+    pub(super) body: &'a [u8],
+}
+
+/// Where the pages are, and what they show.
+pub(super) struct Site<'a> {
+    /// The path of the pages: `/html`, without a slash at its end.
+    pub(super) root: &'a str,
+    /// The path of JSON-RPC; none: there are pages, but no console.
+    pub(super) mi_root: Option<&'a str>,
+    pub(super) service: &'a Service,
+    /// Whether a command may be run here; those that may not are not shown either.
+    pub(super) allowed: &'a dyn Fn(&Command) -> bool,
+}
+
+/// What becomes of a request.
+pub(super) enum Asked {
+    /// The answer.
+    Page(Page),
+    /// The reply to this call.
+    Run(PageCall),
+}
+
+/// An answer without what every answer of the listener has.
+#[derive(Debug, PartialEq)]
+pub(super) struct Page {
+    pub(super) status: u16,
+    pub(super) content_type: &'static str,
+    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) body: Cow<'static, [u8]>,
+}
+
+/// A command that a page asks to run.
+pub(super) struct PageCall {
+    pub(super) command: Arc<Command>,
+    pub(super) params: Params,
+    pub(super) wire: Wire,
+    pub(super) reply: ReplyPage,
+}
+
+/// What a reply needs to become a page.
+pub(super) struct ReplyPage {
+    frame: Frame,
+    described: Described,
+    style: Style,
+    arg: Vec<u8>,
+    dialect: Dialect,
+}
+
+impl ReplyPage {
+    /// The page of a result.
+    pub(super) fn page(&self, result: &Result<Response, Failure>) -> Page {
+        let status = html::reply_status(result, self.style, self.dialect);
+        if matches!(result, Err(Failure::Handler)) && self.style == Style::Words && self.dialect.is_emulated() {
+            return plain(status, html::NO_REPLY);
+        }
+        let asked = (self.style, &*self.arg);
+        page(status, html::reply_page(&self.frame, &self.described, asked, result, self.dialect))
+    }
+}
+
+/// Answers, or says what to run for it.
+pub(super) fn answer(request: &PageRequest<'_>, site: &Site<'_>) -> Asked {
+    let dialect = site.service.dialect;
+    let method = match (request.method, dialect) {
+        ("GET", _) | ("HEAD", Dialect::Sipmi) => Method::Get,
+        ("POST", _) => Method::Post,
+        _ => return Asked::Page(site.refuse_method()),
+    };
+    if method == Method::Get
+        && site.mi_root.is_some()
+        && let Some(page) = site.console(request)
+    {
+        return Asked::Page(page);
+    }
+    match html::decode_path(request.path) {
+        Some(Place::Command { module, name }) => match site.find(&module, &name) {
+            Ok(command) => site.ask(request, method, command, &name),
+            Err(page) => Asked::Page(page),
+        },
+        Some(Place::Module(module)) => Asked::Page(site.module_page(&module)),
+        Some(Place::Root) => Asked::Page(page(200, html::modules_page(&site.frame(), &site.modules()))),
+        None => Asked::Page(site.not_found("There is no such page.")),
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Method {
+    Get,
+    Post,
+}
+
+impl Site<'_> {
+    /// The console's own pages and files, where the path leads to one.
+    fn console(&self, request: &PageRequest<'_>) -> Option<Page> {
+        let dialect = self.service.dialect;
+        let name = request.path.strip_prefix('/');
+        if let Some(asset) = ASSETS.iter().find(|asset| name == Some(asset.name)) {
+            return Some(cached(asset.content_type, Cow::Borrowed(asset.bytes), request));
+        }
+        if name == Some(COMMANDS) {
+            let mut body = Vec::new();
+            json::write(&mut body, &self.described_commands());
+            return Some(cached("application/json", body.into(), request));
+        }
+        // Versions of OpenSIPS have a list of modules there.
+        let is_console = request.path.is_empty() && !dialect.is_emulated();
+        is_console.then(|| {
+            let mut page = cached(HTML, self.index().into_bytes().into(), request);
+            page.headers.push(("content-security-policy", CONSOLE_POLICY.into()));
+            page
+        })
+    }
+
+    fn index(&self) -> String {
+        let escaped = |text: &str| {
+            let mut out = Vec::new();
+            html::push_escaped(&mut out, text.as_bytes());
+            String::from_utf8_lossy(&out).into_owned()
+        };
+        let title = escaped(&self.service.name.to_text());
+        let index = INDEX.replace("{{root}}", &escaped(self.root));
+        index.replace("{{mi-root}}", &escaped(self.mi_root.unwrap_or_default())).replace("{{title}}", &title)
+    }
+
+    fn frame(&self) -> Frame {
+        Frame {
+            root: self.root.into(),
+            stylesheet: if self.mi_root.is_some() { format!("{}/{STYLESHEET}", self.root) } else { String::new() },
+            server: builtin::server_name(self.service),
+            since: builtin::ctime(self.service.started),
+        }
+    }
+
+    /// The commands that may be run here, in the order of registration.
+    fn commands(&self) -> Vec<Arc<Command>> {
+        // Whoever decides may look at the registry too: it must not be held.
+        let mut commands: Vec<Arc<Command>> = self.service.registry().commands().cloned().collect();
+        commands.retain(|command| (self.allowed)(command));
+        commands
+    }
+
+    fn modules(&self) -> Vec<Str> {
+        let mut modules: Vec<Str> = Vec::new();
+        for command in self.commands() {
+            if !modules.contains(&command.module) {
+                modules.push(command.module.clone());
+            }
+        }
+        modules
+    }
+
+    fn module_page(&self, module: &Str) -> Page {
+        let of_module = |command: &Arc<Command>| command.module == *module;
+        let commands: Vec<Described> = self
+            .commands()
+            .iter()
+            .filter(|command| of_module(command))
+            .map(|command| self.describe(command))
+            .collect();
+        if commands.is_empty() {
+            return self.not_found(&format!("There is no module {module}."));
+        }
+        page(200, html::module_page(&self.frame(), module, &commands))
+    }
+
+    /// The command that a path means.
+    fn find(&self, module: &Str, name: &Str) -> Result<Arc<Command>, Page> {
+        let dialect = self.service.dialect;
+        let is_meant = |command: &Command| {
+            let bare = dialect != Dialect::V4_0 && command.name == *name;
+            let canonical = dialect.has_modules() && command.canonical_name() == *name;
+            let alias = !dialect.is_emulated() && command.aliases.contains(name);
+            command.module == *module && (bare || canonical || alias)
+        };
+        let found = self.service.registry().commands().find(|command| is_meant(command)).cloned();
+        match found {
+            Some(command) if (self.allowed)(&command) => Ok(command),
+            Some(_) => {
+                let explanation = format!("The command {name} may not be run at this address.");
+                Err(page(403, html::error_page(&self.frame(), "Forbidden", &explanation)))
+            }
+            None => Err(self.not_found(&format!("The module {module} has no command {name}."))),
+        }
+    }
+
+    /// A command's form, or the call that its `arg` asks for.
+    fn ask(&self, request: &PageRequest<'_>, method: Method, command: Arc<Command>, name: &Str) -> Asked {
+        let dialect = self.service.dialect;
+        let described = Described { name: name.clone(), ..self.describe(&command) };
+        let arg = match method {
+            Method::Get => request.query.and_then(|query| html::decode_arg(query.as_bytes())),
+            Method::Post if is_form(request.content_type) => html::decode_arg(request.body),
+            Method::Post if dialect.is_emulated() => None,
+            Method::Post => {
+                let explanation = "Expected a form (application/x-www-form-urlencoded).";
+                return Asked::Page(page(415, html::error_page(&self.frame(), "Not a form", explanation)));
+            }
+        };
+        let style = Style::of(dialect, arg.as_deref().unwrap_or_default());
+        let form = |status, notice: Option<&str>| {
+            let arg = arg.as_deref().unwrap_or_default();
+            page(status, html::form_page(&self.frame(), &described, style, arg, notice))
+        };
+        let Some(asked) = &arg else { return Asked::Page(form(200, None)) };
+        // A link must not be able to change anything. The originals run whatever a GET asks, and their clients rely on it.
+        if method == Method::Get && !dialect.is_emulated() && !command.flags.has(CommandFlags::READ_ONLY) {
+            let mut page = form(405, Some("This command changes the server: it is not run by a link. Run it here."));
+            page.headers.push(("allow", "POST".into()));
+            return Asked::Page(page);
+        }
+        match html::decode_params(asked, style, dialect) {
+            Ok(params) => {
+                let wire = if style == Style::Words { Wire::HtmlWords } else { Wire::Html };
+                let reply = ReplyPage { frame: self.frame(), described, style, arg: asked.clone(), dialect };
+                Asked::Run(PageCall { command, params, wire, reply })
+            }
+            Err(_) if dialect.is_emulated() => Asked::Page(plain(500, html::NO_REPLY)),
+            Err(error) => Asked::Page(form(400, Some(&format!("The parameters cannot be read: {error}.")))),
+        }
+    }
+
+    fn not_found(&self, explanation: &str) -> Page {
+        match self.service.dialect {
+            Dialect::Sipmi => page(404, html::error_page(&self.frame(), "Not found", explanation)),
+            Dialect::V1_11 => plain(200, html::NO_SUCH_PATH),
+            _ => plain(406, html::NO_SUCH_PATH),
+        }
+    }
+
+    fn refuse_method(&self) -> Page {
+        match self.service.dialect {
+            Dialect::Sipmi => {
+                let explanation = "Pages take GET, HEAD and POST.";
+                let mut page = page(405, html::error_page(&self.frame(), "Not allowed", explanation));
+                page.headers.push(("allow", "GET, HEAD, POST".into()));
+                page
+            }
+            Dialect::V1_11 => plain(200, html::NO_SUCH_METHOD),
+            _ => plain(406, html::NO_SUCH_METHOD),
+        }
+    }
+
+    fn describe(&self, command: &Command) -> Described {
+        let canonical = self.service.dialect == Dialect::V4_0;
+        Described {
+            module: command.module.clone(),
+            name: if canonical { command.canonical_name() } else { command.name.clone() },
+            help: command.help.clone(),
+            parameters: parameters_line(command),
+            read_only: command.flags.has(CommandFlags::READ_ONLY),
+        }
+    }
+
+    /// All that the console shows of the commands, as the JSON that it reads.
+    fn described_commands(&self) -> Item {
+        let commands = self.commands();
+        let of_module = |module: &Str| -> Item {
+            let own = commands.iter().filter(|command| command.module == *module);
+            let commands: Vec<Item> = own.map(|command| command_item(command)).collect();
+            Item::from([("name", Item::Str(module.clone())), ("commands", Item::Array(commands))])
+        };
+        Item::from([
+            ("name", Item::Str(self.service.name.clone())),
+            ("version", Item::Str(self.service.version.clone())),
+            ("server", builtin::server_name(self.service).into()),
+            ("modules", Item::Array(self.modules().iter().map(of_module).collect())),
+        ])
+    }
+}
+
+fn command_item(command: &Command) -> Item {
+    let flag = |flag| Item::Bool(command.flags.has(flag));
+    let mut members = vec![
+        ("name", Item::Str(command.name.clone())),
+        ("method", command.canonical_name().into()),
+        ("aliases", Item::Array(command.aliases.iter().cloned().map(Item::Str).collect())),
+        ("help", Item::Str(command.help.clone())),
+        ("read_only", flag(CommandFlags::READ_ONLY)),
+        ("built_in", flag(CommandFlags::BUILT_IN)),
+        ("named_only", flag(CommandFlags::NAMED_PARAMS_ONLY)),
+    ];
+    match &command.recipe {
+        _ if command.flags.has(CommandFlags::NO_INPUT) => members.push(("params", Item::Array(Vec::new()))),
+        Recipe::Tree => members.push(("params", Item::Null)),
+        Recipe::Signature(signature) => {
+            members.push(("params", Item::Array(signature.params.iter().map(param_item).collect())));
+            members.push(("any_name", Item::Bool(signature.takes_any_name)));
+            if !signature.recipes.is_empty() {
+                let lists = command.recipe.lists().into_iter().map(Item::from);
+                members.push(("recipes", Item::Array(lists.collect())));
+            }
+        }
+    }
+    Item::Object(members.into_iter().map(|(name, value)| (name.into(), value)).collect())
+}
+
+fn param_item(param: &ParamSpec) -> Item {
+    let passing = match param.passing {
+        Passing::Either => "either",
+        Passing::Named => "named",
+        Passing::Rest => "rest",
+    };
+    let mut members = vec![
+        ("name".into(), Item::Str(param.name.clone())),
+        ("type".into(), kind_name(&param.kind).into()),
+        ("required".into(), Item::Bool(param.required)),
+        ("nullable".into(), Item::Bool(param.nullable)),
+        ("passing".into(), passing.into()),
+    ];
+    members.extend(param.default.clone().map(|default| ("default".into(), default)));
+    if !param.choices.is_empty() {
+        members.push(("choices".into(), Item::Array(param.choices.clone())));
+    }
+    Item::Object(members)
+}
+
+/// `int`, `list[str]`: as an annotation says it.
+fn kind_name(kind: &Kind) -> String {
+    match kind {
+        Kind::Any => "any".into(),
+        Kind::Str => "str".into(),
+        Kind::Int => "int".into(),
+        Kind::Float => "float".into(),
+        Kind::Bool => "bool".into(),
+        Kind::Dict => "dict".into(),
+        Kind::List(element) => format!("list[{}]", kind_name(element)),
+    }
+}
+
+/// `user [domain] [more ...]`; None when any will do.
+fn parameters_line(command: &Command) -> Option<Str> {
+    if command.flags.has(CommandFlags::NO_INPUT) {
+        return Some(Str::default());
+    }
+    let Recipe::Signature(Signature { params, takes_any_name, .. }) = &command.recipe else { return None };
+    let word = |param: &ParamSpec| match (param.passing, param.required) {
+        (Passing::Rest, _) => format!("[{} ...]", param.name),
+        (_, true) => param.name.to_string(),
+        (_, false) => format!("[{}]", param.name),
+    };
+    let mut words: Vec<String> = params.iter().map(word).collect();
+    words.extend(takes_any_name.then(|| "[name::value ...]".into()));
+    Some(words.join(" ").into())
+}
+
+fn is_form(content_type: Option<&[u8]>) -> bool {
+    const FORM: &[u8] = b"application/x-www-form-urlencoded";
+    content_type.is_some_and(|given| {
+        let essence = given.split(|byte| *byte == b';').next().unwrap_or_default();
+        essence.trim_ascii().eq_ignore_ascii_case(FORM)
+    })
+}
+
+fn page(status: u16, body: Vec<u8>) -> Page {
+    let headers = vec![("cache-control", "no-store".into()), ("content-security-policy", PAGE_POLICY.into())];
+    finish(Page { status, content_type: HTML, headers, body: body.into() })
+}
+
+fn plain(status: u16, body: &'static [u8]) -> Page {
+    finish(Page { status, content_type: HTML, headers: Vec::new(), body: body.into() })
+}
+
+/// What may be kept by the browser, as long as it asks each time whether it changed.
+fn cached(content_type: &'static str, body: Cow<'static, [u8]>, request: &PageRequest<'_>) -> Page {
+    let mut hasher = DefaultHasher::new();
+    body.hash(&mut hasher);
+    let tag = format!("\"{:016x}\"", hasher.finish());
+    let known = request.if_none_match.is_some_and(|tags| is_named(tags, &tag));
+    let headers = vec![("cache-control", "no-cache".into()), ("etag", tag)];
+    let (status, body) = if known { (304, Cow::Borrowed(&b""[..])) } else { (200, body) };
+    finish(Page { status, content_type, headers, body })
+}
+
+fn is_named(tags: &[u8], tag: &str) -> bool {
+    let weak = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag).to_vec();
+    tags.split(|byte| *byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .any(|given| given == b"*" || weak(given) == tag.as_bytes())
+}
+
+fn finish(mut page: Page) -> Page {
+    page.headers.push(("x-content-type-options", "nosniff".into()));
+    // The guard against foreign pages goes by where a request comes from.
+    page.headers.push(("referrer-policy", "same-origin".into()));
+    page
+}
