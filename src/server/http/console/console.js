@@ -12,6 +12,8 @@ const CALL_PATIENCE = 120_000;
 const SAMPLE_PATIENCE = 10_000;
 /** So many children of a node are shown at once; more on request, so that a dump of 100,000 contacts opens at once. */
 const SHOWN_CHILDREN = 200;
+/** A reply opens with about so many lines. */
+const SEEN_AT_ONCE = 30;
 /** As deep as the server lets values nest, and some. */
 const MAX_DEPTH = 512;
 /** Longer strings are cut in the tree; the copy has all of them. */
@@ -422,6 +424,7 @@ function makeField(param, place) {
   const wrong = make("p", { class: "wrong", id: `${id}-wrong`, hidden: true });
   const common = { id, "aria-describedby": `${id}-hint ${id}-wrong`, "aria-required": param.required ? "true" : undefined };
   let control;
+  let grow = () => {};
   if (choices) {
     control = make("select", common);
     if (!param.required) control.append(make("option", { value: "" }, "not sent"));
@@ -431,8 +434,8 @@ function makeField(param, place) {
       control.append(make("option", { value: String(index + 1) }, label));
     });
   } else if (multiline || param.type === "str" || param.type === "any") {
-    control = make("textarea", { ...common, rows: multiline ? 3 : 1, spellcheck: "false", autocapitalize: "off" });
-    const grow = () => { control.rows = Math.min(Math.max(control.value.split("\n").length, multiline ? 3 : 1), 14); };
+    control = make("textarea", { ...common, rows: multiline ? 2 : 1, spellcheck: "false", autocapitalize: "off" });
+    grow = () => { control.rows = Math.min(Math.max(control.value.split("\n").length, multiline ? 2 : 1), 14); };
     control.addEventListener("input", grow);
     control.addEventListener("keydown", (event) => {
       const runs = event.key === "Enter" && !event.isComposing && (event.ctrlKey || (!multiline && !event.shiftKey));
@@ -490,7 +493,7 @@ function makeField(param, place) {
       if (nothing) nothing.checked = Boolean(kept?.nothing);
       control.disabled = Boolean(nothing?.checked);
       complain();
-      if (control.rows) control.dispatchEvent(new Event("grow"));
+      grow();
     },
   };
 }
@@ -705,7 +708,7 @@ function showReply(outcome) {
   by("reply-outcome").textContent = outcome.summary;
   by("reply-outcome").className = outcome.ok ? "badge good" : "badge bad";
   by("reply-facts").textContent = `${milliseconds(outcome.elapsed)}, ${size(outcome.raw)}`;
-  by("reply-message").hidden = outcome.ok;
+  by("reply-message").hidden = outcome.ok || outcome.summary.endsWith(outcome.message);
   by("reply-message").textContent = outcome.ok ? "" : outcome.message;
   by("request-text").textContent = `POST ${new URL(MI_ADDRESS).pathname}\n${outcome.request}`;
   const tree = by("tree");
@@ -716,10 +719,16 @@ function showReply(outcome) {
   const entries = childrenOf(outcome.node) ?? [[undefined, outcome.node]];
   if (entries.length) appendItems(tree, entries, 1);
   else appendItems(tree, [[undefined, outcome.node]], 1);
-  // A few levels are open, as far as that stays on the screen.
-  for (const item of tree.children) {
-    if (tree.querySelectorAll('[role="treeitem"]').length > 60) break;
+  // Open from the top, as far as all of it stays on the screen.
+  const queue = [...tree.children];
+  let seen = queue.length;
+  while (queue.length) {
+    const item = queue.shift();
+    const more = nodeOf.get(item).children?.length ?? 0;
+    if (seen + more > SEEN_AT_ONCE) continue;
+    seen += more;
     setExpanded(item, true);
+    queue.push(...(item.querySelector(":scope > ul")?.children ?? []));
   }
   tree.firstElementChild.tabIndex = 0;
   const branches = Boolean(tree.querySelector("[aria-expanded]"));
@@ -758,7 +767,8 @@ function makeItem(key, node, level, place, count) {
   if (key !== undefined) row.append(make("span", { class: typeof key === "number" ? "key index" : "key" }, `${key}:`));
   if (children) {
     const noun = node.type === "object" ? ["member", "members"] : ["element", "elements"];
-    row.append(make("span", { class: "count" }, `${children.length} ${noun[children.length === 1 ? 0 : 1]}`));
+    const count = `${children.length} ${noun[children.length === 1 ? 0 : 1]}`;
+    row.append(make("span", { class: "count" }, `${preview(node)}${count}`));
   } else {
     row.append(make("span", { class: `value ${node.type}` }, leafText(node)));
   }
@@ -773,6 +783,14 @@ function makeItem(key, node, level, place, count) {
   }, row);
   nodeOf.set(item, { children, level });
   return item;
+}
+
+/** What an object in a list is about: its first member, when that is short. */
+function preview(node) {
+  const first = node.type === "object" ? node.members[0][1] : undefined;
+  if (!first || childrenOf(first)) return "";
+  const text = first.type === "string" ? first.value : leafText(first);
+  return text.length > 60 || /[\u0000-\u001f]/.test(text) ? "" : `${text}, `;
 }
 
 function leafText(node) {
@@ -864,7 +882,7 @@ by("tree").addEventListener("keydown", (event) => {
 
 by("tree").addEventListener("click", (event) => {
   const row = event.target.closest(".row");
-  if (!row || String(getSelection())) return;
+  if (!row || !getSelection().isCollapsed) return;
   focusItem(row.parentElement);
   activate(row.parentElement);
 });
@@ -1067,8 +1085,8 @@ function watch(name) {
     (next?.querySelector("button") ?? by("statistics-choice").querySelector("summary")).focus();
   });
   const row = make("tr", { "data-name": name },
-    make("th", { scope: "row" }, make("span", { class: "group" }, group ?? ""), make("wbr"), rest),
-    make("td", { class: "course" }, svg), value, change, make("td", { class: "remove" }, remove));
+    make("th", { scope: "row" }, make("span", { class: "group" }, group ?? ""), make("wbr"), rest, svg),
+    value, change, make("td", { class: "remove" }, remove));
   watched.set(name, { samples: [], row, polyline, value, change });
 }
 
