@@ -68,6 +68,8 @@ pub(super) struct Site<'a> {
     pub(super) root: &'a str,
     /// The path of JSON-RPC; none: there are pages, but no console.
     pub(super) mi_root: Option<&'a str>,
+    /// Whether this is where 1.x and 2.x have their pages, whose words are shown as lines.
+    pub(super) words: bool,
     pub(super) service: &'a Service,
     /// Whether a command may be run here; those that may not are not shown either.
     pub(super) allowed: &'a dyn Fn(&Command) -> bool,
@@ -257,7 +259,7 @@ impl Site<'_> {
                 return Asked::Page(page(415, html::error_page(&self.frame(), "Not a form", explanation)));
             }
         };
-        let style = Style::of(dialect, arg.as_deref().unwrap_or_default());
+        let style = self.style(arg.as_deref().unwrap_or_default());
         let form = |status, notice: Option<&str>| {
             let arg = arg.as_deref().unwrap_or_default();
             page(status, html::form_page(&self.frame(), &described, style, arg, notice))
@@ -277,6 +279,14 @@ impl Site<'_> {
             }
             Err(_) if dialect.is_emulated() => Asked::Page(plain(500, html::NO_REPLY)),
             Err(error) => Asked::Page(form(400, Some(&format!("The parameters cannot be read: {error}.")))),
+        }
+    }
+
+    /// How `arg` is written, and its reply shown.
+    fn style(&self, arg: &[u8]) -> Style {
+        match Style::of(self.service.dialect, arg) {
+            Style::Json if self.words && arg.trim_ascii().is_empty() => Style::Words,
+            style => style,
         }
     }
 
@@ -444,4 +454,203 @@ fn finish(mut page: Page) -> Page {
     // The guard against foreign pages goes by where a request comes from.
     page.headers.push(("referrer-policy", "same-origin".into()));
     page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::{Answer, Call, Handler};
+
+    struct Nothing;
+    impl Handler for Nothing {
+        fn run(&self, _: Call<'_>) -> Answer {
+            Response::ok().into()
+        }
+
+        fn as_any(&self) -> &dyn std::any::Any {
+            self
+        }
+    }
+
+    fn service(dialect: Dialect) -> Arc<Service> {
+        let service = Service::new("billing <1>", "1.4", dialect, false);
+        let user = ParamSpec::required("user", Kind::Str);
+        let credit = ParamSpec { default: Some(Item::Float(0.5)), ..ParamSpec::optional("credit", Kind::Float) };
+        let order = ParamSpec { choices: vec!["asc".into()], ..ParamSpec::optional("order", Kind::Str) };
+        let command = |name: &str, flags, recipe| Command {
+            module: "billing".into(),
+            name: name.into(),
+            help: "<b>Add</b>".into(),
+            flags,
+            recipe,
+            aliases: vec![format!("{name}_alias").into()],
+            handler: Box::new(Nothing),
+        };
+        let signature = Signature { params: vec![user, credit, order], ..Signature::default() };
+        let add = command("add", CommandFlags::NONE, Recipe::Signature(signature));
+        let dump = command("dump", CommandFlags::READ_ONLY, Recipe::Tree);
+        for command in [add, dump] {
+            service.registry_mut().register(command).expect("a good command");
+        }
+        service
+    }
+
+    fn get(path: &str) -> PageRequest<'_> {
+        let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+        PageRequest { method: "GET", path, query, content_type: None, if_none_match: None, body: b"" }
+    }
+
+    fn ask_where(request: &PageRequest<'_>, dialect: Dialect, allowed: &dyn Fn(&Command) -> bool) -> Asked {
+        let service = service(dialect);
+        let site = Site { root: "/html", mi_root: Some("/mi\"<"), words: false, service: &service, allowed };
+        answer(request, &site)
+    }
+
+    fn page_of(request: &PageRequest<'_>, dialect: Dialect) -> Page {
+        match ask_where(request, dialect, &|_| true) {
+            Asked::Page(page) => page,
+            Asked::Run(call) => panic!("{:?} would be run", call.command),
+        }
+    }
+
+    fn run_of(request: &PageRequest<'_>, dialect: Dialect) -> PageCall {
+        match ask_where(request, dialect, &|_| true) {
+            Asked::Run(call) => call,
+            Asked::Page(page) => panic!("status {}: {}", page.status, String::from_utf8_lossy(&page.body)),
+        }
+    }
+
+    fn header<'a>(page: &'a Page, name: &str) -> Option<&'a str> {
+        page.headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
+    }
+
+    fn body(page: &Page) -> &str {
+        std::str::from_utf8(&page.body).expect("pages are UTF-8")
+    }
+
+    #[test]
+    fn the_console_is_told_its_roots_and_may_run_nothing_but_its_own_files() {
+        let page = page_of(&get(""), Dialect::Sipmi);
+        assert_eq!((page.status, page.content_type), (200, HTML));
+        assert!(body(&page).contains(r#"content="/mi&quot;&lt;""#), "{}", body(&page));
+        assert!(body(&page).contains("<h1 id=\"server-name\">billing &lt;1&gt;</h1>"), "{}", body(&page));
+        assert!(!body(&page).contains("{{"));
+        assert_eq!(header(&page, "content-security-policy"), Some(CONSOLE_POLICY));
+        assert_eq!(header(&page, "x-content-type-options"), Some("nosniff"));
+        assert_eq!(header(&page, "referrer-policy"), Some("same-origin"));
+        for (path, content_type) in [("/console.css", "text/css"), ("/console.js", "text/javascript")] {
+            let page = page_of(&get(path), Dialect::Sipmi);
+            assert!(page.status == 200 && page.content_type.starts_with(content_type) && !page.body.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_file_that_the_browser_has_is_not_sent_again() {
+        let tag = header(&page_of(&get("/console.js"), Dialect::Sipmi), "etag").expect("an etag").to_owned();
+        for known in [tag.clone(), format!("\"x\", W/{tag}"), "*".into()] {
+            let again = PageRequest { if_none_match: Some(known.as_bytes()), ..get("/console.js") };
+            let page = page_of(&again, Dialect::Sipmi);
+            assert!(page.status == 304 && page.body.is_empty() && header(&page, "etag") == Some(&*tag), "{known}");
+        }
+        let other = PageRequest { if_none_match: Some(b"\"x\""), ..get("/console.js") };
+        assert_eq!(page_of(&other, Dialect::Sipmi).status, 200);
+    }
+
+    #[test]
+    fn commands_are_described_with_their_parameters_and_those_not_allowed_left_out() {
+        let page = page_of(&get("/commands.json"), Dialect::Sipmi);
+        let described = json::parse(&page.body).expect("JSON");
+        let Some(Item::Array(modules)) = described.get("modules") else { panic!("modules") };
+        let billing = modules.iter().find(|module| module.get("name") == Some(&"billing".into())).expect("billing");
+        let mut expected = Vec::new();
+        json::write(&mut expected, billing.get("commands").expect("commands"));
+        let written = String::from_utf8(expected).expect("UTF-8");
+        assert_eq!(
+            written,
+            r#"[{"name":"add","method":"billing:add","aliases":["add_alias"],"help":"<b>Add</b>","read_only":false,"#
+                .to_owned()
+                + r#""built_in":false,"named_only":false,"params":["#
+                + r#"{"name":"user","type":"str","required":true,"nullable":false,"passing":"either"},"#
+                + r#"{"name":"credit","type":"float","required":false,"nullable":false,"passing":"either","default":0.5},"#
+                + r#"{"name":"order","type":"str","required":false,"nullable":false,"passing":"either","choices":["asc"]}],"#
+                + r#""any_name":false},"#
+                + r#"{"name":"dump","method":"billing:dump","aliases":["dump_alias"],"help":"<b>Add</b>","read_only":true,"#
+                + r#""built_in":false,"named_only":false,"params":null}]"#
+        );
+        let allowed = |command: &Command| command.name == *"dump";
+        let Asked::Page(page) = ask_where(&get("/commands.json"), Dialect::Sipmi, &allowed) else { panic!("a page") };
+        assert!(
+            body(&page).contains("\"dump\"") && !body(&page).contains("\"add\"") && !body(&page).contains("core")
+        );
+        let Asked::Page(page) = ask_where(&get("/billing/add?arg=x"), Dialect::Sipmi, &allowed) else {
+            panic!("a page")
+        };
+        assert_eq!(page.status, 403);
+    }
+
+    #[test]
+    fn a_link_runs_what_changes_nothing_and_a_form_what_does() {
+        let call = run_of(&get("/billing/dump?arg=a+b"), Dialect::Sipmi);
+        assert_eq!((call.params.len(), call.wire), (2, Wire::HtmlWords));
+        let call = run_of(&get("/billing/billing:dump?arg=%5B1%5D"), Dialect::Sipmi);
+        assert_eq!((call.params, call.wire), (Params::Positional(vec![Item::Int(1)]), Wire::Html));
+        let refused = page_of(&get("/billing/add?arg=a%22"), Dialect::Sipmi);
+        assert_eq!((refused.status, header(&refused, "allow")), (405, Some("POST")));
+        assert!(body(&refused).contains("<form method=\"post\" action=\"/html/billing/add\">"), "{}", body(&refused));
+        assert!(body(&refused).contains("value=\"a&quot;\""), "{}", body(&refused));
+        let form = PageRequest {
+            method: "POST",
+            content_type: Some(b"application/x-www-form-urlencoded; charset=utf-8"),
+            body: b"arg=alice",
+            ..get("/billing/add_alias")
+        };
+        assert_eq!(run_of(&form, Dialect::Sipmi).command.name, "add");
+        let other = PageRequest { content_type: Some(b"application/json"), ..form };
+        assert_eq!(page_of(&other, Dialect::Sipmi).status, 415);
+    }
+
+    #[test]
+    fn versions_have_their_paths_and_answers() {
+        // 1.11 and 2.4 run whatever a GET asks.
+        assert_eq!(run_of(&get("/billing/add?arg=a"), Dialect::V2_4).wire, Wire::HtmlWords);
+        assert_eq!(run_of(&get("/billing/billing:add?arg="), Dialect::V4_0).wire, Wire::Html);
+        let refusals = [("/billing/add", Dialect::V4_0, 406), ("/nosuch", Dialect::V2_4, 406)];
+        for (path, dialect, status) in refusals.into_iter().chain([("/core/add", Dialect::V1_11, 200)]) {
+            let page = page_of(&get(path), dialect);
+            assert_eq!((page.status, &*page.body), (status, html::NO_SUCH_PATH), "{path}");
+        }
+        let page = page_of(&get("/billing/billing:add?arg=core:"), Dialect::V4_0);
+        assert_eq!((page.status, &*page.body), (500, html::NO_REPLY));
+        let head = PageRequest { method: "HEAD", ..get("") };
+        assert_eq!(page_of(&head, Dialect::V2_4).status, 406);
+        assert_eq!(page_of(&head, Dialect::Sipmi).status, 200);
+        assert!(body(&page_of(&get(""), Dialect::V4_0)).contains("<li><a href=\"/html/billing\">"));
+    }
+
+    #[test]
+    fn what_is_not_there_is_said_and_what_a_path_does_not_take_too() {
+        for (path, expected) in
+            [("/nosuch", "no module nosuch"), ("/billing/x", "no command x"), ("//x", "no such page")]
+        {
+            let page = page_of(&get(path), Dialect::Sipmi);
+            assert!(page.status == 404 && body(&page).contains(expected), "{path}: {}", body(&page));
+        }
+        let bad = page_of(&get("/billing/dump?arg=%5B"), Dialect::Sipmi);
+        assert!(bad.status == 400 && body(&bad).contains("cannot be read"), "{}", body(&bad));
+        let delete = PageRequest { method: "DELETE", ..get("/billing") };
+        let page = page_of(&delete, Dialect::Sipmi);
+        assert_eq!((page.status, header(&page, "allow")), (405, Some("GET, HEAD, POST")));
+    }
+
+    #[test]
+    fn the_old_root_shows_lines_where_nothing_is_asked() {
+        let service = service(Dialect::Sipmi);
+        let site = Site { root: "/mi", mi_root: None, words: true, service: &service, allowed: &|_| true };
+        let Asked::Run(call) = answer(&get("/billing/dump?arg="), &site) else { panic!("a call") };
+        assert_eq!(call.wire, Wire::HtmlWords);
+        let page = call.reply.page(&Ok(Item::from([("a", Item::Int(1))]).into()));
+        assert!(page.status == 200 && body(&page).contains("<pre>a:: 1\n</pre>"), "{}", body(&page));
+        let Asked::Page(page) = answer(&get("/commands.json"), &site) else { panic!("a page") };
+        assert_eq!(page.status, 404);
+    }
 }
