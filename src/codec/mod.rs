@@ -4,9 +4,14 @@ pub mod fifo_frame;
 pub mod html;
 pub mod json;
 pub mod jsonrpc;
+pub mod mi_json;
 pub mod text;
+pub mod xmlrpc;
 
 use std::fmt::Write as _;
+
+use crate::item::Str;
+use crate::response::Failure;
 
 /// How many bytes of what was found an error shows: enough to recognise it, too few to flood a log.
 const SHOWN_BYTES: usize = 24;
@@ -69,6 +74,16 @@ impl CodecError {
     pub(crate) fn unsayable_param(position: usize, why: &'static str) -> Self {
         CodecError::Unsayable { what: format!("parameter {position}"), why }
     }
+}
+
+/// Bytes that are no request, and what to answer: the encoders of replies take both parts.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{failure}")]
+pub struct RequestError {
+    /// Why it cannot be run.
+    pub failure: Failure,
+    /// The command, as far as it was understood.
+    pub method: Str,
 }
 
 /// Blanks as JSON has them, which are those of the text wires too.

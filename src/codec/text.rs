@@ -5,6 +5,7 @@
 
 use memchr::memmem;
 
+pub use super::RequestError;
 use super::{CodecError, is_blank, json, push_float, push_int};
 use crate::convert::item_to_tree;
 use crate::dialect::Dialect;
@@ -67,16 +68,6 @@ impl TextStyle {
     }
 }
 
-/// A datagram that is no request, and what to answer: [`encode_response`] takes both parts.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("{failure}")]
-pub struct RequestError {
-    /// [`Failure::UnknownCommand`] for what does not even begin as a request does, else [`Failure::Parse`].
-    pub failure: Failure,
-    /// The command, as far as it was understood.
-    pub method: Str,
-}
-
 /// Reads the lines after a request's first one.
 ///
 /// A line is `value`, `name::value`, `::value`, or any of them with the value in quotes, where it may span lines
@@ -94,7 +85,8 @@ pub fn decode_params(block: &[u8], dialect: Dialect) -> Result<Vec<Param>, Codec
 
 /// Reads a datagram: `:method:` and a newline, then parameters.
 ///
-/// Sipmi also takes CRLF, and a first line without its leading colon.
+/// Sipmi also takes CRLF, and a first line without its leading colon. What does not even begin as a request does is
+/// [`Failure::UnknownCommand`], anything else that cannot be read [`Failure::Parse`].
 pub fn decode_request(datagram: &[u8], dialect: Dialect) -> Result<Request, RequestError> {
     let refused = |failure, method: &[u8]| RequestError { failure, method: method.into() };
     let (method, block) = split_head(datagram, dialect).ok_or_else(|| refused(Failure::UnknownCommand, b""))?;
@@ -499,6 +491,7 @@ pub(crate) fn answer_of(failure: &Failure) -> (i32, String) {
         Failure::ParamCount => (400, "Too few or too many arguments".into()),
         Failure::Timeout => (408, "Request timeout".into()),
         Failure::Busy => (503, "Server busy".into()),
+        Failure::Forbidden => (403, "Command not allowed".into()),
         Failure::RequestTooLarge { size, limit } => (413, format!("Request too large: {size} bytes, limit {limit}")),
         Failure::ReplyTooLarge { size, limit } => (500, format!("Reply too large: {size} bytes, limit {limit}")),
         _ => (400, "Bad parameter".into()),

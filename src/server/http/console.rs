@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use crate::codec::html::{self, Described, Frame, Place, Style};
 use crate::codec::json;
@@ -15,7 +16,7 @@ use crate::command::service::Service;
 use crate::command::{Command, CommandFlags, Wire, builtin};
 use crate::dialect::Dialect;
 use crate::item::{Item, Str};
-use crate::request::Params;
+use crate::request::Request;
 use crate::response::{Failure, Response};
 
 /// What the console may do: run its own script, wear its own style, ask its own server.
@@ -84,7 +85,7 @@ pub(super) enum Asked {
 }
 
 /// An answer without what every answer of the listener has.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub(super) struct Page {
     pub(super) status: u16,
     pub(super) content_type: &'static str,
@@ -93,31 +94,48 @@ pub(super) struct Page {
 }
 
 /// A command that a page asks to run.
-pub(super) struct PageCall {
-    pub(super) command: Arc<Command>,
-    pub(super) params: Params,
-    pub(super) wire: Wire,
-    pub(super) reply: ReplyPage,
+pub(in crate::server) struct PageCall {
+    pub(in crate::server) request: Request,
+    pub(in crate::server) wire: Wire,
+    pub(in crate::server) reply: Box<ReplyPage>,
 }
 
 /// What a reply needs to become a page.
-pub(super) struct ReplyPage {
+pub(in crate::server) struct ReplyPage {
     frame: Frame,
     described: Described,
     style: Style,
     arg: Vec<u8>,
     dialect: Dialect,
+    status: ReplyStatus,
+}
+
+/// The HTTP status of a reply: known when it is written.
+#[derive(Clone, Default)]
+pub(super) struct ReplyStatus(Arc<AtomicU16>);
+
+impl ReplyStatus {
+    /// The page of a reply that was written.
+    pub(super) fn page(&self, body: Vec<u8>) -> Page {
+        page(self.0.load(Ordering::Acquire), body)
+    }
 }
 
 impl ReplyPage {
-    /// The page of a result.
-    pub(super) fn page(&self, result: &Result<Response, Failure>) -> Page {
+    /// Where the status of the reply will be.
+    pub(super) fn status(&self) -> ReplyStatus {
+        self.status.clone()
+    }
+
+    /// Appends the page of a result.
+    pub(in crate::server) fn write(&self, out: &mut Vec<u8>, result: &Result<Response, Failure>) {
         let status = html::reply_status(result, self.style, self.dialect);
+        self.status.0.store(status, Ordering::Release);
         if matches!(result, Err(Failure::Handler)) && self.style == Style::Words && self.dialect.is_emulated() {
-            return plain(status, html::NO_REPLY);
+            return out.extend_from_slice(html::NO_REPLY);
         }
         let asked = (self.style, &*self.arg);
-        page(status, html::reply_page(&self.frame, &self.described, asked, result, self.dialect))
+        out.append(&mut html::reply_page(&self.frame, &self.described, asked, result, self.dialect));
     }
 }
 
@@ -137,7 +155,7 @@ pub(super) fn answer(request: &PageRequest<'_>, site: &Site<'_>) -> Asked {
     }
     match html::decode_path(request.path) {
         Some(Place::Command { module, name }) => match site.find(&module, &name) {
-            Ok(command) => site.ask(request, method, command, &name),
+            Ok(command) => site.ask(request, method, &command, &name),
             Err(page) => Asked::Page(page),
         },
         Some(Place::Module(module)) => Asked::Page(site.module_page(&module)),
@@ -247,9 +265,9 @@ impl Site<'_> {
     }
 
     /// A command's form, or the call that its `arg` asks for.
-    fn ask(&self, request: &PageRequest<'_>, method: Method, command: Arc<Command>, name: &Str) -> Asked {
+    fn ask(&self, request: &PageRequest<'_>, method: Method, command: &Command, name: &Str) -> Asked {
         let dialect = self.service.dialect;
-        let described = Described { name: name.clone(), ..self.describe(&command) };
+        let described = Described { name: name.clone(), ..self.describe(command) };
         let arg = match method {
             Method::Get => request.query.and_then(|query| html::decode_arg(query.as_bytes())),
             Method::Post if is_form(request.content_type) => html::decode_arg(request.body),
@@ -274,8 +292,10 @@ impl Site<'_> {
         match html::decode_params(asked, style, dialect) {
             Ok(params) => {
                 let wire = if style == Style::Words { Wire::HtmlWords } else { Wire::Html };
-                let reply = ReplyPage { frame: self.frame(), described, style, arg: asked.clone(), dialect };
-                Asked::Run(PageCall { command, params, wire, reply })
+                let status = ReplyStatus::default();
+                let reply = ReplyPage { frame: self.frame(), described, style, arg: asked.clone(), dialect, status };
+                let request = Request { method: command.canonical_name(), params };
+                Asked::Run(PageCall { request, wire, reply: Box::new(reply) })
             }
             Err(_) if dialect.is_emulated() => Asked::Page(plain(500, html::NO_REPLY)),
             Err(error) => Asked::Page(form(400, Some(&format!("The parameters cannot be read: {error}.")))),
@@ -460,6 +480,7 @@ fn finish(mut page: Page) -> Page {
 mod tests {
     use super::*;
     use crate::command::{Answer, Call, Handler};
+    use crate::request::Params;
 
     struct Nothing;
     impl Handler for Nothing {
@@ -509,7 +530,7 @@ mod tests {
     fn page_of(request: &PageRequest<'_>, dialect: Dialect) -> Page {
         match ask_where(request, dialect, &|_| true) {
             Asked::Page(page) => page,
-            Asked::Run(call) => panic!("{:?} would be run", call.command),
+            Asked::Run(call) => panic!("{} would be run", call.request.method),
         }
     }
 
@@ -591,9 +612,9 @@ mod tests {
     #[test]
     fn a_link_runs_what_changes_nothing_and_a_form_what_does() {
         let call = run_of(&get("/billing/dump?arg=a+b"), Dialect::Sipmi);
-        assert_eq!((call.params.len(), call.wire), (2, Wire::HtmlWords));
+        assert_eq!((call.request.params.len(), call.wire), (2, Wire::HtmlWords));
         let call = run_of(&get("/billing/billing:dump?arg=%5B1%5D"), Dialect::Sipmi);
-        assert_eq!((call.params, call.wire), (Params::Positional(vec![Item::Int(1)]), Wire::Html));
+        assert_eq!((call.request.params, call.wire), (Params::Positional(vec![Item::Int(1)]), Wire::Html));
         let refused = page_of(&get("/billing/add?arg=a%22"), Dialect::Sipmi);
         assert_eq!((refused.status, header(&refused, "allow")), (405, Some("POST")));
         assert!(body(&refused).contains("<form method=\"post\" action=\"/html/billing/add\">"), "{}", body(&refused));
@@ -604,7 +625,7 @@ mod tests {
             body: b"arg=alice",
             ..get("/billing/add_alias")
         };
-        assert_eq!(run_of(&form, Dialect::Sipmi).command.name, "add");
+        assert_eq!(run_of(&form, Dialect::Sipmi).request.method, "billing:add");
         let other = PageRequest { content_type: Some(b"application/json"), ..form };
         assert_eq!(page_of(&other, Dialect::Sipmi).status, 415);
     }
@@ -648,7 +669,9 @@ mod tests {
         let site = Site { root: "/mi", mi_root: None, words: true, service: &service, allowed: &|_| true };
         let Asked::Run(call) = answer(&get("/billing/dump?arg="), &site) else { panic!("a call") };
         assert_eq!(call.wire, Wire::HtmlWords);
-        let page = call.reply.page(&Ok(Item::from([("a", Item::Int(1))]).into()));
+        let (status, mut written) = (call.reply.status(), Vec::new());
+        call.reply.write(&mut written, &Ok(Item::from([("a", Item::Int(1))]).into()));
+        let page = status.page(written);
         assert!(page.status == 200 && body(&page).contains("<pre>a:: 1\n</pre>"), "{}", body(&page));
         let Asked::Page(page) = answer(&get("/commands.json"), &site) else { panic!("a page") };
         assert_eq!(page.status, 404);
