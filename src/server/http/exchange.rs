@@ -55,7 +55,7 @@ pub(super) fn form_of(dialect: Dialect) -> xmlrpc::Form {
 /// All requests of a connection, one after the other.
 pub(super) fn life(site: Arc<Site>, stream: Stream, peer: SocketAddr, progress: Arc<Progress>) -> Life {
     let mut http = http1::Builder::new();
-    http.max_headers(MOST_HEADERS).max_buf_size(LONGEST_HEAD).half_close(true);
+    http.max_headers(MOST_HEADERS).max_buf_size(LONGEST_HEAD).half_close(true).title_case_headers(true);
     let exchange = Exchange { site, peer: Peer::Inet(peer), progress: progress.clone() };
     let mut connection = http.serve_connection(stream, exchange);
     Box::pin(async move {
