@@ -150,12 +150,10 @@ class Console:
     def requested(self) -> set[str]:
         """The addresses that the page asked since the last look."""
         messages = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
-        sent = [
-            message["params"]["request"]["url"]
-            for message in messages
-            if message["method"] == "Network.requestWillBeSent"
-        ]
-        return {address for address in sent if address != "about:blank"}
+        asked = [message["params"] for message in messages if message["method"] == "Network.requestWillBeSent"]
+        addresses = {params["request"]["url"] for params in asked}
+        # Of these the network sees nothing.
+        return {address for address in addresses if not address.startswith(("about:", "chrome:", "data:"))}
 
 
 __all__ = ["PATIENCE", "Console", "Keys", "missing"]

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import subprocess
 import threading
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Optional
 
 import pytest
+import trustme
 
 import sipmi
+from browser import PATIENCE, Console, Keys, missing
 
-browser_tests = pytest.importorskip("browser", reason="selenium is not installed: the console was NOT tested")
-Console, Keys = browser_tests.Console, browser_tests.Keys
 
 HOSTILE = "<script>document.title='taken'</script>\"'><img src=x onerror=\"document.title='taken'\">&amp;\u2028"
 
@@ -100,7 +99,7 @@ class Billing:
 
     def slow(self) -> str:
         """Waits to be told."""
-        assert self.answer.wait(browser_tests.PATIENCE)
+        assert self.answer.wait(PATIENCE)
         return "at last"
 
     def tree(self, root: sipmi.Tree, _: Any) -> sipmi.Tree:
@@ -113,7 +112,7 @@ class Billing:
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """One browser for all of them: it takes longer to start than any of the tests."""
-    if what := browser_tests.missing():
+    if what := missing():
         pytest.skip(f"{what} is not installed: the console was NOT tested in a browser")
     console = Console(tmp_path_factory.mktemp("profile"))
     yield console
@@ -327,7 +326,7 @@ def test_a_reply_is_walked_through_with_the_keys_of_a_tree(page: Any) -> None:
     page.find("#collapse-all").click()
     assert page.tree() == ['Domain:"example.org"', "AOR:1 element", "big:9007199254740993", "none:null"]
     page.find("#expand-all").click()
-    assert len(page.tree()) == 12
+    assert len(page.tree()) == 13
 
 
 def test_a_long_list_is_shown_in_parts(page: Any) -> None:
@@ -423,7 +422,7 @@ def test_a_command_that_takes_long_can_be_given_up(page: Any, billing: Billing) 
 
 def test_what_the_server_says_is_text_and_never_markup(page: Any) -> None:
     page.choose("hostile")
-    assert page.text("#command-help") == HOSTILE
+    assert page.find("#command-help").get_attribute("textContent") == HOSTILE
     page.run()
     assert page.tree()[0] == f"{HOSTILE}:{json.dumps(HOSTILE, ensure_ascii=False)}"
     page.find("#search").send_keys("<script>")
@@ -450,7 +449,7 @@ def test_colours_follow_the_system_and_text_stays_readable(page: Any, billing: B
         const ground = (element) => {
           for (let at = element; at; at = at.parentElement) {
             const color = getComputedStyle(at).backgroundColor;
-            if (!/, 0\\)$/.test(color)) return color;
+            if (!/^rgba.*, 0\\)$/.test(color)) return color;
           }
         };
         const owners = [...document.querySelectorAll("body *")].filter((element) => element.checkVisibility()
@@ -505,20 +504,18 @@ def test_every_control_has_a_name_and_the_page_its_landmarks(page: Any) -> None:
         assert landmark in {role for role, _ in names}, landmark
     assert ("textbox", "user text") in names
     assert ("checkbox", "send domain") in names
-    assert [name for role, name in said if role == "heading"][0] == "billing"
+    assert next(name for role, name in said if role == "heading") == "billing"
     assert page.find("#announcer").get_attribute("role") == "status"
 
 
 def test_everything_is_reached_with_the_tab_key_in_the_order_that_it_is_seen(page: Any) -> None:
     page.choose("dump")
     page.run()
-    page.script("getSelection().removeAllRanges(); document.activeElement.blur(); scrollTo(0, 0)")
+    page.script("document.querySelector('.skip').focus()")
     seen: list[str] = []
-    for _ in range(60):
-        page.press(Keys.TAB)
+    while len(seen) < 60 and "history-clear" not in seen:
         seen.append(page.script("return document.activeElement.id || document.activeElement.textContent.trim()"))
-        if seen[-1] in ("history-clear", ""):
-            break
+        page.press(Keys.TAB)
     wanted = [
         "Skip to the command",
         "search",
@@ -553,7 +550,7 @@ def test_a_server_that_wants_a_password_gets_it_with_every_request(chromium: Any
     with billing.server:
         address = [address for address in billing.server.addresses if address.startswith("http")][1].removesuffix("/mi")
         with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(f"{address}/html", timeout=browser_tests.PATIENCE)
+            urllib.request.urlopen(f"{address}/html", timeout=PATIENCE)
         refused.value.close()
         assert refused.value.code == 401
         chromium.open(f"{address.replace('//', '//operator:s3cret@')}/html")
@@ -563,34 +560,13 @@ def test_a_server_that_wants_a_password_gets_it_with_every_request(chromium: Any
 
 
 def test_the_console_works_over_https(chromium: Any, tmp_path: Path) -> None:
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    make = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-        "-nodes",
-        "-days",
-        "2",
-    ]
-    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run([*make, *names, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    certificate = tmp_path / "server.pem"
+    trustme.CA().issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
     billing = Billing()
-    billing.server.listen("https://127.0.0.1:0", tls=(certificate, key))
+    billing.server.listen("https://127.0.0.1:0", tls=str(certificate))
     with billing.server:
         address = next(address for address in billing.server.addresses if address.startswith("https"))
         chromium.open(f"{address.removesuffix('/mi')}/html")
         chromium.choose("dump")
         assert chromium.run() == "OK"
         assert chromium.script("return isSecureContext")
-
-
-def test_a_screenshot_shows_something(page: Any) -> None:
-    page.choose("dump")
-    page.run()
-    picture = base64.b64decode(page.driver.get_screenshot_as_base64())
-    assert picture.startswith(b"\x89PNG")
-    assert len(picture) > 20_000

@@ -166,7 +166,13 @@ def test_a_length_that_is_no_number_is_a_bad_request(address: str, length: str) 
 
 @pytest.mark.parametrize(
     "junk",
-    [b"\0" * 100, b"GET\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"POST /mi HTTP/9.9\r\n\r\n", b"\xff"],
+    [
+        b"\0" * 100,
+        b"GET\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"POST /mi HTTP/9.9\r\n\r\n",
+        b"\xff",
+    ],
 )
 def test_what_is_no_http_is_refused_or_given_up(address: str, junk: bytes) -> None:
     with HttpPeer(address) as peer:

@@ -30,8 +30,9 @@ _BUILTINS = {kind.__name__: kind for kind in _KINDS}
 def describe_parameters(function: Callable[..., Any]) -> tuple[list[_core._Described], bool]:
     """The parameters of a handler as the Rust side reads them, and whether it takes any name.
 
-    >>> describe_parameters(lambda user, credit=0.0: None)
-    ([('user', 'any', False, True, 'either', None, '[]'), ('credit', 'any', False, False, 'either', '0.0', '[]')], False)
+    >>> describe_parameters(lambda user, credit=0.5: None)
+    ([('user', 'any', False, True, 'either', None, '[]'),
+      ('credit', 'any', False, False, 'either', '0.5', '[]')], False)
     """
     try:
         hints = typing.get_type_hints(function)

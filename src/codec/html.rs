@@ -219,7 +219,7 @@ pub fn error_page(frame: &Frame, title: &str, explanation: &str) -> Vec<u8> {
 /// where HTTP has it.
 pub fn reply_status(result: &Result<Response, Failure>, style: Style, dialect: Dialect) -> u16 {
     let code = match (result, style) {
-        (Err(Failure::Handler), Style::Words) if dialect.is_emulated() => 500,
+        (Err(Failure::Handler), _) => 500,
         (Ok(response), _) => response.code,
         (Err(failure), _) => text::answer_of(failure).0,
     };
@@ -605,6 +605,7 @@ mod tests {
         assert_eq!(status(missing(), Dialect::V4_0), 200);
         assert_eq!(status(missing(), Dialect::Sipmi), 404);
         assert_eq!(status(Err(Failure::ParamCount), Dialect::Sipmi), 400);
+        assert_eq!(status(Err(Failure::Handler), Dialect::Sipmi), 500);
         assert_eq!(status(Err(Failure::Timeout), Dialect::Sipmi), 504);
         for odd in [-32602, 401, 0, 700, 100] {
             let status = status(Ok(Response::error(odd, "odd")), Dialect::Sipmi);

@@ -261,11 +261,14 @@ function showCommandList() {
   const words = by("search").value.toLowerCase().split(/\s+/).filter(Boolean);
   const list = document.createDocumentFragment();
   let count = 0;
-  modules.forEach((module, place) => {
-    const found = module.commands
-      .map((command) => [commands.get(command.method), fit(command, words)])
-      .filter(([, fits]) => fits);
-    if (!found.length) return;
+  // Names go before help, in a module and among modules.
+  const better = ([, one], [, other]) => other - one;
+  const fitting = modules.map((module) => [
+    module,
+    module.commands.map((command) => [commands.get(command.method), fit(command, words)]).filter(([, fits]) => fits).sort(better),
+  ]).filter(([, found]) => found.length);
+  fitting.sort(([, one], [, other]) => better(one[0], other[0]));
+  fitting.forEach(([module, found], place) => {
     count += found.length;
     const heading = make("h3", { id: `module-${place}` }, module.name);
     const entries = found.map(([command, fits]) => {
