@@ -13,7 +13,7 @@ const SAMPLE_PATIENCE = 10_000;
 /** So many children of a node are shown at once; more on request, so that a dump of 100,000 contacts opens at once. */
 const SHOWN_CHILDREN = 200;
 /** A reply opens with about so many lines. */
-const SEEN_AT_ONCE = 30;
+const SEEN_AT_ONCE = 24;
 /** As deep as the server lets values nest, and some. */
 const MAX_DEPTH = 512;
 /** Longer strings are cut in the tree; the copy has all of them. */
@@ -1015,6 +1015,7 @@ function findStatisticsCommands() {
     return;
   }
   for (const name of storedChoice()) if (!watched.has(name)) watch(name);
+  if (watched.size) learnGrowth();
   showStatistics();
   plan();
 }
@@ -1038,13 +1039,9 @@ function storeChoice() {
 
 by("statistics-choice").addEventListener("toggle", async () => {
   if (!by("statistics-choice").open) return;
-  const outcome = await call(listStatistics.method, "", { patience: SAMPLE_PATIENCE });
-  if (!outcome.ok || outcome.node.type !== "object") {
-    by("statistics-list").replaceChildren(make("p", { class: "message" }, outcome.message ?? "No list of statistics came."));
-    return;
-  }
-  growth = new Map(outcome.node.members.map(([name, kind]) => [name, kind.value]));
-  showChoice();
+  const outcome = await learnGrowth();
+  if (growth.size) showChoice();
+  else by("statistics-list").replaceChildren(make("p", { class: "message" }, outcome.message ?? "No list of statistics came."));
 });
 
 by("statistics-filter").addEventListener("input", showChoice);
@@ -1096,6 +1093,14 @@ function watch(name) {
 function unwatch(name) {
   watched.get(name)?.row.remove();
   watched.delete(name);
+}
+
+async function learnGrowth() {
+  const outcome = await call(listStatistics.method, "", { patience: SAMPLE_PATIENCE });
+  if (outcome.ok && outcome.node.type === "object") {
+    growth = new Map(outcome.node.members.map(([name, kind]) => [name, kind.value]));
+  }
+  return outcome;
 }
 
 function showStatistics() {
@@ -1152,8 +1157,10 @@ function showSample(name, entry, node, now) {
   draw(entry, growth.get(name) === "incremental");
 }
 
-/** Counters are drawn as what they grew by, others as what they are. */
-function draw({ samples, polyline }, grows) {
+/** Counters are drawn as what they grew by, others as what they are: also what is called a counter and falls. */
+function draw({ samples, polyline }, counts) {
+  const falls = samples.some(([, value], index) => index > 0 && value !== 0 && value < samples[index - 1][1]);
+  const grows = counts && !falls;
   const points = grows
     ? samples.slice(1).map(([time, value], index) => [time, Math.max(0, value - samples[index][1]) / (time - samples[index][0])])
     : samples;
