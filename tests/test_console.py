@@ -16,7 +16,6 @@ import trustme
 import sipmi
 from browser import PATIENCE, Console, Keys, missing
 
-
 HOSTILE = "<script>document.title='taken'</script>\"'><img src=x onerror=\"document.title='taken'\">&amp;\u2028"
 
 

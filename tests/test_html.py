@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any, Optional
 
 import pytest
@@ -263,9 +264,8 @@ def test_commands_are_described_with_defaults_and_choices(address: str) -> None:
     }
     show = modules["billing"]["sub_show"]
     assert [param["name"] for param in show["params"]] == ["user", "domain", "tags"]
-    assert show["params"][1] == {
-        "name": "domain", "type": "str", "required": False, "nullable": False, "passing": "either", "default": "example.org",
-    }  # fmt: skip
+    optional = {"required": False, "nullable": False, "passing": "either"}
+    assert show["params"][1] == {"name": "domain", "type": "str", **optional, "default": "example.org"}
     assert (show["read_only"], show["method"]) == (True, "billing:sub_show")
     assert modules["core"]["uptime"]["params"] == []
 
@@ -365,3 +365,23 @@ def test_the_links_of_an_old_version_are_where_they_were(version: str) -> None:
         ours = {"/mi/core/uptime", "/mi/core/version", "/mi/core/cache_store"}
         assert ours <= set(links)
         assert ours <= set(originals)
+
+
+def test_the_server_of_the_documentation_serves_what_its_page_says() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "console.md").read_text()
+    (script,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(script.replace("127.0.0.1:8888", "127.0.0.1:0").replace("server.run()", "server.start()"), names)
+    server = names["server"]
+    try:
+        address = server.addresses[0]
+        for path in ("/html", "/html/", "/html/billing", "/html/billing/sub_show", "/html/commands.json"):
+            assert ask(address, path).status == 200
+        assert json.loads(ask(address, "/html/billing/sub_show?arg=%5B%22alice%22%5D").reply) == {
+            "aor": "sip:alice@example.org"
+        }
+        assert ask(address, "/mi/billing/sub_show?arg=alice+example.net").reply == "aor:: sip:alice@example.net\n"
+        assert ask(address, "/mi/billing/sub_show?arg=").status == 400
+        assert ask(address, "/html/billing/sub_rm?arg=alice").status == 405
+    finally:
+        server.stop()

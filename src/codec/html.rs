@@ -5,7 +5,7 @@
 //! and `ROOT/MODULE/CMD?arg=...` the reply. The originals wrote tables with markup of their time; what programs read
 //! from them, paths, status codes and the reply between `<pre>` and `</pre>`, is kept.
 
-use super::{CodecError, is_blank, json, push_float, push_int, text};
+use super::{CodecError, answer_of, is_blank, json, push_float, push_int};
 use crate::convert::{TooDeep, item_to_tree};
 use crate::dialect::Dialect;
 use crate::item::{Item, MAX_DEPTH, Str};
@@ -221,7 +221,7 @@ pub fn reply_status(result: &Result<Response, Failure>, style: Style, dialect: D
     let code = match (result, style) {
         (Err(Failure::Handler), _) => 500,
         (Ok(response), _) => response.code,
-        (Err(failure), _) => text::answer_of(failure).0,
+        (Err(failure), _) => answer_of(failure).0,
     };
     let answered = |code: i32| u16::try_from(code).ok().filter(|code| (200..=599).contains(code));
     match dialect {
@@ -287,8 +287,8 @@ fn answer_in_words(result: &Result<Response, Failure>, command: &Str) -> Respons
         Ok(response) => response.clone(),
         Err(Failure::Handler) => Response::error(500, format!("command '{command}' failed")),
         Err(failure) => {
-            let (code, reason) = text::answer_of(failure);
-            Response::error(code, reason)
+            let (code, reason) = answer_of(failure);
+            Response::error(code, reason.into_owned())
         }
     }
 }

@@ -244,12 +244,10 @@ impl HttpListener {
             return;
         }
         self.reactor.close_door(self.door.as_fd());
-        for connection in self.reactor.take_all() {
-            connection.progress.set_orphaned();
-            if connection.claim() {
-                connection.run();
-            }
-        }
+        let connections = self.reactor.take_all();
+        // Told all at once: whoever sees that one has ended may count on the rest knowing.
+        connections.iter().for_each(|connection| connection.progress.set_orphaned());
+        connections.iter().filter(|connection| connection.claim()).for_each(Connection::run);
     }
 }
 
