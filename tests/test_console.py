@@ -32,6 +32,7 @@ class Billing:
         self.server.command(self.dump, read_only=True, no_input=True, aliases=["subs"])
         self.server.command(self.hostile, read_only=True, help=HOSTILE)
         self.server.command(self.many, read_only=True)
+        self.server.command(self.long, read_only=True)
         self.server.command(self.join, read_only=True)
         self.server.command(self.slow, read_only=True)
         self.server.register_module("old", [sipmi.Export("tree", "The parameters as they came.", self.tree)])
@@ -92,6 +93,10 @@ class Billing:
         """More than fits a screen."""
         return [{"id": number} for number in range(450)]
 
+    def long(self) -> str:
+        """More than fits a line."""
+        return '\\"' * 1_500_000
+
     def join(self, first: str, *more: str) -> str:
         """Joins words."""
         return "+".join((first, *more))
@@ -149,7 +154,7 @@ def test_commands_are_listed_by_module_the_operators_own_first(page: Any) -> Non
     assert modules[:2] == ["billing", "old"]
     assert "core" in modules
     own = [link.text.split("\n")[0] for link in page.all("#command-list ul:first-of-type a")]
-    assert own == ["echo", "sub_add", "sub_rm", "dump", "hostile", "many", "join", "slow"]
+    assert own == ["echo", "sub_add", "sub_rm", "dump", "hostile", "many", "long", "join", "slow"]
     assert page.text("#server-version").startswith("sipmi (")
     marked = {link.text for link in page.all("#command-list a") if "changes" in link.text}
     assert {text.split("\n")[0] for text in marked} >= {"sub_add", "sub_rm", "tree", "log_level"}
@@ -244,6 +249,9 @@ def test_what_is_wrong_with_a_parameter_is_said_at_its_field_and_nothing_is_sent
     assert page.focused.get_attribute("aria-invalid") == "true"
     assert page.script("return document.getElementById('announcer').textContent").startswith("count: Expected")
     assert billing.asked == []
+    page.find("#reset").click()
+    assert page.field("count").get_attribute("value") == ""
+    assert page.all("[aria-invalid]") == []
 
 
 def test_parameters_that_take_the_rest_and_handlers_that_take_a_tree_have_fields_too(page: Any) -> None:
@@ -341,6 +349,14 @@ def test_a_long_list_is_shown_in_parts(page: Any) -> None:
     assert page.tree()[-1] == "449:449, 1 member"
 
 
+def test_a_long_text_is_cut_where_it_is_shown(page: Any) -> None:
+    page.choose("long")
+    assert page.run() == "OK"
+    (line,) = page.tree()
+    assert line.endswith("… (6000002 characters)")
+    assert len(line) < 5000
+
+
 def test_a_reply_is_copied_as_json_that_has_lost_nothing(page: Any, billing: Billing) -> None:
     page.cdp(
         "Browser.grantPermissions",
@@ -433,6 +449,8 @@ def test_what_the_server_says_is_text_and_never_markup(page: Any) -> None:
 def test_a_page_that_was_linked_to_opens_its_command(page: Any, billing: Billing) -> None:
     page.open(f"{billing.console}#/billing:join")
     assert page.text("#command-title") == "billing:join"
+    page.open(f"{billing.console}#/%zz")
+    assert page.find("#welcome").is_displayed()
 
 
 @pytest.mark.parametrize("dark", [False, True])

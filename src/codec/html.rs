@@ -185,25 +185,22 @@ pub fn form_page(frame: &Frame, command: &Described, style: Style, arg: &[u8], n
     page.end()
 }
 
-/// The page of a reply, below the form that asks again.
+/// The page of a reply, above the form that asks again.
 pub fn reply_page(
     frame: &Frame,
     command: &Described,
     (style, arg): (Style, &[u8]),
     result: &Result<Response, Failure>,
     dialect: Dialect,
-) -> Vec<u8> {
+) -> Result<Vec<u8>, TooDeep> {
     let mut page = Page::begin(frame, &[&command.module, &command.name], &command.name);
-    let shown = match style {
-        Style::Words => page.reply_lines(&answer_in_words(result, &command.name), dialect),
-        Style::Json => page.reply_json(&answer_in_json(result, dialect)),
-    };
-    if shown.is_err() {
-        return NO_REPLY.to_vec();
+    match style {
+        Style::Words => page.reply_lines(&answer_in_words(result, &command.name), dialect)?,
+        Style::Json => page.reply_json(&answer_in_json(result, dialect)?),
     }
     page.push(b"<hr>\n");
     page.form(frame, command, style, arg);
-    page.end()
+    Ok(page.end())
 }
 
 /// A page that says what is wrong.
@@ -473,14 +470,12 @@ impl Page {
         }
     }
 
-    fn reply_json(&mut self, answer: &Result<Item, TooDeep>) -> Result<(), TooDeep> {
-        let item = answer.as_ref().map_err(|error| *error)?;
+    fn reply_json(&mut self, answer: &Item) {
         let mut written = Vec::new();
-        json::write_pretty(&mut written, item);
+        json::write_pretty(&mut written, answer);
         self.push(b"<pre>");
         self.text(&written);
         self.push(b"</pre>\n");
-        Ok(())
     }
 }
 
@@ -502,7 +497,7 @@ mod tests {
 
     fn reply(item: Item, style: Style, dialect: Dialect) -> String {
         let command = Described { module: "m".into(), name: "c".into(), ..Described::default() };
-        let page = reply_page(&frame(), &command, (style, b""), &Ok(item.into()), dialect);
+        let page = reply_page(&frame(), &command, (style, b""), &Ok(item.into()), dialect).expect("shallow enough");
         String::from_utf8(page).expect("pages are UTF-8")
     }
 
@@ -566,14 +561,17 @@ mod tests {
         let failed: Result<Response, Failure> = Ok(Response::error(400, HOSTILE));
         let result: Result<Response, Failure> = Ok(Item::from([(HOSTILE, Item::from(HOSTILE))]).into());
         let arg = (Style::Words, HOSTILE.as_bytes());
+        let shown = |asked, result, dialect| {
+            reply_page(&frame(), &hostile(), asked, result, dialect).expect("shallow enough")
+        };
         let pages = [
             modules_page(&frame(), &[HOSTILE.into()]),
             module_page(&frame(), HOSTILE.as_bytes(), &[hostile()]),
             form_page(&frame(), &hostile(), Style::Json, HOSTILE.as_bytes(), Some(HOSTILE)),
-            reply_page(&frame(), &hostile(), arg, &result, Dialect::V1_11),
-            reply_page(&frame(), &hostile(), arg, &failed, Dialect::Sipmi),
-            reply_page(&frame(), &hostile(), (Style::Json, b""), &result, Dialect::Sipmi),
-            reply_page(&frame(), &hostile(), (Style::Json, b""), &failed, Dialect::V4_0),
+            shown(arg, &result, Dialect::V1_11),
+            shown(arg, &failed, Dialect::Sipmi),
+            shown((Style::Json, b""), &result, Dialect::Sipmi),
+            shown((Style::Json, b""), &failed, Dialect::V4_0),
             error_page(&frame(), HOSTILE, HOSTILE),
         ];
         for page in pages {
@@ -594,6 +592,16 @@ mod tests {
         assert_eq!(between(&page, "<pre>", "</pre>"), expected);
         let page = reply(Item::Array(vec!["a=[b\nc]".into()]), Style::Words, Dialect::V1_11);
         assert_eq!(between(&page, "<pre>", "</pre>"), ":: a=[b\nc]<br/>");
+    }
+
+    #[test]
+    fn a_reply_that_nests_too_deep_is_no_page() {
+        let mut tree = Tree::ok();
+        (0..=MAX_DEPTH).fold(NodeId::ROOT, |node, _| tree.add_child(node, "n", Value::None));
+        let result = Ok(tree.into());
+        for style in [Style::Words, Style::Json] {
+            assert!(reply_page(&frame(), &hostile(), (style, b""), &result, Dialect::Sipmi).is_err());
+        }
     }
 
     #[test]

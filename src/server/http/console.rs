@@ -135,7 +135,10 @@ impl ReplyPage {
             return out.extend_from_slice(html::NO_REPLY);
         }
         let asked = (self.style, &*self.arg);
-        out.append(&mut html::reply_page(&self.frame, &self.described, asked, result, self.dialect));
+        match html::reply_page(&self.frame, &self.described, asked, result, self.dialect) {
+            Ok(mut page) => out.append(&mut page),
+            Err(_) => self.write(out, &Err(Failure::Handler)),
+        }
     }
 }
 

@@ -54,7 +54,6 @@ function readJson(text) {
   let at = 0;
   const blanks = /[ \t\r\n]*/y;
   const number = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
-  const string = /"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y;
   const word = /true|false|null/y;
   const take = (pattern) => {
     pattern.lastIndex = at;
@@ -71,7 +70,26 @@ function readJson(text) {
     if (text[at] !== character) fail(`“${character}”`);
     at += 1;
   };
-  const readString = () => JSON.parse(take(string) ?? fail("a string"));
+  const readString = () => {
+    if (text[at] !== '"') fail("a string");
+    let end = at;
+    let isEscaped;
+    do {
+      end = text.indexOf('"', end + 1);
+      if (end < 0) fail("a string that ends");
+      let backslashes = 0;
+      while (text[end - 1 - backslashes] === "\\") backslashes += 1;
+      isEscaped = backslashes % 2 === 1;
+    } while (isEscaped);
+    const quoted = text.slice(at, end + 1);
+    try {
+      const read = JSON.parse(quoted);
+      at = end + 1;
+      return read;
+    } catch {
+      return fail("a string");
+    }
+  };
   const follows = (close) => {
     take(blanks);
     if (text[at] === close) {
@@ -346,8 +364,17 @@ let recalled;
 
 const narrow = matchMedia("(max-width: 46rem)");
 
+/** The command that an address names; an empty text when it names none. */
+function methodOf(hash) {
+  try {
+    return hash.startsWith("#/") ? decodeURIComponent(hash.slice(2)) : "";
+  } catch {
+    return "";
+  }
+}
+
 function showRoute() {
-  const method = location.hash.startsWith("#/") ? decodeURIComponent(location.hash.slice(2)) : "";
+  const method = methodOf(location.hash);
   const command = commands.get(method);
   const entry = recalled?.method === method ? recalled : undefined;
   recalled = undefined;
