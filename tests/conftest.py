@@ -36,8 +36,10 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
     """What was not tested for want of a program is said as the last thing, where it cannot be overlooked."""
+    yield
     why = Counter(report.longrepr[2] for report in terminalreporter.stats.get("skipped", []))
     for reason, count in why.items():
         line = f"NOT TESTED: {count} tests were skipped. {reason.removeprefix('Skipped: ')}"
