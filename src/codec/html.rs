@@ -123,6 +123,8 @@ pub struct Frame {
     pub server: String,
     /// Since when it runs, as a line of text.
     pub since: String,
+    /// Whether `arg` may be either: words or JSON.
+    pub takes_both: bool,
 }
 
 /// What a page says of a command.
@@ -398,6 +400,7 @@ impl Page {
             self.text(&parameters);
             self.push(b"</code>");
             self.push(match style {
+                _ if frame.takes_both => b", as words with blanks between them, or as a JSON array or object.</p>\n",
                 Style::Words => b", as words with blanks between them.</p>\n",
                 Style::Json => b", as a JSON array or object.</p>\n",
             });
@@ -487,7 +490,13 @@ mod tests {
     const TAMED: &str = "&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt;&amp;&#39;\u{241b}\u{2400}";
 
     fn frame() -> Frame {
-        Frame { root: "/html".into(), stylesheet: String::new(), server: HOSTILE.into(), since: HOSTILE.into() }
+        Frame {
+            root: "/html".into(),
+            stylesheet: String::new(),
+            server: HOSTILE.into(),
+            since: HOSTILE.into(),
+            takes_both: false,
+        }
     }
 
     fn hostile() -> Described {

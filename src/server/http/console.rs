@@ -212,6 +212,7 @@ impl Site<'_> {
             stylesheet: if self.mi_root.is_some() { format!("{}/{STYLESHEET}", self.root) } else { String::new() },
             server: builtin::server_name(self.service),
             since: builtin::ctime(self.service.started),
+            takes_both: !self.service.dialect.is_emulated(),
         }
     }
 

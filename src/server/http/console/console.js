@@ -1075,7 +1075,9 @@ by("statistics-filter").addEventListener("input", showChoice);
 
 function showChoice() {
   const words = by("statistics-filter").value.toLowerCase().split(/\s+/).filter(Boolean);
+  const own = (name) => modules.some((module, place) => place === 0 && name.startsWith(`${module.name}:`)) ? 0 : 1;
   const names = [...growth.keys()].filter((name) => words.every((word) => name.toLowerCase().includes(word)));
+  names.sort((one, other) => own(one) - own(other));
   const boxes = names.slice(0, 500).map((name) => {
     const box = make("input", { type: "checkbox", ".checked": watched.has(name) });
     box.addEventListener("change", () => {
