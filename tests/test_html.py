@@ -357,6 +357,16 @@ def test_a_version_is_answered_for_as_it_answered(version: str) -> None:
                 assert re.findall(r"\d+ : [\w ]+", page.text)[:1] == re.findall(r"\d+ : [\w ]+", original.text)[:1]
 
 
+def test_no_foreign_page_may_use_the_links_of_a_version() -> None:
+    with serving(emulated("2.4")) as address:
+        link = "/mi/core/cache_store?arg=local+a+b"
+        foreign = ask(address, link, headers="Sec-Fetch-Site: cross-site\r\n")
+        assert foreign.status == 403
+        assert ask(address, "/mi/core/cache_fetch?arg=local+a").status == 500
+        assert ask(address, link, headers="Sec-Fetch-Site: same-origin\r\n").status == 200
+        assert ask(address, "/mi/core/cache_fetch?arg=local+a").reply == "key:: a\nvalue:: b\n"
+
+
 @pytest.mark.parametrize("version", ["1.11", "2.4"])
 def test_the_links_of_an_old_version_are_where_they_were(version: str) -> None:
     with serving(emulated(version)) as address:
