@@ -5,8 +5,10 @@
 //! the kernel reports ready (`reactor`), so that a request stays on the thread that read it.
 
 mod connection;
+pub(super) mod console;
 mod exchange;
 mod guard;
+mod pages;
 mod reactor;
 mod reply;
 mod route;
