@@ -665,7 +665,11 @@ impl<'a> TreeReader<'a> {
             return;
         }
         self.close_value();
-        let level = self.level(line);
+        let level = match self.level(line) {
+            // Nothing but indentation says nothing of its own.
+            level if self.in_string && level.skipped == line.len() => Level { level: 0, skipped: 0 },
+            level => level,
+        };
         let text = start + level.skipped;
         self.path.truncate(level.level);
         let parent = self.path.last().copied().unwrap_or(NodeId::ROOT);

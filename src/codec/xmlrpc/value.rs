@@ -22,6 +22,8 @@ pub(super) struct ValueReader {
     pub(super) has_rare: bool,
     /// Whether there were values without a type, which are strings.
     pub(super) has_untyped: bool,
+    /// Whether there were values in values, which 2.4 puts around the children of a node.
+    pub(super) has_double: bool,
 }
 
 impl ValueReader {
@@ -50,8 +52,10 @@ impl ValueReader {
         let item = match element {
             Element::Array => self.array(document, nesting, depth)?,
             Element::Struct => self.members(document, nesting, depth).map(Item::Object)?,
-            // 2.4 puts the children of a node into two values.
-            Element::Value => self.value_at(document, nesting + 1, depth)?,
+            Element::Value => {
+                self.has_double = true;
+                self.value_at(document, nesting + 1, depth)?
+            }
             element => {
                 self.has_typed = true;
                 self.has_rare |= !matches!(element, Element::Text | Element::Int);
