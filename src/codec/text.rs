@@ -932,8 +932,8 @@ mod tests {
         encode_request(&mut out, &request, Carrier::Datagram, "").expect("all of it can be said");
         assert_eq!(out, b":cmd:\nb::1\n");
         let request = Request::positional("cmd", vec![Item::Null, Item::Int(1)]);
-        let error = encode_request(&mut out, &request, Carrier::Datagram, "").expect_err("text knows no null");
-        assert_eq!(error.to_string(), "parameter 1 cannot be sent: text knows no null");
+        let error = encode_request(&mut out, &request, Carrier::Datagram, "").expect_err("the wire knows no null");
+        assert_eq!(error.to_string(), "parameter 1 cannot be sent: the wire knows no null");
         assert_eq!(out, b":cmd:\nb::1\n");
     }
 
