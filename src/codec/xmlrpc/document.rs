@@ -169,7 +169,7 @@ impl<'s> Document<'s> {
     }
 
     /// Whether all of it is XML, from here on. Where the document is wrong does not matter.
-    pub(super) fn is_well_formed(mut self) -> bool {
+    pub(super) fn check_well_formed(mut self) -> bool {
         let (mut text, mut roots) = (Vec::new(), 0);
         loop {
             let is_inside = !self.open.is_empty();

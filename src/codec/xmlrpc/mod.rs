@@ -19,7 +19,7 @@ use std::str::FromStr;
 use self::document::{Document, Element, Source, Tag};
 use self::fault::Fault;
 pub use self::request::{Incoming, decode_request, encode_request};
-use self::value::ValueReader;
+use self::value::{Kinds, ValueReader};
 use self::write::{Escapes, Unsayable};
 use super::{CodecError, json, page_of, text};
 use crate::convert::item_to_tree;
@@ -272,13 +272,9 @@ fn push_body(
     escapes: Escapes,
 ) -> Result<(), Unsayable> {
     if form == Form::Native {
-        return match json::item_of(body).map_err(|_| Unsayable::TooDeep)? {
-            Some(item) => value::push_value(out, &item, escapes),
-            None => {
-                out.extend_from_slice(b"<value><string>OK</string></value>");
-                Ok(())
-            }
-        };
+        let item = json::item_of(body).map_err(|_| Unsayable::TooDeep)?;
+        let item = item.unwrap_or_else(|| Cow::Owned("OK".into()));
+        return value::push_value(out, &item, escapes);
     }
     let tree = match body {
         Body::Tree(tree) => Cow::Borrowed(tree),
@@ -305,8 +301,9 @@ fn response_of(item: Item, values: &mut ValueReader, is_lines: bool) -> Result<R
             _ => {}
         }
     }
-    let has_no_types = !values.has_typed && (values.has_untyped || values.has_double || is_empty_list(&item));
-    if let (true, Item::Object(members)) = (has_no_types, &item)
+    let is_of_tree = values.kinds.has(Kinds::UNTYPED) || values.kinds.has(Kinds::DOUBLE) || is_empty_list(&item);
+    let is_of_tree = is_of_tree && !values.kinds.has(Kinds::TYPED);
+    if let (true, Item::Object(members)) = (is_of_tree, &item)
         && let Some(tree) = structs::read_tree(members)
     {
         return Ok(Response::from(tree));
@@ -454,8 +451,8 @@ mod tests {
 
     #[test]
     fn bombs_depth_and_junk_are_errors_and_nothing_more() {
-        let laughs: String =
-            (1..10).map(|n| format!("<!ENTITY a{n} '{}'>", format!("&a{};", n - 1).repeat(10))).collect();
+        let laugh = |n: i32| format!("<!ENTITY a{n} '{}'>", format!("&a{};", n - 1).repeat(10));
+        let laughs = (1..10).map(laugh).collect::<Vec<_>>().concat();
         let bomb = format!("<!DOCTYPE x [<!ENTITY a0 'ha'>{laughs}]><methodResponse>&a9;</methodResponse>");
         assert!(error(&bomb).starts_with("expected no document type"));
         let deep = |open: &str| reply(&open.repeat(100_000));

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::Form;
 use super::document::{Document, Element, Source, Tag};
-use super::value::{ValueReader, push_member, push_value};
+use super::value::{Kinds, ValueReader, push_member, push_value};
 use super::write::{Escapes, decode_again, push_escaped};
 use crate::codec::{CodecError, RequestError, push_float, push_int, text};
 use crate::dialect::Dialect;
@@ -42,7 +42,7 @@ pub fn decode_request(body: &[u8], form: Form, dialect: Dialect) -> Result<Incom
     let refused = |failure, method| Err(RequestError { failure, method });
     let Ok(source) = Source::new(body) else { return refused(Failure::Parse, reader.method) };
     if reader.read(&source).is_err() {
-        let is_xml = Document::new(&source, true).is_well_formed();
+        let is_xml = Document::new(&source, true).check_well_formed();
         let failure = if is_xml && !rules.is_of_xmlrpc_c() { Failure::InvalidRequest } else { Failure::Parse };
         return refused(failure, reader.method);
     }
@@ -149,7 +149,9 @@ impl Rules {
 
     /// Whether the types of these values are known.
     fn take(self, values: &ValueReader) -> bool {
-        !self.dialect.is_emulated() || self.is_of_xmlrpc_c() || !(values.has_untyped || values.has_rare)
+        !self.dialect.is_emulated()
+            || self.is_of_xmlrpc_c()
+            || !(values.kinds.has(Kinds::UNTYPED) || values.kinds.has(Kinds::RARE))
     }
 
     /// The parameters that these values are.
@@ -172,39 +174,39 @@ impl Rules {
             return Some(Params::Strings(params));
         }
         if self.dialect.is_emulated() {
-            return (self.form == Form::Native).then(|| self.native(items)).flatten();
+            return if self.form == Form::Native { native(items) } else { None };
         }
         Some(named_or_positional(items))
     }
 
-    /// The parameters of 3.x and 4.x.
-    fn native(self, items: Vec<Item>) -> Option<Params> {
-        let mut params = named_or_positional(items);
-        let understood = match &mut params {
-            Params::Positional(items) => items.iter_mut().all(|item| self.native_item(item)),
-            Params::Named(members) => members.iter_mut().all(|(_, item)| self.native_item(item)),
-            // A struct without members is refused.
-            _ => false,
-        };
-        understood.then_some(params)
-    }
-
-    /// Whether the originals take this value, which they decode twice.
-    fn native_item(self, item: &mut Item) -> bool {
-        match item {
-            Item::Int(_) => true,
-            Item::Str(text) if text.is_empty() => false,
-            Item::Str(text) => {
-                *text = decode_again(std::mem::take(text).into_bytes()).into();
-                true
-            }
-            Item::Array(items) => items.iter_mut().all(|item| self.native_item(item)),
-            _ => false,
-        }
-    }
-
     fn decode_twice(self) -> bool {
         self.dialect >= Dialect::V2_4 && self.dialect.is_emulated()
+    }
+}
+
+/// The parameters of 3.x and 4.x.
+fn native(items: Vec<Item>) -> Option<Params> {
+    let mut params = named_or_positional(items);
+    let understood = match &mut params {
+        Params::Positional(items) => items.iter_mut().all(decode_native),
+        Params::Named(members) => members.iter_mut().all(|(_, item)| decode_native(item)),
+        // A struct without members is refused.
+        _ => false,
+    };
+    understood.then_some(params)
+}
+
+/// Whether the originals take this value, which they decode twice.
+fn decode_native(item: &mut Item) -> bool {
+    match item {
+        Item::Int(_) => true,
+        Item::Str(text) if text.is_empty() => false,
+        Item::Str(text) => {
+            *text = decode_again(std::mem::take(text).into_bytes()).into();
+            true
+        }
+        Item::Array(items) => items.iter_mut().all(decode_native),
+        _ => false,
     }
 }
 
