@@ -44,29 +44,42 @@ pub(super) enum Element {
 }
 
 impl Element {
+    /// The most frequent first.
+    const NAMES: [(&'static str, Element); 27] = [
+        ("value", Element::Value),
+        ("member", Element::Member),
+        ("name", Element::Name),
+        ("string", Element::Text),
+        ("int", Element::Int),
+        ("struct", Element::Struct),
+        ("array", Element::Array),
+        ("data", Element::Elements),
+        ("param", Element::Param),
+        ("params", Element::Params),
+        ("methodCall", Element::MethodCall),
+        ("methodName", Element::MethodName),
+        ("methodResponse", Element::MethodResponse),
+        ("fault", Element::Fault),
+        ("i4", Element::Int),
+        ("i8", Element::Int),
+        ("ex:i8", Element::Int),
+        ("boolean", Element::Boolean),
+        ("double", Element::Double),
+        ("base64", Element::Base64),
+        ("dateTime.iso8601", Element::DateTime),
+        ("nil", Element::Nil),
+        ("ex:nil", Element::Nil),
+        ("i1", Element::Int),
+        ("i2", Element::Int),
+        ("ex:i1", Element::Int),
+        ("ex:i2", Element::Int),
+    ];
+
+    /// Case does not matter to the originals either.
     fn of(name: &str) -> Element {
-        match name {
-            "value" => Element::Value,
-            "string" => Element::Text,
-            "member" => Element::Member,
-            "name" => Element::Name,
-            "struct" => Element::Struct,
-            "array" => Element::Array,
-            "data" => Element::Elements,
-            "int" | "i4" | "i8" | "ex:i8" | "i1" | "i2" | "ex:i1" | "ex:i2" => Element::Int,
-            "boolean" => Element::Boolean,
-            "double" => Element::Double,
-            "base64" => Element::Base64,
-            "dateTime.iso8601" => Element::DateTime,
-            "nil" | "ex:nil" => Element::Nil,
-            "param" => Element::Param,
-            "params" => Element::Params,
-            "fault" => Element::Fault,
-            "methodName" => Element::MethodName,
-            "methodCall" => Element::MethodCall,
-            "methodResponse" => Element::MethodResponse,
-            _ => Element::Other,
-        }
+        let known = Self::NAMES.iter().find(|(known, _)| *known == name);
+        let known = known.or_else(|| Self::NAMES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)));
+        known.map_or(Element::Other, |(_, element)| *element)
     }
 }
 

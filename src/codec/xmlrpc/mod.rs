@@ -404,6 +404,7 @@ mod tests {
             </params></methodResponse>\n<!-- end -->";
         let response = decode_response(document.as_bytes()).expect("a reply");
         assert_eq!(value_of(response), "a<&amp;<b>AB".into());
+        assert_eq!(read("<STRING>a</STRING>"), "a".into());
     }
 
     #[test]
