@@ -74,25 +74,7 @@ pub fn encode_request(out: &mut Vec<u8>, request: &Request, server: Dialect) -> 
     let params = text::as_strings(&request.params)?;
     let start = out.len();
     push_percent(out, &request.method);
-    let written = params.iter().enumerate().try_for_each(|(place, param)| {
-        let by_name = !server.is_emulated() && !param.name.is_empty();
-        let is_first = place == 0;
-        let written = if by_name {
-            let follows_list = place > 0 && params[place - 1].name.is_empty() && params[place - 1].value.is_empty();
-            push_named(out, param, is_first, follows_list)
-        } else {
-            push_positional(out, &param.value, is_first, server, !server.is_emulated() && has_name(&params, place))
-        };
-        written.map_err(|why| CodecError::unsayable_param(place + 1, why))
-    });
-    // A comma after an empty last parameter ends it; else it would not be there.
-    if params.last().is_some_and(|last| last.value.is_empty() && (last.name.is_empty() || server.is_emulated())) {
-        out.push(b',');
-    }
-    if written.is_err() {
-        out.truncate(start);
-    }
-    written
+    push_query(out, &params, server).inspect_err(|_| out.truncate(start))
 }
 
 /// Appends the body of a reply, which always goes with status 200. It may stay empty.
@@ -206,46 +188,49 @@ fn push_percent(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// Whether a parameter before this place has a name.
-fn has_name(params: &[Param], place: usize) -> bool {
-    params[..place].iter().any(|param| !param.name.is_empty())
-}
-
-fn push_positional(
-    out: &mut Vec<u8>,
-    value: &[u8],
-    is_first: bool,
-    server: Dialect,
-    follows_name: bool,
-) -> Result<(), &'static str> {
-    if follows_name {
-        return Err("it has no name, and one before it has");
+/// Appends the query, when there are parameters.
+fn push_query(out: &mut Vec<u8>, params: &[Param], server: Dialect) -> Result<(), CodecError> {
+    let without_names = params.iter().take_while(|param| param.name.is_empty()).count();
+    let (listed, named) = params.split_at(if server.is_emulated() { params.len() } else { without_names });
+    for (place, param) in listed.iter().enumerate() {
+        check_listed(&param.value, server).map_err(|why| CodecError::unsayable_param(place + 1, why))?;
+        out.extend_from_slice(if place == 0 { b"?params=" } else { b"," });
+        push_percent(out, &param.value);
     }
-    if server.is_emulated() {
-        if value.is_empty() {
-            return Err("it is empty, which the server does not take");
-        }
-        if memchr2(b',', 0, value).is_some() {
-            return Err("it holds a comma or a NUL byte, which the server takes for its end");
-        }
+    // A last comma ends the parameter before it; without, an empty one would not be there.
+    out.extend_from_slice(if listed.last().is_some_and(|last| last.value.is_empty()) { b"," } else { b"" });
+    for (place, param) in named.iter().enumerate().map(|(place, param)| (listed.len() + place, param)) {
+        check_named(&param.name).map_err(|why| CodecError::unsayable_param(place + 1, why))?;
+        out.push(if place == 0 { b'?' } else { b'&' });
+        push_percent(out, &param.name);
+        out.push(b'=');
+        push_percent(out, &param.value);
     }
-    out.extend_from_slice(if is_first { b"?params=" } else { b"," });
-    push_percent(out, value);
     Ok(())
 }
 
-fn push_named(out: &mut Vec<u8>, param: &Param, is_first: bool, follows_empty: bool) -> Result<(), &'static str> {
-    if *param.name == *PARAMS {
-        return Err("its name is that of the list of all parameters");
+/// Whether the server takes this value in its list.
+fn check_listed(value: &[u8], server: Dialect) -> Result<(), &'static str> {
+    if !server.is_emulated() {
+        Ok(())
+    } else if value.is_empty() {
+        Err("it is empty, which the server does not take")
+    } else if memchr2(b',', 0, value).is_some() {
+        Err("it holds a comma or a NUL byte, which the server takes for its end")
+    } else {
+        Ok(())
     }
-    if follows_empty {
-        out.push(b',');
+}
+
+/// Whether a parameter beside the list can have this name.
+fn check_named(name: &[u8]) -> Result<(), &'static str> {
+    if name.is_empty() {
+        Err("it has no name, and one before it has")
+    } else if name == PARAMS {
+        Err("its name is that of the list of all parameters")
+    } else {
+        Ok(())
     }
-    out.push(if is_first { b'?' } else { b'&' });
-    push_percent(out, &param.name);
-    out.push(b'=');
-    push_percent(out, &param.value);
-    Ok(())
 }
 
 fn write_body(out: &mut Vec<u8>, body: &Body, dialect: Dialect) -> Result<(), TooDeep> {
