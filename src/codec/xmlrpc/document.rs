@@ -122,6 +122,11 @@ impl<'a> Source<'a> {
         Ok(Source { bytes, text, is_bytes })
     }
 
+    /// Whether the bytes are the text that they should be.
+    pub(super) fn is_text(&self) -> bool {
+        !self.is_bytes
+    }
+
     /// Whether this is the text that goes on at an offset of [`Document::offset`].
     pub(super) fn goes_on(&self, offset: usize, text: &str) -> bool {
         self.text.as_bytes()[offset..].starts_with(text.as_bytes())

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::Form;
 use super::document::{Document, Element, Source, Tag};
 use super::value::{Kinds, ValueReader, push_member, push_value};
-use super::write::{Escapes, decode_again, push_escaped};
+use super::write::{Escapes, Unsayable, decode_again, push_escaped};
 use crate::codec::{CodecError, RequestError, push_float, push_int, text};
 use crate::dialect::Dialect;
 use crate::item::{Item, Str};
@@ -30,7 +30,7 @@ pub enum Incoming {
 /// scalars are strings; Sipmi takes lists and structs there as well, as `native` does. Line ends become newlines, as
 /// XML has it; a carriage return comes as `&#13;`. Sipmi ignores blanks around the method.
 ///
-/// Emulated versions take what their originals do: 1.11's `string` and `array` scalars alone, all `ng` forms strings that
+/// Emulated versions take UTF-8 alone, and the types that their originals do: 1.11's `string` and `array` scalars alone, all `ng` forms strings that
 /// are not empty, `native` strings, integers and lists and structs of them. 2.4's `ng`, 3.x and 4.x decode references
 /// of two digits twice. Only sipmi and 1.11's `string` and `array` know `system.multicall`.
 ///
@@ -40,7 +40,8 @@ pub fn decode_request(body: &[u8], form: Form, dialect: Dialect) -> Result<Incom
     let rules = Rules { form, dialect };
     let mut reader = Reader::default();
     let refused = |failure, method| Err(RequestError { failure, method });
-    let Ok(source) = Source::new(body) else { return refused(Failure::Parse, reader.method) };
+    let source = Source::new(body).ok().filter(|source| source.is_text() || !dialect.is_emulated());
+    let Some(source) = source else { return refused(Failure::Parse, reader.method) };
     if reader.read(&source).is_err() {
         let is_xml = Document::new(&source, true).check_well_formed();
         let failure = if is_xml && !rules.is_of_xmlrpc_c() { Failure::InvalidRequest } else { Failure::Parse };
@@ -326,6 +327,7 @@ fn as_taken(item: &Item, server: Dialect) -> Result<Cow<'_, Item>, &'static str>
         Item::Null => Err("the server knows no null"),
         Item::Object(_) => Err("the server takes no object"),
         Item::Str(text) if text.is_empty() => Err("it is empty, which the server does not take"),
+        Item::Str(text) if std::str::from_utf8(text).is_err() => Err(Unsayable::Bytes.why()),
         Item::Bool(value) => Ok(Cow::Owned(Item::Int(i64::from(*value)))),
         Item::Int(value) if i32::try_from(*value).is_err() => Ok(Cow::Owned(printed(push_int, *value))),
         Item::Float(value) if value.is_finite() => Ok(Cow::Owned(printed(push_float, *value))),
@@ -482,6 +484,7 @@ mod tests {
             vec![Item::from([("a", Item::Int(1))])],
             vec!["a\u{1}".into()],
             vec![Item::Float(f64::NAN)],
+            vec![Item::Str(b"\xff".as_slice().into())],
             vec![vec![Item::from("")].into()],
         ];
         for items in refused {
@@ -544,6 +547,11 @@ mod tests {
             assert_eq!(failure(document, Form::Native), Err(in_native), "{document}");
             assert_eq!(failure(document, Form::String), Err(Failure::Parse), "{document}");
         }
+        let bytes: Vec<u8> = param("\u{e9}").chars().map(|char| char as u8).collect();
+        let raw = |dialect| decode_request(&bytes, Form::Native, dialect).map_err(|error| error.failure);
+        assert_eq!(raw(Dialect::V4_0), Err(Failure::Parse));
+        let expected = Request::positional("x", vec![Item::Str(b"\xe9".as_slice().into())]);
+        assert_eq!(raw(Dialect::Sipmi), Ok(Incoming::One(expected)));
         let error = decode_request(param("<date/>").as_bytes(), Form::Native, Dialect::Sipmi).expect_err("no type");
         assert_eq!(error.method, "x");
     }
