@@ -466,7 +466,8 @@ mod tests {
         let nested = format!("{}{}", "<array><data><value>".repeat(129), "</value></data></array>".repeat(129));
         assert!(matches!(decode_response(reply(&nested).as_bytes()), Err(CodecError::TooDeep { limit: 128, .. })));
         for junk in ["<", "&", "<a ", "\u{0}", "</", "<![CDATA[", "a", "<a>", "<a/>"] {
-            let junk = junk.repeat(10_000_000 / junk.len());
+            let size = if junk == "<a>" { 10_000_000 } else { 1_000_000 };
+            let junk = junk.repeat(size / junk.len());
             assert!(decode_response(junk.as_bytes()).is_err());
             assert!(decode_request(junk.as_bytes(), Form::Ng2, Dialect::Sipmi).is_err());
         }
