@@ -61,7 +61,9 @@ pub fn encode_text(out: &mut Vec<u8>, event: &Event) {
         Params::Positional(items) => items.iter().for_each(|item| push_line(out, b"", item)),
         Params::Named(members) => members.iter().for_each(|(name, item)| push_line(out, name, item)),
         Params::Strings(params) => {
-            params.iter().for_each(|param| push_line(out, &param.name, &Item::Str(param.value.clone())));
+            for param in params {
+                push_line(out, &param.name, &Item::Str(param.value.clone()));
+            }
         }
     }
     out.push(b'\n');
@@ -228,15 +230,12 @@ fn decode_text(bytes: &[u8]) -> Result<Received, CodecError> {
         let colons = line.windows(2).position(|pair| pair == b"::");
         let value = colons.map_or(at, |place| at + place + 2);
         let name = colons.map_or_else(Str::default, |place| line[..place].into());
-        match quoted_end(bytes, value) {
-            Some(quote) => {
-                members.push((name, Item::Str(unescape(&bytes[value + 1..quote]))));
-                at = quote + 2;
-            }
-            None => {
-                members.push((name, Item::Str(bytes[value..at + line.len()].into())));
-                at += line.len() + 1;
-            }
+        if let Some(quote) = quoted_end(bytes, value) {
+            members.push((name, Item::Str(unescape(&bytes[value + 1..quote]))));
+            at = quote + 2;
+        } else {
+            members.push((name, Item::Str(bytes[value..at + line.len()].into())));
+            at += line.len() + 1;
         }
     }
     let params = if members.is_empty() { Params::None } else { Params::Named(members) };
@@ -257,17 +256,13 @@ fn quoted_end(bytes: &[u8], start: usize) -> Option<usize> {
     let newline = memchr::memchr(b'\n', rest)?;
     let mut fallback = None;
     for place in memchr::memchr_iter(b'"', &rest[1..]).map(|place| place + 1) {
-        let ends_line = rest.get(place + 1) == Some(&b'\n');
-        let escaped = rest[place - 1] == b'\\';
-        if !escaped && !(ends_line && place > newline) {
+        let may_end = place > newline && rest.get(place + 1) == Some(&b'\n');
+        match (rest[place - 1] == b'\\', may_end) {
+            (false, true) => return Some(start + place),
             // Quotes within a quoted value are always escaped: this one is not within one.
-            break;
-        }
-        if ends_line && place > newline {
-            if !escaped {
-                return Some(start + place);
-            }
-            fallback = fallback.or(Some(start + place));
+            (false, false) => break,
+            (true, true) => fallback = fallback.or(Some(start + place)),
+            (true, false) => {}
         }
     }
     fallback
@@ -318,7 +313,8 @@ mod tests {
             ("q", "say \"hi\"".into()),
             ("lines", "one \"1\"\n\ntwo".into()),
         ]);
-        let expected = "E_X\na::x\nn::5\nnone::\nflag::1\nlist::[1,2]\nq::say \"hi\"\nlines::\"one \\\"1\\\"\n\ntwo\"\n\n";
+        let expected =
+            "E_X\na::x\nn::5\nnone::\nflag::1\nlist::[1,2]\nq::say \"hi\"\nlines::\"one \\\"1\\\"\n\ntwo\"\n\n";
         assert_eq!(text_of(&event), expected);
         assert_eq!(text_of(&Event { name: "E_X".into(), params: Params::None }), "E_X\n\n");
         let unnamed = Event { name: "E_X".into(), params: Params::Positional(vec![3i64.into(), "b".into()]) };
