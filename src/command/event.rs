@@ -116,6 +116,8 @@ pub struct Opened {
     pub identity: String,
     /// The way there.
     pub outlet: Arc<dyn Outlet>,
+    /// The only form in which events go there, if there is only one.
+    pub form: Option<Form>,
 }
 
 /// Whoever finds the way to a socket. The core has no sockets of its own.
@@ -252,8 +254,8 @@ impl Events {
             return Err(SubscribeError::UnknownEvent);
         }
         // A name may have to be looked up: not with the lock in hand.
-        let Opened { identity, outlet } = self.open(socket)?;
-        let lease = Lease { since: Instant::now(), expire, form };
+        let Opened { identity, outlet, form: only } = self.open(socket)?;
+        let lease = Lease { since: Instant::now(), expire, form: only.unwrap_or(form) };
         let mut table = self.lock();
         let place = *table.places.get(event).ok_or(SubscribeError::UnknownEvent)?;
         let subscriptions = table.events[place].subscriptions.clone();
@@ -413,7 +415,7 @@ mod tests {
             if identity == "bad" {
                 return Err("it is bad".into());
             }
-            Ok(Opened { outlet: Arc::new(Keeper(self.0.clone(), identity.clone())), identity })
+            Ok(Opened { outlet: Arc::new(Keeper(self.0.clone(), identity.clone())), identity, form: None })
         }
     }
 

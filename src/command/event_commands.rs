@@ -1,6 +1,8 @@
 //! The commands of the event interface: `event_subscribe`, `events_list`, `subscribers_list`, and `raise_event` where
 //! the version that is imitated has it.
 
+#![allow(clippy::unnecessary_wraps)] // one signature for all of them
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -115,7 +117,9 @@ fn subscribers(service: &Service, asked: &Asked) -> Outcome {
         if !event.subscriptions.is_empty() {
             let node = add_event(&mut tree, &event);
             let shown = one.as_ref().map_or(&*event.subscriptions, std::slice::from_ref);
-            shown.iter().for_each(|subscription| add_subscriber(&mut tree, node, subscription));
+            for subscription in shown {
+                add_subscriber(&mut tree, node, subscription);
+            }
         }
         return Ok(tree.into());
     }
@@ -137,7 +141,9 @@ fn all_subscribers(events: &[Listed], asked: &Asked) -> Response {
     let mut tree = event_tree();
     for event in events {
         let node = add_event(&mut tree, event);
-        event.subscriptions.iter().for_each(|subscription| add_subscriber(&mut tree, node, subscription));
+        for subscription in event.subscriptions.iter() {
+            add_subscriber(&mut tree, node, subscription);
+        }
     }
     tree.into()
 }
