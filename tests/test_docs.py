@@ -19,6 +19,7 @@ import sipmi._core
 import sipmi._signature
 import sipmi.client
 import sipmi.errors
+import sipmi.events
 import sipmi.server
 from stub_docs import STUB, with_docs
 
@@ -28,7 +29,7 @@ NAMES = {name: getattr(sipmi, name) for name in sipmi.__all__}
 
 def documented() -> Iterator[tuple[str, str]]:
     """Everything public with a docstring: modules, classes, their members, functions."""
-    for module in (sipmi, sipmi._signature, sipmi.errors, sipmi.server, sipmi.client, sipmi._core):
+    for module in (sipmi, sipmi._signature, sipmi.errors, sipmi.server, sipmi.client, sipmi.events, sipmi._core):
         yield module.__name__, inspect.getdoc(module) or ""
         for name, thing in vars(module).items():
             if name.startswith("_") or getattr(thing, "__module__", "").split(".")[0] != "sipmi":
@@ -45,7 +46,7 @@ EXAMPLES = {name: doc for name, doc in documented() if ">>>" in doc}
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_example_of_a_docstring_runs(name: str) -> None:
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL
-    names: dict[str, Any] = {**vars(sipmi.server), **vars(sipmi._signature), **NAMES}
+    names: dict[str, Any] = {**vars(sipmi.server), **vars(sipmi._signature), **vars(sipmi.events), **NAMES}
     test = doctest.DocTestParser().get_doctest(EXAMPLES[name], names, name, None, None)
     output: list[str] = []
     doctest.DocTestRunner(optionflags=flags).run(test, out=output.append)
