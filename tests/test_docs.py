@@ -114,6 +114,19 @@ def test_the_rule_of_trees_and_values_gives_what_its_page_says() -> None:
             answering.join()
 
 
+def test_the_snippets_about_events_run(capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, Any] = {}
+    promised = re.findall(r"print\(.*\)  # (.*)", (ROOT / "docs/events.md").read_text())
+    try:
+        for number, snippet in enumerate(snippets("docs/events.md")):
+            exec(compile(snippet, f"events.md snippet {number}", "exec"), names)
+    finally:
+        names["server"].stop()
+    printed = capsys.readouterr().out.splitlines()
+    assert len(promised) == 2
+    assert [printed[0], printed[-1]] == promised
+
+
 def answer_once(server: socket.socket, reply: bytes) -> None:
     _, peer = server.recvfrom(65536)
     server.sendto(reply, peer)

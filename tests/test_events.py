@@ -325,7 +325,7 @@ def test_a_unix_subscriber_that_is_full_loses_events_and_nobody_waits_for_it(
 ) -> None:
     with unix_subscriber(directory) as (full, to), udp_subscriber() as (other, healthy):
         subscribe(billing, to)
-        for number in range(2000):
+        for number in range(4000):
             billing.raise_event("E_SUB_ADDED", {"number": number})
         sent, dropped = counts(billing, to)
         assert sent > 0
@@ -334,7 +334,7 @@ def test_a_unix_subscriber_that_is_full_loses_events_and_nobody_waits_for_it(
         billing.raise_event("E_SUB_ADDED")
         assert other.recv(65536)
         # What waited is given up when the subscriber takes nothing for a second.
-        eventually(is_settled(billing, to, 2001))
+        eventually(is_settled(billing, to, 4001))
         full.setblocking(False)
         numbers = []
         while True:
@@ -351,11 +351,11 @@ def test_a_unix_subscriber_that_is_full_loses_events_and_nobody_waits_for_it(
 def test_a_unix_subscriber_that_is_slow_gets_what_waited(billing: sipmi.Server, directory: str) -> None:
     with unix_subscriber(directory) as (slow, to):
         subscribe(billing, to)
-        for number in range(500):
+        for number in range(600):
             billing.raise_event("E_SUB_ADDED", {"number": number})
-        assert counts(billing, to)[0] < 500
-        assert [json.loads(slow.recv(65536))["params"]["number"] for _ in range(500)] == list(range(500))
-        eventually(lambda: counts(billing, to) == (500, 0))
+        assert counts(billing, to)[0] < 600
+        assert [json.loads(slow.recv(65536))["params"]["number"] for _ in range(600)] == list(range(600))
+        eventually(lambda: counts(billing, to) == (600, 0))
 
 
 def test_a_unix_subscriber_that_begins_again_under_its_name_is_found(billing: sipmi.Server, directory: str) -> None:
@@ -555,15 +555,19 @@ def test_a_listener_gives_the_events_it_names(
 def test_a_listener_renews_its_subscription_before_it_ends(
     billing: sipmi.Server, serve: Callable[..., Endpoints]
 ) -> None:
-    with sipmi.connect(serve(billing).udp_address) as mi, listen(mi, "E_SUB_ADDED", expire=1) as added:
-        began = time.monotonic()
-        lowest = 1.0
-        while time.monotonic() < began + 1.5:
-            lowest = min(lowest, billing.subscribers[0].ttl)
-            threading.Event().wait(0.02)
+    with sipmi.connect(serve(billing).udp_address) as mi, listen(mi, "E_SUB_ADDED", expire=3) as added:
+        lowest = 3.0
+
+        def is_renewed() -> bool:
+            nonlocal lowest
+            ttl = billing.subscribers[0].ttl
+            lowest = min(lowest, ttl)
+            return ttl > lowest
+
+        eventually(is_renewed)
+        assert 0 < lowest < 3
         assert billing.raise_event("E_SUB_ADDED") == 1
         assert added.get(PATIENCE).params == {}
-        assert lowest < 0.9, "it was not renewed all the time"
 
 
 def test_a_listener_says_when_its_subscription_could_not_be_renewed(
@@ -573,7 +577,7 @@ def test_a_listener_says_when_its_subscription_could_not_be_renewed(
     server.event("E_X")
     server.listen(f"unix:{directory}/mi")
     server.start()
-    with sipmi.connect(f"unix:{directory}/mi", timeout=0.2) as mi, listen(mi, "E_X", expire=1) as found:
+    with sipmi.connect(f"unix:{directory}/mi", timeout=0.2) as mi, listen(mi, "E_X", expire=2) as found:
         server.raise_event("E_X", {"n": 1})
         server.stop()
         assert found.get(PATIENCE).params == {"n": 1}, "what came before is given first"

@@ -6,6 +6,7 @@ import atexit
 import collections
 import contextlib
 import dataclasses
+import errno
 import ipaddress
 import logging
 import os
@@ -37,6 +38,8 @@ _MOST_CONNECTIONS = 64
 _MOST_UNREAD = 1 << 20
 #: A renewal that failed is tried again after this part of the time, and after this many seconds at least.
 _RETRY_PART, _SHORTEST_RETRY = 0.1, 0.2
+#: Seconds until a connection is accepted that found no file descriptor.
+_NO_DESCRIPTORS_WAIT = 0.05
 
 #: Every receiver that listens: closed at exit, so that no socket file is left behind.
 _listening: weakref.WeakSet[Receiver] = weakref.WeakSet()
@@ -555,6 +558,9 @@ class _Sources:
         except OSError as error:
             # It left before it was accepted, or no file descriptor is left for it.
             log.debug("a connection was not accepted: %s", error)
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                # It stays to be accepted, and would be tried again at once.
+                time.sleep(_NO_DESCRIPTORS_WAIT)
             return
         if len(self._connections) >= _MOST_CONNECTIONS:
             log.warning("more than %d connections: that of %s is closed", _MOST_CONNECTIONS, peer)

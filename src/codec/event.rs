@@ -22,6 +22,20 @@ pub struct Event {
     pub params: Params,
 }
 
+impl Event {
+    /// An event with the parameters that a value says: an object by name, a list by position, null none. `None` for
+    /// any other value.
+    pub fn with(name: impl Into<Str>, params: Item) -> Option<Event> {
+        let params = match params {
+            Item::Null => Params::None,
+            Item::Array(items) => Params::Positional(items),
+            Item::Object(members) => Params::Named(members),
+            _ => return None,
+        };
+        Some(Event { name: name.into(), params })
+    }
+}
+
 /// How an event is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Form {

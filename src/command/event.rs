@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::statistics::{Counter, Growth, Statistics};
 use crate::codec::event::{self, Event, Form};
 use crate::dialect::Dialect;
-use crate::item::{Item, Str};
+use crate::item::Str;
 use crate::request::Params;
 
 /// Each subscription costs memory for as long as its caller says, so there is an end to them.
@@ -178,6 +178,10 @@ impl Subscription {
         *self.lease.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn set_lease(&self, lease: Lease) {
+        *self.lease.lock().unwrap_or_else(PoisonError::into_inner) = lease;
+    }
+
     /// Seconds that it was made for; 0 when it was ended.
     pub fn expire(&self) -> u32 {
         self.lease().expire
@@ -250,8 +254,12 @@ impl Events {
 
     /// Subscribes a socket to an event for so many seconds, or changes how long it is subscribed; 0 ends it.
     pub fn subscribe(&self, event: &[u8], socket: &[u8], expire: u32, form: Form) -> Result<(), SubscribeError> {
-        if self.find(event).is_none() {
-            return Err(SubscribeError::UnknownEvent);
+        let listed = self.find(event).ok_or(SubscribeError::UnknownEvent)?;
+        if expire == 0
+            && let Some(known) = self.subscription(&listed, socket)
+        {
+            known.set_lease(Lease { since: Instant::now(), expire, form: known.form() });
+            return Ok(());
         }
         // A name may have to be looked up: not with the lock in hand.
         let Opened { identity, outlet, form: only } = self.open(socket)?;
@@ -260,7 +268,7 @@ impl Events {
         let place = *table.places.get(event).ok_or(SubscribeError::UnknownEvent)?;
         let subscriptions = table.events[place].subscriptions.clone();
         if let Some(known) = subscriptions.iter().find(|known| known.identity == identity) {
-            *known.lease.lock().unwrap_or_else(PoisonError::into_inner) = lease;
+            known.set_lease(lease);
             return Ok(());
         }
         if expire == 0 {
@@ -375,23 +383,10 @@ fn check_params(params: &Params) -> Result<(), EventError> {
     bad.map_or(Ok(()), |name| Err(EventError::ParamName(name.clone())))
 }
 
-/// Parameters as a command or a script gives them: an object by name, a list by position, nothing at all.
-impl Event {
-    /// An event with the parameters that a value says; `None` for a value that is neither object, list nor null.
-    pub fn with(name: impl Into<Str>, params: Item) -> Option<Event> {
-        let params = match params {
-            Item::Null => Params::None,
-            Item::Array(items) => Params::Positional(items),
-            Item::Object(members) => Params::Named(members),
-            _ => return None,
-        };
-        Some(Event { name: name.into(), params })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::item::Item;
 
     /// Understands any socket but `bad`, in either case of letters, and keeps what is sent there.
     #[derive(Default)]

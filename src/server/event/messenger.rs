@@ -97,8 +97,14 @@ impl Messenger {
                 let _ = bell.read();
             }
             let (lines, stopping) = {
-                let state = self.lock();
-                (state.lines.iter().filter_map(Weak::upgrade).collect::<Vec<_>>(), state.stopping)
+                let mut state = self.lock();
+                let lines: Vec<Arc<dyn Line>> = state.lines.iter().filter_map(Weak::upgrade).collect();
+                if lines.is_empty() {
+                    // Nobody subscribes any more. Whoever wakes it later begins a new thread.
+                    state.thread = None;
+                    return;
+                }
+                (lines, state.stopping)
             };
             let now = Instant::now();
             let waits: Vec<Wait> = lines.iter().map(|line| line.work(now)).collect();
