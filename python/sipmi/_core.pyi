@@ -39,7 +39,7 @@ __all__ = [
     "thread_affinity",
 ]
 _Scalar = Union[str, bytes, int, float, bool, None]
-_Described = tuple[str, str, bool, bool, str]
+_Described = tuple[str, str, bool, bool, str, Optional[str], str]
 
 @final
 class Tree:
@@ -269,11 +269,11 @@ class RequestContext:
 
     @property
     def transport(self) -> str:
-        """`fifo`, `udp`, `unix`, or `local` for a call without a transport."""
+        """`fifo`, `udp`, `unix`, `http`, or `local` for a call without a transport."""
 
     @property
     def wire(self) -> str:
-        """`text` or `jsonrpc`."""
+        """`text`, `jsonrpc`, `mi_json`, `xmlrpc` or `html`."""
 
     @property
     def listener(self) -> str:
@@ -287,7 +287,7 @@ class RequestContext:
 
     @property
     def user(self) -> Optional[str]:
-        """Who sent it; None where the transport knows no users."""
+        """The name by which its sender was let in; None where the listener asks for none."""
 
     @property
     def deadline(self) -> Optional[float]:

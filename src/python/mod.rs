@@ -10,6 +10,7 @@ mod convert;
 mod errors;
 mod event;
 mod handler;
+mod http;
 mod json;
 mod logging;
 mod read;

@@ -11,6 +11,7 @@ mod datagram;
 mod desk;
 mod event;
 mod fifo;
+pub mod http;
 mod pending;
 mod place;
 mod pool;
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use crate::address::Address;
 use crate::codec::text::Indent;
+use crate::command::permit::Permit;
 use crate::command::service::Service;
 use crate::transport::{Access, OpenError};
 pub use pool::ThreadScope;
@@ -46,6 +48,12 @@ pub struct ListenOptions {
     pub indent: Indent,
     /// The CPUs that its workers run on; empty: anywhere (Linux only).
     pub cpus: Vec<usize>,
+    /// Which commands it runs.
+    pub permit: Permit,
+    /// The networks that it serves (UDP and HTTP); empty: all.
+    pub allow_from: Vec<http::Network>,
+    /// What only HTTP has.
+    pub http: http::HttpOptions,
 }
 
 /// More would not fit a FIFO's parameter line of any client; memory for it is bounded by this.
@@ -62,6 +70,9 @@ impl Default for ListenOptions {
             pretty_printing: false,
             indent: Indent::default(),
             cpus: Vec::new(),
+            permit: Permit::default(),
+            allow_from: Vec::new(),
+            http: http::HttpOptions::default(),
         }
     }
 }
@@ -72,8 +83,8 @@ pub enum ServerError {
     /// An endpoint cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// No transport of this build has such addresses.
-    #[error("cannot listen on {0}: this version serves fifo:, udp: and unix: addresses; HTTP comes with a later one")]
+    /// The address says too little, or too much.
+    #[error("cannot listen on {0}: expected http://host:port")]
     NotServed(Address),
     /// It has been started.
     #[error("the server is running already")]
@@ -144,9 +155,6 @@ impl Server {
 
     /// Adds an endpoint; a running server opens it at once.
     pub fn listen(&self, address: Address, options: ListenOptions) -> Result<(), ServerError> {
-        if matches!(address, Address::Http(_)) {
-            return Err(ServerError::NotServed(address));
-        }
         let mut state = self.lock();
         if let Some(running) = &mut state.running {
             let listener = open(&running.context, &address, &options)?;
@@ -259,6 +267,9 @@ fn open(
         Address::Unix { path } => {
             Ok(Arc::new(datagram::DatagramListener::open_unix(context.clone(), path, options)?))
         }
-        Address::Http(_) => Err(ServerError::NotServed(address.clone())),
+        Address::Http(url) => {
+            let (host, port) = http::place(url).ok_or_else(|| ServerError::NotServed(address.clone()))?;
+            Ok(Arc::new(http::HttpListener::open(context.clone(), host, port, options)?))
+        }
     }
 }
