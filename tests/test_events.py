@@ -9,8 +9,9 @@ import signal
 import socket
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any, Callable
 
 import pytest
@@ -153,6 +154,50 @@ def test_each_subscriber_gets_the_form_of_the_wire_by_which_it_subscribed(
         )
         assert billing.subscribers[0].wire == wire
         assert billing.subscribers[0].expire == 3600
+
+
+def post(url: str, body: str, kind: str) -> bytes:
+    request = urllib.request.Request(url, body.encode(), {"Content-Type": kind})
+    with urllib.request.urlopen(request, timeout=PATIENCE) as reply:
+        return bytes(reply.read())
+
+
+def test_over_http_the_form_goes_by_the_wire_too(billing: sipmi.Server) -> None:
+    billing.listen("http://127.0.0.1:0")
+    billing.start()
+    base = billing.addresses[0].removesuffix("/mi")
+    with ExitStack() as opened:
+        subscribers = [opened.enter_context(udp_subscriber()) for _ in range(4)]
+        (_, mi), (_, json_get), (_, strings), (_, native) = subscribers
+        assert result_of(post(f"{base}/mi", rpc("event_subscribe", ["E_SUB_ADDED", mi]).decode(), "application/json"))
+        urllib.request.urlopen(
+            f"{base}/json/event_subscribe?params=E_SUB_ADDED,{json_get},60", timeout=PATIENCE
+        ).close()
+        for path, to in (("/xmlrpc", strings), ("/RPC2", native)):
+            params = "".join(f"<param><value><string>{value}</string></value></param>" for value in ("E_SUB_ADDED", to))
+            call = f"<methodCall><methodName>event_subscribe</methodName><params>{params}</params></methodCall>"
+            assert b"fault" not in post(base + path, f'<?xml version="1.0"?>{call}', "text/xml")
+        assert billing.raise_event("E_SUB_ADDED", {"n": 1}) == 4
+        text, notification = b"E_SUB_ADDED\nn::1\n\n", b'{"jsonrpc":"2.0","method":"E_SUB_ADDED","params":{"n":1}}'
+        assert [sock.recv(65536) for sock, _ in subscribers] == [notification, text, text, notification]
+        for address in (native, strings, mi):
+            billing.call("event_subscribe", "E_SUB_ADDED", address, 0)
+        billing.raise_event("E_SUB_ADDED")
+        with urllib.request.urlopen(f"{base}/json/subscribers_list", timeout=PATIENCE) as reply:
+            subscriber = f'{{"attributes":{{"socket": "{json_get}", "expire": "60"}}}}'
+            children = f'"children":{{"Subscriber": [{subscriber}]}}'
+            event = f'{{"value":"E_SUB_ADDED", "attributes":{{"id": "0"}}, {children}}}'
+            assert reply.read().decode() == f'{{"Event": [{event}]}}'
+
+
+def test_a_listener_that_only_reads_takes_no_subscriptions(
+    billing: sipmi.Server, serve: Callable[..., Endpoints]
+) -> None:
+    endpoints = serve(billing, read_only=True)
+    assert "error" in json.loads(
+        endpoints.ask("udp", rpc("event_subscribe", ["E_SUB_ADDED", "udp:127.0.0.1:9"])) or b""
+    )
+    assert result_of(endpoints.ask("udp", rpc("events_list")))["Events"] == [{"name": "E_SUB_ADDED", "id": 0}]
 
 
 def test_what_cannot_be_subscribed_is_an_error_that_says_why(
