@@ -4,9 +4,11 @@ pub mod fifo_frame;
 pub mod json;
 pub mod jsonrpc;
 pub mod mi_json;
+mod siblings;
 pub mod text;
 pub mod xmlrpc;
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use crate::item::Str;
@@ -83,6 +85,22 @@ pub struct RequestError {
     pub failure: Failure,
     /// The command, as far as it was understood.
     pub method: Str,
+}
+
+/// Code and reason of a failure that the wires of 1.x and 2.x tell as a command's own.
+pub(crate) fn answer_of(failure: &Failure) -> (i32, Cow<'static, str>) {
+    match failure {
+        Failure::ParamCount => (400, "Too few or too many arguments".into()),
+        Failure::Timeout => (408, "Request timeout".into()),
+        Failure::Busy => (503, "Server busy".into()),
+        Failure::RequestTooLarge { size, limit } => {
+            (413, format!("Request too large: {size} bytes, limit {limit}").into())
+        }
+        Failure::ReplyTooLarge { size, limit } => {
+            (500, format!("Reply too large: {size} bytes, limit {limit}").into())
+        }
+        _ => (400, "Bad parameter".into()),
+    }
 }
 
 /// Blanks as JSON has them, which are those of the text wires too.
