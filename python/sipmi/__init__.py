@@ -12,6 +12,7 @@ from .errors import (
     MiError,
     RequestRefused,
     TransportError,
+    UnclearReplyWarning,
 )
 from .server import Export, Flags, Server, current_request
 
@@ -37,6 +38,7 @@ __all__ = [
     "Server",
     "TransportError",
     "Tree",
+    "UnclearReplyWarning",
     "__version__",
     "connect",
     "current_request",

@@ -381,6 +381,67 @@ impl Headers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::time::Duration;
+
+    use crate::transport::stream::Stream;
+
+    /// A connection over which one exchange has gone well, and its server's end.
+    fn kept_connection() -> (Channel, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let stream = Stream::begin(listener.local_addr().expect("its address")).expect("a connection");
+        let (mut server, _) = listener.accept().expect("the client");
+        let mut channel = Channel::Plain(stream);
+        server.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK").expect("room");
+        let answer = exchange_now(&mut channel).expect("an answer");
+        assert!(answer.may_be_reused && channel.is_quiet());
+        let mut request = [0; 16];
+        assert_eq!(server.read(&mut request).ok(), Some(REQUEST.len()));
+        (channel, server)
+    }
+
+    const REQUEST: &[u8] = b"GET /\r\n\r\n";
+
+    fn exchange_now(channel: &mut Channel) -> Result<Answer, Broken> {
+        exchange(channel, REQUEST, &mut Patience::new(Duration::from_secs(10), &mut || false))
+    }
+
+    fn was_closed_before(channel: &Channel) -> bool {
+        channel.was_closed_before(&mut Patience::new(Duration::from_secs(10), &mut || false))
+    }
+
+    #[test]
+    fn a_request_that_meets_a_closed_connection_cannot_have_run() {
+        let (mut channel, server) = kept_connection();
+        drop(server);
+        // As when the close crosses the request: nobody has looked before it was sent.
+        let outcome = exchange_now(&mut channel);
+        assert!(matches!(outcome, Err(Broken::Closed)), "{outcome:?}");
+        assert!(was_closed_before(&channel));
+    }
+
+    #[test]
+    fn a_request_that_was_read_before_the_close_may_have_run() {
+        let (mut channel, mut server) = kept_connection();
+        let reader = std::thread::spawn(move || server.read(&mut [0; 16]).expect("the request"));
+        let outcome = exchange_now(&mut channel);
+        assert!(matches!(outcome, Err(Broken::Closed)), "{outcome:?}");
+        assert!(!was_closed_before(&channel));
+        assert_eq!(reader.join().expect("no panic"), REQUEST.len());
+    }
+
+    #[test]
+    fn a_reset_says_nothing_of_whether_a_request_has_run() {
+        let (mut channel, server) = kept_connection();
+        let resetter = std::thread::spawn(move || {
+            // Closed with the request unread in it.
+            while server.peek(&mut [0]).ok() != Some(1) {}
+        });
+        let outcome = exchange_now(&mut channel);
+        assert!(matches!(outcome, Err(Broken::Failed(_))), "{outcome:?}");
+        resetter.join().expect("no panic");
+    }
 
     fn framing(head: &str) -> Result<Framing, String> {
         match parse_head(head.as_bytes()) {
