@@ -6,7 +6,6 @@ import base64
 import contextlib
 import json
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -14,7 +13,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 import pytest
 
@@ -104,7 +103,8 @@ def test_user_and_password_go_as_basic_authentication_and_are_shown_nowhere() ->
                 reply = mi.request("uptime")
                 assert basic("alice", "s3cr:et ü") in head_of(server.requests[-1]).split("\r\n")
                 shown = f"{mi!r} {mi.address} {reply!r} {reply.address} {reply.sent!r} {mi._core!r}"
-                assert "s3cr" not in shown and "alice" not in shown
+                assert "s3cr" not in shown
+                assert "alice" not in shown
                 assert mi.address == server.address
 
 
@@ -138,9 +138,9 @@ def test_a_token_goes_as_bearer() -> None:
     ],
 )
 def test_what_cannot_be_used_is_said_at_once_and_without_secrets(address: str, options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match="expected|cannot|alone|speaks|no reply FIFOs|no certificate") as caught:
         sipmi.connect(address, **options)
-    assert "s3cr" not in str(caught.value) and str(caught.value)
+    assert "s3cr" not in str(caught.value)
 
 
 # -- how answers end ------------------------------------------------------------------------------
@@ -295,7 +295,8 @@ def test_a_status_says_what_to_do_about_it(status: str, hint: str) -> None:
     ):
         with pytest.raises(sipmi.TransportError) as caught:
             mi.call("some")
-        assert f"HTTP {status[:3]}" in str(caught.value) and hint in str(caught.value)
+        assert f"HTTP {status[:3]}" in str(caught.value)
+        assert hint in str(caught.value)
         assert "s3cret" not in str(caught.value)
         assert caught.value.address == server.address
 
@@ -413,7 +414,8 @@ def test_a_connection_that_ends_in_any_phase_is_a_transport_error(phase: bytes, 
     with RogueHttp(serve) as server, sipmi.connect(server.address, wire="jsonrpc", timeout=20) as mi:
         with pytest.raises(sipmi.TransportError) as caught:
             mi.call("some")
-        assert isinstance(caught.value, OSError) and server.address in str(caught.value)
+        assert isinstance(caught.value, OSError)
+        assert server.address in str(caught.value)
         assert json.loads(caught.value.sent or b"")["method"] == "some"
         assert len(server.requests) == 1
 
@@ -547,7 +549,8 @@ def test_a_call_in_progress_ends_as_it_would_have_when_the_client_is_closed() ->
     def serve(connection: Connection) -> None:
         request = connection.read_request()
         asked.set()
-        assert request is not None and answer_now.wait(10)
+        assert request is not None
+        assert answer_now.wait(10)
         connection.send(json_answer(request))
 
     with RogueHttp(serve) as server, ThreadPoolExecutor(1) as pool:
