@@ -1,14 +1,16 @@
 //! One call: what it is given, what comes of it, and what can go wrong.
 
+use std::borrow::Cow;
 use std::io;
 use std::time::Duration;
 
 use super::limits::Refusal;
 use super::patience::Stop;
 use super::probe::Wire;
+use super::shape::shape;
 use crate::codec::{CodecError, jsonrpc};
 use crate::item::{Item, Str};
-use crate::request::{Param, Params};
+use crate::request::{Param, Params, Request};
 use crate::response::Response;
 use crate::transport::reply_fifo::CommandError;
 
@@ -54,9 +56,11 @@ impl Arguments {
 }
 
 /// What a server answered, be it a success or an error.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub struct Reply {
-    /// Code, reason and value.
+    /// What was asked.
+    pub request: Request,
+    /// Code, reason and value, as they came.
     pub response: Response,
     /// What was sent.
     pub sent: Vec<u8>,
@@ -68,6 +72,18 @@ pub struct Reply {
     pub wire: Wire,
     /// Whether it may as well be an error: 1.x answers some of those with nothing too.
     pub is_unclear: bool,
+    /// Whether the wire keeps types, so that values are what 3.x and 4.x mean.
+    pub is_typed: bool,
+}
+
+impl Reply {
+    /// The response as 4.0 would have given it, where the table of shapes has the command.
+    pub fn shaped(&self) -> Cow<'_, Response> {
+        let shaped = (!self.is_typed && self.response.is_success() && !self.is_unclear)
+            .then(|| shape(&self.request.method, &self.request.params, &self.response))
+            .flatten();
+        shaped.map_or(Cow::Borrowed(&self.response), Cow::Owned)
+    }
 }
 
 /// Why there is no reply.

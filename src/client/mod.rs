@@ -10,6 +10,7 @@ pub mod limits;
 mod patience;
 pub mod probe;
 mod resolve;
+pub mod shape;
 mod web;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -163,14 +164,15 @@ impl Client {
         let mut request = Request { method, params: arguments.into_params(route.is_typed())? };
         route.check_request(&request).map_err(CallError::from)?;
         route.adapt(&mut request.params);
-        match (self.exchange(route, &request, patience), &self.link) {
+        let reply = match (self.exchange(route, &request, patience), &self.link) {
             // It may be one that takes more than can be known before it is asked.
             (Err(CallFailure { error: CallError::Refused(_), .. }), Link::Http(_)) if route.generation.is_none() => {
                 self.found(patience)?;
                 self.exchange(self.route(patience)?, &request, patience)
             }
             (outcome, _) => outcome,
-        }
+        }?;
+        Ok(Reply { request, is_typed: route.is_typed(), ..reply })
     }
 
     /// What the server speaks and who it is; asked for only once.
@@ -246,7 +248,8 @@ impl Client {
             }
             Link::Fifo(fifo) => exchange_over_fifo(fifo, route, request, id, patience)?,
         };
-        Ok(Reply { response, sent, raw, elapsed: started.elapsed(), wire: route.wire, is_unclear: false })
+        let elapsed = started.elapsed();
+        Ok(Reply { response, sent, raw, elapsed, wire: route.wire, ..Reply::default() })
     }
 
     /// Asks in JSON first: old servers answer that they do not understand, and are asked in text.

@@ -11,9 +11,10 @@ use crate::response::{Body, Response};
 use crate::tree::{NodeId, Tree, Value};
 
 /// What requests and replies look like.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Wire {
     /// The text of 1.x and 2.x.
+    #[default]
     Text,
     /// The JSON-RPC of 3.x and 4.x.
     Json,

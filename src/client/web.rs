@@ -123,6 +123,7 @@ impl Web {
                 raw: answer.body,
                 elapsed,
                 wire: route.wire,
+                ..Reply::default()
             }),
             Err(error) => Err(error.after(&payload, &answer.body)),
         }

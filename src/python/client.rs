@@ -241,10 +241,11 @@ fn value_of<'py>(
         warn_of_nothing(py, &address(), command)?;
         return Ok(py.None().into_bound(py));
     }
-    if reply.response.is_success() {
-        return body_to_python(py, &reply.response.body);
+    let response = reply.shaped();
+    if response.is_success() {
+        return body_to_python(py, &response.body);
     }
-    let fault = errors::fault(py, &reply.response)?;
+    let fault = errors::fault(py, &response)?;
     Err(with_context(py, fault, &address(), command, &reply.sent, &reply.raw)?)
 }
 
