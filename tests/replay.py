@@ -56,6 +56,9 @@ def json_question(text: bytes) -> Optional[Question]:
     params = call.get("params", [])
     if set(call) - {"params"} != {"jsonrpc", "method", "id"} or call["jsonrpc"] != "2.0":
         return None
+    if not isinstance(call["id"], (int, str)) or isinstance(call["id"], bool):
+        return None
+    json.dumps(params, ensure_ascii=False).encode("utf-8", "surrogateescape")  # a lone surrogate is no text
     if isinstance(params, dict):
         return Question(call["method"], [], params)
     return Question(call["method"], params)
@@ -67,7 +70,9 @@ def xml_question(body: bytes) -> Optional[Question]:
         return None
     if len(params) == 1 and isinstance(params[0], dict):
         return Question(method, [], params[0])
-    return Question(method, [value.data.decode() if isinstance(value, xmlrpc.client.Binary) else value for value in params])
+    return Question(
+        method, [value.data.decode() if isinstance(value, xmlrpc.client.Binary) else value for value in params]
+    )
 
 
 def get_question(request: bytes) -> Optional[Question]:
@@ -146,7 +151,7 @@ class Recorded:
                 elif is_look_ahead(self.version, question, connection.server.requests):
                     answered = KNOWN_COMMAND
                 connection.send(renumbered(answered, request))
-                if not answered or b"ontent-" not in answered and b"ransfer-" not in answered:
+                if not answered or (b"ontent-" not in answered and b"ransfer-" not in answered):
                     return
 
         family = self.transport.split("-")[0]

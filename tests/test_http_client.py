@@ -138,7 +138,7 @@ def test_a_token_goes_as_bearer() -> None:
     ],
 )
 def test_what_cannot_be_used_is_said_at_once_and_without_secrets(address: str, options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="expected|cannot|alone|speaks|no reply FIFOs|no certificate") as caught:
+    with pytest.raises(ValueError, match=r"expected|cannot|alone|speaks|no reply FIFOs|no certificate") as caught:
         sipmi.connect(address, **options)
     assert "s3cr" not in str(caught.value)
 

@@ -7,6 +7,7 @@ mod datagram;
 mod fifo;
 pub mod http;
 pub mod limits;
+mod names;
 mod patience;
 pub mod probe;
 mod resolve;
@@ -161,6 +162,8 @@ impl Client {
             return Err(CallError::Closed.into());
         }
         let route = self.route(patience)?;
+        let known_as = route.generation.and_then(|generation| names::on_server(&method, generation, route.minor));
+        let method = known_as.unwrap_or(method);
         let mut request = Request { method, params: arguments.into_params(route.is_typed())? };
         route.check_request(&request).map_err(CallError::from)?;
         route.adapt(&mut request.params);

@@ -6,6 +6,7 @@
 //!
 //! What a table does not know stays what the common rule makes of it, and so does a reply that is not as expected.
 
+use super::names::old_name;
 use crate::convert::node_to_item;
 use crate::item::{Item, Str};
 use crate::request::Params;
@@ -25,7 +26,9 @@ pub fn shape(command: &[u8], params: &Params, response: &Response) -> Option<Res
         }
         Body::Item(_) | Body::Json(_) => return None,
     };
-    let item = match old_name(command)? {
+    let command = std::str::from_utf8(command).ok()?;
+    let old = old_name(command);
+    let item = match old.as_deref().unwrap_or(command) {
         "arg" | "which" => strings(tree)?,
         "help" => help(tree)?,
         "get_statistics" => statistics(tree)?,
@@ -44,32 +47,6 @@ pub fn shape(command: &[u8], params: &Params, response: &Response) -> Option<Res
         _ => return None,
     };
     Some(item.into())
-}
-
-/// The commands of the table by their names in 4.0, and before.
-const NAMES: [(&str, &str); 17] = [
-    ("core:arg", "arg"),
-    ("core:which", "which"),
-    ("core:help", "help"),
-    ("core:ps", "ps"),
-    ("core:log_level", "log_level"),
-    ("core:debug", "debug"),
-    ("statistics:get", "get_statistics"),
-    ("statistics:list", "list_statistics"),
-    ("cache:fetch", "cache_fetch"),
-    ("usrloc:dump", "ul_dump"),
-    ("usrloc:show_contact", "ul_show_contact"),
-    ("dialog:list", "dlg_list"),
-    ("dialog:list_ctx", "dlg_list_ctx"),
-    ("dispatcher:list", "ds_list"),
-    ("evi:list", "events_list"),
-    ("evi:subscribers", "subscribers_list"),
-    ("ratelimit:list", "rl_list"),
-];
-
-fn old_name(command: &[u8]) -> Option<&'static str> {
-    let known = NAMES.iter().find(|(new, old)| command == new.as_bytes() || command == old.as_bytes());
-    known.map(|(_, old)| *old)
 }
 
 // -- the tables -----------------------------------------------------------------------------------

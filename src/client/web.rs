@@ -12,7 +12,7 @@ use super::patience::Patience;
 use super::probe::Wire;
 use crate::codec::{CodecError, jsonrpc, mi_json, xmlrpc};
 use crate::dialect::Dialect;
-use crate::item::Str;
+use crate::item::{Item, Str};
 use crate::request::Request;
 use crate::response::{Body, Response};
 
@@ -164,7 +164,12 @@ fn read(route: Route, answer: &Answer, id: u32) -> Result<Response, CallError> {
     }
     match route.wire {
         Wire::MiJson => mi_json::decode_response(&answer.body).map_err(CallError::from),
-        Wire::XmlRpc => xmlrpc::decode_response(&answer.body).map_err(CallError::from),
+        Wire::XmlRpc => {
+            let response = xmlrpc::decode_response(&answer.body)?;
+            // What a struct without members is for 2.4; typed servers say "OK".
+            let says_nothing = !route.is_typed() && response.body == Body::Item(Item::Object(Vec::new()));
+            Ok(if says_nothing { Response { body: Body::Empty, ..response } } else { response })
+        }
         Wire::Text | Wire::Json => match read_json(&answer.body, id) {
             Some(read) => read.map_err(CallError::from),
             None => Err(CodecError::unexpected("the answer to this request", &answer.body, 0).into()),
