@@ -330,7 +330,7 @@ fn push_credentials(headers: &mut Vec<u8>, credentials: &Credentials) -> Result<
             headers.extend_from_slice(STANDARD.encode(joined).as_bytes());
         }
         Credentials::Token(token) if token.is_empty() || !token.iter().all(u8::is_ascii_graphic) => {
-            return Err(HttpError::Unsayable("a token is printable ASCII without blanks"));
+            return Err(HttpError::Unsayable("expected a token of printable ASCII without blanks"));
         }
         Credentials::Token(token) => {
             headers.extend_from_slice(b"Bearer ");
