@@ -93,6 +93,7 @@ pub(crate) fn answer_of(failure: &Failure) -> (i32, Cow<'static, str>) {
         Failure::ParamCount => (400, "Too few or too many arguments".into()),
         Failure::Timeout => (408, "Request timeout".into()),
         Failure::Busy => (503, "Server busy".into()),
+        Failure::Forbidden => (403, "Command not allowed".into()),
         Failure::RequestTooLarge { size, limit } => {
             (413, format!("Request too large: {size} bytes, limit {limit}").into())
         }

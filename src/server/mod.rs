@@ -10,6 +10,7 @@ mod courier;
 mod datagram;
 mod desk;
 mod fifo;
+pub mod http;
 mod pending;
 mod place;
 mod pool;
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use crate::address::Address;
 use crate::codec::text::Indent;
+use crate::command::permit::Permit;
 use crate::command::service::Service;
 use crate::transport::{Access, OpenError};
 pub use pool::ThreadScope;
@@ -45,6 +47,12 @@ pub struct ListenOptions {
     pub indent: Indent,
     /// The CPUs that its workers run on; empty: anywhere (Linux only).
     pub cpus: Vec<usize>,
+    /// Which commands it runs.
+    pub permit: Permit,
+    /// The networks that it serves (UDP and HTTP); empty: all.
+    pub allow_from: Vec<http::Network>,
+    /// What only HTTP has.
+    pub http: http::HttpOptions,
 }
 
 /// More would not fit a FIFO's parameter line of any client; memory for it is bounded by this.
@@ -61,6 +69,9 @@ impl Default for ListenOptions {
             pretty_printing: false,
             indent: Indent::default(),
             cpus: Vec::new(),
+            permit: Permit::default(),
+            allow_from: Vec::new(),
+            http: http::HttpOptions::default(),
         }
     }
 }
@@ -71,8 +82,8 @@ pub enum ServerError {
     /// An endpoint cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// No transport of this build has such addresses.
-    #[error("cannot listen on {0}: this version serves fifo:, udp: and unix: addresses; HTTP comes with a later one")]
+    /// The address says too little, or too much.
+    #[error("cannot listen on {0}: expected http://host:port")]
     NotServed(Address),
     /// It has been started.
     #[error("the server is running already")]
@@ -135,9 +146,6 @@ impl Server {
 
     /// Adds an endpoint; a running server opens it at once.
     pub fn listen(&self, address: Address, options: ListenOptions) -> Result<(), ServerError> {
-        if matches!(address, Address::Http(_)) {
-            return Err(ServerError::NotServed(address));
-        }
         let mut state = self.lock();
         if let Some(running) = &mut state.running {
             let listener = open(&running.context, &address, &options)?;
@@ -247,6 +255,9 @@ fn open(
         Address::Unix { path } => {
             Ok(Arc::new(datagram::DatagramListener::open_unix(context.clone(), path, options)?))
         }
-        Address::Http(_) => Err(ServerError::NotServed(address.clone())),
+        Address::Http(url) => {
+            let (host, port) = http::place(url).ok_or_else(|| ServerError::NotServed(address.clone()))?;
+            Ok(Arc::new(http::HttpListener::open(context.clone(), host, port, options)?))
+        }
     }
 }
