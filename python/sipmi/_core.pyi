@@ -37,7 +37,7 @@ __all__ = [
     "thread_affinity",
 ]
 _Scalar = Union[str, bytes, int, float, bool, None]
-_Described = tuple[str, str, bool, bool, str]
+_Described = tuple[str, str, bool, bool, str, Optional[str], str]
 
 @final
 class Tree:

@@ -182,14 +182,19 @@ fn uptime(service: &Service, _: &Asked) -> Outcome {
     ])
 }
 
-fn version(service: &Service, asked: &Asked) -> Outcome {
+/// Who answers, as `version` says it.
+pub(crate) fn server_name(service: &Service) -> String {
     let platform = format!("({}/{})", std::env::consts::ARCH, std::env::consts::OS);
-    let server = match (service.dialect, service.dialect.release()) {
+    match (service.dialect, service.dialect.release()) {
         (Dialect::V1_11, Some(release)) => format!("OpenSIPS ({release}-notls {platform})"),
         (_, Some(release)) => format!("OpenSIPS ({release} {platform})"),
         (_, None) if service.version.is_empty() => format!("sipmi ({}; {})", env!("CARGO_PKG_VERSION"), service.name),
         (_, None) => format!("sipmi ({}; {} {})", env!("CARGO_PKG_VERSION"), service.name, service.version),
-    };
+    }
+}
+
+fn version(service: &Service, asked: &Asked) -> Outcome {
+    let server = server_name(service);
     match asked.text(0) {
         Some(_) if !asked.legacy => object([("Server", server.into()), ("unknown", "unknown".into())]),
         _ => object([("Server", server.into())]),
@@ -315,7 +320,7 @@ fn kill(_: &Service, _: &Asked) -> Outcome {
 }
 
 /// Local time as `ctime(3)` prints it, without the newline: `Mon Nov 23 07:32:18 2026`.
-fn ctime(time: SystemTime) -> String {
+pub(crate) fn ctime(time: SystemTime) -> String {
     const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let seconds = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();

@@ -128,6 +128,11 @@ impl Site {
         let reads_only = head.method != Method::POST && self.json_get_reads_only;
         let caller = Caller { peer, user, reads_only };
         let (asked, content_type) = match mount {
+            // Where 1.x and 2.x have their pages; JSON-RPC is never asked for by GET.
+            Mount::Mi if head.method == Method::GET && self.has_old_page(path) => {
+                let root = self.roots.mi.as_deref().unwrap_or_default();
+                return self.answer_page((&head, body), (root, true), caller, progress).await;
+            }
             Mount::Mi => {
                 expect_method(&head.method, &[Method::POST], "POST")?;
                 expect_type(&head.headers, "application/json", |found| {
@@ -153,7 +158,13 @@ impl Site {
                 let body = self.read(&head.headers, body, progress).await?;
                 (Asked::Xml(form, xmlrpc::decode_request(&body, form, self.desk.dialect())), reply::XML)
             }
-            Mount::Html(_) => return Err(Problem::NoSuchPath { path: path.to_owned(), known: String::new() }),
+            Mount::Html(_) => {
+                // A link runs commands where a version is imitated: no foreign page may have one.
+                self.guard.check_site(&head.headers).map_err(refused)?;
+                let words = !self.desk.dialect().reads_json();
+                let root = self.roots.html.as_deref().unwrap_or_default();
+                return self.answer_page((&head, body), (root, words), caller, progress).await;
+            }
         };
         progress.reach(Stage::Running, self.reactor.round());
         let body = self.run(asked, caller).await;
@@ -164,7 +175,14 @@ impl Site {
         })
     }
 
-    async fn run(&self, asked: Asked, caller: Caller) -> Vec<u8> {
+    /// Whether a path is that of a module or command below the root that JSON-RPC has now.
+    fn has_old_page(&self, path: &str) -> bool {
+        let root = self.roots.mi.as_deref().unwrap_or_default().trim_end_matches('/');
+        let below = path.strip_prefix(root).unwrap_or_default();
+        self.roots.html.is_some() && !self.desk.dialect().is_emulated() && below.len() > 1
+    }
+
+    pub(super) async fn run(&self, asked: Asked, caller: Caller) -> Vec<u8> {
         let mut out = Vec::with_capacity(256);
         let slot = Arc::new(Slot::default());
         let mut route = || Box::new(HttpRoute(slot.clone())) as Box<dyn Route>;
@@ -175,7 +193,7 @@ impl Site {
     }
 
     /// The whole body.
-    async fn read(&self, head: &HeaderMap, body: Incoming, progress: &Progress) -> Result<Bytes, Problem> {
+    pub(super) async fn read(&self, head: &HeaderMap, body: Incoming, progress: &Progress) -> Result<Bytes, Problem> {
         if let Some(encoding) = head.get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
             return Err(Problem::Encoded(String::from_utf8_lossy(encoding.as_bytes()).into_owned()));
         }
