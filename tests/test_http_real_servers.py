@@ -27,7 +27,7 @@ UNLIKE_OURS = {"params_null", "raw_nil", "url_dslash", "url_pct_cmd", "raw_multi
 
 
 #: Asked for by the name that the version has.
-RENAMED = {"which_canonical", "debug_gone"}
+RENAMED = {"which_canonical", "debug_gone", "blacklists_list"}
 
 
 def questions(file: Recorded) -> list[tuple[str, Question]]:
