@@ -216,6 +216,7 @@ fn explain(answer: &Answer) -> CallError {
         408 => ("the server gave up waiting for the request", libc::EPROTO),
         411 | 415 => ("the server does not take what this wire sends: check the path, and wire=", libc::EPROTO),
         413 => ("the server does not take a request of this size", libc::EMSGSIZE),
+        414 => ("the server does not take a path of this size: JSON-RPC and XML-RPC carry more", libc::EMSGSIZE),
         202 => ("the server took it for a notification, which has no answer", libc::EPROTO),
         400 => ("the server could not read the request: check the path, wire=, and the limits of its version", libc::EPROTO),
         300..=399 => ("what was there has moved: give the address to which it leads", libc::EPROTO),
