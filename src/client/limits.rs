@@ -27,11 +27,34 @@ const DATAGRAM: usize = 65_457;
 /// What IPv4 carries in a UDP datagram.
 const UDP_DATAGRAM: usize = 65_507;
 
-/// The body of a POST to 3.6 and later, as `httpd` is set. What does not fit is dropped, and the rest is run.
-const HTTP_BODY: usize = 1024;
+/// What a server reads of one request over HTTP.
+#[derive(Debug, PartialEq, Eq)]
+pub struct HttpLimit {
+    /// What is counted.
+    pub what: &'static str,
+    /// How many bytes are read.
+    pub bytes: usize,
+    /// What becomes of more.
+    pub consequence: &'static str,
+    /// What to do about it.
+    pub remedy: &'static str,
+}
 
-/// Head and body together, to versions before 3.6: what `httpd` keeps of a connection.
-const HTTP_MESSAGE: usize = 16_384;
+/// From 3.6 on, `httpd` collects a body in a buffer. What does not fit is dropped, and the rest is run.
+static HTTP_BODY: HttpLimit = HttpLimit {
+    what: "body",
+    bytes: 1024,
+    consequence: "the server would drop a part of it and run the rest",
+    remedy: "modparam receive_buf_size of httpd, which a client cannot see; a datagram carries more",
+};
+
+/// Before 3.6, `httpd` wants head and body in the memory that it has for a connection.
+static HTTP_MESSAGE: HttpLimit = HttpLimit {
+    what: "request with its head",
+    bytes: 16_384,
+    consequence: "the server would close the connection",
+    remedy: "modparam post_buf_size of httpd does not raise it; a datagram carries more",
+};
 
 /// A directory and name of a reply FIFO together.
 const REPLY_PATH: usize = 127;
@@ -113,18 +136,12 @@ pub enum Refusal {
         limit: usize,
     },
     /// The server reads no more over HTTP.
-    #[error("the {what} has {size} bytes, over the limit of {limit}: {consequence} ({remedy})")]
+    #[error("the {} has {size} bytes, over the limit of {}: {} ({})", limit.what, limit.bytes, limit.consequence, limit.remedy)]
     HttpTooLarge {
-        /// `body`, or head and body together.
-        what: &'static str,
         /// Its size in bytes.
         size: usize,
-        /// How many bytes are read.
-        limit: usize,
-        /// What a server would make of it.
-        consequence: &'static str,
-        /// What raises the limit, or goes around it.
-        remedy: &'static str,
+        /// How much is read.
+        limit: &'static HttpLimit,
     },
     /// A value that this server's XML-RPC does not take.
     #[error("parameter {position} is empty, which XML-RPC of this version refuses: {remedy}")]
@@ -283,27 +300,8 @@ impl Route {
         if !self.is_original() {
             return Ok(());
         }
-        let (what, size, limit, consequence, remedy) = if self.joins_reads() {
-            (
-                "body",
-                body,
-                HTTP_BODY,
-                "the server would drop a part of it and run the rest",
-                "modparam receive_buf_size of httpd, which a client cannot see; a datagram carries more",
-            )
-        } else {
-            (
-                "request with its head",
-                head + body,
-                HTTP_MESSAGE,
-                "the server would close the connection",
-                "modparam post_buf_size of httpd does not raise it; a datagram carries more",
-            )
-        };
-        if size > limit {
-            return Err(Refusal::HttpTooLarge { what, size, limit, consequence, remedy });
-        }
-        Ok(())
+        let (size, limit) = if self.joins_reads() { (body, &HTTP_BODY) } else { (head + body, &HTTP_MESSAGE) };
+        if size > limit.bytes { Err(Refusal::HttpTooLarge { size, limit }) } else { Ok(()) }
     }
 
     fn check_datagram(self, bytes: &[u8]) -> Result<(), Refusal> {

@@ -297,21 +297,18 @@ impl Client {
 /// Writes a request and checks it as it would go out.
 fn encode(route: Route, request: &Request, id: u32, reply_name: &str) -> Result<Vec<u8>, CallError> {
     let mut bytes = Vec::with_capacity(256);
-    match route.wire {
-        Wire::Json => {
-            if route.carrier == Carrier::Fifo {
-                for part in [":", reply_name, ":"] {
-                    bytes.extend_from_slice(part.as_bytes());
-                }
+    let written = if route.wire == Wire::Json {
+        if route.carrier == Carrier::Fifo {
+            for part in [":", reply_name, ":"] {
+                bytes.extend_from_slice(part.as_bytes());
             }
-            jsonrpc::encode_request(&mut bytes, request, Some(id.into()))
         }
-        _ => {
-            let carrier = if route.carrier == Carrier::Fifo { text::Carrier::Fifo } else { text::Carrier::Datagram };
-            text::encode_request(&mut bytes, request, carrier, reply_name)
-        }
-    }
-    .map_err(limits::Refusal::from)?;
+        jsonrpc::encode_request(&mut bytes, request, Some(id.into()))
+    } else {
+        let carrier = if route.carrier == Carrier::Fifo { text::Carrier::Fifo } else { text::Carrier::Datagram };
+        text::encode_request(&mut bytes, request, carrier, reply_name)
+    };
+    written.map_err(limits::Refusal::from)?;
     if route.wire == Wire::Json && route.carrier == Carrier::Fifo && route.generation.is_none() {
         bytes.extend_from_slice(FOR_ANY_FIFO);
     }

@@ -15,7 +15,10 @@ const MODULES: [(&str, &str); 44] = [
     ("mem", "mem_+ shm_check pkg_dump shm_dump rpm_dump"),
     ("cache", "cache_+ store fetch remove"),
     ("cachedb_local", "remove_chunk=cache_remove_chunk fetch_chunk=cache_fetch_chunk"),
-    ("status_report", "get=sr_get_status status=sr_list_status reports=sr_list_reports identifiers=sr_list_identifiers"),
+    (
+        "status_report",
+        "get=sr_get_status status=sr_list_status reports=sr_list_reports identifiers=sr_list_identifiers",
+    ),
     ("evi", "subscribe=event_subscribe list=events_list subscribers=subscribers_list raise=raise_event"),
     (
         "blacklists",
@@ -54,10 +57,7 @@ const MODULES: [(&str, &str); 44] = [
     ),
     ("msrp_gateway", "msrp_gw_+ end_session list_sessions"),
     ("pi_http", "reload_tbls_and_cmds=pi_reload_tbls_and_cmds"),
-    (
-        "presence",
-        "expose=pres_expose phtable_list=pres_phtable_list cleanup refresh_watchers subs_phtable_list",
-    ),
+    ("presence", "expose=pres_expose phtable_list=pres_phtable_list cleanup refresh_watchers subs_phtable_list"),
     ("presence_callinfo", "sca_+ list_lines release_line set_log_level"),
     ("presence_dfks", "dfks_set_feature"),
     ("pua_mi", "pua_+ publish subscribe"),

@@ -32,7 +32,7 @@ pub fn shape(command: &[u8], params: &Params, response: &Response) -> Option<Res
         "arg" | "which" => strings(tree)?,
         "help" => help(tree)?,
         "get_statistics" => statistics(tree)?,
-        "list_statistics" => words(tree)?,
+        "list_statistics" => words(tree),
         "ps" => object([("Processes", lists(tree, &[PROCESS])?.next()?)]),
         "debug" | "log_level" => log_level(tree, params)?,
         "cache_fetch" => return cache_fetch(tree),
@@ -59,7 +59,7 @@ struct Kind {
     /// Whether there is no list when it would be empty.
     is_optional: bool,
     /// A node without any meaning that holds them.
-    wrapper: &'static str,
+    wrapper: Option<&'static [u8]>,
     /// Own value (named nothing), attributes and children, in the order of 4.0.
     members: &'static [Member],
     inner: &'static [Kind],
@@ -85,17 +85,12 @@ enum Type {
 }
 use Type::{Flags, Gone, IfAny, Int, Text, Trimmed};
 
-const LEAF: Kind = Kind { name: "", list: "", is_optional: false, wrapper: "", members: &[], inner: &[] };
+const LEAF: Kind = Kind { name: "", list: "", is_optional: false, wrapper: None, members: &[], inner: &[] };
 
 const PROCESS: Kind = Kind {
     name: "Process",
     list: "Processes",
-    members: &[
-        ("ID", "ID", Int),
-        ("PID", "PID", Int),
-        ("Log level", "Log level", Int),
-        ("Type", "Type", Trimmed),
-    ],
+    members: &[("ID", "ID", Int), ("PID", "PID", Int), ("Log level", "Log level", Int), ("Type", "Type", Trimmed)],
     ..LEAF
 };
 
@@ -173,7 +168,7 @@ const DIALOG: Kind = Kind {
 const CALLEE: Kind = Kind {
     name: "callee",
     list: "CALLEES",
-    wrapper: "CALLEES",
+    wrapper: Some(b"CALLEES"),
     members: &[
         ("callee_tag", "callee_tag", Text),
         ("callee_contact", "callee_contact", Text),
@@ -272,9 +267,9 @@ fn statistics(tree: &Tree) -> Option<Item> {
 }
 
 /// `name:: word`, also when there are none.
-fn words(tree: &Tree) -> Option<Item> {
+fn words(tree: &Tree) -> Item {
     let words = tree.children(NodeId::ROOT).map(|node| (tree.name(node).into(), text_of(tree, node).into()));
-    Some(Item::Object(words.collect()))
+    Item::Object(words.collect())
 }
 
 /// A list of processes, or the level that was set. `debug` of 1.x has one level, and names it when it was only asked.
@@ -477,8 +472,8 @@ impl<'t> Reading<'t> {
     /// Which kind a node is of. In a list of `mi_json` all have the name of the first, and only that is a number.
     fn place_of(&self, node: NodeId, kinds: &[Kind]) -> Option<usize> {
         let place = kinds.iter().position(|kind| kind.name.as_bytes() == self.name(node))?;
-        let is_misnamed = kinds[place].name == COUNTER.name
-            && (self.tree.has_attrs(node) || self.tree.first_child(node).is_some());
+        let is_misnamed =
+            kinds[place].name == COUNTER.name && (self.tree.has_attrs(node) || self.tree.first_child(node).is_some());
         Some(if is_misnamed { kinds.iter().position(|kind| kind.name == DIALOG.name)? } else { place })
     }
 
@@ -500,12 +495,11 @@ impl<'t> Reading<'t> {
                 break;
             }
             let is_leaf = self.tree.first_child(child).is_none() && !self.tree.has_attrs(child);
+            let is_wrapper = kind.inner.iter().any(|inner| inner.wrapper == Some(name));
             if let Some(place) = kind.inner.iter().position(|inner| inner.name.as_bytes() == name) {
                 let object = self.read(&kind.inner[place])?;
                 members.lists[place].push(object);
-            } else if kind.inner.iter().any(|inner| !inner.wrapper.is_empty() && inner.wrapper.as_bytes() == name) {
-                self.at += 1;
-            } else if is_leaf && members.take(name, self.text(child)) {
+            } else if is_wrapper || (is_leaf && members.take(name, self.text(child))) {
                 self.at += 1;
             } else if is_below {
                 members.others.push((name.into(), node_to_item(self.tree, child).ok()?));

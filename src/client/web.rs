@@ -218,7 +218,10 @@ fn explain(answer: &Answer) -> CallError {
         413 => ("the server does not take a request of this size", libc::EMSGSIZE),
         414 => ("the server does not take a path of this size: JSON-RPC and XML-RPC carry more", libc::EMSGSIZE),
         202 => ("the server took it for a notification, which has no answer", libc::EPROTO),
-        400 => ("the server could not read the request: check the path, wire=, and the limits of its version", libc::EPROTO),
+        400 => (
+            "the server could not read the request: check the path, wire=, and the limits of its version",
+            libc::EPROTO,
+        ),
         300..=399 => ("what was there has moved: give the address to which it leads", libc::EPROTO),
         429 | 503 => ("the server is too busy", libc::EAGAIN),
         500 => ("the server failed, perhaps because the reply is larger than its buffers", libc::EPROTO),

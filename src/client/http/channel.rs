@@ -79,8 +79,7 @@ impl Channel {
     pub(super) fn was_closed_before(&self, patience: &mut Patience<'_>) -> bool {
         let waited = patience.at_most(WORD_OF_REFUSAL).wait(self.as_fd(), PollFlags::empty());
         let was_reset = waited.is_ok_and(|events| events.contains(PollFlags::POLLERR));
-        was_reset
-            && self.stream().outcome().is_err_and(|error| error.raw_os_error() == Some(libc::EPIPE))
+        was_reset && self.stream().outcome().is_err_and(|error| error.raw_os_error() == Some(libc::EPIPE))
     }
 
     fn stream(&self) -> &Stream {

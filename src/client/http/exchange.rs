@@ -76,11 +76,7 @@ struct Head {
 }
 
 /// Sends a request and reads the answer to it.
-pub(super) fn exchange(
-    channel: &mut Channel,
-    request: &[u8],
-    patience: &mut Patience<'_>,
-) -> Result<Answer, Broken> {
+pub(super) fn exchange(channel: &mut Channel, request: &[u8], patience: &mut Patience<'_>) -> Result<Answer, Broken> {
     let lost = send(channel, request, patience)?;
     let mut reader = Reader { channel, patience, bytes: Vec::new(), end: None };
     let answer = reader.read_answer();
@@ -155,7 +151,7 @@ impl Reader<'_, '_, '_> {
                 }
                 self.bytes.drain(..head.size);
             } else if self.bytes.len() > LONGEST_HEAD {
-                return Err(no_http(format!("expected a head of at most {LONGEST_HEAD} bytes, found more")));
+                return Err(no_http(&format!("expected a head of at most {LONGEST_HEAD} bytes, found more")));
             } else {
                 self.more("before its answer")?;
             }
@@ -195,7 +191,7 @@ impl Reader<'_, '_, '_> {
             }
             body.extend_from_slice(&self.bytes[at..at + size]);
             if self.bytes[at + size..at + size + 2] != *b"\r\n" {
-                return Err(no_http("expected the end of a line after a chunk".into()));
+                return Err(no_http("expected the end of a line after a chunk"));
             }
             at += size + 2;
             if at >= FORGOTTEN_AT {
@@ -218,7 +214,7 @@ impl Reader<'_, '_, '_> {
                 Ok(Status::Partial) if self.bytes.len() - at <= LONGEST_CHUNK_LINE => {
                     self.more("in the middle of its answer")?;
                 }
-                _ => return Err(no_http("expected the size of a chunk".into())),
+                _ => return Err(no_http("expected the size of a chunk")),
             }
         }
     }
@@ -236,7 +232,7 @@ impl Reader<'_, '_, '_> {
                     }
                 }
                 None if self.bytes.len() - begin > LONGEST_HEAD => {
-                    return Err(no_http("expected an empty line after the last chunk".into()));
+                    return Err(no_http("expected an empty line after the last chunk"));
                 }
                 None => self.more("in the middle of its answer")?,
             }
@@ -279,13 +275,13 @@ fn went_away(when: &str, error: &io::Error) -> CallError {
 }
 
 /// What came is not HTTP, or not as it should be.
-fn no_http(what: String) -> CallError {
+fn no_http(what: &str) -> CallError {
     CallError::Transport { what: format!("the answer cannot be read: {what}"), errno: libc::EPROTO }
 }
 
 fn check_body(size: usize) -> Result<(), CallError> {
     if size > LARGEST_BODY {
-        return Err(no_http(format!("expected at most {LARGEST_BODY} bytes, found more")));
+        return Err(no_http(&format!("expected at most {LARGEST_BODY} bytes, found more")));
     }
     Ok(())
 }
@@ -299,7 +295,7 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Head>, CallError> {
         Ok(Status::Complete(size)) => size,
         Err(error) => {
             let shown = bytes[..bytes.len().min(24)].escape_ascii();
-            return Err(no_http(format!("expected the head of an HTTP/1 answer, found \"{shown}\" ({error})")));
+            return Err(no_http(&format!("expected the head of an HTTP/1 answer, found \"{shown}\" ({error})")));
         }
     };
     let status = response.code.unwrap_or_default();
@@ -309,7 +305,7 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Head>, CallError> {
     }
     let framing = read.framing(status)?;
     if let (Some(encoding), false) = (&read.encoding, framing == Framing::Nothing) {
-        return Err(no_http(format!("expected it as it is, found it encoded as {encoding:?}")));
+        return Err(no_http(&format!("expected it as it is, found it encoded as {encoding:?}")));
     }
     Ok(Some(Head {
         size,
@@ -339,13 +335,13 @@ impl Headers {
         if is("content-length") {
             let length = value.bytes().all(|byte| byte.is_ascii_digit()).then(|| value.parse().ok()).flatten();
             let Some(length) = length.filter(|length| self.length.is_none_or(|other| other == *length)) else {
-                return Err(no_http("expected one Content-Length, a number".into()));
+                return Err(no_http("expected one Content-Length, a number"));
             };
             check_body(length)?;
             self.length = Some(length);
         } else if is("transfer-encoding") {
             if !value.eq_ignore_ascii_case("chunked") || self.is_chunked {
-                return Err(no_http(format!("expected a Transfer-Encoding of chunked, found {value:?}")));
+                return Err(no_http(&format!("expected a Transfer-Encoding of chunked, found {value:?}")));
             }
             self.is_chunked = true;
         } else if is("connection") {
@@ -366,7 +362,7 @@ impl Headers {
 
     fn framing(&mut self, status: u16) -> Result<Framing, CallError> {
         if self.is_chunked && self.length.is_some() {
-            return Err(no_http("expected a Content-Length or chunks, found both".into()));
+            return Err(no_http("expected a Content-Length or chunks, found both"));
         }
         Ok(match self.length {
             _ if status < 200 || status == 204 || status == 304 => Framing::Nothing,

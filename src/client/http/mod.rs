@@ -238,7 +238,9 @@ impl Http {
             }
             Some(Stop::Io(error)) => CallError::io("cannot connect", &error),
             Some(stop) => stop.into(),
-            None => CallError::Transport { what: "the host name means no address".into(), errno: libc::EADDRNOTAVAIL },
+            None => {
+                CallError::Transport { what: "the host name means no address".into(), errno: libc::EADDRNOTAVAIL }
+            }
         })
     }
 

@@ -160,9 +160,9 @@ impl Secured {
 /// What a user can do about it.
 fn explain(error: &rustls::Error) -> String {
     match error {
-        rustls::Error::InvalidCertificate(_) => format!(
-            "the server's certificate is not to be trusted: {error} (cafile= names who may vouch for it)"
-        ),
+        rustls::Error::InvalidCertificate(_) => {
+            format!("the server's certificate is not to be trusted: {error} (cafile= names who may vouch for it)")
+        }
         rustls::Error::InvalidMessage(_) => format!("the server does not speak TLS: {error} (is it http://?)"),
         rustls::Error::AlertReceived(_) => {
             format!("the server refused the TLS connection: {error} (does it want a certificate, cert=?)")
@@ -194,10 +194,7 @@ pub(super) fn configure(options: &TlsOptions) -> Result<Arc<ClientConfig>, TlsEr
     Ok(Arc::new(config))
 }
 
-fn verifier(
-    options: &TlsOptions,
-    provider: Arc<CryptoProvider>,
-) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
+fn verifier(options: &TlsOptions, provider: Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
     if !options.verify {
         return Ok(Arc::new(Anybody(provider)));
     }
@@ -206,7 +203,10 @@ fn verifier(
         None => system_roots(),
     };
     if roots.is_empty() {
-        return Err(TlsError::new("nobody is trusted", &"the system has no root certificates (name some by cafile=)"));
+        return Err(TlsError::new(
+            "nobody is trusted",
+            &"the system has no root certificates (name some by cafile=)",
+        ));
     }
     let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
     Ok(verifier.map_err(|error| TlsError::new("the root certificates cannot be used", &error))?)

@@ -134,7 +134,13 @@ mod tests {
         assert_eq!(url.credentials, Some(expected));
         assert_eq!(url.shown, "http://host:1/mi");
         assert!(!format!("{url:?}").contains("s3cr"), "{url:?}");
-        for broken in ["http://a:s3cret@", "http://a:s3cret/@h:x/mi", "http://a:80/s3cret@h/mi", "http://a:s3cret@h/?x", "ftp://a:s3cret@h"] {
+        for broken in [
+            "http://a:s3cret@",
+            "http://a:s3cret/@h:x/mi",
+            "http://a:80/s3cret@h/mi",
+            "http://a:s3cret@h/?x",
+            "ftp://a:s3cret@h",
+        ] {
             let error = Url::parse(broken).expect_err(broken).to_string();
             assert!(!error.contains("s3cret") && error.contains("expected"), "{error}");
         }
@@ -142,7 +148,8 @@ mod tests {
 
     #[test]
     fn what_is_no_url_says_what_was_expected() {
-        for text in ["http://", "http://:80/mi", "http://h:0/", "http://h:65536/", "http://::1/mi", "http://h/m i", "h"]
+        for text in
+            ["http://", "http://:80/mi", "http://h:0/", "http://h:65536/", "http://::1/mi", "http://h/m i", "h"]
         {
             let error = Url::parse(text).expect_err(text).to_string();
             assert!(error.contains("expected"), "{error}");
