@@ -246,3 +246,34 @@ def test_credentials_and_large_values_go_under_tls(authority: trustme.CA, cafile
         text = refusal(root + "/mi", cafile=cafile, auth=("ann", "wr0ng"))
         assert "401" in text
         assert "wr0ng" not in text
+
+
+# -- from a shell ---------------------------------------------------------------------------------
+
+
+def shell(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sipmi", "call", *arguments]
+    env = {**os.environ, **environment}
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_a_shell_says_who_calls_by_option_or_environment() -> None:
+    with own_server(auth={"ann": "s3cret"}) as root:
+        named = shell(root + "/mi", "echo", "hello", "--auth", "ann:s3cret")
+        assert (named.returncode, named.stdout) == (0, "hello\n"), named
+        by_environment = shell(root + "/RPC2", "echo", "hello", SIPMI_AUTH="ann:s3cret")
+        assert (by_environment.returncode, by_environment.stdout) == (0, "hello\n"), by_environment
+        in_address = shell(root.replace("//", "//ann:s3cret@") + "/json", "echo", "hello", SIPMI_AUTH="no:body")
+        assert (in_address.returncode, in_address.stdout) == (0, "hello\n"), in_address
+        wrong = shell(root + "/mi", "echo", "hello", "--auth", "ann:wr0ng")
+        assert wrong.returncode == 3
+        assert "auth=" in wrong.stderr
+        assert "wr0ng" not in wrong.stderr
+
+
+def test_a_shell_believes_any_server_only_when_told(context: ssl.SSLContext, cafile: Path) -> None:
+    with tls_server(context) as server:
+        assert shell(server.address, "uptime").returncode == 3
+        for options in (["--cafile", str(cafile)], ["--insecure"]):
+            done = shell(server.address, "uptime", *options)
+            assert (done.returncode, done.stdout) == (0, "OK\n"), done

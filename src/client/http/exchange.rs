@@ -23,7 +23,7 @@ const LONGEST_CHUNK_LINE: usize = 4096;
 
 /// What is read at once grows with what was read, from the least to the most.
 const LEAST_PIECE: usize = 16 * 1024;
-const MOST_PIECE: usize = 1 << 20;
+const MOST_PIECE: usize = 1 << 17;
 
 /// Chunks that were taken over are forgotten when they are so many bytes.
 const FORGOTTEN_AT: usize = 1 << 18;
