@@ -1,5 +1,6 @@
 """The OpenSIPS Management Interface: serve it and call it, on every wire of every generation."""
 
+from . import events
 from ._core import Attr, Command, Counter, Node, RequestContext, Tree, __version__
 from .client import Client, Commands, Reply, connect
 from .errors import (
@@ -14,7 +15,7 @@ from .errors import (
     TransportError,
     UnclearReplyWarning,
 )
-from .server import Export, Flags, Server, current_request
+from .server import Export, Flags, Server, Subscriber, current_request
 
 __all__ = [
     "AmbiguousMethod",
@@ -36,10 +37,12 @@ __all__ = [
     "RequestContext",
     "RequestRefused",
     "Server",
+    "Subscriber",
     "TransportError",
     "Tree",
     "UnclearReplyWarning",
     "__version__",
     "connect",
     "current_request",
+    "events",
 ]

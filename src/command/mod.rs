@@ -1,6 +1,9 @@
 //! Commands: who answers a request. `registry` finds one, `recipe` fits parameters to it, `service` runs it.
+//! `event` is what a server tells without being asked.
 
 pub mod builtin;
+pub mod event;
+mod event_commands;
 pub mod introspect;
 pub mod permit;
 pub mod recipe;

@@ -62,7 +62,7 @@ impl Asked {
         if json {
             Asked::Json(Incoming::One(Err(Refused { failure, id: Id::Null })))
         } else {
-            Asked::Text(Err(RequestError { method, failure }))
+            Asked::Text(Err(RequestError { failure, method }))
         }
     }
 }

@@ -116,9 +116,8 @@ impl Site {
     async fn answer(&self, request: Request<Incoming>, peer: Peer, progress: &Progress) -> Result<Reply, Problem> {
         let (head, body) = request.into_parts();
         let refused = |refusal| Problem::Refused(refusal, self.guard.challenge());
-        if !self.desk.dialect().is_emulated() {
-            self.guard.check_site(&head.headers).map_err(refused)?;
-        }
+        // Also where a version is imitated that never asked: a link could run its commands.
+        self.guard.check_site(&head.headers).map_err(refused)?;
         let user = self.guard.authenticate(&head.headers).map_err(refused)?;
         let path = head.uri.path();
         let mount = self.roots.find(path).ok_or_else(|| Problem::NoSuchPath {
@@ -159,8 +158,6 @@ impl Site {
                 (Asked::Xml(form, xmlrpc::decode_request(&body, form, self.desk.dialect())), reply::XML)
             }
             Mount::Html(_) => {
-                // A link runs commands where a version is imitated: no foreign page may have one.
-                self.guard.check_site(&head.headers).map_err(refused)?;
                 let words = !self.desk.dialect().reads_json();
                 let root = self.roots.html.as_deref().unwrap_or_default();
                 return self.answer_page((&head, body), (root, words), caller, progress).await;
@@ -259,13 +256,11 @@ struct Slot(Mutex<(Option<Vec<u8>>, Option<Waker>)>);
 impl Slot {
     fn poll(&self, waker: &Waker) -> Poll<Vec<u8>> {
         let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match slot.0.take() {
-            Some(answer) => Poll::Ready(answer),
-            None => {
-                slot.1 = Some(waker.clone());
-                Poll::Pending
-            }
+        if let Some(answer) = slot.0.take() {
+            return Poll::Ready(answer);
         }
+        slot.1 = Some(waker.clone());
+        Poll::Pending
     }
 
     fn put(&self, answer: Vec<u8>) {

@@ -244,7 +244,9 @@ impl HttpListener {
             self.reactor.close_door(self.door.as_fd());
             let connections = self.reactor.take_all();
             // Told all at once: whoever sees that one has ended may count on the rest knowing.
-            connections.iter().for_each(|connection| connection.progress.set_orphaned());
+            for connection in &connections {
+                connection.progress.set_orphaned();
+            }
             connections.iter().filter(|connection| connection.claim()).for_each(Connection::run_out);
         }
         // No leader comes back to what was put in line before all were told.
