@@ -255,6 +255,35 @@ def test_what_was_stored_is_fetched_as_it_was(name: str) -> None:
     assert fetched >= 6
 
 
+@pytest.mark.parametrize("name", [*OLD, "1.11-datagram-udp", "2.4-datagram-unix", "2.4-fifo"])
+@pytest.mark.filterwarnings("ignore::sipmi.UnclearReplyWarning")
+def test_names_are_put_into_their_places_for_servers_that_know_no_names(name: str) -> None:
+    with Recorded(name).answering("ul_rm_missing") as (mi, server):
+        assert mi.generation == GENERATIONS[Recorded(name).version] or "fifo" in name
+        mi.call("ul_add", aor="alice@x", table_name="location", q=1, expires=60, contact="sip:a@b", methods=3,
+                cflags=2, flags=4)  # fmt: skip
+        added = server.requests[-1]
+        mi.request_strings("cache_fetch", [("attr", "k"), ("system", "local")])
+        fetched = server.requests[-1]
+    expected = [b"location", b"alice@x", b"sip:a@b", b"60", b"1", b"0", b"4", b"2", b"3"]
+    added = urllib.parse.unquote_to_bytes(added.replace(b"/json/", b""))
+    values = [added.index(value, added.index(b"location")) for value in expected[:4]]
+    assert values == sorted(values)
+    assert in_order(added, expected), added
+    assert in_order(urllib.parse.unquote_to_bytes(fetched), [b"local", b"k"]), fetched
+
+
+def in_order(request: bytes, values: list[bytes]) -> bool:
+    """Whether a request holds these values, one after the other."""
+    rest = request.partition(b"\r\n\r\n")[2] or request
+    for value in values:
+        found = re.search(rb"(?<![0-9a-z@])" + re.escape(value) + rb"(?![0-9a-z@])", rest)
+        if found is None:
+            return False
+        rest = rest[found.end() :]
+    return True
+
+
 # -- what a server of 4.x is never asked ----------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ pub mod http;
 pub mod limits;
 mod names;
 mod patience;
+mod places;
 pub mod probe;
 mod resolve;
 pub mod shape;
@@ -165,6 +166,9 @@ impl Client {
         let known_as = route.generation.and_then(|generation| names::on_server(&method, generation, route.minor));
         let method = known_as.unwrap_or(method);
         let mut request = Request { method, params: arguments.into_params(route.is_typed())? };
+        if matches!(route.generation, Some(Generation::OpenSips(..=2))) {
+            places::put_in_place(&request.method, &mut request.params);
+        }
         route.check_request(&request).map_err(CallError::from)?;
         route.adapt(&mut request.params);
         let reply = match (self.exchange(route, &request, patience), &self.link) {
