@@ -112,19 +112,19 @@ fn in_places(places: &[Place], given: &[(Str, Item)]) -> Option<Vec<(Str, Item)>
     let unnamed = given.iter().take_while(|(name, _)| name.is_empty()).count();
     let (first, named) = given.split_at(unnamed);
     let mut left: Vec<&(Str, Item)> = named.iter().collect();
-    let mut placed = first.to_vec();
+    let mut ordered = first.to_vec();
     for (name, otherwise) in places.get(unnamed..)? {
         if left.is_empty() {
             break;
         }
         let found = left.iter().position(|(other, _)| other == name && !name.is_empty());
-        placed.push(match (found, otherwise) {
+        ordered.push(match (found, otherwise) {
             (Some(at), _) => left.remove(at).clone(),
             (None, Some(filler)) => (Str::default(), (*filler).into()),
             (None, None) => return None,
         });
     }
-    left.is_empty().then_some(placed)
+    left.is_empty().then_some(ordered)
 }
 
 fn is_set(item: &Item) -> bool {

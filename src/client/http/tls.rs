@@ -21,7 +21,7 @@ use crate::transport::stream::{Moved, Stream, moved};
 /// A connection under TLS.
 pub(super) struct Secured {
     stream: Stream,
-    session: ClientConnection,
+    tls: ClientConnection,
     /// How much of what is to be written is in records that have not all gone.
     in_records: usize,
 }
@@ -55,11 +55,11 @@ impl Secured {
         let failed = |what: String| CallError::Transport { what, errno: libc::EPROTO };
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| failed(format!("{host:?} is no name that a certificate can have")))?;
-        let mut session = ClientConnection::new(Arc::clone(config), name)
+        let mut tls = ClientConnection::new(Arc::clone(config), name)
             .map_err(|error| failed(format!("TLS cannot begin: {error}")))?;
         // A request goes out in one piece, however large it is.
-        session.set_buffer_limit(None);
-        let mut secured = Secured { stream, session, in_records: 0 };
+        tls.set_buffer_limit(None);
+        let mut secured = Secured { stream, tls, in_records: 0 };
         match secured.shake_hands(patience) {
             Ok(()) => Ok(secured),
             Err(Ended::Stop(Stop::Io(error))) => Err(CallError::io("the TLS handshake was broken off", &error)),
@@ -69,8 +69,8 @@ impl Secured {
     }
 
     fn shake_hands(&mut self, patience: &mut Patience<'_>) -> Result<(), Ended> {
-        while self.session.is_handshaking() || self.session.wants_write() {
-            let wanted = if self.session.wants_write() {
+        while self.tls.is_handshaking() || self.tls.wants_write() {
+            let wanted = if self.tls.wants_write() {
                 match self.send_records().map_err(Stop::Io)? {
                     Moved::Bytes(_) => continue,
                     Moved::Not(wanted) => wanted,
@@ -79,7 +79,7 @@ impl Secured {
                 match self.take_records().map_err(Stop::Io)? {
                     Moved::Bytes(0) => return Err(Stop::Io(io::ErrorKind::UnexpectedEof.into()).into()),
                     Moved::Bytes(_) => {
-                        if let Err(error) = self.session.process_new_packets() {
+                        if let Err(error) = self.tls.process_new_packets() {
                             // What is wrong with its certificate the server is to know too.
                             drop(self.send_records());
                             return Err(Ended::Tls(error));
@@ -96,15 +96,15 @@ impl Secured {
 
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Moved> {
         loop {
-            match self.session.reader().read(buffer) {
+            match self.tls.reader().read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 outcome => return outcome.map(Moved::Bytes),
             }
             match self.take_records()? {
                 Moved::Bytes(_) => {
-                    self.session.process_new_packets().map_err(io::Error::other)?;
+                    self.tls.process_new_packets().map_err(io::Error::other)?;
                     // Answers to the protocol's own questions. What does not go now goes with the next.
-                    while self.session.wants_write() && matches!(self.send_records()?, Moved::Bytes(_)) {}
+                    while self.tls.wants_write() && matches!(self.send_records()?, Moved::Bytes(_)) {}
                 }
                 later @ Moved::Not(_) => return Ok(later),
             }
@@ -115,10 +115,10 @@ impl Secured {
         // All of it becomes records at once, and is written when they are. Whoever is told to wait asks again with
         // the same bytes, which are in the records already.
         if self.in_records == 0 {
-            self.session.writer().write_all(bytes)?;
+            self.tls.writer().write_all(bytes)?;
             self.in_records = bytes.len();
         }
-        while self.session.wants_write() {
+        while self.tls.wants_write() {
             if let later @ Moved::Not(_) = self.send_records()? {
                 return Ok(later);
             }
@@ -131,11 +131,11 @@ impl Secured {
         loop {
             match self.take_records() {
                 Ok(Moved::Bytes(count)) if count > 0 => {}
-                Ok(Moved::Not(_)) => return !self.session.wants_write(),
+                Ok(Moved::Not(_)) => return !self.tls.wants_write(),
                 _ => return false,
             }
             let is_quiet = self
-                .session
+                .tls
                 .process_new_packets()
                 .is_ok_and(|state| state.plaintext_bytes_to_read() == 0 && !state.peer_has_closed());
             if !is_quiet {
@@ -149,11 +149,11 @@ impl Secured {
     }
 
     fn send_records(&mut self) -> io::Result<Moved> {
-        moved(self.session.write_tls(&mut self.stream.socket()), PollFlags::POLLOUT)
+        moved(self.tls.write_tls(&mut self.stream.socket()), PollFlags::POLLOUT)
     }
 
     fn take_records(&mut self) -> io::Result<Moved> {
-        moved(self.session.read_tls(&mut self.stream.socket()), PollFlags::POLLIN)
+        moved(self.tls.read_tls(&mut self.stream.socket()), PollFlags::POLLIN)
     }
 }
 
