@@ -56,7 +56,7 @@ impl FromStr for Address {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        let error = |expected| AddressError { text: text.to_owned(), expected };
+        let error = |expected| AddressError { text: without_secrets(text), expected };
         let (scheme, rest) = text
             .split_once(':')
             .ok_or_else(|| error("fifo:/path, udp:host:port, unix:/path or http(s)://host:port/root"))?;
@@ -69,6 +69,14 @@ impl FromStr for Address {
             "http" | "https" if rest.starts_with("//") && rest.len() > 2 => Ok(Address::Http(text.to_owned())),
             _ => Err(error("one of the schemes fifo:, udp:, unix:, http:// and https://")),
         }
+    }
+}
+
+/// A URL may hold a user's password, also one that is misspelt.
+fn without_secrets(text: &str) -> String {
+    match (text.split_once("//"), text.rsplit_once('@')) {
+        (Some((scheme, rest)), Some((_, shown))) if rest.contains('@') => format!("{scheme}//{shown}"),
+        _ => text.to_owned(),
     }
 }
 
@@ -153,5 +161,11 @@ mod tests {
             let error = text.parse::<Address>().expect_err(text).to_string();
             assert!(error.contains("expected"), "{error}");
         }
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_read_keeps_its_password() {
+        let error = "htp://alice:s3cret@host/mi".parse::<Address>().expect_err("no scheme").to_string();
+        assert!(error.contains("htp://host/mi") && !error.contains("s3cret"), "{error}");
     }
 }

@@ -47,6 +47,12 @@ impl Response {
     }
 }
 
+impl Default for Response {
+    fn default() -> Self {
+        Response::ok()
+    }
+}
+
 impl From<Item> for Response {
     fn from(item: Item) -> Self {
         Response { body: Body::Item(item), ..Response::ok() }

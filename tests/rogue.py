@@ -1,14 +1,16 @@
-"""Servers that answer what a test tells them to, on a socket or a command FIFO of their own."""
+"""Servers that answer what a test tells them to, on sockets or a command FIFO of their own."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import socket
+import struct
 import threading
 from collections.abc import Iterable
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Union
 
 #: What came, and how a server answers it.
 Answer = Callable[[bytes], Iterable[bytes]]
@@ -148,3 +150,124 @@ def write_reply(path: str, *pieces: bytes) -> None:
                 piece = piece[os.write(fd, piece) :]
         finally:
             os.close(fd)
+
+
+class Connection:
+    """What a test does with one connection to a :class:`RogueHttp`."""
+
+    def __init__(self, server: RogueHttp, stream: socket.socket, number: int) -> None:
+        self.server = server
+        self.socket = stream
+        #: Counted from 0.
+        self.number = number
+        self._rest = b""
+        #: What each read gave, of the last request.
+        self.pieces: list[bytes] = []
+
+    def read_request(self) -> Optional[bytes]:
+        """Head and body of the next request; None at the end."""
+        request, self._rest = self._rest, b""
+        self.pieces = [request] if request else []
+        while (size := whole_message(request)) is None:
+            piece = self.socket.recv(1 << 16)
+            if not piece:
+                return None
+            self.pieces.append(piece)
+            request += piece
+        self._rest = request[size:]
+        self.server.note(request[:size])
+        return request[:size]
+
+    def send(self, *pieces: bytes) -> None:
+        for piece in pieces:
+            self.socket.sendall(piece)
+
+    def reset(self) -> None:
+        """Ends it without a farewell."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
+
+
+class RogueHttp(Rogue):
+    """Has `serve` deal with each connection, on a thread of its own; it is closed when that returns."""
+
+    def __init__(
+        self, serve: Callable[[Connection], None], *, path: str = "/mi", context: Optional[Any] = None
+    ) -> None:
+        super().__init__()
+        self.serve = serve
+        self.context = context
+        self.connections: list[Connection] = []
+        self.threads: list[threading.Thread] = []
+        self.errors: list[BaseException] = []
+        self.socket = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port = self.socket.getsockname()[1]
+        self.address = f"{'https' if context else 'http'}://127.0.0.1:{self.port}{path}"
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def take(self) -> None:
+        stream, _ = self.socket.accept()
+        thread = threading.Thread(target=self._serve, args=(stream, len(self.threads)), daemon=True)
+        self.threads.append(thread)
+        thread.start()
+
+    def _serve(self, stream: socket.socket, number: int) -> None:
+        try:
+            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            stream.settimeout(20)
+            if self.context is not None:
+                stream = self.context.wrap_socket(stream, server_side=True)
+            connection = Connection(self, stream, number)
+            self.connections.append(connection)
+            self.serve(connection)
+        except OSError:
+            pass  # the client has gone, which some tests want
+        except BaseException as error:
+            self.errors.append(error)
+        finally:
+            stream.close()
+
+    def close(self) -> None:
+        self.socket.close()
+        for connection in self.connections:
+            with contextlib.suppress(OSError):
+                connection.socket.shutdown(socket.SHUT_RDWR)
+        for thread in self.threads:
+            thread.join(10)
+        if self.errors:
+            raise self.errors[0]
+
+
+def whole_message(message: bytes) -> Optional[int]:
+    """The size of the HTTP request that a message begins with; None when it is not all there."""
+    head, separator, _ = message.partition(b"\r\n\r\n")
+    if not separator:
+        return None
+    length = re.search(rb"\r\ncontent-length: *(\d+)", head.lower())
+    size = len(head) + 4 + (int(length[1]) if length else 0)
+    return size if len(message) >= size else None
+
+
+def body_of(request: bytes) -> bytes:
+    return request.partition(b"\r\n\r\n")[2]
+
+
+def http_reply(body: Union[bytes, str], *, status: str = "200 OK", headers: str = "") -> bytes:
+    """An answer with its length."""
+    body = body.encode() if isinstance(body, str) else body
+    return f"HTTP/1.1 {status}\r\n{headers}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def answering(answer: Callable[[bytes], bytes]) -> Callable[[Connection], None]:
+    """Answers every request on a connection, until the client closes it or the answer is empty."""
+
+    def serve(connection: Connection) -> None:
+        while (request := connection.read_request()) is not None:
+            reply = answer(request)
+            if not reply:
+                return
+            connection.send(reply)
+
+    return serve

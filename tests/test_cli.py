@@ -134,7 +134,12 @@ def test_an_error_answer_is_1(served: Served) -> None:
     "arguments",
     [
         ["call", "udp:nowhere", "uptime"],
-        ["call", "http://127.0.0.1:1/mi", "uptime"],
+        ["call", "http://127.0.0.1:1/mi", "uptime", "--wire", "text"],
+        ["call", "http://127.0.0.1:1/mi", "uptime", "--auth", "nocolon"],
+        ["call", "http://127.0.0.1:1/mi", "uptime", "--token", "t", "--auth", "a:b"],
+        ["call", "udp:127.0.0.1:1", "uptime", "--token", "t"],
+        ["call", "https://127.0.0.1:1/mi", "uptime", "--key", "/nowhere"],
+        ["call", "https://127.0.0.1:1/mi", "uptime", "--cafile", "/nowhere"],
         ["call", "udp:127.0.0.1:1", "uptime", "--timeout", "0"],
         ["call", "udp:127.0.0.1:1", "uptime", "--reply-dir", "/tmp"],
         ["call", "udp:127.0.0.1:1", "bad name", "--wire", "text"],

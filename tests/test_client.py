@@ -128,12 +128,12 @@ def test_connect_touches_no_network() -> None:
 def test_what_cannot_be_connected_to_is_said_at_once() -> None:
     with pytest.raises(ValueError, match="expected udp:host:port"):
         sipmi.connect("udp:localhost")
-    with pytest.raises(ValueError, match='speaks text or jsonrpc, not "xmlrpc"'):
+    with pytest.raises(ValueError, match="speaks text or jsonrpc, not xmlrpc"):
         sipmi.connect("udp:localhost:1", wire="xmlrpc")
     with pytest.raises(ValueError, match="reply_dir"):
         sipmi.connect("udp:localhost:1", reply_dir="/tmp")
-    with pytest.raises(NotImplementedError, match="later version"):
-        sipmi.connect("http://127.0.0.1:8888/mi")
+    with pytest.raises(ValueError, match="speaks jsonrpc, mi_json or xmlrpc, not text"):
+        sipmi.connect("http://127.0.0.1:8888/mi", wire="text")
     for timeout in (0, -1, float("nan")):
         with pytest.raises(ValueError, match="timeout"):
             sipmi.connect("udp:localhost:1", timeout=timeout)

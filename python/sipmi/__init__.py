@@ -13,6 +13,7 @@ from .errors import (
     MiError,
     RequestRefused,
     TransportError,
+    UnclearReplyWarning,
 )
 from .server import Export, Flags, Server, Subscriber, current_request
 
@@ -39,6 +40,7 @@ __all__ = [
     "Subscriber",
     "TransportError",
     "Tree",
+    "UnclearReplyWarning",
     "__version__",
     "connect",
     "current_request",

@@ -380,7 +380,17 @@ class Server:
 class Client:
     """A client of one server."""
 
-    def __new__(cls, address: str, wire: Optional[str], reply_dir: Optional[str]) -> Client: ...
+    def __new__(
+        cls,
+        address: str,
+        wire: Optional[str],
+        reply_dir: Optional[str],
+        auth: Optional[tuple[str, str]] = None,
+        token: Optional[str] = None,
+        cafile: Optional[str] = None,
+        cert: Optional[tuple[str, Optional[str]]] = None,
+        verify: bool = True,
+    ) -> Client: ...
     @property
     def address(self) -> str: ...
     def call(self, command: str, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float) -> Any:
@@ -393,7 +403,7 @@ class Client:
         """As `request`, with strings in order, each with a name or without (an empty one)."""
 
     def wire(self, timeout: float) -> str:
-        """`text` or `jsonrpc`."""
+        """`text`, `jsonrpc`, `mi_json` or `xmlrpc`."""
 
     def found(self, timeout: float) -> tuple[Optional[str], Optional[str]]:
         """Generation and version, each None when the server does not say."""
@@ -409,7 +419,9 @@ class Reply:
     @property
     def command(self) -> str: ...
     @property
-    def code(self) -> int: ...
+    def code(self) -> Optional[int]:
+        """None when the server answered nothing at all, which may be either."""
+
     @property
     def reason(self) -> str: ...
     @property

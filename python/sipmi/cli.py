@@ -156,13 +156,49 @@ def _hint(error: MiError) -> Optional[str]:
 
 def _add_client_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timeout", type=float, default=5.0, metavar="SECONDS", help="how long to wait; 5")
-    parser.add_argument("--wire", choices=("auto", "text", "jsonrpc"), default="auto", help="what the server speaks")
+    parser.add_argument(
+        "--wire",
+        choices=("auto", "text", "jsonrpc", "mi_json", "xmlrpc"),
+        default="auto",
+        help="what the server speaks",
+    )
     parser.add_argument("--reply-dir", metavar="DIRECTORY", help="(FIFO) where replies go; /tmp")
     parser.add_argument("--json", action="store_true", help="print the value as one line of JSON")
 
 
+def _add_http_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--auth", metavar="USER:PASSWORD", help="(HTTP) who calls; SIPMI_AUTH, which no list of processes shows"
+    )
+    parser.add_argument("--token", help="(HTTP) a bearer token; SIPMI_TOKEN")
+    parser.add_argument("--cafile", metavar="FILE", help="(https) certificates that may vouch for the server, PEM")
+    parser.add_argument("--cert", metavar="FILE", help="(https) the client's own certificate, PEM")
+    parser.add_argument("--key", metavar="FILE", help="(https) its key, where it is not in the same file")
+    parser.add_argument("--insecure", action="store_true", help="(https) believe that any server is the right one")
+
+
 def _connect(address: str, options: argparse.Namespace) -> Client:
-    return connect(address, timeout=options.timeout, wire=options.wire, reply_dir=options.reply_dir)
+    http = _http_options(options) if hasattr(options, "auth") else {}
+    return connect(address, timeout=options.timeout, wire=options.wire, reply_dir=options.reply_dir, **http)
+
+
+def _http_options(options: argparse.Namespace) -> dict[str, Any]:
+    """What was said of HTTP. The environment counts for HTTP addresses alone, and after the command line."""
+    is_http = options.address.startswith(("http:", "https:"))
+    auth, token = options.auth, options.token
+    if is_http and auth is None and token is None and "@" not in options.address:
+        auth, token = os.environ.get("SIPMI_AUTH") or None, os.environ.get("SIPMI_TOKEN") or None
+    if auth is not None and ":" not in auth:
+        raise Usage("expected USER:PASSWORD, found no colon")
+    if options.key is not None and options.cert is None:
+        raise Usage("--key goes with --cert")
+    return {
+        "auth": None if auth is None else tuple(auth.split(":", 1)),
+        "token": token,
+        "cafile": options.cafile,
+        "cert": options.cert if options.key is None else (options.cert, options.key),
+        "verify": not options.insecure,
+    }
 
 
 def _add_call(subcommands: Any) -> None:
@@ -171,7 +207,7 @@ def _add_call(subcommands: Any) -> None:
         help="call a command and print its value",
         description="Calls a command and prints its value: a string as it is, everything else as JSON.",
     )
-    parser.add_argument("address", help="fifo:/path, udp:host:port or unix:/path")
+    parser.add_argument("address", help="fifo:/path, udp:host:port, unix:/path or http(s)://host:port/path")
     parser.add_argument("command", help="ul_dump, usrloc:dump")
     parser.add_argument(
         "arguments",
@@ -180,6 +216,7 @@ def _add_call(subcommands: Any) -> None:
         help="value, or name::value; a value that is a JSON list or object is sent as one",
     )
     _add_client_options(parser)
+    _add_http_options(parser)
     parser.set_defaults(run=_call)
 
 

@@ -15,6 +15,9 @@ from .errors import MiError
 #: Tab completion asks the server for its commands; nobody wants to wait long for that.
 _COMPLETION_TIMEOUT = 2.0
 
+#: What names a file or directory.
+Path = Union[str, "os.PathLike[str]"]
+
 #: Every client: closed at exit, so that no reply FIFO is left behind.
 _clients: weakref.WeakSet[Client] = weakref.WeakSet()
 
@@ -24,17 +27,31 @@ def connect(
     *,
     timeout: float = 5.0,
     wire: str = "auto",
-    reply_dir: Optional[Union[str, os.PathLike[str]]] = None,
+    reply_dir: Optional[Path] = None,
+    auth: Optional[tuple[str, str]] = None,
+    token: Optional[str] = None,
+    cafile: Optional[Path] = None,
+    cert: Optional[Union[Path, tuple[Path, Path]]] = None,
+    verify: bool = True,
 ) -> Client:
     """A client of the server at an address. Touches no network: the first call does.
 
-    :param address: ``fifo:/path`` (with ``?reply_dir=/directory``), ``udp:host:port`` or ``unix:/path``.
+    :param address: ``fifo:/path`` (with ``?reply_dir=/directory``), ``udp:host:port``, ``unix:/path``, or
+        ``http://host:port/path``, ``https://host:port/path``. A path ends in ``/mi`` (JSON-RPC; so does none),
+        ``/json`` (mi_json), ``/RPC2`` or ``/xmlrpc`` (XML-RPC); ``wire=`` says what another path speaks.
     :param timeout: seconds that a call may take in all, more than 0.
-    :param wire: "text" (OpenSIPS 1.x, 2.x), "jsonrpc" (3.x, 4.x), or "auto": found out at the first call, by
-        asking for the ``version``. A FIFO that speaks text takes 0.4 seconds to tell.
+    :param wire: "text" (OpenSIPS 1.x, 2.x), "jsonrpc" (3.x, 4.x), over HTTP "jsonrpc", "mi_json" (1.x, 2.x) or
+        "xmlrpc", or "auto": found out at the first call, by asking for the ``version``. A FIFO that speaks text
+        takes 0.4 seconds to tell.
     :param reply_dir: (FIFO) where reply FIFOs are made, as the server has it; "/tmp" by default.
-    :raises ValueError: the address cannot be read, or the transport has no such wire.
-    :raises NotImplementedError: this version has no such transport.
+    :param auth: (HTTP) user and password; the address may hold them too, and is shown without them.
+    :param token: (HTTP) a bearer token.
+    :param cafile: (https) a PEM file of the certificates that may vouch for the server; those of the system by
+        default.
+    :param cert: (https) the client's own certificate: a PEM file with certificate and key, or one of each.
+    :param verify: (https) False to believe that any server is the right one. Whoever is in between can then read
+        and change everything.
+    :raises ValueError: the address or a certificate cannot be read, or the transport has no such wire or option.
 
     >>> import sipmi
     >>> server = sipmi.Server("billing")
@@ -43,7 +60,17 @@ def connect(
     ...     mi.call("which", "uptime")
     [[]]
     """
-    return Client(address, timeout=timeout, wire=wire, reply_dir=reply_dir)
+    return Client(
+        address,
+        timeout=timeout,
+        wire=wire,
+        reply_dir=reply_dir,
+        auth=auth,
+        token=token,
+        cafile=cafile,
+        cert=cert,
+        verify=verify,
+    )
 
 
 class Client:
@@ -67,12 +94,25 @@ class Client:
         *,
         timeout: float = 5.0,
         wire: str = "auto",
-        reply_dir: Optional[Union[str, os.PathLike[str]]] = None,
+        reply_dir: Optional[Path] = None,
+        auth: Optional[tuple[str, str]] = None,
+        token: Optional[str] = None,
+        cafile: Optional[Path] = None,
+        cert: Optional[Union[Path, tuple[Path, Path]]] = None,
+        verify: bool = True,
     ) -> None:
         if not timeout > 0:
             raise ValueError(f"expected a timeout of more than 0 seconds, found {timeout}")
-        directory = None if reply_dir is None else os.fspath(reply_dir)
-        self._core = _core.Client(address, None if wire == "auto" else wire, directory)
+        self._core = _core.Client(
+            address,
+            None if wire == "auto" else wire,
+            None if reply_dir is None else os.fspath(reply_dir),
+            auth=auth,
+            token=token,
+            cafile=None if cafile is None else os.fspath(cafile),
+            cert=_certificate_and_key(cert),
+            verify=verify,
+        )
         self._timeout = float(timeout)
         _clients.add(self)
 
@@ -88,7 +128,9 @@ class Client:
 
     @property
     def wire(self) -> str:
-        """What the server speaks: "text" or "jsonrpc". Asks the server when it is not known yet.
+        """What the server speaks: "text", "jsonrpc", "mi_json" or "xmlrpc".
+
+        Asks the server when it is not known yet.
 
         :raises MiError: the server cannot be asked.
         """
@@ -115,7 +157,10 @@ class Client:
 
         Parameters go by position or by name; JSON-RPC takes no mixture. True and False are sent as 1 and 0.
         None is left out by name and at the end. A list goes as a list where the wire has one, as so many
-        parameters where it has not. On text, values come as ``str``.
+        parameters where it has not. On text, mi_json and XML-RPC of 1.x and 2.x, values come as ``str``.
+
+        Over HTTP, OpenSIPS 1.x answers nothing for some errors too (mi_json, and XML-RPC at /xmlrpc): that gives
+        None, and an UnclearReplyWarning.
 
         :param command: "ul_dump"; "usrloc:dump" where commands have modules (4.x).
         :param timeout: seconds that this call may take in all; never a parameter of the command.
@@ -249,8 +294,11 @@ class Reply:
         return self._core.command
 
     @property
-    def code(self) -> int:
-        """What the wire said: 200, 404, -32601. 200 to 299 is success."""
+    def code(self) -> Optional[int]:
+        """What the wire said: 200, 404, -32601. 200 to 299 is success.
+
+        None when it said nothing, by which OpenSIPS 1.x means success or one of some errors (mi_json, /xmlrpc).
+        """
         return self._core.code
 
     @property
@@ -278,12 +326,12 @@ class Reply:
 
     @property
     def raw(self) -> bytes:
-        """The bytes that came."""
+        """The bytes that came; over HTTP, the body."""
         return self._core.raw
 
     @property
     def sent(self) -> bytes:
-        """The bytes that were sent."""
+        """The bytes that were sent; over HTTP, the body, or the path of a request without one."""
         return self._core.sent
 
     @property
@@ -293,7 +341,7 @@ class Reply:
 
     @property
     def wire(self) -> str:
-        """In which form it came: "text" or "jsonrpc"."""
+        """In which form it came: "text", "jsonrpc", "mi_json" or "xmlrpc"."""
         return self._core.wire
 
     @property
@@ -303,6 +351,16 @@ class Reply:
 
     def __repr__(self) -> str:
         return f"<Reply {self.code} {self.reason} to {self.command}>"
+
+
+def _certificate_and_key(cert: Optional[Union[Path, tuple[Path, Path]]]) -> Optional[tuple[str, Optional[str]]]:
+    """One file for both, or one for each."""
+    if cert is None:
+        return None
+    if isinstance(cert, tuple):
+        certificate, key = cert
+        return os.fspath(certificate), os.fspath(key)
+    return os.fspath(cert), None
 
 
 @atexit.register

@@ -77,3 +77,7 @@ class AmbiguousMethod(Fault):
 
 class InvalidParams(Fault):
     """Wrong count, name or type of parameters (-32602, ``400 Too few or too many arguments``)."""
+
+
+class UnclearReplyWarning(UserWarning):
+    """OpenSIPS 1.x answered nothing over ``mi_json`` or ``/xmlrpc``, which may stand for success or for an error."""

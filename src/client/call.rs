@@ -1,14 +1,16 @@
 //! One call: what it is given, what comes of it, and what can go wrong.
 
+use std::borrow::Cow;
 use std::io;
 use std::time::Duration;
 
 use super::limits::Refusal;
 use super::patience::Stop;
 use super::probe::Wire;
+use super::shape::shape;
 use crate::codec::{CodecError, jsonrpc};
 use crate::item::{Item, Str};
-use crate::request::{Param, Params};
+use crate::request::{Param, Params, Request};
 use crate::response::Response;
 use crate::transport::reply_fifo::CommandError;
 
@@ -25,7 +27,9 @@ pub struct Arguments {
 
 impl Arguments {
     /// The parameters as a wire takes them. A null by name or at the end is left out.
-    pub(super) fn into_params(self, wire: Wire) -> Result<Params, CallError> {
+    ///
+    /// Where parameters have no types, positions and names may be mixed.
+    pub(super) fn into_params(self, is_typed: bool) -> Result<Params, CallError> {
         let Arguments { mut positional, mut named, strings } = self;
         if !strings.is_empty() {
             return Ok(Params::Strings(strings));
@@ -36,25 +40,27 @@ impl Arguments {
         if let Some(place) = positional.iter().position(|item| *item == Item::Null) {
             return Err(CallError::Params(format!("parameter {} is None, and others follow it", place + 1)));
         }
-        match (positional.is_empty(), named.is_empty(), wire) {
+        match (positional.is_empty(), named.is_empty(), is_typed) {
             (true, true, _) => Ok(Params::None),
             (false, true, _) => Ok(Params::Positional(positional)),
             (true, false, _) => Ok(Params::Named(named)),
-            (false, false, Wire::Text) => {
+            (false, false, false) => {
                 let unnamed = positional.into_iter().map(|item| (Str::default(), item));
                 Ok(Params::Named(unnamed.chain(named).collect()))
             }
-            (false, false, Wire::Json) => {
-                Err(CallError::Params("JSON-RPC takes parameters by position or by name, not both".into()))
+            (false, false, true) => {
+                Err(CallError::Params("this wire takes parameters by position or by name, not both".into()))
             }
         }
     }
 }
 
 /// What a server answered, be it a success or an error.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub struct Reply {
-    /// Code, reason and value.
+    /// What was asked.
+    pub request: Request,
+    /// Code, reason and value, as they came.
     pub response: Response,
     /// What was sent.
     pub sent: Vec<u8>,
@@ -64,6 +70,20 @@ pub struct Reply {
     pub elapsed: Duration,
     /// In which form it came.
     pub wire: Wire,
+    /// Whether it may as well be an error: 1.x answers some of those with nothing too.
+    pub is_unclear: bool,
+    /// Whether the wire keeps types, so that values are what 3.x and 4.x mean.
+    pub is_typed: bool,
+}
+
+impl Reply {
+    /// The response as 4.0 would have given it, where the table of shapes has the command.
+    pub fn shaped(&self) -> Cow<'_, Response> {
+        let shaped = (!self.is_typed && self.response.is_success() && !self.is_unclear)
+            .then(|| shape(&self.request.method, &self.request.params, &self.response))
+            .flatten();
+        shaped.map_or(Cow::Borrowed(&self.response), Cow::Owned)
+    }
 }
 
 /// Why there is no reply.
@@ -171,19 +191,19 @@ mod tests {
     #[test]
     fn nothing_is_left_out_but_at_the_end_and_by_name() {
         let given = arguments(&[Item::Int(1), Item::Null], &[]);
-        assert_eq!(given.into_params(Wire::Json).ok(), Some(Params::Positional(vec![Item::Int(1)])));
+        assert_eq!(given.into_params(true).ok(), Some(Params::Positional(vec![Item::Int(1)])));
         let given = arguments(&[], &[("a", Item::Null)]);
-        assert_eq!(given.into_params(Wire::Text).ok(), Some(Params::None));
+        assert_eq!(given.into_params(false).ok(), Some(Params::None));
         let given = arguments(&[Item::Null, Item::Int(1)], &[]);
-        assert!(matches!(given.into_params(Wire::Json), Err(CallError::Params(_))));
+        assert!(matches!(given.into_params(true), Err(CallError::Params(_))));
     }
 
     #[test]
     fn positions_and_names_mix_on_text_alone() {
         let given = arguments(&["a".into()], &[("b", Item::Int(1))]);
         let mixed = Params::Named(vec![(Str::default(), "a".into()), ("b".into(), Item::Int(1))]);
-        assert_eq!(given.clone().into_params(Wire::Text).ok(), Some(mixed));
-        assert!(matches!(given.into_params(Wire::Json), Err(CallError::Params(_))));
+        assert_eq!(given.clone().into_params(false).ok(), Some(mixed));
+        assert!(matches!(given.into_params(true), Err(CallError::Params(_))));
     }
 
     #[test]

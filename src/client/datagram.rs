@@ -4,15 +4,15 @@
 //! thrown away, and with it whatever may still come.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
 use nix::poll::PollFlags;
 
 use super::call::{CallError, CallFailure};
 use super::patience::{Eagerness, Patience, Stop, WAKE};
+use super::resolve::Known;
 use crate::codec::CodecError;
 use crate::transport::connected::Connected;
 
@@ -34,8 +34,7 @@ pub(super) enum Place {
 pub(super) struct Pool {
     place: Place,
     idle: Mutex<Vec<Line>>,
-    /// What the host's name means; the first is the one that answers, as far as we know.
-    known: Mutex<Vec<SocketAddr>>,
+    known: Known,
 }
 
 /// A socket and room for a reply.
@@ -59,7 +58,7 @@ type Peer = Option<SocketAddr>;
 
 impl Pool {
     pub(super) fn new(place: Place) -> Self {
-        Pool { place, idle: Mutex::default(), known: Mutex::default() }
+        Pool { place, idle: Mutex::default(), known: Known::default() }
     }
 
     /// Closes the sockets that nobody uses.
@@ -91,11 +90,13 @@ impl Pool {
                 Err(CallFailure { error: CallError::Transport { errno: libc::ECONNREFUSED, .. }, .. })
                     if !peers.is_empty() => {}
                 Err(failure) => {
-                    lock(&self.known).clear();
+                    self.known.forget();
                     return Err(failure);
                 }
                 Ok(heard) => {
-                    self.prefer(peer);
+                    if let Some(peer) = peer {
+                        self.known.prefer(peer);
+                    }
                     return Ok(heard);
                 }
             }
@@ -166,23 +167,8 @@ impl Pool {
     /// Where the server may be; the likeliest last.
     fn peers(&self, patience: &mut Patience<'_>) -> Result<Vec<Peer>, CallError> {
         let Place::Udp { host, port } = &self.place else { return Ok(vec![None]) };
-        if let Ok(ip) = host.parse::<IpAddr>() {
-            return Ok(vec![Some((ip, *port).into())]);
-        }
-        let mut known = lock(&self.known).clone();
-        if known.is_empty() {
-            known = resolve(host, *port, patience)?;
-            lock(&self.known).clone_from(&known);
-        }
+        let known = self.known.addresses(host, *port, patience)?;
         Ok(known.into_iter().rev().map(Some).collect())
-    }
-
-    /// Asks this one first from now on.
-    fn prefer(&self, peer: Peer) {
-        let mut known = lock(&self.known);
-        if let Some(place) = known.iter().position(|other| Some(*other) == peer) {
-            known.swap(0, place);
-        }
     }
 
     fn transport_error(&self, error: &io::Error) -> CallError {
@@ -230,26 +216,6 @@ impl Line {
     /// Whether nothing waits to be read: a datagram that came twice must not answer the next request.
     fn is_silent(&self) -> bool {
         matches!(self.socket.try_receive(&mut [0]), Ok(None))
-    }
-}
-
-/// Asks the system what a name means, on a thread of its own: it has no deadline.
-fn resolve(host: &str, port: u16, patience: &mut Patience<'_>) -> Result<Vec<SocketAddr>, CallError> {
-    let (sender, receiver) = sync_channel(1);
-    let name = host.to_owned();
-    let ask = move || {
-        let found = (name.as_str(), port).to_socket_addrs().map(Iterator::collect::<Vec<_>>);
-        // Nobody may wait any more.
-        let _ = sender.send(found);
-    };
-    let unknown = |error: &io::Error| CallError::io("the host name means nothing", error);
-    std::thread::Builder::new().name("sipmi-resolve".into()).spawn(ask).map_err(|error| unknown(&error))?;
-    loop {
-        match receiver.recv_timeout(patience.left()?.min(WAKE)) {
-            Ok(found) => return found.map_err(|error| unknown(&error)),
-            Err(RecvTimeoutError::Timeout) => patience.check()?,
-            Err(RecvTimeoutError::Disconnected) => return Err(unknown(&io::ErrorKind::NotFound.into())),
-        }
     }
 }
 

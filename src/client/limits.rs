@@ -3,8 +3,9 @@
 //! These are facts about the servers, not settings: a client does not lift them. Sipmi's own server has none of them.
 
 use super::{Generation, Wire};
-use crate::codec::text::Carrier;
+use crate::codec::xmlrpc::Form;
 use crate::codec::{CodecError, is_blank};
+use crate::dialect::Dialect;
 use crate::item::Item;
 use crate::request::{Params, Request};
 
@@ -25,6 +26,35 @@ const DATAGRAM: usize = 65_457;
 
 /// What IPv4 carries in a UDP datagram.
 const UDP_DATAGRAM: usize = 65_507;
+
+/// What a server reads of one request over HTTP.
+#[derive(Debug, PartialEq, Eq)]
+pub struct HttpLimit {
+    /// What is counted.
+    pub what: &'static str,
+    /// How many bytes are read.
+    pub bytes: usize,
+    /// What becomes of more.
+    pub consequence: &'static str,
+    /// What to do about it.
+    pub remedy: &'static str,
+}
+
+/// From 3.6 on, `httpd` collects a body in a buffer. What does not fit is dropped, and the rest is run.
+static HTTP_BODY: HttpLimit = HttpLimit {
+    what: "body",
+    bytes: 1024,
+    consequence: "the server would drop a part of it and run the rest",
+    remedy: "modparam receive_buf_size of httpd, which a client cannot see; a datagram carries more",
+};
+
+/// Before 3.6, `httpd` wants head and body in the memory that it has for a connection.
+static HTTP_MESSAGE: HttpLimit = HttpLimit {
+    what: "request with its head",
+    bytes: 16_384,
+    consequence: "the server would close the connection",
+    remedy: "modparam post_buf_size of httpd does not raise it; a datagram carries more",
+};
 
 /// A directory and name of a reply FIFO together.
 const REPLY_PATH: usize = 127;
@@ -105,6 +135,22 @@ pub enum Refusal {
         /// How many bytes are read.
         limit: usize,
     },
+    /// The server reads no more over HTTP.
+    #[error("the {} has {size} bytes, over the limit of {}: {} ({})", limit.what, limit.bytes, limit.consequence, limit.remedy)]
+    HttpTooLarge {
+        /// Its size in bytes.
+        size: usize,
+        /// How much is read.
+        limit: &'static HttpLimit,
+    },
+    /// A value that this server's XML-RPC does not take.
+    #[error("parameter {position} is empty, which XML-RPC of this version refuses: {remedy}")]
+    Empty {
+        /// Counted from 1.
+        position: usize,
+        /// What to do instead.
+        remedy: &'static str,
+    },
     /// The command answers later, and that can kill the server.
     #[error(
         "it answers asynchronously, and over a JSON FIFO of 3.x and 4.x a long reply to it aborts the server: use udp: or unix:"
@@ -129,18 +175,55 @@ impl From<CodecError> for Refusal {
     }
 }
 
+/// What carries requests.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Carrier {
+    Fifo,
+    Datagram,
+    Http,
+}
+
 /// Whom a request goes to, and how.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Route {
     pub(super) wire: Wire,
     pub(super) carrier: Carrier,
     pub(super) generation: Option<Generation>,
+    /// The second part of the server's version.
+    pub(super) minor: Option<u32>,
+    /// Of XML-RPC.
+    pub(super) form: Form,
 }
 
 impl Route {
+    /// To a server of which nothing is known.
+    pub(super) fn unknown(wire: Wire, carrier: Carrier) -> Self {
+        Route { wire, carrier, generation: None, minor: None, form: Form::Native }
+    }
+
     /// Whether the limits of the originals hold: unless the server is known to be sipmi's.
-    fn is_original(self) -> bool {
+    pub(super) fn is_original(self) -> bool {
         self.generation != Some(Generation::Sipmi)
+    }
+
+    /// Whose dialect requests are written in. Of what is not known the most careful is taken.
+    pub(super) fn dialect(self) -> Dialect {
+        match (self.generation, self.wire) {
+            (Some(Generation::Sipmi), _) => Dialect::Sipmi,
+            (Some(Generation::OpenSips(..=1)), _) | (None, Wire::Text | Wire::MiJson) => Dialect::V1_11,
+            (Some(Generation::OpenSips(2)), _) => Dialect::V2_4,
+            (Some(Generation::OpenSips(3)), _) => Dialect::V3_4,
+            (Some(Generation::OpenSips(_)), _) | (None, Wire::Json | Wire::XmlRpc) => Dialect::V4_0,
+        }
+    }
+
+    /// Whether parameters keep their types, and are told apart as JSON does.
+    pub(super) fn is_typed(self) -> bool {
+        match self.wire {
+            Wire::Json => true,
+            Wire::XmlRpc => self.form == Form::Native,
+            Wire::Text | Wire::MiJson => false,
+        }
     }
 
     /// Checks what can be known before the request is written.
@@ -154,13 +237,29 @@ impl Route {
         if json_fifo && self.is_original() && is_asynchronous(&request.method) {
             return Err(Refusal::Asynchronous);
         }
+        if self.wire == Wire::XmlRpc && self.is_original() {
+            self.check_xml_params(&request.params)?;
+        }
         Ok(())
+    }
+
+    /// 2.4, and 3.x and 4.x, answer an error to whatever holds nothing.
+    fn check_xml_params(self, params: &Params) -> Result<(), Refusal> {
+        let remedy = "use another transport, or JSON-RPC at /mi";
+        let empty = match params {
+            _ if matches!(self.form, Form::String | Form::Array | Form::Ng) => None,
+            Params::None => None,
+            Params::Positional(items) => items.iter().position(is_empty),
+            Params::Named(members) => members.iter().position(|(_, item)| is_empty(item)),
+            Params::Strings(strings) => strings.iter().position(|param| param.value.is_empty()),
+        };
+        empty.map_or(Ok(()), |place| Err(Refusal::Empty { position: place + 1, remedy }))
     }
 
     /// Says integers and fractions that a server of 3.x or 4.x would clamp to 32 bits as strings, which it takes in
     /// their place.
     pub(super) fn adapt(self, params: &mut Params) {
-        if self.wire == Wire::Json && self.is_original() {
+        if self.is_typed() && self.is_original() {
             match params {
                 Params::Positional(items) => items.iter_mut().for_each(say_large_numbers),
                 Params::Named(members) => members.iter_mut().for_each(|(_, item)| say_large_numbers(item)),
@@ -177,12 +276,32 @@ impl Route {
         match (self.carrier, self.wire) {
             (Carrier::Datagram, _) => self.check_datagram(bytes),
             (Carrier::Fifo, _) if !self.is_original() => Ok(()),
+            (Carrier::Http, _) => Ok(()),
             (Carrier::Fifo, Wire::Json) => {
                 let consequence = "what is beyond would be run as a request of its own";
                 check_size(bytes.len(), JSON_FRAME, consequence)
             }
-            (Carrier::Fifo, Wire::Text) => self.check_text_fifo(request, bytes),
+            (Carrier::Fifo, _) => self.check_text_fifo(request, bytes),
         }
+    }
+
+    /// Whether `httpd` collects a body in a small buffer: from 3.6 on, so also where the version is not known.
+    fn joins_reads(self) -> bool {
+        match (self.generation, self.wire) {
+            (None, wire) => matches!(wire, Wire::Json | Wire::XmlRpc),
+            (Some(Generation::OpenSips(3)), _) => self.minor.is_none_or(|minor| minor >= 6),
+            (Some(Generation::OpenSips(major)), _) => major > 3,
+            (Some(Generation::Sipmi), _) => false,
+        }
+    }
+
+    /// Checks a message as HTTP would carry it.
+    pub(super) fn check_http(self, head: usize, body: usize) -> Result<(), Refusal> {
+        if !self.is_original() {
+            return Ok(());
+        }
+        let (size, limit) = if self.joins_reads() { (body, &HTTP_BODY) } else { (head + body, &HTTP_MESSAGE) };
+        if size > limit.bytes { Err(Refusal::HttpTooLarge { size, limit }) } else { Ok(()) }
     }
 
     fn check_datagram(self, bytes: &[u8]) -> Result<(), Refusal> {
@@ -221,6 +340,15 @@ fn check_size(size: usize, limit: usize, consequence: &'static str) -> Result<()
     if size > limit { Err(Refusal::TooLarge { size, limit, consequence }) } else { Ok(()) }
 }
 
+fn is_empty(item: &Item) -> bool {
+    match item {
+        Item::Str(text) => text.is_empty(),
+        Item::Array(elements) => elements.is_empty() || elements.iter().any(is_empty),
+        Item::Object(members) => members.is_empty() || members.iter().any(|(_, member)| is_empty(member)),
+        _ => false,
+    }
+}
+
 fn is_asynchronous(method: &[u8]) -> bool {
     let is = |name: &str| method.eq_ignore_ascii_case(name.as_bytes());
     let (module, local) = match method.iter().position(|byte| *byte == b':') {
@@ -253,7 +381,13 @@ fn holds_nul(bytes: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    const REAL: Route = Route { wire: Wire::Json, carrier: Carrier::Fifo, generation: Some(Generation::OpenSips(4)) };
+    const REAL: Route = Route {
+        wire: Wire::Json,
+        carrier: Carrier::Fifo,
+        generation: Some(Generation::OpenSips(4)),
+        minor: Some(0),
+        form: Form::Native,
+    };
 
     #[test]
     fn what_answers_later_is_known_by_all_of_its_names() {

@@ -5,9 +5,15 @@
 pub mod call;
 mod datagram;
 mod fifo;
+pub mod http;
 pub mod limits;
+mod names;
 mod patience;
+mod places;
 pub mod probe;
+mod resolve;
+pub mod shape;
+mod web;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, TryLockError};
@@ -18,7 +24,7 @@ pub use patience::Patience;
 pub use probe::{Found, Generation, Wire};
 
 use crate::address::Address;
-use crate::codec::text::{self, Carrier};
+use crate::codec::text;
 use crate::codec::{CodecError, jsonrpc};
 use crate::item::Str;
 use crate::request::Request;
@@ -26,7 +32,9 @@ use crate::response::{Failure, Response};
 use call::read_json;
 use datagram::{Heard, Place, Pool};
 use fifo::{Ending, Fifo};
-use limits::Route;
+use http::HttpOptions;
+use limits::{Carrier, Route};
+use web::Web;
 
 /// How long a FIFO may take to answer the JSON question before it is asked in text.
 const JSON_PROBE: Duration = Duration::from_millis(400);
@@ -66,22 +74,58 @@ pub struct Client {
 enum Link {
     Fifo(Fifo),
     Datagram(Pool),
+    Http(Box<Web>),
 }
 
-/// This version has no client for such an address.
+/// There can be no such client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}: clients for http: and https: come with a later version of sipmi")]
-pub struct NoClient(Address);
+pub enum ClientError {
+    /// The transport never speaks this wire.
+    #[error("{address} speaks {spoken}, not {}", wire.name())]
+    Wire {
+        /// Whom to call.
+        address: Address,
+        /// What is spoken there.
+        spoken: &'static str,
+        /// What was asked for.
+        wire: Wire,
+    },
+    /// What an http: or https: address or its options say.
+    #[error("{0}")]
+    Http(#[from] http::HttpError),
+}
 
 impl Client {
     /// A client that finds out what the server speaks at its first call, unless it is told. Touches no network.
-    pub fn new(address: Address, wire: Option<Wire>) -> Result<Self, NoClient> {
-        let link = match &address {
-            Address::Fifo { path, .. } => Link::Fifo(Fifo::new(path.clone(), address.reply_dir().to_owned())),
-            Address::Udp { host, port } => Link::Datagram(Pool::new(Place::Udp { host: host.clone(), port: *port })),
-            Address::Unix { path } => Link::Datagram(Pool::new(Place::Unix(path.clone()))),
-            Address::Http(_) => return Err(NoClient(address)),
+    pub fn new(address: Address, wire: Option<Wire>) -> Result<Self, ClientError> {
+        Self::with_options(address, wire, &HttpOptions::default())
+    }
+
+    /// As [`Client::new`], with what only HTTP has. Other transports do not look at it.
+    pub fn with_options(address: Address, wire: Option<Wire>, options: &HttpOptions) -> Result<Self, ClientError> {
+        let (link, address) = match address {
+            Address::Http(url) => {
+                let web = Web::new(&url, options)?;
+                let shown = Address::Http(web.shown().to_owned());
+                (Link::Http(Box::new(web)), shown)
+            }
+            Address::Fifo { ref path, .. } => {
+                (Link::Fifo(Fifo::new(path.clone(), address.reply_dir().to_owned())), address)
+            }
+            Address::Udp { ref host, port } => {
+                (Link::Datagram(Pool::new(Place::Udp { host: host.clone(), port })), address)
+            }
+            Address::Unix { ref path } => (Link::Datagram(Pool::new(Place::Unix(path.clone()))), address),
         };
+        match (&link, wire) {
+            (Link::Http(_), Some(wire @ Wire::Text)) => {
+                return Err(ClientError::Wire { address, spoken: "jsonrpc, mi_json or xmlrpc", wire });
+            }
+            (Link::Fifo(_) | Link::Datagram(_), Some(wire @ (Wire::MiJson | Wire::XmlRpc))) => {
+                return Err(ClientError::Wire { address, spoken: "text or jsonrpc", wire });
+            }
+            _ => {}
+        }
         Ok(Client {
             address,
             wire,
@@ -104,6 +148,7 @@ impl Client {
         match &self.link {
             Link::Fifo(fifo) => fifo.close(),
             Link::Datagram(pool) => pool.close(),
+            Link::Http(web) => web.close(),
         }
     }
 
@@ -118,10 +163,23 @@ impl Client {
             return Err(CallError::Closed.into());
         }
         let route = self.route(patience)?;
-        let mut request = Request { method, params: arguments.into_params(route.wire)? };
+        let known_as = route.generation.and_then(|generation| names::on_server(&method, generation, route.minor));
+        let method = known_as.unwrap_or(method);
+        let mut request = Request { method, params: arguments.into_params(route.is_typed())? };
+        if matches!(route.generation, Some(Generation::OpenSips(..=2))) {
+            places::put_in_place(&request.method, &mut request.params);
+        }
         route.check_request(&request).map_err(CallError::from)?;
         route.adapt(&mut request.params);
-        self.exchange(route, &request, patience)
+        let reply = match (self.exchange(route, &request, patience), &self.link) {
+            // It may be one that takes more than can be known before it is asked.
+            (Err(CallFailure { error: CallError::Refused(_), .. }), Link::Http(_)) if route.generation.is_none() => {
+                self.found(patience)?;
+                self.exchange(self.route(patience)?, &request, patience)
+            }
+            (outcome, _) => outcome,
+        }?;
+        Ok(Reply { request, is_typed: route.is_typed(), ..reply })
     }
 
     /// What the server speaks and who it is; asked for only once.
@@ -159,17 +217,20 @@ impl Client {
         match self.link {
             Link::Fifo(_) => Carrier::Fifo,
             Link::Datagram(_) => Carrier::Datagram,
+            Link::Http(_) => Carrier::Http,
         }
     }
 
     fn route(&self, patience: &mut Patience<'_>) -> Result<Route, CallFailure> {
         let carrier = self.carrier();
         let found = match (self.found.get(), self.wire) {
-            (None, Some(wire)) => return Ok(Route { wire, carrier, generation: None }),
+            // Only the server can say which form of XML-RPC it has, and whether it answers errors with nothing.
+            (None, Some(wire @ (Wire::Text | Wire::Json))) => return Ok(Route::unknown(wire, carrier)),
             (Some(found), _) => found,
-            (None, None) => self.found(patience)?,
+            (None, _) => self.found(patience)?,
         };
-        Ok(Route { wire: found.wire, carrier, generation: found.generation })
+        let Found { wire, generation, form, .. } = *found;
+        Ok(Route { wire, carrier, generation, minor: found.minor(), form })
     }
 
     fn next_id(&self) -> u32 {
@@ -182,18 +243,20 @@ impl Client {
         let id = self.next_id();
         let started = Instant::now();
         let (sent, raw, response) = match &self.link {
+            Link::Http(web) => return web.call(route, request, id, patience),
             Link::Datagram(pool) => {
                 let sent = encode(route, request, id, "")?;
                 let mut read = |bytes: &[u8]| match route.wire {
                     Wire::Json => read_json(bytes, id),
-                    Wire::Text => Some(text::decode_response(bytes, Carrier::Datagram)),
+                    _ => Some(text::decode_response(bytes, text::Carrier::Datagram)),
                 };
                 let Heard { reply, raw } = pool.exchange(&sent, route.wire == Wire::Json, patience, &mut read)?;
                 (sent, raw, reply)
             }
             Link::Fifo(fifo) => exchange_over_fifo(fifo, route, request, id, patience)?,
         };
-        Ok(Reply { response, sent, raw, elapsed: started.elapsed(), wire: route.wire })
+        let elapsed = started.elapsed();
+        Ok(Reply { response, sent, raw, elapsed, wire: route.wire, ..Reply::default() })
     }
 
     /// Asks in JSON first: old servers answer that they do not understand, and are asked in text.
@@ -202,6 +265,7 @@ impl Client {
             return self.ask(wire, patience);
         }
         let answered = match &self.link {
+            Link::Http(web) => return self.ask(web.likely_wire(), patience),
             Link::Datagram(pool) => self.ask_datagram(pool, patience)?,
             Link::Fifo(_) => match self.ask(Wire::Json, &mut patience.at_most(JSON_PROBE)) {
                 Ok(found) => Some(found),
@@ -213,21 +277,21 @@ impl Client {
     }
 
     fn ask(&self, wire: Wire, patience: &mut Patience<'_>) -> Result<Found, CallFailure> {
-        let route = Route { wire, carrier: self.carrier(), generation: None };
+        let route = Route::unknown(wire, self.carrier());
         self.exchange(route, &Request::new("version"), patience).map(|reply| Found::read(wire, &reply.response))
     }
 
     /// Asks in JSON; nothing when the server answers in text.
     fn ask_datagram(&self, pool: &Pool, patience: &mut Patience<'_>) -> Result<Option<Found>, CallFailure> {
         let id = self.next_id();
-        let route = Route { wire: Wire::Json, carrier: Carrier::Datagram, generation: None };
+        let route = Route::unknown(Wire::Json, Carrier::Datagram);
         let sent = encode(route, &Request::new("version"), id, "")?;
         let mut read = |bytes: &[u8]| {
             if jsonrpc::looks_like_json(bytes) {
                 read_json(bytes, id).map(|read| read.map(|response| Some(Found::read(Wire::Json, &response))))
             } else {
                 // What is no reply at all is no server of ours.
-                Some(text::decode_response(bytes, Carrier::Datagram).map(|_| None))
+                Some(text::decode_response(bytes, text::Carrier::Datagram).map(|_| None))
             }
         };
         pool.exchange(&sent, true, patience, &mut read).map(|heard| heard.reply)
@@ -237,18 +301,18 @@ impl Client {
 /// Writes a request and checks it as it would go out.
 fn encode(route: Route, request: &Request, id: u32, reply_name: &str) -> Result<Vec<u8>, CallError> {
     let mut bytes = Vec::with_capacity(256);
-    match route.wire {
-        Wire::Text => text::encode_request(&mut bytes, request, route.carrier, reply_name),
-        Wire::Json => {
-            if route.carrier == Carrier::Fifo {
-                for part in [":", reply_name, ":"] {
-                    bytes.extend_from_slice(part.as_bytes());
-                }
+    let written = if route.wire == Wire::Json {
+        if route.carrier == Carrier::Fifo {
+            for part in [":", reply_name, ":"] {
+                bytes.extend_from_slice(part.as_bytes());
             }
-            jsonrpc::encode_request(&mut bytes, request, Some(id.into()))
         }
-    }
-    .map_err(limits::Refusal::from)?;
+        jsonrpc::encode_request(&mut bytes, request, Some(id.into()))
+    } else {
+        let carrier = if route.carrier == Carrier::Fifo { text::Carrier::Fifo } else { text::Carrier::Datagram };
+        text::encode_request(&mut bytes, request, carrier, reply_name)
+    };
+    written.map_err(limits::Refusal::from)?;
     if route.wire == Wire::Json && route.carrier == Carrier::Fifo && route.generation.is_none() {
         bytes.extend_from_slice(FOR_ANY_FIFO);
     }
@@ -265,9 +329,9 @@ fn exchange_over_fifo(
 ) -> Result<(Vec<u8>, Vec<u8>, Response), CallFailure> {
     let is_sipmi = route.generation == Some(Generation::Sipmi);
     let ending = match route.wire {
-        Wire::Text => Ending::Text,
         Wire::Json if is_sipmi => Ending::Json,
         Wire::Json => Ending::JsonInPieces,
+        _ => Ending::Text,
     };
     let may_be_out_of_step = route.wire == Wire::Text && !is_sipmi;
     let exchanged = fifo.exchange(ending, patience, |reply_name| {
@@ -280,10 +344,10 @@ fn exchange_over_fifo(
     }
     let (sent, raw) = exchanged?;
     let read = match route.wire {
-        Wire::Text => text::decode_response(&raw, Carrier::Fifo),
         Wire::Json => {
             read_json(&raw, id).unwrap_or_else(|| Err(CodecError::unexpected("the answer to this request", &raw, 0)))
         }
+        _ => text::decode_response(&raw, text::Carrier::Fifo),
     };
     match read {
         Ok(response) => {

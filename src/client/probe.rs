@@ -1,19 +1,27 @@
 //! Finds out who answers: which wire a server speaks, and its generation.
+//!
+//! Over HTTP the wire goes by the path, and the form of XML-RPC by the reply.
 
 use std::fmt;
 
 use crate::codec::json;
+use crate::codec::xmlrpc::Form;
 use crate::item::Str;
 use crate::response::{Body, Response};
 use crate::tree::{NodeId, Tree, Value};
 
 /// What requests and replies look like.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Wire {
     /// The text of 1.x and 2.x.
+    #[default]
     Text,
     /// The JSON-RPC of 3.x and 4.x.
     Json,
+    /// The GET interface of 1.x and 2.x, at `/json`.
+    MiJson,
+    /// XML-RPC, in the form of the server's version.
+    XmlRpc,
 }
 
 impl Wire {
@@ -22,6 +30,20 @@ impl Wire {
         match self {
             Wire::Text => "text",
             Wire::Json => "jsonrpc",
+            Wire::MiJson => "mi_json",
+            Wire::XmlRpc => "xmlrpc",
+        }
+    }
+}
+
+impl Wire {
+    /// What is spoken at a path that ends so.
+    pub(super) fn at_root(root: &str) -> Self {
+        match root {
+            "json" => Wire::MiJson,
+            "RPC2" | "xmlrpc" => Wire::XmlRpc,
+            // mi, or another name that somebody chose for it.
+            _ => Wire::Json,
         }
     }
 }
@@ -53,6 +75,8 @@ pub struct Found {
     pub generation: Option<Generation>,
     /// `2.4.11`; `None` when it does not say.
     pub version: Option<String>,
+    /// How values look, where the wire is XML-RPC.
+    pub form: Form,
 }
 
 impl Found {
@@ -60,7 +84,22 @@ impl Found {
     pub(super) fn read(wire: Wire, response: &Response) -> Self {
         let server = server_of(response).filter(|_| response.is_success());
         let (generation, version) = server.as_deref().and_then(read_server).unzip();
-        Found { wire, generation, version }
+        Found { form: form_of(generation, response), wire, generation, version }
+    }
+
+    /// The second part of the version.
+    pub(super) fn minor(&self) -> Option<u32> {
+        self.version.as_deref()?.split('.').nth(1)?.parse().ok()
+    }
+}
+
+/// The form of XML-RPC in which a server answered, as far as requests differ: only typed replies are values.
+fn form_of(generation: Option<Generation>, response: &Response) -> Form {
+    match (&response.body, generation) {
+        (Body::Tree(_), Some(Generation::OpenSips(2))) => Form::Ng2,
+        (Body::Tree(_), Some(Generation::OpenSips(1))) => Form::Ng,
+        (Body::Tree(_), _) => Form::String,
+        (Body::Empty | Body::Item(_) | Body::Json(_), _) => Form::Native,
     }
 }
 

@@ -1,9 +1,10 @@
 //! The client as Python's `sipmi.client` drives it, and what its errors become.
 
+use std::ffi::CString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use pyo3::exceptions::{PyNotImplementedError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple, PyType};
@@ -14,6 +15,7 @@ use super::exit;
 use super::read::item_from_python;
 use super::tree::PyTree;
 use crate::address::Address;
+use crate::client::http::{Credentials, HttpOptions, TlsOptions};
 use crate::client::{Arguments, CallError, CallFailure, Client, Found, Patience, Reply, Wire};
 use crate::codec::json;
 use crate::codec::text::{self, Carrier, TextStyle};
@@ -45,10 +47,20 @@ pub(super) struct PyReply {
 
 #[pymethods]
 impl PyClient {
-    /// Touches no network. `wire` None: found out at the first call.
+    /// Touches no network. `wire` None: found out at the first call. The rest is for http: and https:.
     #[new]
-    #[pyo3(signature = (address, wire, reply_dir))]
-    fn new(address: &str, wire: Option<&str>, reply_dir: Option<PathBuf>) -> PyResult<Self> {
+    #[pyo3(signature = (address, wire, reply_dir, auth=None, token=None, cafile=None, cert=None, verify=true))]
+    #[allow(clippy::too_many_arguments)] // they are Python's keywords
+    fn new(
+        address: &str,
+        wire: Option<&str>,
+        reply_dir: Option<PathBuf>,
+        auth: Option<(Bound<'_, PyString>, Bound<'_, PyString>)>,
+        token: Option<Bound<'_, PyString>>,
+        cafile: Option<PathBuf>,
+        cert: Option<(PathBuf, Option<PathBuf>)>,
+        verify: bool,
+    ) -> PyResult<Self> {
         let mut address: Address = address.parse()?;
         match (&mut address, reply_dir) {
             (_, None) => {}
@@ -61,11 +73,22 @@ impl PyClient {
             None => None,
             Some("text") => Some(Wire::Text),
             Some("jsonrpc") => Some(Wire::Json),
+            Some("mi_json") => Some(Wire::MiJson),
+            Some("xmlrpc") => Some(Wire::XmlRpc),
             Some(other) => {
-                return Err(PyValueError::new_err(format!("{address} speaks text or jsonrpc, not {other:?}")));
+                let expected = "auto, text, jsonrpc, mi_json or xmlrpc";
+                return Err(PyValueError::new_err(format!("expected a wire of {expected}, found {other:?}")));
             }
         };
-        let client = Client::new(address, wire).map_err(|error| PyNotImplementedError::new_err(error.to_string()))?;
+        let credentials = read_credentials(auth, token)?;
+        let tls = TlsOptions { verify, authorities: cafile, certificate: cert };
+        let has_options = credentials.is_some() || tls != TlsOptions::default();
+        if has_options && !matches!(address, Address::Http(_)) {
+            let options = "auth, token, cafile, cert and verify are for http: and https: alone";
+            return Err(PyValueError::new_err(format!("{options}, not for {address}")));
+        }
+        let client = Client::with_options(address, wire, &HttpOptions { credentials, tls })
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
         Ok(PyClient { client })
     }
 
@@ -118,7 +141,7 @@ impl PyClient {
         Ok(PyReply { reply, address: self.address(), command })
     }
 
-    /// `text` or `jsonrpc`.
+    /// `text`, `jsonrpc`, `mi_json` or `xmlrpc`.
     fn wire(&self, py: Python<'_>, timeout: f64) -> PyResult<&'static str> {
         let found = wait(py, timeout, |patience| self.client.wire(patience))?;
         Ok(self.or_raise(py, &"version".into(), timeout, found)?.name())
@@ -150,6 +173,21 @@ impl PyClient {
         outcome: Result<T, CallFailure>,
     ) -> PyResult<T> {
         outcome.or_else(|failure| Err(exception(py, &failure, &self.address(), command, timeout)?))
+    }
+}
+
+fn read_credentials(
+    auth: Option<(Bound<'_, PyString>, Bound<'_, PyString>)>,
+    token: Option<Bound<'_, PyString>>,
+) -> PyResult<Option<Credentials>> {
+    match (auth, token) {
+        (Some(_), Some(_)) => Err(PyValueError::new_err("expected auth or token, found both")),
+        (Some((user, password)), None) => {
+            let (user, password) = (text_from_python(&user)?, text_from_python(&password)?);
+            Ok(Some(Credentials::Basic { user, password }))
+        }
+        (None, Some(token)) => Ok(Some(Credentials::Token(text_from_python(&token)?))),
+        (None, None) => Ok(None),
     }
 }
 
@@ -200,11 +238,30 @@ fn value_of<'py>(
     address: impl FnOnce() -> String,
     command: &Str,
 ) -> PyResult<Bound<'py, PyAny>> {
-    if reply.response.is_success() {
-        return body_to_python(py, &reply.response.body);
+    if reply.is_unclear {
+        warn_of_nothing(py, &address(), command)?;
+        return Ok(py.None().into_bound(py));
     }
-    let fault = errors::fault(py, &reply.response)?;
+    let response = reply.shaped();
+    if response.is_success() {
+        return body_to_python(py, &response.body);
+    }
+    let fault = errors::fault(py, &response)?;
     Err(with_context(py, fault, &address(), command, &reply.sent, &reply.raw)?)
+}
+
+/// Says once per place that there was nothing to tell a success by.
+fn warn_of_nothing(py: Python<'_>, address: &str, command: &Str) -> PyResult<()> {
+    static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let class = errors::class(py, &CLASS, "UnclearReplyWarning")?;
+    let command = command.to_text();
+    let text = format!(
+        "{address}: {}: OpenSIPS 1.x answers nothing both for success and for some errors over this wire; a FIFO, a \
+         datagram or /RPC2 of mi_xmlrpc tells them apart",
+        command.escape_debug()
+    );
+    let text = CString::new(text).map_err(|_| PyValueError::new_err("the command holds a NUL"))?;
+    PyErr::warn(py, class, &text, 2)
 }
 
 /// The exception for a call without a reply.
@@ -274,9 +331,10 @@ impl PyReply {
         text_to_python(py, &self.command)
     }
 
+    /// None when the server answered nothing at all, which may be either.
     #[getter]
-    fn code(&self) -> i32 {
-        self.reply.response.code
+    fn code(&self) -> Option<i32> {
+        (!self.reply.is_unclear).then_some(self.reply.response.code)
     }
 
     #[getter]
@@ -286,7 +344,7 @@ impl PyReply {
 
     #[getter]
     fn ok(&self) -> bool {
-        self.reply.response.is_success()
+        self.reply.response.is_success() && !self.reply.is_unclear
     }
 
     #[getter]

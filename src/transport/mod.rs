@@ -4,6 +4,7 @@ pub mod connected;
 pub mod datagram;
 pub mod fifo;
 pub mod reply_fifo;
+pub mod stream;
 
 use std::io;
 use std::path::PathBuf;

@@ -1,0 +1,98 @@
+//! What bytes of HTTP go through: a TCP connection, as it is or under TLS.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use nix::poll::PollFlags;
+
+use super::Scheme;
+use super::url::Url;
+use crate::client::call::CallError;
+use crate::client::patience::{Patience, Stop};
+use crate::transport::stream::{Moved, Stream};
+
+/// For so long a closed connection is watched for word that its server had not read the request.
+const WORD_OF_REFUSAL: Duration = Duration::from_millis(100);
+
+/// A connection.
+#[derive(Debug)]
+pub(super) enum Channel {
+    Plain(Stream),
+    #[cfg(feature = "tls")]
+    Tls(Box<super::tls::Secured>),
+}
+
+impl Channel {
+    /// Over a connection that is made. Under TLS the two sides get to know each other first.
+    #[cfg_attr(not(feature = "tls"), allow(unused_variables, clippy::unnecessary_wraps))]
+    pub(super) fn over(
+        stream: Stream,
+        url: &Url,
+        scheme: &Scheme,
+        patience: &mut Patience<'_>,
+    ) -> Result<Self, CallError> {
+        match scheme {
+            Scheme::Http => Ok(Channel::Plain(stream)),
+            #[cfg(feature = "tls")]
+            Scheme::Https(config) => {
+                let secured = super::tls::Secured::over(stream, &url.host, config, patience)?;
+                Ok(Channel::Tls(Box::new(secured)))
+            }
+        }
+    }
+
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Moved> {
+        match self {
+            Channel::Plain(stream) => stream.read(buffer),
+            #[cfg(feature = "tls")]
+            Channel::Tls(secured) => secured.read(buffer),
+        }
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<Moved> {
+        match self {
+            Channel::Plain(stream) => stream.write(bytes),
+            #[cfg(feature = "tls")]
+            Channel::Tls(secured) => secured.write(bytes),
+        }
+    }
+
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream().as_fd()
+    }
+
+    /// Whether the connection is open and says nothing, so that what comes next answers the next request.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        match self {
+            Channel::Plain(stream) => stream.is_quiet(),
+            #[cfg(feature = "tls")]
+            Channel::Tls(secured) => secured.is_quiet(),
+        }
+    }
+
+    /// Whether the server had closed this connection before the request reached it, so that it cannot have run.
+    ///
+    /// A system answers what comes for a closed connection with a reset; after a close the kernel notes that as a
+    /// broken pipe. A server that read the request and then closed causes no reset; one that resets without closing
+    /// leaves another error. Both may have run it.
+    pub(super) fn was_closed_before(&self, patience: &mut Patience<'_>) -> bool {
+        let waited = patience.at_most(WORD_OF_REFUSAL).wait(self.as_fd(), PollFlags::empty());
+        let was_reset = waited.is_ok_and(|events| events.contains(PollFlags::POLLERR));
+        was_reset && self.stream().outcome().is_err_and(|error| error.raw_os_error() == Some(libc::EPIPE))
+    }
+
+    fn stream(&self) -> &Stream {
+        match self {
+            Channel::Plain(stream) => stream,
+            #[cfg(feature = "tls")]
+            Channel::Tls(secured) => secured.stream(),
+        }
+    }
+}
+
+/// Waits until a stream is connected.
+pub(super) fn finish_connecting(stream: &Stream, patience: &mut Patience<'_>) -> Result<(), Stop> {
+    patience.wait(stream.as_fd(), PollFlags::POLLOUT)?;
+    stream.outcome().map_err(Stop::Io)
+}

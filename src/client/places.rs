@@ -1,0 +1,183 @@
+//! Parameters by name for servers of 1.x and 2.x, which go by places alone.
+
+use crate::item::{Item, Str};
+use crate::request::{Param, Params};
+
+/// What stands in a place for which nothing was given.
+const UNUSED: &str = "0";
+const NONE: &str = ".";
+
+/// One place: what 4.0 calls the parameter, and what is there when it was not given.
+type Place = (&'static str, Option<&'static str>);
+
+/// The places of each command, as far as the names of 4.0 have them. A command with several sets of names has several.
+const PLACES: [(&str, &[Place]); 34] = [
+    ("which", &[("command", None)]),
+    ("help", &[("mi_cmd", None)]),
+    ("debug", &[("level", None)]),
+    ("log_level", &[("level", None), ("pid", None)]),
+    ("get_statistics", &[("statistics", None)]),
+    ("list_statistics", &[("statistics", None)]),
+    ("reset_statistics", &[("statistics", None)]),
+    ("cache_store", &[("system", None), ("attr", None), ("value", None), ("expire", None)]),
+    ("cache_fetch", &[("system", None), ("attr", None)]),
+    ("cache_remove", &[("system", None), ("attr", None)]),
+    ("cache_remove_chunk", &[("glob", None), ("collection", None)]),
+    (
+        "ul_add",
+        &[
+            ("table_name", None),
+            ("aor", None),
+            ("contact", None),
+            ("expires", None),
+            ("q", None),
+            ("", Some(UNUSED)),
+            ("flags", None),
+            ("cflags", None),
+            ("methods", None),
+        ],
+    ),
+    ("ul_rm", &[("table_name", None), ("aor", None)]),
+    ("ul_rm_contact", &[("table_name", None), ("aor", None), ("contact", None)]),
+    ("ul_show_contact", &[("table_name", None), ("aor", None)]),
+    ("ul_sync", &[("table_name", None), ("aor", None)]),
+    ("ul_dump", &[("brief", None)]),
+    ("dlg_list", &[("callid", None), ("from_tag", None)]),
+    ("dlg_list", &[("index", None), ("counter", None)]),
+    ("dlg_list_ctx", &[("callid", None), ("from_tag", None)]),
+    ("dlg_list_ctx", &[("index", None), ("counter", None)]),
+    ("dlg_end_dlg", &[("dialog_id", None), ("extra_hdrs", None)]),
+    ("profile_get_size", &[("profile", None), ("value", None)]),
+    ("profile_list_dlgs", &[("profile", None), ("value", None)]),
+    ("profile_end_dlgs", &[("profile", None), ("value", None)]),
+    ("ds_set_state", &[("state", None), ("group", None), ("address", None)]),
+    ("ds_list", &[("full", None)]),
+    ("event_subscribe", &[("event", None), ("socket", None), ("expire", None)]),
+    ("subscribers_list", &[("event", None), ("socket", None)]),
+    ("rl_set_pid", &[("ki", None), ("kp", None), ("kd", None)]),
+    ("shv_set", &[("name", None), ("type", None), ("value", None)]),
+    ("t_uac_cancel", &[("callid", None), ("cseq", None)]),
+    ("t_reply", &[("code", None), ("reason", None), ("trans_id", None), ("to_tag", None)]),
+    (
+        "t_uac_dlg",
+        &[
+            ("method", None),
+            ("ruri", None),
+            ("next_hop", Some(NONE)),
+            ("socket", Some(NONE)),
+            ("headers", None),
+            ("body", None),
+        ],
+    ),
+];
+
+/// Parameters that are a number in 4.0, and were a word before: there or not.
+const WORDS: [(&str, &str); 2] = [("ul_dump", "brief"), ("ds_list", "full")];
+
+/// Brings parameters by name into their places. What is not known stays as it was given.
+pub(super) fn put_in_place(command: &[u8], params: &mut Params) {
+    match params {
+        Params::Named(given) => put_named_in_place(command, given),
+        Params::Strings(given) if given.iter().any(|param| !param.name.is_empty()) => {
+            let mut named = given.drain(..).map(|Param { name, value }| (name, value.into())).collect();
+            put_named_in_place(command, &mut named);
+            let text = |(name, item)| match item {
+                Item::Str(value) => Some(Param { name, value }),
+                _ => None, // strings went in
+            };
+            given.extend(named.into_iter().filter_map(text));
+        }
+        Params::None | Params::Positional(_) | Params::Strings(_) => {}
+    }
+    if params.is_empty() {
+        *params = Params::None;
+    }
+}
+
+fn put_named_in_place(command: &[u8], given: &mut Vec<(Str, Item)>) {
+    if let Some((_, word)) = WORDS.iter().find(|(of, _)| command == of.as_bytes()) {
+        given.retain(|(name, item)| *name != *word || is_set(item));
+        for (name, item) in given.iter_mut().filter(|(name, _)| *name == *word) {
+            (*name, *item) = (Str::default(), (*word).into());
+        }
+    }
+    let sets = PLACES.iter().filter(|(of, _)| command == of.as_bytes());
+    if let Some(placed) = sets.map(|(_, places)| in_places(places, given)).find_map(|placed| placed) {
+        *given = placed;
+    }
+}
+
+/// Those without a name come first; `None` when one has a name that is not there, or a place would stay empty.
+fn in_places(places: &[Place], given: &[(Str, Item)]) -> Option<Vec<(Str, Item)>> {
+    let unnamed = given.iter().take_while(|(name, _)| name.is_empty()).count();
+    let (first, named) = given.split_at(unnamed);
+    let mut left: Vec<&(Str, Item)> = named.iter().collect();
+    let mut ordered = first.to_vec();
+    for (name, otherwise) in places.get(unnamed..)? {
+        if left.is_empty() {
+            break;
+        }
+        let found = left.iter().position(|(other, _)| other == name && !name.is_empty());
+        ordered.push(match (found, otherwise) {
+            (Some(at), _) => left.remove(at).clone(),
+            (None, Some(filler)) => (Str::default(), (*filler).into()),
+            (None, None) => return None,
+        });
+    }
+    left.is_empty().then_some(ordered)
+}
+
+fn is_set(item: &Item) -> bool {
+    !matches!(item, Item::Int(0) | Item::Bool(false) | Item::Null) && !matches!(item.as_str(), Some(b"" | b"0"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn placed(command: &str, given: &[(&str, &str)]) -> Vec<(String, String)> {
+        let named = given.iter().map(|(name, value)| ((*name).into(), Item::from(*value))).collect();
+        let mut params = Params::Named(named);
+        put_in_place(command.as_bytes(), &mut params);
+        let Params::Named(members) = params else { return Vec::new() };
+        let text = |item: &Item| String::from_utf8_lossy(item.as_str().unwrap_or_default()).into_owned();
+        members.iter().map(|(name, item)| (name.to_text().into_owned(), text(item))).collect()
+    }
+
+    fn values(command: &str, given: &[(&str, &str)]) -> Vec<String> {
+        placed(command, given).into_iter().map(|(_, value)| value).collect()
+    }
+
+    #[test]
+    fn names_come_in_the_order_of_their_places() {
+        let given = [("aor", "alice"), ("table_name", "location")];
+        assert_eq!(values("ul_show_contact", &given), ["location", "alice"]);
+        assert_eq!(values("dlg_list", &[("counter", "9"), ("index", "0")]), ["0", "9"]);
+        assert_eq!(values("ul_show_contact", &[("", "location"), ("aor", "alice")]), ["location", "alice"]);
+    }
+
+    #[test]
+    fn places_that_4_0_does_not_have_are_filled() {
+        let names = ["methods", "cflags", "flags", "q", "expires", "contact", "aor", "table_name"];
+        let given: Vec<_> = names.iter().map(|name| (*name, *name)).collect();
+        let expected = ["table_name", "aor", "contact", "expires", "q", "0", "flags", "cflags", "methods"];
+        assert_eq!(values("ul_add", &given), expected);
+        let given = [("headers", "To: x"), ("ruri", "sip:a@b"), ("method", "OPTIONS")];
+        assert_eq!(values("t_uac_dlg", &given), ["OPTIONS", "sip:a@b", ".", ".", "To: x"]);
+    }
+
+    #[test]
+    fn a_number_that_was_a_word_is_one() {
+        assert_eq!(values("ul_dump", &[("brief", "1")]), ["brief"]);
+        assert_eq!(placed("ul_dump", &[("brief", "0")]), []);
+        assert_eq!(values("ds_list", &[("full", "1")]), ["full"]);
+    }
+
+    #[test]
+    fn what_has_no_place_stays_as_it_was() {
+        let given = [("b", "2"), ("a", "1")];
+        assert_eq!(values("nosuch", &given), ["2", "1"]);
+        assert_eq!(values("cache_fetch", &[("key", "k"), ("system", "local")]), ["k", "local"]);
+        assert_eq!(values("cache_store", &[("value", "v"), ("system", "local")]), ["v", "local"]);
+    }
+}
