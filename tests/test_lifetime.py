@@ -81,7 +81,7 @@ def test_a_script_that_just_ends_leaves_no_file_and_does_not_hang(directory: str
 
 
 def test_exits_with_calls_in_flight_never_abort(directory: str) -> None:
-    for _ in range(5):
+    for _ in range(10):
         process = run_script(
             directory,
             """

@@ -545,3 +545,4 @@ class _stopping_on_signals:
 def _stop_all() -> None:
     for server in list(_running):
         server.stop()
+    _core._prepare_exit()

@@ -266,7 +266,10 @@ fn read(
             Err(Stop::Deadline) if has_ended && !received.is_empty() => return Ok(()),
             other => other?,
         };
-        if !ready.contains(PollFlags::POLLIN) {
+        let size = inbox.read(&mut chunk).map_err(|error| CallError::io("the reply FIFO cannot be read", &error))?;
+        // poll looks at a pipe without its lock: of a writer who wrote and left just now it may tell the leaving
+        // alone. What is read in spite of that comes first.
+        if size == 0 && !ready.contains(PollFlags::POLLIN) {
             // Only JSON that is good so far may go on.
             let goes_on = ending == Ending::JsonInPieces
                 && scanner.as_mut().is_some_and(|scan| scan.feed(b"") == Scan::NeedMore);
@@ -277,7 +280,6 @@ fn read(
             has_ended = true;
             continue;
         }
-        let size = inbox.read(&mut chunk).map_err(|error| CallError::io("the reply FIFO cannot be read", &error))?;
         received.extend_from_slice(&chunk[..size]);
         has_ended = false;
         if received.len() > LONGEST_REPLY {

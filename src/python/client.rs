@@ -11,6 +11,7 @@ use pyo3::types::{PyBytes, PyDict, PyString, PyTuple, PyType};
 
 use super::convert::{body_to_python, text_from_python, text_to_python};
 use super::errors;
+use super::exit;
 use super::read::item_from_python;
 use super::tree::PyTree;
 use crate::address::Address;
@@ -198,10 +199,10 @@ fn wait<T: Send>(
 ) -> PyResult<Result<T, CallFailure>> {
     let timeout = read_timeout(timeout)?;
     let mut raised = None;
-    let outcome = py.detach(|| {
+    let outcome = exit::detach(py, || {
         let mut look = || {
             #[allow(clippy::redundant_closure_for_method_calls)] // the method is not general enough
-            let seen = Python::try_attach(|py| py.check_signals());
+            let seen = exit::attach(|py| py.check_signals());
             // An interpreter that ends wants its threads back.
             let Some(seen) = seen else { return true };
             raised = seen.err();

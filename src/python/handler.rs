@@ -9,6 +9,7 @@ use pyo3::types::{PyDict, PyIterator, PyList, PyString, PyTuple};
 
 use super::convert::{item_to_python, text_from_python, text_to_python};
 use super::errors::fault_class;
+use super::exit;
 use super::read::{item_from_python, json_from_python};
 use super::tree::{PyNode, PyTree};
 use crate::command::recipe::{Arguments, Passing, Recipe};
@@ -128,7 +129,7 @@ impl PyHandler {
 impl Handler for PyHandler {
     fn run(&self, call: Call<'_>) -> Answer {
         // None: the interpreter is shutting down, and the caller is told that the command failed.
-        Python::try_attach(|py| self.run_attached(py, call)).unwrap_or(Answer::Now(Err(Failure::Handler)))
+        exit::attach(|py| self.run_attached(py, call)).unwrap_or(Answer::Now(Err(Failure::Handler)))
     }
 
     fn as_any(&self) -> &dyn std::any::Any {

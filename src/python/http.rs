@@ -7,6 +7,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
+use super::exit;
 use super::server::seconds;
 use crate::server::http::{Credentials, HttpOptions, Roots, tls};
 
@@ -84,7 +85,7 @@ fn read_auth(credentials: &mut Credentials, value: &Bound<'_, PyAny>) -> PyResul
     }
     let function = value.clone().unbind();
     let ask = move |user: &str, password: &str| {
-        let asked = Python::try_attach(|py| {
+        let asked = exit::attach(|py| {
             let answer = function.bind(py).call1((PyString::new(py, user), password));
             let known = answer.and_then(|answer| answer.is_truthy());
             known.unwrap_or_else(|error| {

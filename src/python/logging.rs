@@ -7,6 +7,8 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use log::{Level, LevelFilter, Metadata, Record};
 use pyo3::prelude::*;
 
+use super::exit;
+
 /// More messages than this wait for nobody: the rest is dropped.
 const QUEUE: usize = 1024;
 
@@ -35,7 +37,7 @@ pub(super) fn start(py: Python<'_>) -> PyResult<()> {
         let (sender, receiver) = sync_channel::<(Level, String)>(QUEUE);
         let spawned = std::thread::Builder::new().name("sipmi-log".into()).spawn(move || {
             for (level, message) in receiver {
-                Python::try_attach(|py| {
+                exit::attach(|py| {
                     if let Err(error) = forward(py, level, &message) {
                         error.write_unraisable(py, None);
                     }

@@ -9,6 +9,7 @@ mod command;
 mod convert;
 mod errors;
 mod event;
+mod exit;
 mod handler;
 mod http;
 mod json;
@@ -23,6 +24,7 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = false)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    exit::register(module)?;
     tree::register(module)?;
     client::register(module)?;
     command::register(module)?;

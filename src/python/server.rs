@@ -14,7 +14,7 @@ use super::handler::PyHandler;
 use super::http::HttpReader;
 use super::read::item_from_python;
 use super::tree::PyTree;
-use super::{errors, event, logging};
+use super::{errors, event, exit, logging};
 use crate::address::Address;
 use crate::codec::json;
 use crate::codec::text::Indent;
@@ -94,14 +94,14 @@ impl PyServer {
             handler: Box::new(PyHandler::new(function, param, submit, log)),
         };
         let service = &self.server.service;
-        let command = py.detach(|| service.registry_mut().register(command))?;
+        let command = exit::detach(py, || service.registry_mut().register(command))?;
         Ok(PyCommand { command })
     }
 
     /// Takes a command away.
     fn unregister(&self, py: Python<'_>, command: &PyCommand) -> bool {
         let name = command.command.canonical_name();
-        py.detach(|| self.server.service.registry_mut().unregister(&name)).is_some()
+        exit::detach(py, || self.server.service.registry_mut().unregister(&name)).is_some()
     }
 
     /// All commands, in the order of registration.
@@ -157,56 +157,56 @@ impl PyServer {
         let mut address: Address = address.parse()?;
         let options = read_options(&mut address, options)?;
         logging::start(py)?;
-        Ok(py.detach(|| self.server.listen(address, options))?)
+        Ok(exit::detach(py, || self.server.listen(address, options))?)
     }
 
     fn start(&self, py: Python<'_>) -> PyResult<()> {
         logging::start(py)?;
-        Ok(py.detach(|| self.server.start())?)
+        Ok(exit::detach(py, || self.server.start())?)
     }
 
     fn stop(&self, py: Python<'_>) {
-        py.detach(|| self.server.stop());
+        exit::detach(py, || self.server.stop());
     }
 
     #[getter]
     fn is_running(&self, py: Python<'_>) -> bool {
-        py.detach(|| self.server.is_running())
+        exit::detach(py, || self.server.is_running())
     }
 
     #[getter]
     fn addresses(&self, py: Python<'_>) -> Vec<String> {
-        py.detach(|| self.server.addresses()).iter().map(ToString::to_string).collect()
+        exit::detach(py, || self.server.addresses()).iter().map(ToString::to_string).collect()
     }
 
     /// The counter `group:name`, made when there is none.
     fn statistic(&self, py: Python<'_>, group: &str, name: &str) -> PyCounter {
         let statistics = &self.server.service.statistics;
-        PyCounter { counter: py.detach(|| statistics.counter(group, name, Growth::Incremental)) }
+        PyCounter { counter: exit::detach(py, || statistics.counter(group, name, Growth::Incremental)) }
     }
 
     /// Makes an event known.
     fn declare_event(&self, py: Python<'_>, name: &Bound<'_, PyString>) -> PyResult<()> {
         let name = text_from_python(name)?;
-        Ok(py.detach(|| self.server.service.events.declare(name))?)
+        Ok(exit::detach(py, || self.server.service.events.declare(name))?)
     }
 
     /// Sends an event to its subscribers and says how many there are.
     fn raise_event(&self, py: Python<'_>, name: &Bound<'_, PyString>, params: &Bound<'_, PyAny>) -> PyResult<usize> {
         let event = event::event_from_python(name, params)?;
-        Ok(py.detach(|| self.server.service.events.raise(event))?)
+        Ok(exit::detach(py, || self.server.service.events.raise(event))?)
     }
 
     /// The names of all events, in the order in which they were declared.
     #[getter]
     fn events(&self, py: Python<'_>) -> Vec<String> {
-        py.detach(|| self.server.service.events.list()).iter().map(|event| event.name.to_string()).collect()
+        exit::detach(py, || self.server.service.events.list()).iter().map(|event| event.name.to_string()).collect()
     }
 
     /// Who subscribed: event, socket, form, seconds it was made for, seconds left, sent, dropped.
     #[getter]
     fn subscribers(&self, py: Python<'_>) -> Vec<event::Described> {
-        py.detach(|| event::subscribers(&self.server.service.events))
+        exit::detach(py, || event::subscribers(&self.server.service.events))
     }
 
     /// Whether subscribers over TCP have to confirm each event.
@@ -217,7 +217,7 @@ impl PyServer {
     /// Calls `function(level)` when `log_level` sets a level.
     fn on_log_level(&self, function: Py<PyAny>) {
         let tell = move |level: i32| {
-            Python::try_attach(|py| {
+            exit::attach(|py| {
                 if let Err(error) = function.call1(py, (level,)) {
                     error.write_unraisable(py, None);
                 }
@@ -233,7 +233,7 @@ impl PyServer {
         let (sender, receiver) = channel();
         let mut detach = || Box::new(Local(Some(sender.clone()))) as Box<dyn Responder>;
         let service = &self.server.service;
-        let answer = py.detach(|| service.run(command, params, &Origin::local(), &mut detach));
+        let answer = exit::detach(py, || service.run(command, params, &Origin::local(), &mut detach));
         let result = match answer {
             Answer::Now(result) => result,
             Answer::Later => wait_for(py, receiver)?,
@@ -251,7 +251,7 @@ fn wait_for(
 ) -> PyResult<Result<Response, Failure>> {
     loop {
         let answer;
-        (receiver, answer) = py.detach(move || {
+        (receiver, answer) = exit::detach(py, move || {
             let answer = receiver.recv_timeout(SIGNALS);
             (receiver, answer)
         });

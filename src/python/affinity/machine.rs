@@ -7,6 +7,7 @@ use std::time::Instant;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use super::super::exit;
 use super::parts::{PyDevice, PyIrq, PyOutcome, PyProcess};
 use super::plan::PyPlan;
 use super::surroundings::{PyIrqbalance, PyTopology};
@@ -160,7 +161,7 @@ impl PyHost {
             reuse_port,
             ban: irqbalance,
         };
-        let plan = py.detach(|| self.host.plan(&request)).map_err(raise)?;
+        let plan = exit::detach(py, || self.host.plan(&request)).map_err(raise)?;
         Ok(PyPlan { plan })
     }
 
@@ -181,7 +182,7 @@ impl PyHost {
     /// Take a journal back: one Outcome a change, the last one first. The journal is removed when nothing is
     /// left.
     fn undo(&self, py: Python<'_>, journal: PathBuf) -> PyResult<Vec<PyOutcome>> {
-        let undone = py.detach(|| undo::undo(&self.host, &journal)).map_err(raise)?;
+        let undone = exit::detach(py, || undo::undo(&self.host, &journal)).map_err(raise)?;
         Ok(undone.outcomes.into_iter().map(PyOutcome).collect())
     }
 

@@ -3,6 +3,7 @@
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use super::super::exit;
 use super::{PyCpuSet, cpuset, raise, to_python};
 use crate::affinity::device::{Device, Level};
 use crate::affinity::process::Process;
@@ -371,7 +372,8 @@ impl PyProcess {
     #[pyo3(signature = (cpus, *, threads = true))]
     fn set_affinity(&self, py: Python<'_>, cpus: &Bound<'_, PyAny>, threads: bool) -> PyResult<Vec<PyOutcome>> {
         let cpus = cpuset::read(cpus)?;
-        let outcomes = py.detach(|| self.process.set_affinity(&self.host.root, &cpus, threads)).map_err(raise)?;
+        let outcomes =
+            exit::detach(py, || self.process.set_affinity(&self.host.root, &cpus, threads)).map_err(raise)?;
         Ok(outcomes.into_iter().map(PyOutcome).collect())
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use super::super::exit;
 use super::parts::PyOutcome;
 use super::{PyCpuSet, html_table, raise, to_python};
 use crate::affinity::apply::{self, Applied};
@@ -95,7 +96,7 @@ impl PyPlan {
             }
         };
         let (settle, watch) = (seconds(settle)?, seconds(watch.unwrap_or_else(default_watch))?);
-        let applied = py.detach(|| apply::apply(&self.plan, journal.as_deref(), force)).map_err(raise)?;
+        let applied = exit::detach(py, || apply::apply(&self.plan, journal.as_deref(), force)).map_err(raise)?;
         let applied = PyApplied { applied: Mutex::new(applied) };
         // From here on everything is in the journal: Ctrl-C while waiting leaves a plan that can be undone.
         applied.settle_for(py, settle, false)?;
@@ -149,7 +150,7 @@ impl PyApplied {
             interrupted = asked.err();
             interrupted.is_none()
         };
-        py.detach(|| self.get().settle(time, watch, &mut go_on)).map_err(raise)?;
+        exit::detach(py, || self.get().settle(time, watch, &mut go_on)).map_err(raise)?;
         interrupted.map_or(Ok(()), Err)
     }
 }
@@ -177,7 +178,7 @@ impl PyApplied {
 
     /// Look at all items again and bring the report up to date.
     fn verify(&self, py: Python<'_>) -> PyResult<()> {
-        py.detach(|| self.get().verify()).map_err(raise)
+        exit::detach(py, || self.get().verify()).map_err(raise)
     }
 
     /// Verify again and again for some seconds.
@@ -187,12 +188,12 @@ impl PyApplied {
 
     /// What has moved since, as Outcomes.
     fn drift(&self, py: Python<'_>) -> Vec<PyOutcome> {
-        py.detach(|| self.get().drift()).into_iter().map(PyOutcome).collect()
+        exit::detach(py, || self.get().drift()).into_iter().map(PyOutcome).collect()
     }
 
     /// Take it back: one Outcome a change, the last one first. Interrupts are found by identity, not by number.
     fn undo(&self, py: Python<'_>) -> PyResult<Vec<PyOutcome>> {
-        let undone = py.detach(|| self.get().undo()).map_err(raise)?;
+        let undone = exit::detach(py, || self.get().undo()).map_err(raise)?;
         Ok(undone.outcomes.into_iter().map(PyOutcome).collect())
     }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use super::super::exit;
 use super::parts::shown;
 use super::{PyCpuSet, cpuset, raise, to_python};
 use crate::affinity::Host;
@@ -67,13 +68,13 @@ impl PyIrqbalance {
     /// Interrupts banned by the socket and CPUs banned, as the running daemon says. `LookupError` without a
     /// socket.
     fn live(&self, py: Python<'_>) -> PyResult<(Vec<u32>, PyCpuSet)> {
-        let (irqs, cpus) = py.detach(|| self.balance.live(&self.host.root)).map_err(raise)?;
+        let (irqs, cpus) = exit::detach(py, || self.balance.live(&self.host.root)).map_err(raise)?;
         Ok((irqs.into_iter().collect(), PyCpuSet(cpus)))
     }
 
     /// Make the running daemon leave exactly these interrupts alone; lost when it restarts.
     fn ban_irqs_live(&self, py: Python<'_>, irqs: BTreeSet<u32>) -> PyResult<()> {
-        py.detach(|| self.balance.ban_irqs_live(&self.host.root, &irqs)).map_err(raise)
+        exit::detach(py, || self.balance.ban_irqs_live(&self.host.root, &irqs)).map_err(raise)
     }
 
     fn __repr__(&self) -> String {
