@@ -8,14 +8,17 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Callable
 
 import pytest
+import trustme
 
 import sipmi
 from rogue import Connection, RogueHttp, answering, body_of, http_reply
@@ -626,3 +629,38 @@ def test_nothing_is_left_open_after_calls_that_fail() -> None:
         ):
             mi.call("uptime")
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_server_that_goes_away_ends_no_program_by_a_signal(scheme: str, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if scheme == "https" else None
+    if context is not None:
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+
+    def serve(connection: Connection) -> None:
+        if connection.number == 0:  # the question who it is
+            request = connection.read_request()
+            assert request is not None
+            body = json.dumps({"jsonrpc": "2.0", "result": {"Server": "sipmi (0.1.0; x)"}, "id": 1})
+            connection.send(http_reply(body, headers="Connection: close\r\n"))
+        else:
+            connection.socket.recv(1000)
+            connection.reset()
+
+    script = f"""
+import signal, sys, sipmi
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+cafile = {str(tmp_path / "ca.pem")!r} if sys.argv[1].startswith("https") else None
+with sipmi.connect(sys.argv[1], cafile=cafile, timeout=20) as mi:
+    assert mi.generation == "sipmi"
+    try:
+        mi.call("big", "x" * 30_000_000)
+    except sipmi.TransportError:
+        print("went away")
+"""
+    with RogueHttp(serve, context=context) as server:
+        command = [sys.executable, "-c", script, server.address]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "went away\n"), done

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -149,11 +150,25 @@ impl Secured {
     }
 
     fn send_records(&mut self) -> io::Result<Moved> {
-        moved(self.tls.write_tls(&mut self.stream.socket()), PollFlags::POLLOUT)
+        moved(self.tls.write_tls(&mut WithoutSignals(self.stream.socket())), PollFlags::POLLOUT)
     }
 
     fn take_records(&mut self) -> io::Result<Moved> {
         moved(self.tls.read_tls(&mut self.stream.socket()), PollFlags::POLLIN)
+    }
+}
+
+/// Writes one piece at a time: several at once raise SIGPIPE where nobody reads, which ends a program that has
+/// not said otherwise.
+struct WithoutSignals<'s>(&'s TcpStream);
+
+impl Write for WithoutSignals<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
