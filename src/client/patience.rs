@@ -82,18 +82,25 @@ impl<'a> Patience<'a> {
 
     /// Waits until the descriptor is ready, and says for what.
     pub(super) fn wait(&mut self, fd: BorrowedFd<'_>, events: PollFlags) -> Result<PollFlags, Stop> {
-        let mut fds = [PollFd::new(fd, events)];
         let eagerness = Eagerness::begin();
+        while eagerness.give_way() {
+            match poll(fd, events, PollTimeout::ZERO)? {
+                Some(ready) => return Ok(ready),
+                None => self.left().map(drop)?,
+            }
+        }
+        self.sleep(fd, events)
+    }
+
+    /// As [`Patience::wait`], for who has been eager already.
+    pub(super) fn sleep(&mut self, fd: BorrowedFd<'_>, events: PollFlags) -> Result<PollFlags, Stop> {
         loop {
             let left = self.left()?.min(WAKE);
             // Rounded up: a wait of nothing would spin until the deadline.
             let millis = PollTimeout::try_from(left + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX);
-            let is_eager = eagerness.give_way();
-            match nix::poll::poll(&mut fds, if is_eager { PollTimeout::ZERO } else { millis }) {
-                Ok(0) if is_eager => {}
-                Ok(0) | Err(Errno::EINTR) => self.check()?,
-                Ok(_) => return Ok(fds[0].revents().unwrap_or(PollFlags::empty())),
-                Err(errno) => return Err(Stop::Io(errno.into())),
+            match poll(fd, events, millis)? {
+                Some(ready) => return Ok(ready),
+                None => self.check()?,
             }
         }
     }
@@ -116,5 +123,15 @@ impl<'a> Patience<'a> {
                 last_check = Instant::now();
             }
         }
+    }
+}
+
+/// What the descriptor is ready for; nothing when the time passed, or a signal came.
+fn poll(fd: BorrowedFd<'_>, events: PollFlags, timeout: PollTimeout) -> Result<Option<PollFlags>, Stop> {
+    let mut fds = [PollFd::new(fd, events)];
+    match nix::poll::poll(&mut fds, timeout) {
+        Ok(0) | Err(Errno::EINTR) => Ok(None),
+        Ok(_) => Ok(Some(fds[0].revents().unwrap_or(PollFlags::empty()))),
+        Err(errno) => Err(Stop::Io(errno.into())),
     }
 }

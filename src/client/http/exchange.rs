@@ -6,7 +6,7 @@ use httparse::Status;
 
 use super::channel::Channel;
 use crate::client::call::{CallError, CallFailure};
-use crate::client::patience::Patience;
+use crate::client::patience::{Eagerness, Patience};
 use crate::transport::stream::Moved;
 
 /// The longest head of an answer. Real ones have 200 bytes; this is what browsers and proxies allow.
@@ -250,6 +250,7 @@ impl Reader<'_, '_, '_> {
     }
 
     fn receive(&mut self, at: usize, when: &str) -> Result<usize, CallError> {
+        let eagerness = Eagerness::begin();
         loop {
             match self.channel.read(&mut self.bytes[at..]) {
                 Ok(Moved::Bytes(0)) => {
@@ -258,9 +259,9 @@ impl Reader<'_, '_, '_> {
                     return Err(CallError::Transport { what, errno: libc::ECONNRESET });
                 }
                 Ok(Moved::Bytes(count)) => return Ok(count),
-                Ok(Moved::Not(wanted)) => {
-                    self.patience.wait(self.channel.as_fd(), wanted)?;
-                }
+                // To try again tells as much as to ask.
+                Ok(Moved::Not(_)) if eagerness.give_way() => {}
+                Ok(Moved::Not(wanted)) => drop(self.patience.sleep(self.channel.as_fd(), wanted)?),
                 Err(error) => {
                     self.end = Some(End::Reset);
                     return Err(went_away(when, &error));
