@@ -1,0 +1,377 @@
+"""Replays what real servers were recorded to answer against :class:`sipmi.testing.FakeOpenSIPS` and compares.
+
+``python tests/conformance.py`` prints a table; ``tests/test_conformance.py`` asserts what it says. Replies are compared
+byte for byte, then with what differs every time masked. Recordings of one process are replayed in a row, in the order
+in which they were made, since what one leaves behind the next one shows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import os
+import re
+import select
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Optional
+
+from conftest import DatagramPeer, recorded
+from sipmi.testing import FakeOpenSIPS
+
+#: What differs every time, each with the field it is.
+MASKS = {
+    "time": rb"\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d",
+    "seconds": rb"(?<=[: >\t])1[78]\d{8}(?!\d)|\d+(?= \[sec\])|(?<=core:timestamp)\W+\d+",
+    "expires": rb'((?<=[Ee]xpires)|(?<="ttl"))\W{1,4}\d+',
+    "pid": rb'(?<=PID)(="?|":\s?)\d+',
+    "identifier": rb'(?<=ContactID)\W{1,4}\d+|(?<=ID)(=|":\s?")[\da-f.]+|(?<=db_id)":\s?"\d+|(?<=hash=\d)\d*:\d+|'
+    rb"(?<=dialog_id)=\d+|(?<=hash=)\d+:\d+",
+    "port": rb"(?<=127\.0\.0\.1:)\d{5}(?!\d)",
+    "memory": rb'(?<=shmem:)([a-z_]+)\W+\d+|(?<=rpmem:)([a-z_]+)\W+\d+|(?<=pkmem:)(\d+-[a-z_]+)\W+\d+',
+    "load": rb'(?<=load)[\w-]*(":\s?|:: )\d+',
+    "drop rate": rb'(?<=drop_rate)\W{1,4}\d+',
+}  # fmt: skip
+_MASKED = {field: re.compile(pattern) for field, pattern in MASKS.items()}
+
+#: A healthy server has begun to answer by then; a silent one is known by it.
+SILENCE = 0.3
+#: Longer than any answer on a loaded machine.
+PATIENCE = 10.0
+
+#: Where a reply FIFO is named in a request.
+REPLY_NAME = re.compile(rb"(?:lab_\d+_\d+|m\d+_\d+_\d+)")
+NEXT_REPLY = "\n--- next reply FIFO\n"
+THEN = b"\n--- then\n"
+
+IDENTICAL, MASKED, DIFFERENT = "identical", "identical masked", "different"
+
+
+@dataclasses.dataclass
+class Outcome:
+    """One pair, replayed."""
+
+    file: str
+    case: str
+    request: bytes
+    expected: bytes
+    found: bytes
+
+    @property
+    def verdict(self) -> str:
+        """How the two replies compare."""
+        if self.expected == self.found:
+            return IDENTICAL
+        return MASKED if masked(self.expected) == masked(self.found) else DIFFERENT
+
+
+def masked(reply: bytes) -> bytes:
+    """A reply with what differs every time replaced by the name of its field."""
+    for field, pattern in _MASKED.items():
+        reply = pattern.sub(f"<{field}>".encode(), reply)
+    return reply
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """One process of a real server: what was recorded of it, and how it was configured."""
+
+    version: str
+    files: tuple[str, ...]
+    options: tuple[tuple[str, Any], ...] = ()
+
+
+def session(version: str, *files: str, **options: Any) -> Session:
+    return Session(version, tuple(f"{version}-{file}" for file in files), tuple(options.items()))
+
+
+#: Which recordings are of one process.
+SESSIONS = [
+    session("1.11", "fifo", "datagram-udp"),
+    session("1.11", "datagram-unix", "fifo-indent", reply_indent=4),
+    session("1.11", "fifo-no-reply"),
+    session("1.11", "limits"),
+    session("1.11", "dialog"),
+    session("1.11", "events"),
+    session("2.4", "fifo", "datagram-udp"),
+    session("2.4", "datagram-unix", "fifo-indent", reply_indent=4),
+    session("2.4", "fifo-no-reply"),
+    session("2.4", "limits"),
+    session("2.4", "dialog"),
+    session("2.4", "events"),
+    session("3.2", "core"),
+    session("3.4", "fifo"),
+    session("3.4", "fifo-framing"),
+    session("3.4", "fifo-multi"),
+    session("3.4", "fifo-poison"),
+    session("3.4", "fifo-poison-2"),
+    session("3.4", "datagram-udp"),
+    session("3.4", "datagram-unix", "fifo-pretty", pretty_printing=True),
+    session("3.4", "fifo-no-reply"),
+    session("3.4", "dialog"),
+    session("3.6", "core"),
+    session("4.0", "fifo"),
+    session("4.0", "fifo-framing"),
+    session("4.0", "fifo-multi"),
+    session("4.0", "fifo-poison"),
+    session("4.0", "fifo-poison-2"),
+    session("4.0", "datagram-udp"),
+    session("4.0", "datagram-unix", "fifo-pretty", pretty_printing=True),
+    session("4.0", "fifo-no-reply"),
+    session("4.0", "dialog"),
+    session("4.0", "events"),
+]
+
+
+class Replay:
+    """One session against a fake of its version."""
+
+    def __init__(self, session: Session, *, rename: Callable[[bytes], bytes] = lambda text: text) -> None:
+        self.session = session
+        self.rename = rename
+        self.pairs = [(file, pair) for file in session.files for pair in recorded(file)]
+        self.subscriber: Optional[socket.socket] = None
+
+    def run(self) -> list[Outcome]:
+        """Replays all pairs; a fake that died is started again, as the original was."""
+        outcomes = []
+        self._start()
+        try:
+            for file, pair in self.pairs:
+                if self._is_replayed(file, pair):
+                    if not self.fake.server.is_running:
+                        self.fake.stop()
+                        self._start()
+                    outcomes.append(self._replay(file, pair))
+        finally:
+            self.fake.stop()
+            if self.subscriber is not None:
+                self.subscriber.close()
+        return outcomes
+
+    # -- the state that the recorded servers had --------------------------------------------------------
+
+    def _start(self) -> None:
+        version = self.session.version
+        port = {"1.11": 15080, "2.4": 25080, "3.2": 56030, "3.4": 54050, "3.6": 45080, "4.0": 35080}[version]
+        self.fake = fake = FakeOpenSIPS(
+            version, hazards=True, sip_socket=f"udp:127.0.0.1:{port}", **dict(self.session.options)
+        )
+        fake.core.log_level = 1 if version == "1.11" else 3
+        fake.core.working_directory = "/srv/lab/run"
+        fake.statistics.add("script:lab_counter", before="usrloc")
+        self._seed_dispatcher()
+        if any("dialog" in file for file in self.session.files):
+            self._seed_dialogs(port)
+        fake.start()
+
+    def _seed_dispatcher(self) -> None:
+        text = b"".join(reply for _, pair in self.pairs for reply in pair["replies"]).decode("latin-1")
+        uris = sorted(set(re.findall(r"sip:127\.0\.0\.1:\d5?\d06[12](?= state=|\")", text)))
+        for uri, attr, description in zip(uris, ("a=1", "a=b"), ("descr one", "second")):
+            self.fake.dispatcher.add(1, uri, attr=attr, description=description)
+
+    def _seed_dialogs(self, port: int) -> None:
+        for number in (1, 2):
+            self.fake.dialog.add(
+                f"lab-call-{number}@127.0.0.1", from_uri="sip:alice@127.0.0.1",
+                to_uri=f"sip:bob{number}@127.0.0.1", from_tag=f"uactag{number}", to_tag="uastag1",
+                caller_contact=f"sip:alice@127.0.0.1:{port}", callee_contact=f"sip:bob@127.0.0.1:{port}", state=3,
+            )  # fmt: skip
+
+    # -- one pair -----------------------------------------------------------------------------------------
+
+    def _is_replayed(self, file: str, pair: dict[str, Any]) -> bool:
+        http = pair["request"].startswith((b"GET ", b"POST ", b"PUT ", b"HEAD ")) or "HTTP/1" in pair["note"]
+        return not http
+
+    def _replay(self, file: str, pair: dict[str, Any]) -> Outcome:
+        request, replies = self.rename(pair["request"]), [self.rename(reply) for reply in pair["replies"]]
+        expected = replies[0] if replies else b""
+        if pair["note"] == "event_datagram":
+            found = self._event()
+        elif "datagram" in file or pair["case"].startswith(("udp", "unix")) or pair["note"] == "MI datagram":
+            found = self._datagram(file, pair, request, bool(expected))
+        else:
+            found = self._fifo(pair, request, bool(expected))
+        return Outcome(file, pair["case"], request, expected, found)
+
+    def _datagram(self, file: str, pair: dict[str, Any], request: bytes, answered: bool) -> bytes:
+        transport = "unix" if "unix" in file or pair["case"].startswith("unix") else "udp"
+        if "unbound" in pair["case"] and "fetch" not in pair["case"]:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as unbound:
+                unbound.sendto(request, self.fake.address("unix").partition(":")[2])
+            return b""
+        request = self._subscribed(pair, request)
+        peer = DatagramPeer(self.fake.address(transport))
+        try:
+            return peer.exchange(request, silence=PATIENCE if answered else SILENCE) or b""
+        finally:
+            peer.close()
+
+    def _subscribed(self, pair: dict[str, Any], request: bytes) -> bytes:
+        """A subscription names a socket of ours."""
+        match = re.match(r"E_\w+ udp:127\.0\.0\.1:(\d+)", pair["what"])
+        if pair["case"] != "event_subscribe" or not match:
+            return request
+        if self.subscriber is None:
+            self.subscriber = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            self.subscriber.bind(("127.0.0.1", 0))
+            self.subscriber.settimeout(PATIENCE)
+        return request.replace(match[1].encode(), str(self.subscriber.getsockname()[1]).encode())
+
+    def _event(self) -> bytes:
+        assert self.subscriber is not None
+        return self.subscriber.recv(1 << 16)
+
+    def _fifo(self, pair: dict[str, Any], request: bytes, answered: bool) -> bytes:
+        command, _, directory = self.fake.address("fifo").partition(":")[2].partition("?reply_dir=")
+        names = list(dict.fromkeys(REPLY_NAME.findall(request)))
+        if "missing" in pair["case"] and "fetch" not in pair["case"] and "after" not in pair["case"]:
+            names = [name for name in names if b"nosuch_" + name not in request]
+        listening = [ReplyFifo(os.path.join(directory, name.decode())) for name in names]
+        try:
+            written = request
+            for part in request.split(THEN):
+                for pause, piece in pieces(pair["what"], part):
+                    time.sleep(pause)
+                    write(command, piece)
+                written = part
+                if len(request.split(THEN)) > 1 and part is not request.split(THEN)[-1]:
+                    time.sleep(0.1)
+            expected = [reply.encode("latin-1") for reply in self._expected(pair)]
+            found = []
+            for number, fifo in enumerate(listening):
+                wanted = expected[number] if number < len(expected) else b""
+                found.append(fifo.read(PATIENCE if wanted else SILENCE, len(written) and written.count(names[number])))
+            if not listening:
+                time.sleep(0.02)
+            return NEXT_REPLY.encode().join(found)
+        finally:
+            for fifo in listening:
+                fifo.close()
+
+    def _expected(self, pair: dict[str, Any]) -> list[str]:
+        return pair["replies"][0].decode("latin-1").split(NEXT_REPLY) if pair["replies"] else []
+
+
+def pieces(what: str, request: bytes) -> Iterator[tuple[float, bytes]]:
+    """A request in the writes in which it was recorded, each after a pause in seconds."""
+    second = request.find(b":", request.find(b"}")) if b"}" in request else -1
+    cuts: list[int] = []
+    pause = 0.1
+    if "split over 3 writes" in what:
+        third = len(request) // 3
+        cuts = [third, 2 * third]
+    elif "split right after the second colon" in what:
+        cuts = [request.index(b":", 1) + 1]
+    elif "split inside the reply name" in what:
+        cuts = [5]
+    elif "rest 100 ms later" in what:
+        third = request.index(b":", second + 1) + 1
+        cuts = [{"command + start": second + 4, "command + a 2nd": third + 9}.get(what[:15], third)]
+    elif "writes without pause" in what:
+        cuts = [match.start() for match in re.finditer(rb":m", request)][1:]
+        pause = 0.0
+    for number, (start, end) in enumerate(itertools.pairwise([0, *cuts, len(request)])):
+        yield (pause if number else 0.0), request[start:end]
+
+
+def write(command: str, data: bytes) -> None:
+    """Writes to a command FIFO; one without a reader takes nothing."""
+    try:
+        fd = os.open(command, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return
+    deadline = time.monotonic() + PATIENCE
+    try:
+        while data and time.monotonic() < deadline:
+            select.select([], [fd], [], 0.1)
+            try:
+                data = data[os.write(fd, data) :]
+            except BlockingIOError:
+                continue
+    except BrokenPipeError:
+        pass
+    finally:
+        os.close(fd)
+
+
+class ReplyFifo:
+    """A reply FIFO that is read before anything is asked."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        os.mkfifo(path)
+        os.chmod(path, 0o666)
+        self.fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+
+    def read(self, patience: float, writers: int) -> bytes:
+        """What is written until it is closed as often as it is named, or until nobody comes any more."""
+        reply = b""
+        with select.epoll() as watch:
+            watch.register(self.fd, select.EPOLLIN | select.EPOLLHUP | select.EPOLLET)
+            deadline = time.monotonic() + patience
+            ends = 0
+            while (left := deadline - time.monotonic()) > 0 and ends < writers:
+                events = watch.poll(left)
+                while True:
+                    try:
+                        piece = os.read(self.fd, 1 << 16)
+                    except BlockingIOError:
+                        break
+                    reply += piece
+                    if not piece:
+                        break
+                if any(event & select.EPOLLHUP for _, event in events):
+                    ends += 1
+                    # Writers that follow each other closely are seen as one.
+                    deadline = min(deadline, time.monotonic() + SILENCE)
+        return reply
+
+    def close(self) -> None:
+        os.close(self.fd)
+        os.unlink(self.path)
+
+
+def replay_all(sessions: Iterable[Session], workers: int = 8) -> list[Outcome]:
+    """All sessions, several at a time: most of it is waiting for silence."""
+    with ThreadPoolExecutor(workers) as pool:
+        return [outcome for outcomes in pool.map(lambda one: Replay(one).run(), sessions) for outcome in outcomes]
+
+
+def table(outcomes: list[Outcome]) -> str:
+    """How many pairs of each recording are identical, identical but for masks, different."""
+    lines = [f"{'recording':<28}{'identical':>10}{'masked':>8}{'different':>10}"]
+    for file, group in itertools.groupby(sorted(outcomes, key=lambda o: o.file), key=lambda o: o.file):
+        verdicts = [outcome.verdict for outcome in group]
+        counts = [verdicts.count(verdict) for verdict in (IDENTICAL, MASKED, DIFFERENT)]
+        lines.append(f"{file:<28}{counts[0]:>10}{counts[1]:>8}{counts[2]:>10}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("files", nargs="*", help="only sessions of which one of these is a part")
+    parser.add_argument("-v", action="store_true", help="show what is different")
+    given = parser.parse_args()
+    chosen = [s for s in SESSIONS if not given.files or any(file in given.files for file in s.files)]
+    outcomes = replay_all(chosen)
+    print(table(outcomes))
+    for outcome in outcomes if given.v else ():
+        if outcome.verdict == DIFFERENT:
+            print(f"\n{outcome.file} {outcome.case}\n  asked    {outcome.request[:200]!r}")
+            print(f"  expected {masked(outcome.expected)[:600]!r}\n  found    {masked(outcome.found)[:600]!r}")
+    different = sum(outcome.verdict == DIFFERENT for outcome in outcomes)
+    print(f"\n{len(outcomes)} pairs, {different} different")
+    sys.exit(1 if different else 0)
+
+
+if __name__ == "__main__":
+    main()
