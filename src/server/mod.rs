@@ -10,6 +10,7 @@ mod courier;
 mod datagram;
 mod desk;
 mod fifo;
+mod hazards;
 mod pending;
 mod place;
 mod pool;
@@ -17,7 +18,7 @@ mod post;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crate::address::Address;
@@ -45,8 +46,12 @@ pub struct ListenOptions {
     pub indent: Indent,
     /// The CPUs that its workers run on; empty: anywhere (Linux only).
     pub cpus: Vec<usize>,
+    /// Whether it hangs, stalls, swallows and dies where the imitated version does.
+    pub hazards: bool,
 }
 
+/// How long a server that dies waits for what it is doing.
+const DEATH: Duration = Duration::from_secs(1);
 /// More would not fit a FIFO's parameter line of any client; memory for it is bounded by this.
 const DEFAULT_REQUEST_LIMIT: usize = 4 << 20;
 
@@ -61,6 +66,7 @@ impl Default for ListenOptions {
             pretty_printing: false,
             indent: Indent::default(),
             cpus: Vec::new(),
+            hazards: false,
         }
     }
 }
@@ -86,7 +92,7 @@ pub struct Server {
     scope: ThreadScope,
     /// How long `stop` waits for running commands.
     drain_timeout: Duration,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Default)]
@@ -107,9 +113,32 @@ struct Context {
     watch: Arc<post::Watch>,
     courier: Arc<courier::Courier>,
     stopping: AtomicBool,
+    dead: AtomicBool,
+    /// The server, to take it down with all its endpoints.
+    server: Weak<Mutex<State>>,
 }
 
 impl Context {
+    /// Goes down as a process that crashes does: at once, and its files stay.
+    fn die(&self) {
+        self.dead.store(true, Ordering::SeqCst);
+        self.stopping.store(true, Ordering::SeqCst);
+        let Some(server) = self.server.upgrade() else { return };
+        let end = move || {
+            let running = server.lock().unwrap_or_else(PoisonError::into_inner).running.take();
+            if let Some(running) = running {
+                running.end(Instant::now() + DEATH);
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name("sipmi-death".into()).spawn(end) {
+            log::error!("cannot start a thread to take the endpoints down: {error}");
+        }
+    }
+
+    fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::SeqCst)
+    }
+
     fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
     }
@@ -130,7 +159,7 @@ trait Listener: Send + Sync {
 impl Server {
     /// A server that is not started yet. `scope` is run around the life of each of its threads.
     pub fn new(service: Arc<Service>, scope: ThreadScope) -> Self {
-        Server { service, scope, drain_timeout: Duration::from_secs(5), state: Mutex::default() }
+        Server { service, scope, drain_timeout: Duration::from_secs(5), state: Arc::default() }
     }
 
     /// Adds an endpoint; a running server opens it at once.
@@ -198,6 +227,8 @@ impl Server {
             courier: courier::Courier::start(pool.clone()),
             pool,
             stopping: AtomicBool::new(false),
+            dead: AtomicBool::new(false),
+            server: Arc::downgrade(&self.state),
         })
     }
 

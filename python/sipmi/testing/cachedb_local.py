@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from .._core import Tree
 from ..errors import Fault
-from .commands import LEGACY, MODERN, Module, invalid_params, mi
+from .commands import LEGACY, MODERN, Module, invalid_params, mi, texts
 
 if TYPE_CHECKING:
     from .fake import FakeOpenSIPS
@@ -61,11 +61,12 @@ class Cache(Module):
         system, key = self._counted(given, 2, 2)
         self._check_system(system, "fetch")
         value = self.fetch(key)
-        if value is not None and self.fake.version == "2.4":
-            return {"key": key, "value": value}
-        tree = Tree()
-        tree.add_child("", "Value not found" if value is None else f"{key} = [{value}]")
-        return tree
+        if value is None:
+            return texts(["Value not found"])
+        if self.fake.version == "2.4":
+            return {"key": key} if self.is_lost(value) else {"key": key, "value": value}
+        shown = f"{key} = [{value}]"
+        return Tree() if self.is_lost(shown) else texts([shown])
 
     @mi("cache_remove", LEGACY)
     def remove_text(self, *given: str) -> None:

@@ -50,6 +50,10 @@ class Module:
         """Whether replies have the shapes of 1.x and 2.x."""
         return self.fake.version in LEGACY
 
+    def is_lost(self, value: str) -> bool:
+        """Whether 1.x and 2.x lose a node with this value: they print it to a buffer of 2,048 bytes."""
+        return self.fake.hazards and len(value.encode("utf-8", "surrogateescape")) > 2047
+
     def commands(self) -> Iterator[tuple[Marked, Callable[..., Any]]]:
         """The methods that are commands of the fake's version."""
         for name in dir(type(self)):
@@ -69,7 +73,7 @@ def array(*nodes: Node) -> Tree:
 
 
 def texts(values: Iterable[str]) -> Tree:
-    """A reply of nameless values."""
+    """A reply of nameless values, marked as a list."""
     return array(*(Node("", value) for value in values))
 
 

@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Union
 
 from .. import client
 from ..server import Server
@@ -20,6 +20,7 @@ from .names import COMMANDS, LOADABLE, VERSIONS, canonical, exporter, recipes
 from .others import Others, absent
 from .ratelimit import Ratelimit
 from .statistics import Statistics
+from .tm import Tm
 from .usrloc import Usrloc
 
 #: The transports that a fake listens on by default.
@@ -35,7 +36,7 @@ class FakeOpenSIPS:
     :param transports: where it listens.
     :param hazards: hang, stall, swallow and die where the version does.
     :param sip_socket: the SIP socket that it says it has.
-    :param pretty_printing: spread JSON replies over lines (modparam of that name).
+    :param pretty_printing: spread JSON replies over lines (modparam of that name); on all transports or on some.
     :param reply_indent: blanks a level in text replies over a FIFO; a TAB by default (modparam of that name).
     :ivar server: the :class:`sipmi.Server`; tests may register commands of their own on it.
     :ivar core: processes, log level, start time.
@@ -46,6 +47,7 @@ class FakeOpenSIPS:
     :ivar dispatcher: ``fake.dispatcher.add(1, "sip:192.0.2.1:5060")``.
     :ivar ratelimit: ``fake.ratelimit.add("gw1", limit=20)``.
     :ivar events: who subscribed to what.
+    :ivar tm: ``fake.tm.answers["OPTIONS"] = "200 OK"``.
     :raises ValueError: there is no such version, module or transport.
 
     >>> with FakeOpenSIPS("4.0") as opensips:
@@ -63,7 +65,7 @@ class FakeOpenSIPS:
         transports: Iterable[str] = TRANSPORTS,
         hazards: bool = False,
         sip_socket: str = "udp:127.0.0.1:5060",
-        pretty_printing: bool = False,
+        pretty_printing: Union[bool, Iterable[str]] = False,
         reply_indent: Optional[int] = None,
     ) -> None:
         self.version = checked("version", [version], VERSIONS)[0]
@@ -71,7 +73,7 @@ class FakeOpenSIPS:
         self.transports = checked("transport", transports, TRANSPORTS)
         self.hazards = hazards
         self.sip_socket = sip_socket
-        self.server = Server("opensips", emulate=version)
+        self.server = Server("opensips", emulate=version, hazards=hazards)
         self.core = Core(self)
         self.events = Events(self)
         self.cache = Cache(self)
@@ -79,11 +81,13 @@ class FakeOpenSIPS:
         self.dialog = Dialog(self)
         self.dispatcher = Dispatcher(self)
         self.ratelimit = Ratelimit(self)
+        self.tm = Tm(self)
         self.others = Others(self)
         self.statistics = Statistics(self)
         self.statistics.fill()
         self._register_commands()
-        self._options: dict[str, Any] = {"pretty_printing": True} if pretty_printing else {}
+        pretty = TRANSPORTS if pretty_printing is True else pretty_printing or ()
+        self._pretty = checked("transport", pretty, TRANSPORTS)
         self._fifo_options = {} if reply_indent is None else {"reply_indent": reply_indent}
         self._directory: Optional[tempfile.TemporaryDirectory[str]] = None
 
@@ -154,13 +158,14 @@ class FakeOpenSIPS:
     # -- what it consists of --------------------------------------------------------------------------
 
     def _listen(self, transport: str, directory: str) -> None:
+        options = {"pretty_printing": transport in self._pretty}
         if transport == "fifo":
             path = os.path.join(directory, "opensips_fifo")
-            self.server.listen(f"fifo:{path}", reply_dir=directory, **self._fifo_options, **self._options)
+            self.server.listen(f"fifo:{path}", reply_dir=directory, **self._fifo_options, **options)
         elif transport == "unix":
-            self.server.listen(f"unix:{os.path.join(directory, 'opensips.sock')}", **self._options)
+            self.server.listen(f"unix:{os.path.join(directory, 'opensips.sock')}", **options)
         else:
-            self.server.listen("udp:127.0.0.1:0", **self._options)
+            self.server.listen("udp:127.0.0.1:0", **options)
 
     def _register_commands(self) -> None:
         """All commands of the version and its modules, in its order, in place of those that every server has."""
@@ -168,7 +173,7 @@ class FakeOpenSIPS:
             self.server.unregister(f"{command.module}:{command.name}")
         parts: list[Module] = [
             self.core, self.statistics, self.cache, self.usrloc, self.dialog, self.dispatcher, self.ratelimit,
-            self.events, self.others,
+            self.events, self.tm, self.others,
         ]  # fmt: skip
         known = {marked.name: (method, marked.options) for part in parts for marked, method in part.commands()}
         for name in COMMANDS[self.version]:

@@ -1,4 +1,4 @@
-"""Commands of other modules, as far as they answer without a SIP server: blacklists, tcp, cfgutils, httpd, tm."""
+"""Commands of other modules, as far as they answer without a SIP server: blacklists, tcp, cfgutils, httpd, status."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from .._core import Tree
 from ..errors import Fault
-from .commands import IS_ARRAY, LEGACY, MODERN, Module, mi, null
+from .commands import IS_ARRAY, Module, mi, null
 from .names import recipes
 
 if TYPE_CHECKING:
@@ -103,39 +103,6 @@ class Others(Module):
             raise Fault(404, "Group not found")
         shown = [{"Name": name, "Identifiers": found} for name, found in groups.items() if group in ("", name)]
         return shown[0] if group else shown
-
-    @mi("t_uac_dlg", LEGACY)
-    def t_uac_dlg_text(
-        self, method: str, ruri: str, next_hop: str, socket: str, headers: str, body: str = ""
-    ) -> Any:
-        """starts a distributed UAC dialog (synchronous)"""
-        return self._uac(headers)
-
-    @mi("t_uac_dlg", MODERN, named_only=True)
-    def t_uac_dlg_json(
-        self, method: str, ruri: str, headers: str, next_hop: str = "", socket: str = "", body: str = ""
-    ) -> Any:
-        """starts a distributed UAC dialog (synchronous)"""
-        return self._uac(headers)
-
-    @mi("t_uac_cancel")
-    def t_uac_cancel(self, callid: str, cseq: str) -> None:
-        """cancels an existing transaction"""
-        raise Fault(481, "No such transaction")
-
-    @mi("t_hash", no_input=True, read_only=True)
-    def t_hash(self) -> Any:
-        """prints the statistics of the transaction table"""
-        return {"Summary": "no transactions"}
-
-    @staticmethod
-    def _uac(headers: str) -> dict[str, str]:
-        for name in ("To", "From"):
-            if not any(line.lower().startswith((f"{name.lower()}:", f"{name[0].lower()}:"))
-                       for line in headers.splitlines()):  # fmt: skip
-                raise Fault(400, f"{name} missing")
-        # Nobody is there to answer a SIP request.
-        return {"Status": "408 Request Timeout"}
 
 
 def identifier(name: str, details: str = "") -> dict[str, Any]:
