@@ -137,6 +137,8 @@ class Replay:
         self.rename = rename
         self.pairs = [(file, pair) for file in session.files for pair in recorded(file)]
         self.subscriber: Optional[socket.socket] = None
+        self.began: Optional[bytes] = None
+        self.is_fresh = True
 
     def run(self) -> list[Outcome]:
         """Replays all pairs; a fake that died is started again, as the original was."""
@@ -145,15 +147,55 @@ class Replay:
         try:
             for file, pair in self.pairs:
                 if self._is_replayed(file, pair):
-                    if not self.fake.server.is_running:
-                        self.fake.stop()
-                        self._start()
+                    self._restart_as_recorded(pair)
+                    self._seed_counters(pair)
                     outcomes.append(self._replay(file, pair))
+                    if "CRASHED" in pair["note"]:
+                        self._await_death()
         finally:
             self.fake.stop()
             if self.subscriber is not None:
                 self.subscriber.close()
         return outcomes
+
+    def _restart_as_recorded(self, pair: dict[str, Any]) -> None:
+        """A dead one is started again, and so is one whose original was: its uptime says so."""
+        began = re.search(rb"Up since\W+(\w[\w: ]+\d)", pair["replies"][0]) if pair["replies"] else None
+        if began and self.began not in (None, began[1]) and not self.is_fresh:
+            self.fake.stop()
+            self._start()
+        elif not self.fake.server.is_running:
+            self.fake.stop()
+            self._start()
+            self.is_fresh = True
+        if began:
+            self.began, self.is_fresh = began[1], False
+
+    def _await_death(self) -> None:
+        """The original crashed here, so the fake does, a moment after it was asked."""
+        deadline = time.monotonic() + PATIENCE
+        while self.fake.server.is_running and time.monotonic() < deadline:
+            time.sleep(0.005)
+
+    def _seed_counters(self, pair: dict[str, Any]) -> None:
+        """What the recorded server counted of SIP traffic, which no fake has."""
+        for reply in pair["replies"] if b"get_statistics" in pair["request"] else ():
+            for name, value in re.findall(rb"((?:core|tm|sl|cdb):\w+)\W+(\d+)", reply):
+                if name != b"core:timestamp":
+                    self.fake.statistics[name.decode()] = int(value)
+
+    def _seed_subscribers(self) -> None:
+        """Who had subscribed before the recording began."""
+        pairs = [pair for _, pair in self.pairs]
+        listed = next((pair["replies"][0].decode() for pair in pairs if pair["case"] == "subscribers_list"), "")
+        own = {port for pair in pairs for port in re.findall(r"(\d+) \d+$", pair["what"])}
+        event, others = "", []
+        for found in re.finditer(r"(E_\w+)|(udp:[\d.]+:(\d+))\W+expire\W+(\d+)", listed):
+            event = found[1] or event
+            if found[2] and found[3] not in own:
+                others.append((event, found[2], int(found[4])))
+        for event, address, expire in reversed(others):
+            self.fake.events.subscribe(event, address, expire)
 
     # -- the state that the recorded servers had --------------------------------------------------------
 
@@ -170,6 +212,8 @@ class Replay:
         self._seed_dispatcher()
         if any("dialog" in file for file in self.session.files):
             self._seed_dialogs(port)
+        if any("events" in file for file in self.session.files):
+            self._seed_subscribers()
         fake.start()
 
     def _recorded(self, pattern: str) -> str:
