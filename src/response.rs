@@ -77,6 +77,9 @@ pub enum Failure {
     /// Several commands have this name.
     #[error("the name is ambiguous: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
     Ambiguous(Vec<Str>),
+    /// The listener does not run this command.
+    #[error("command not allowed here")]
+    Forbidden,
     /// No recipe takes this many parameters.
     #[error("too few or too many parameters")]
     ParamCount,

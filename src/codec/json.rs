@@ -450,12 +450,14 @@ pub(crate) fn push_tabs(out: &mut Vec<u8>, count: usize) {
     out.resize(out.len() + count, b'\t');
 }
 
-fn hex(byte: u8) -> [u8; 2] {
+/// The two hex digits of a byte.
+pub(crate) fn hex(byte: u8) -> [u8; 2] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]
 }
 
-fn unhex(digits: &[u8]) -> Option<u8> {
+/// The byte that two hex digits begin these bytes with.
+pub(crate) fn unhex(digits: &[u8]) -> Option<u8> {
     let digit = |place: usize| char::from(*digits.get(place)?).to_digit(16);
     Some((digit(0)? * 16 + digit(1)?) as u8)
 }

@@ -307,6 +307,7 @@ fn describe(failure: &Failure, dialect: Dialect) -> (i32, &'static str, Option<S
         Failure::ItemType(name) => of(INVALID_PARAMS, about_parameter("Bad type for array item in parameter", name)),
         Failure::EmptyArray(name) => of(INVALID_PARAMS, about_parameter("Empty array in parameter", name)),
         Failure::Handler => of(SERVER_ERROR, "Command handler returned null".into()),
+        Failure::Forbidden => of(SERVER_ERROR, "Command not allowed".into()),
         Failure::Timeout => of(SERVER_ERROR, "Request timeout".into()),
         Failure::Busy => of(SERVER_ERROR, "Server busy".into()),
         Failure::RequestTooLarge { size, limit } => {

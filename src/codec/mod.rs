@@ -3,9 +3,16 @@
 pub mod fifo_frame;
 pub mod json;
 pub mod jsonrpc;
+pub mod mi_json;
+mod siblings;
 pub mod text;
+pub mod xmlrpc;
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
+
+use crate::item::Str;
+use crate::response::Failure;
 
 /// How many bytes of what was found an error shows: enough to recognise it, too few to flood a log.
 const SHOWN_BYTES: usize = 24;
@@ -67,6 +74,33 @@ impl CodecError {
     /// A parameter, counted from 1, that cannot be sent.
     pub(crate) fn unsayable_param(position: usize, why: &'static str) -> Self {
         CodecError::Unsayable { what: format!("parameter {position}"), why }
+    }
+}
+
+/// Bytes that are no request, and what to answer: the encoders of replies take both parts.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{failure}")]
+pub struct RequestError {
+    /// Why it cannot be run.
+    pub failure: Failure,
+    /// The command, as far as it was understood.
+    pub method: Str,
+}
+
+/// Code and reason of a failure that the wires of 1.x and 2.x tell as a command's own.
+pub(crate) fn answer_of(failure: &Failure) -> (i32, Cow<'static, str>) {
+    match failure {
+        Failure::ParamCount => (400, "Too few or too many arguments".into()),
+        Failure::Timeout => (408, "Request timeout".into()),
+        Failure::Busy => (503, "Server busy".into()),
+        Failure::Forbidden => (403, "Command not allowed".into()),
+        Failure::RequestTooLarge { size, limit } => {
+            (413, format!("Request too large: {size} bytes, limit {limit}").into())
+        }
+        Failure::ReplyTooLarge { size, limit } => {
+            (500, format!("Reply too large: {size} bytes, limit {limit}").into())
+        }
+        _ => (400, "Bad parameter".into()),
     }
 }
 

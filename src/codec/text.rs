@@ -5,7 +5,8 @@
 
 use memchr::memmem;
 
-use super::{CodecError, is_blank, json, push_float, push_int};
+pub use super::RequestError;
+use super::{CodecError, answer_of, is_blank, json, push_float, push_int};
 use crate::convert::item_to_tree;
 use crate::dialect::Dialect;
 use crate::item::{Item, MAX_DEPTH, Str};
@@ -26,6 +27,9 @@ const ATTRIBUTES_WITH_BLANKS: [&[u8]; 1] = [b"Log level"];
 /// Nodes without attributes, whose value may well look as if it had some.
 const NEVER_SPLIT: [&[u8]; 8] =
     [b"attr", b"value", b"Message", b"Help", b"Usage", b"User-agent", b"description", b"WD"];
+
+/// How many blanks a level is in the strings of 2.4's XML-RPC.
+pub(super) const BLANKS_IN_STRINGS: usize = 3;
 
 /// No server indents deeper than this per level; what is deeper belongs to a value.
 const MAX_BLANKS_A_LEVEL: usize = 16;
@@ -67,16 +71,6 @@ impl TextStyle {
     }
 }
 
-/// A datagram that is no request, and what to answer: [`encode_response`] takes both parts.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("{failure}")]
-pub struct RequestError {
-    /// [`Failure::UnknownCommand`] for what does not even begin as a request does, else [`Failure::Parse`].
-    pub failure: Failure,
-    /// The command, as far as it was understood.
-    pub method: Str,
-}
-
 /// Reads the lines after a request's first one.
 ///
 /// A line is `value`, `name::value`, `::value`, or any of them with the value in quotes, where it may span lines
@@ -94,7 +88,8 @@ pub fn decode_params(block: &[u8], dialect: Dialect) -> Result<Vec<Param>, Codec
 
 /// Reads a datagram: `:method:` and a newline, then parameters.
 ///
-/// Sipmi also takes CRLF, and a first line without its leading colon.
+/// Sipmi also takes CRLF, and a first line without its leading colon. What does not even begin as a request does is
+/// [`Failure::UnknownCommand`], anything else that cannot be read [`Failure::Parse`].
 pub fn decode_request(datagram: &[u8], dialect: Dialect) -> Result<Request, RequestError> {
     let refused = |failure, method: &[u8]| RequestError { failure, method: method.into() };
     let (method, block) = split_head(datagram, dialect).ok_or_else(|| refused(Failure::UnknownCommand, b""))?;
@@ -203,12 +198,7 @@ pub fn decode_response(bytes: &[u8], carrier: Carrier) -> Result<Response, Codec
     let body = without_ending(bytes, body, carrier);
     let reason_len = if is_success { 0 } else { body.iter().take_while(|byte| **byte == b'\n').count() };
     let reason = Str::from([head, &body[..reason_len]].concat());
-    let mut reader = TreeReader::new(Tree::new(code, reason), &body[reason_len..]);
-    while let Some((start, end)) = reader.next_line() {
-        reader.take(start, end);
-    }
-    reader.close_value();
-    Ok(Response::from(reader.tree))
+    Ok(Response::from(TreeReader::new(Tree::new(code, reason), &body[reason_len..]).read()))
 }
 
 /// Which failure of the transport these words of a reply are; `None` when a command answered.
@@ -221,6 +211,50 @@ pub fn failure_of(response: &Response) -> Option<Failure> {
         400 if reason == "parse_error" || reason.starts_with("parse error in command") => Some(Failure::Parse),
         _ => None,
     }
+}
+
+/// Reads the lines that XML-RPC has in one string: as [`decode_response`] does what follows the first line, but
+///
+/// - an empty line belongs to the value before it, since nothing is flushed there;
+/// - an indented line without `:: ` is a name without a value, which 2.4 and `mi_xmlrpc_ng` of 1.11 write so;
+/// - blanks indent by three a level.
+pub(super) fn read_string(lines: &[u8]) -> Tree {
+    let mut reader = TreeReader::new(Tree::ok(), lines);
+    reader.in_string = true;
+    reader.blanks = Some(BLANKS_IN_STRINGS);
+    reader.read()
+}
+
+/// Reads lines that come one by one, so that each is a node of its own whatever its value holds.
+pub(super) fn read_elements<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Tree {
+    let (mut body, mut ends) = (Vec::new(), Vec::new());
+    for line in lines {
+        body.extend_from_slice(line.strip_suffix(b"\n").unwrap_or(line));
+        ends.push(body.len());
+    }
+    let mut reader = TreeReader::new(Tree::ok(), &body);
+    let mut start = 0;
+    for end in ends {
+        reader.add(NodeId::ROOT, start, end);
+        start = end;
+    }
+    reader.tree
+}
+
+/// Appends the line of one node, without indentation.
+pub(super) fn write_line(out: &mut Vec<u8>, tree: &Tree, node: NodeId, separator: bool) {
+    out.extend_from_slice(tree.name(node));
+    if separator {
+        out.extend_from_slice(SEPARATOR);
+    }
+    push_value(out, tree.value(node));
+    for (name, value) in tree.attrs(node) {
+        out.push(b' ');
+        out.extend_from_slice(name);
+        out.push(b'=');
+        push_value(out, value);
+    }
+    out.push(b'\n');
 }
 
 /// A tree deeper than [`MAX_DEPTH`].
@@ -412,7 +446,7 @@ fn check_reply_name(name: &str) -> Result<(), CodecError> {
 }
 
 /// Parameters as strings, each with a name or without.
-fn as_strings(params: &Params) -> Result<Vec<Param>, CodecError> {
+pub(super) fn as_strings(params: &Params) -> Result<Vec<Param>, CodecError> {
     let mut strings = Vec::new();
     match params {
         Params::None => {}
@@ -435,7 +469,7 @@ fn as_strings(params: &Params) -> Result<Vec<Param>, CodecError> {
 fn push_strings(strings: &mut Vec<Param>, name: &Str, item: &Item, position: usize) -> Result<(), CodecError> {
     let mut push = |item: &Item| {
         let value = match item {
-            Item::Null => return Err(CodecError::unsayable_param(position, "text knows no null")),
+            Item::Null => return Err(CodecError::unsayable_param(position, "the wire knows no null")),
             Item::Str(text) => text.clone(),
             item => printed(item).into(),
         };
@@ -485,21 +519,12 @@ fn write_failure(out: &mut Vec<u8>, failure: &Failure, method: &[u8], style: Tex
         Failure::UnknownCommand | Failure::Ambiguous(_) if fifo => quoted("500", " not available"),
         Failure::UnknownCommand | Failure::Ambiguous(_) => b"500 command not available\n".to_vec(),
         Failure::Handler => quoted("500", " failed"),
-        failure => [answer_of(failure).as_bytes(), b"\n", ending(style)].concat(),
+        failure => {
+            let (code, reason) = answer_of(failure);
+            [format!("{code} {reason}\n").as_bytes(), ending(style)].concat()
+        }
     };
     out.extend_from_slice(&line);
-}
-
-/// Code and reason of a failure that is told as a command's own.
-fn answer_of(failure: &Failure) -> String {
-    match failure {
-        Failure::ParamCount => "400 Too few or too many arguments".into(),
-        Failure::Timeout => "408 Request timeout".into(),
-        Failure::Busy => "503 Server busy".into(),
-        Failure::RequestTooLarge { size, limit } => format!("413 Request too large: {size} bytes, limit {limit}"),
-        Failure::ReplyTooLarge { size, limit } => format!("500 Reply too large: {size} bytes, limit {limit}"),
-        _ => "400 Bad parameter".into(),
-    }
 }
 
 fn write_nodes(out: &mut Vec<u8>, tree: &Tree, style: TextStyle) -> Result<(), TooDeep> {
@@ -511,35 +536,25 @@ fn write_nodes(out: &mut Vec<u8>, tree: &Tree, style: TextStyle) -> Result<(), T
             Indent::Tab => out.resize(out.len() + level, b'\t'),
             Indent::Blanks(count) => out.resize(out.len() + level * usize::from(count), b' '),
         }
-        out.extend_from_slice(tree.name(node));
-        if !tree.name(node).is_empty() || needs_separator(tree, node, style.dialect) {
-            out.extend_from_slice(SEPARATOR);
-        }
-        push_value(out, tree.value(node));
-        for (name, value) in tree.attrs(node) {
-            out.push(b' ');
-            out.extend_from_slice(name);
-            out.push(b'=');
-            push_value(out, value);
-        }
-        out.push(b'\n');
+        write_line(out, tree, node, needs_separator(tree, node, style.dialect));
     }
     Ok(())
 }
 
-/// Whether a nameless node is written with a separator: else it would look named, or be an empty line, or its
-/// attributes part of its value. The originals have no such care.
-fn needs_separator(tree: &Tree, node: NodeId, dialect: Dialect) -> bool {
+/// Whether a node is written with a separator: any with a name, and a nameless one that else would look named, or be
+/// an empty line, or have its attributes taken for its value. The originals have no such care.
+pub(super) fn needs_separator(tree: &Tree, node: NodeId, dialect: Dialect) -> bool {
     let value = match tree.value(node) {
         Value::Str(value) | Value::Bytes(value) => value,
         Value::None => b"",
         _ => b"0",
     };
     let ambiguous = || named_at(value).is_some() || matches!(value.first(), None | Some(b'\t' | b' '));
-    !dialect.is_emulated() && (tree.has_attrs(node) || ambiguous())
+    !tree.name(node).is_empty() || (!dialect.is_emulated() && (tree.has_attrs(node) || ambiguous()))
 }
 
-fn push_value(out: &mut Vec<u8>, value: Value<'_>) {
+/// Appends a value as wires of strings print it: nothing for none, booleans as 1 and 0.
+pub(super) fn push_value(out: &mut Vec<u8>, value: Value<'_>) {
     match value {
         Value::None => {}
         Value::Bool(value) => push_int(out, i64::from(value)),
@@ -590,6 +605,8 @@ struct TreeReader<'a> {
     blanks: Option<usize>,
     /// What the lines after the last node may add to.
     last: Option<LastValue>,
+    /// Whether the rules of [`read_string`] hold.
+    in_string: bool,
 }
 
 /// The value of the last node.
@@ -616,7 +633,16 @@ enum Until {
 
 impl<'a> TreeReader<'a> {
     fn new(tree: Tree, body: &'a [u8]) -> Self {
-        TreeReader { tree, body, at: 0, path: Vec::new(), blanks: None, last: None }
+        TreeReader { tree, body, at: 0, path: Vec::new(), blanks: None, last: None, in_string: false }
+    }
+
+    /// The tree with a node for each line.
+    fn read(mut self) -> Tree {
+        while let Some((start, end)) = self.next_line() {
+            self.take(start, end);
+        }
+        self.close_value();
+        self.tree
     }
 
     /// Start and end of the next line, joined with those after it for as long as they end in CR.
@@ -635,7 +661,7 @@ impl<'a> TreeReader<'a> {
 
     fn take(&mut self, start: usize, end: usize) {
         let line = &self.body[start..end];
-        if line.is_empty() || self.goes_on(start, line) {
+        if (line.is_empty() && !self.in_string) || self.goes_on(start, line) {
             return;
         }
         self.close_value();
@@ -643,14 +669,24 @@ impl<'a> TreeReader<'a> {
         let text = start + level.skipped;
         self.path.truncate(level.level);
         let parent = self.path.last().copied().unwrap_or(NodeId::ROOT);
-        if self.tree.value(parent) == Value::Str(b"") {
+        if self.tree.value(parent) == Value::Str(b"") && !self.in_string {
             self.tree.set_value(parent, Value::None);
         }
-        let node = match named_at(&self.body[text..end]) {
-            None => self.add_nameless(parent, text, end),
-            Some(len) => self.add_named(parent, text, text + len, end),
+        let is_bare_name = self.in_string && level.level > 0 && named_at(&self.body[text..end]).is_none();
+        let node = if is_bare_name {
+            self.tree.add_child(parent, &self.body[text..end], Value::None)
+        } else {
+            self.add(parent, text, end)
         };
         self.path.push(node);
+    }
+
+    /// Adds the node that the line between these places says.
+    fn add(&mut self, parent: NodeId, start: usize, end: usize) -> NodeId {
+        match named_at(&self.body[start..end]) {
+            None => self.add_nameless(parent, start, end),
+            Some(len) => self.add_named(parent, start, start + len, end),
+        }
     }
 
     /// Whether this line belongs to the last value, which it is added to.
@@ -658,6 +694,7 @@ impl<'a> TreeReader<'a> {
         let Some(last) = &mut self.last else { return false };
         let after_empty_line = start > last.end + 1;
         let goes_on = match last.until {
+            _ if line.is_empty() => true,
             Until::Bracket => !self.body[..last.end].ends_with(b"]"),
             Until::NextName => named_at(line).is_none(),
             Until::LineEnd => after_empty_line && named_at(line).is_none(),

@@ -1,6 +1,8 @@
 //! Commands: who answers a request. `registry` finds one, `recipe` fits parameters to it, `service` runs it.
 
 pub mod builtin;
+pub mod introspect;
+pub mod permit;
 pub mod recipe;
 pub mod registry;
 pub mod service;
@@ -139,12 +141,20 @@ pub struct Origin {
     pub wire: Wire,
     /// The sender, where the transport tells.
     pub peer: Peer,
+    /// The name by which the sender was let in, where the listener asks for one.
+    pub user: Option<Arc<str>>,
 }
 
 impl Origin {
     /// A call without a transport in between.
     pub fn local() -> Self {
-        Origin { listener: "local".into(), transport: Transport::Local, wire: Wire::JsonRpc, peer: Peer::Unknown }
+        Origin {
+            listener: "local".into(),
+            transport: Transport::Local,
+            wire: Wire::JsonRpc,
+            peer: Peer::Unknown,
+            user: None,
+        }
     }
 
     /// Whether an answer goes out as JSON text, so that a value may as well be written at once.
@@ -164,16 +174,19 @@ pub enum Transport {
     Udp,
     /// A UNIX datagram socket (`mi_datagram`).
     Unix,
+    /// HTTP or HTTPS (`httpd`).
+    Http,
 }
 
 impl Transport {
-    /// `fifo`, `udp`, `unix`, `local`: the scheme of its addresses.
+    /// `fifo`, `udp`, `unix`, `http`, `local`: the scheme of its addresses.
     pub const fn scheme(self) -> &'static str {
         match self {
             Transport::Local => "local",
             Transport::Fifo => "fifo",
             Transport::Udp => "udp",
             Transport::Unix => "unix",
+            Transport::Http => "http",
         }
     }
 }
@@ -185,20 +198,31 @@ pub enum Wire {
     Text,
     /// JSON-RPC 2.0, of 3.x and 4.x.
     JsonRpc,
+    /// The parameters of a URL and JSON of nodes, of 1.11 and 2.x.
+    MiJson,
+    /// XML-RPC with types, of 3.x and 4.x.
+    XmlRpc,
+    /// XML-RPC with strings alone, of 1.x and 2.x.
+    XmlRpcText,
+    /// Pages for people.
+    Html,
 }
 
 impl Wire {
-    /// `text`, `jsonrpc`.
+    /// `text`, `jsonrpc`, `mi_json`, `xmlrpc`, `html`.
     pub const fn name(self) -> &'static str {
         match self {
             Wire::Text => "text",
             Wire::JsonRpc => "jsonrpc",
+            Wire::MiJson => "mi_json",
+            Wire::XmlRpc | Wire::XmlRpcText => "xmlrpc",
+            Wire::Html => "html",
         }
     }
 
     /// Whether replies have the shape of 1.x and 2.x.
     pub const fn is_legacy(self) -> bool {
-        matches!(self, Wire::Text)
+        matches!(self, Wire::Text | Wire::MiJson | Wire::XmlRpcText)
     }
 }
 

@@ -245,7 +245,8 @@ impl Signature {
         self.params.iter().enumerate().filter(|(_, spec)| spec.passing != Passing::Rest)
     }
 
-    fn lists(&self) -> Vec<Vec<Str>> {
+    /// The sets of names that may be given, shortest first; never none.
+    pub fn lists(&self) -> Vec<Vec<Str>> {
         let name = |place: usize| self.params[place].name.clone();
         if !self.recipes.is_empty() {
             return self.recipes.iter().map(|recipe| recipe.iter().map(|place| name(*place)).collect()).collect();

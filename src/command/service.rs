@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicI32;
 use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::SystemTime;
 
+use super::permit::Permit;
 use super::registry::Registry;
 use super::statistics::Statistics;
 use super::{Answer, Call, Command, CommandFlags, Origin, Responder, builtin};
@@ -61,11 +62,12 @@ impl Service {
         self.registry.write().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Finds the command, fits the parameters to it and runs it (`run_mi_cmd`).
+    /// Finds the command, fits the parameters to it and runs it (`run_mi_cmd`), if the listener may.
     pub fn call(
         &self,
         method: &[u8],
         params: Params,
+        permit: &Permit,
         origin: &Origin,
         detach: &mut dyn FnMut() -> Box<dyn Responder>,
     ) -> Answer {
@@ -73,7 +75,8 @@ impl Service {
         let qualified = self.dialect.is_emulated() && !self.dialect.has_modules() && method.contains(&b':');
         let found = if qualified { Err(Failure::UnknownCommand) } else { self.registry().lookup(method) };
         match found {
-            Ok(command) => self.run(&command, params, origin, detach),
+            Ok(command) if permit.allows(&command) => self.run(&command, params, origin, detach),
+            Ok(_) => Answer::Now(Err(Failure::Forbidden)),
             Err(failure) => Answer::Now(Err(failure)),
         }
     }

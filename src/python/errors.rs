@@ -1,18 +1,21 @@
 //! Rust errors become Python exceptions here, and nowhere else. The classes are those of `sipmi.errors`.
 
-use pyo3::exceptions::{PyNotImplementedError, PyOSError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
 use super::convert;
 use crate::address::AddressError;
+use crate::codec::xmlrpc::UnknownForm;
 use crate::codec::{CodecError, jsonrpc};
 use crate::command::registry::RegisterError;
 use crate::convert::TooDeep;
 use crate::dialect::{Dialect, UnknownVersion};
 use crate::response::{Body, Failure, Response};
 use crate::server::ServerError;
+use crate::server::http::NetworkError;
+use crate::server::http::tls::TlsError;
 use crate::transport::OpenError;
 
 /// The class of this name in `sipmi.errors`.
@@ -83,6 +86,24 @@ impl From<RegisterError> for PyErr {
     }
 }
 
+impl From<NetworkError> for PyErr {
+    fn from(error: NetworkError) -> Self {
+        PyValueError::new_err(error.to_string())
+    }
+}
+
+impl From<UnknownForm> for PyErr {
+    fn from(error: UnknownForm) -> Self {
+        PyValueError::new_err(error.to_string())
+    }
+}
+
+impl From<TlsError> for PyErr {
+    fn from(error: TlsError) -> Self {
+        PyValueError::new_err(error.to_string())
+    }
+}
+
 impl From<UnknownVersion> for PyErr {
     fn from(error: UnknownVersion) -> Self {
         PyValueError::new_err(error.to_string())
@@ -115,7 +136,7 @@ impl From<ServerError> for PyErr {
     fn from(error: ServerError) -> Self {
         let text = error.to_string();
         match error {
-            ServerError::NotServed(_) => PyNotImplementedError::new_err(text),
+            ServerError::NotServed(_) => PyValueError::new_err(text),
             ServerError::Running => PyRuntimeError::new_err(text),
             ServerError::Open(error) => open_error(&error, text),
         }

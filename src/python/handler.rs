@@ -250,15 +250,15 @@ pub(super) struct PyRequestContext {
 }
 
 #[pymethods]
-#[allow(clippy::unused_self)] // no transport so far knows users or deadlines
+#[allow(clippy::unused_self)] // nothing so far knows deadlines
 impl PyRequestContext {
-    /// `fifo`, `udp`, `unix`, or `local` for a call without a transport.
+    /// `fifo`, `udp`, `unix`, `http`, or `local` for a call without a transport.
     #[getter]
     fn transport(&self) -> &'static str {
         self.origin.transport.scheme()
     }
 
-    /// `text` or `jsonrpc`.
+    /// `text`, `jsonrpc`, `mi_json`, `xmlrpc` or `html`.
     #[getter]
     fn wire(&self) -> &'static str {
         self.origin.wire.name()
@@ -277,10 +277,10 @@ impl PyRequestContext {
         text_to_python(py, self.origin.peer.to_string().as_bytes())
     }
 
-    /// Who sent it; None where the transport knows no users.
+    /// The name by which its sender was let in; None where the listener asks for none.
     #[getter]
     fn user(&self) -> Option<&str> {
-        None
+        self.origin.user.as_deref()
     }
 
     /// When it must be answered, in seconds since the epoch; None where nothing says so.

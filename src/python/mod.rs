@@ -9,6 +9,7 @@ mod command;
 mod convert;
 mod errors;
 mod handler;
+mod http;
 mod json;
 mod logging;
 mod read;

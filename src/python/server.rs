@@ -11,6 +11,7 @@ use pyo3::types::{PyDict, PyTuple};
 use super::command::{Described, PyCommand, read_param, read_recipes};
 use super::convert::{body_to_python, text_from_python};
 use super::handler::PyHandler;
+use super::http::HttpReader;
 use super::read::item_from_python;
 use super::tree::PyTree;
 use super::{errors, logging};
@@ -300,6 +301,7 @@ fn tree_params(root: &Tree) -> PyResult<Params> {
 /// Reads what `listen` was given beside the address.
 fn read_options(address: &mut Address, given: &Bound<'_, PyDict>) -> PyResult<ListenOptions> {
     let mut options = ListenOptions::default();
+    let mut http = HttpReader::default();
     for (name, value) in given.iter() {
         let name: String = name.extract()?;
         match (name.as_str(), &mut *address) {
@@ -314,14 +316,24 @@ fn read_options(address: &mut Address, given: &Bound<'_, PyDict>) -> PyResult<Li
             ("pretty_printing", _) => options.pretty_printing = value.extract()?,
             #[cfg(target_os = "linux")]
             ("cpus", _) => options.cpus = super::affinity::cpus_to_run_on(&value)?,
+            ("allow", _) => options.permit.allow = value.extract()?,
+            ("read_only", _) => options.permit.read_only = value.extract()?,
+            ("allow_from", Address::Udp { .. } | Address::Http(_)) => {
+                let networks: Vec<String> = value.extract()?;
+                options.allow_from = networks.iter().map(|network| network.parse()).collect::<Result<_, _>>()?;
+            }
+            (_, Address::Http(_)) if http.read(&name, &value)? => {}
             ("workers", _) => options.workers = value.extract::<usize>()?.max(1),
             (other, address) => return Err(PyTypeError::new_err(format!("{address} has no option {other:?}"))),
         }
     }
+    if let Address::Http(url) = address {
+        options.http = http.finish(url)?;
+    }
     Ok(options)
 }
 
-fn seconds(value: &Bound<'_, PyAny>) -> PyResult<Duration> {
+pub(super) fn seconds(value: &Bound<'_, PyAny>) -> PyResult<Duration> {
     let seconds: f64 = value.extract()?;
     Duration::try_from_secs_f64(seconds)
         .map_err(|_| PyValueError::new_err(format!("expected a time in seconds of 0 or more, found {seconds}")))

@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 use super::courier::Parcel;
 use super::desk::{Asked, Desk, Served};
 use super::hazards;
+use super::http::Network;
 use super::pending::Route;
 use super::place::Place;
 use super::post::{Post, Term};
 use super::{Context, ListenOptions, Listener, ServerError};
 use crate::address::Address;
 use crate::codec::{jsonrpc, text};
+use crate::command::Peer;
 use crate::dialect::Dialect;
 use crate::item::Str;
 use crate::response::Failure;
@@ -35,6 +37,7 @@ pub(super) struct DatagramListener {
     socket: Arc<Socket>,
     request_limit: usize,
     write_timeout: Duration,
+    allow_from: Vec<Network>,
     post: Post,
     place: Place,
     hazards: bool,
@@ -74,10 +77,18 @@ impl DatagramListener {
             socket: Arc::new(socket),
             request_limit: options.request_limit.min(BUFFER),
             write_timeout: options.write_timeout,
+            allow_from: options.allow_from.clone(),
             post: Post::default(),
             place: Place::new(&options.cpus),
             hazards: options.hazards && dialect.is_emulated(),
         }
+    }
+
+    /// Whether the sender's network is one that the listener serves.
+    fn serves(&self, peer: &RawPeer) -> bool {
+        self.allow_from.is_empty()
+            || matches!(peer.to_peer(), Peer::Inet(address)
+                if self.allow_from.iter().any(|network| network.contains(address.ip())))
     }
 
     fn serve(&self, buffer: &[u8], received: &Received, out: &mut Vec<u8>) {
@@ -110,7 +121,7 @@ impl DatagramListener {
         if dialect.reads_json() && (jsonrpc::looks_like_json(datagram) || !dialect.reads_text()) {
             self.desk.read_json(datagram)
         } else {
-            Asked::Text(text::decode_request(datagram, dialect).map_err(|error| (error.method, error.failure)))
+            Asked::Text(text::decode_request(datagram, dialect))
         }
     }
 
@@ -181,6 +192,10 @@ impl Listener for DatagramListener {
                     continue;
                 }
             };
+            if !self.serves(&received.peer) {
+                self.desk.counters.dropped.add(1);
+                continue;
+            }
             let turn = self.post.begin(term);
             out.clear();
             self.serve(&buffer, &received, &mut out);

@@ -4,16 +4,19 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::ListenOptions;
-use super::pending::{Batch, BatchRoute, Pending, Route};
+use super::pending::{Batch, BatchRoute, Multicall, MulticallPlace, Pending, Route};
 use crate::address::Address;
 use crate::codec::jsonrpc::{self, Call, Id, Incoming, Refused};
 use crate::codec::text::{self, Carrier, TextStyle};
+use crate::codec::xmlrpc;
+use crate::codec::{RequestError, mi_json};
+use crate::command::permit::Permit;
 use crate::command::service::Service;
 use crate::command::statistics::TransportCounters;
-use crate::command::{Answer, Origin, Peer, Transport, Wire};
+use crate::command::{Answer, Origin, Peer, Responder, Transport, Wire, introspect};
 use crate::dialect::Dialect;
 use crate::item::Str;
-use crate::request::{Params, Request};
+use crate::request::Request;
 use crate::response::{Failure, Response};
 
 pub(super) struct Desk {
@@ -23,14 +26,32 @@ pub(super) struct Desk {
     transport: Transport,
     style: TextStyle,
     pretty: bool,
+    permit: Permit,
     /// The largest reply that the transport carries, in bytes.
     reply_limit: usize,
 }
 
 /// A request as it was read, or why it is none.
 pub(super) enum Asked {
-    Text(Result<Request, (Str, Failure)>),
+    Text(Result<Request, RequestError>),
     Json(Incoming),
+    MiJson(Result<Request, RequestError>),
+    Xml(xmlrpc::Form, Result<xmlrpc::Incoming, RequestError>),
+}
+
+/// Who asks.
+#[derive(Clone)]
+pub(super) struct Caller {
+    pub(super) peer: Peer,
+    pub(super) user: Option<Arc<str>>,
+    /// Whether only commands that change nothing are run for this request.
+    pub(super) reads_only: bool,
+}
+
+impl From<Peer> for Caller {
+    fn from(peer: Peer) -> Self {
+        Caller { peer, user: None, reads_only: false }
+    }
 }
 
 impl Asked {
@@ -39,7 +60,7 @@ impl Asked {
         if json {
             Asked::Json(Incoming::One(Err(Refused { failure, id: Id::Null })))
         } else {
-            Asked::Text(Err((method, failure)))
+            Asked::Text(Err(RequestError { method, failure }))
         }
     }
 }
@@ -48,6 +69,8 @@ impl Asked {
 pub(super) enum Form {
     Text { method: Str },
     Json { id: Id },
+    MiJson,
+    Xml { form: xmlrpc::Form, method: Str },
 }
 
 /// What became of a request.
@@ -72,7 +95,8 @@ impl Desk {
         let (transport, carrier, group) = match address {
             Address::Fifo { .. } => (Transport::Fifo, Carrier::Fifo, "mi_fifo"),
             Address::Unix { .. } => (Transport::Unix, Carrier::Datagram, "mi_datagram_unix"),
-            Address::Udp { .. } | Address::Http(_) => (Transport::Udp, Carrier::Datagram, "mi_datagram"),
+            Address::Udp { .. } => (Transport::Udp, Carrier::Datagram, "mi_datagram"),
+            Address::Http(_) => (Transport::Http, Carrier::Datagram, "mi_http"),
         };
         Arc::new(Desk {
             counters: TransportCounters::new(&service.statistics, group),
@@ -80,6 +104,7 @@ impl Desk {
             transport,
             style: TextStyle { carrier, dialect: service.dialect, indent: options.indent },
             pretty: options.pretty_printing,
+            permit: options.permit.clone(),
             reply_limit,
             service,
         })
@@ -98,82 +123,118 @@ impl Desk {
     pub(super) fn serve(
         self: &Arc<Self>,
         asked: Asked,
-        peer: Peer,
+        caller: impl Into<Caller>,
         out: &mut Vec<u8>,
         route: MakeRoute<'_>,
     ) -> Served {
         let started = Instant::now();
-        match asked {
-            Asked::Text(Ok(Request { method, params })) => {
-                let form = Form::Text { method: method.clone() };
-                self.run(&method, params, form, (started, peer, Wire::Text), out, route)
-            }
-            Asked::Text(Err((method, failure))) => {
-                self.counters.parse_errors.add(1);
-                self.finish(&Form::Text { method }, &Err(failure), started, out);
-                Served::Now
-            }
-            Asked::Json(Incoming::One(call)) => self.serve_call(call, (started, peer), out, route),
+        let caller = caller.into();
+        let (form, asked, wire) = match asked {
+            Asked::Json(Incoming::One(call)) => return self.serve_call(call, (started, caller), out, route),
             Asked::Json(Incoming::Batch(calls)) => {
-                self.serve_batch(calls, (started, &peer), route);
-                Served::Later
+                self.serve_batch(calls, (started, &caller), route);
+                return Served::Later;
             }
+            Asked::Xml(form, Ok(xmlrpc::Incoming::Multicall(calls))) => {
+                self.serve_multicall(calls, form, (started, &caller), route);
+                return Served::Later;
+            }
+            Asked::Xml(form, Ok(xmlrpc::Incoming::One(request))) => {
+                (Form::Xml { form, method: request.method.clone() }, Ok(request), xml_wire(form))
+            }
+            Asked::Xml(form, Err(error)) => {
+                (Form::Xml { form, method: error.method }, Err(error.failure), xml_wire(form))
+            }
+            Asked::Text(Ok(request)) => (Form::Text { method: request.method.clone() }, Ok(request), Wire::Text),
+            Asked::Text(Err(error)) => (Form::Text { method: error.method }, Err(error.failure), Wire::Text),
+            Asked::MiJson(asked) => (Form::MiJson, asked.map_err(|error| error.failure), Wire::MiJson),
+        };
+        match asked {
+            Ok(request) => self.run(request, form, (started, caller, wire), out, route),
+            Err(failure) => self.refuse(&form, failure, started, out),
         }
+    }
+
+    fn refuse(&self, form: &Form, failure: Failure, started: Instant, out: &mut Vec<u8>) -> Served {
+        self.counters.parse_errors.add(1);
+        self.finish(form, &Err(failure), started, out);
+        Served::Now
     }
 
     fn serve_batch(
         self: &Arc<Self>,
         calls: Vec<Result<Call, Refused>>,
-        (started, peer): (Instant, &Peer),
+        (started, caller): (Instant, &Caller),
         route: MakeRoute<'_>,
     ) {
         let batch = Batch::new(self.clone(), calls.len(), route());
         for (place, call) in calls.into_iter().enumerate() {
             let mut answer = Vec::new();
             let mut route = || Box::new(BatchRoute { batch: batch.clone(), place }) as Box<dyn Route>;
-            if self.serve_call(call, (started, peer.clone()), &mut answer, &mut route) == Served::Now {
+            if self.serve_call(call, (started, caller.clone()), &mut answer, &mut route) == Served::Now {
                 batch.put(place, answer);
             }
         }
     }
 
+    fn serve_multicall(
+        self: &Arc<Self>,
+        calls: Vec<Result<Request, RequestError>>,
+        form: xmlrpc::Form,
+        (started, caller): (Instant, &Caller),
+        route: MakeRoute<'_>,
+    ) {
+        let methods = calls.iter().map(|call| match call {
+            Ok(request) => request.method.clone(),
+            Err(error) => error.method.clone(),
+        });
+        let multicall = Multicall::new(self.clone(), form, methods.collect(), started, route());
+        for (place, call) in calls.into_iter().enumerate() {
+            let mut detach = || Box::new(MulticallPlace::new(multicall.clone(), place)) as Box<dyn Responder>;
+            let answer = match call {
+                Ok(request) => self.answer(request, (caller.clone(), xml_wire(form)), &mut detach),
+                Err(error) => {
+                    self.counters.parse_errors.add(1);
+                    Answer::Now(Err(error.failure))
+                }
+            };
+            if let Answer::Now(result) = answer {
+                multicall.put(place, result);
+            }
+        }
+        multicall.send_if_empty();
+    }
+
     fn serve_call(
         self: &Arc<Self>,
         call: Result<Call, Refused>,
-        (started, peer): (Instant, Peer),
+        (started, caller): (Instant, Caller),
         out: &mut Vec<u8>,
         route: MakeRoute<'_>,
     ) -> Served {
         match call {
-            Ok(Call { request: Request { method, params }, id }) => {
-                self.run(&method, params, Form::Json { id }, (started, peer, Wire::JsonRpc), out, route)
+            Ok(Call { request, id }) => {
+                self.run(request, Form::Json { id }, (started, caller, Wire::JsonRpc), out, route)
             }
-            Err(Refused { failure, id }) => {
-                self.counters.parse_errors.add(1);
-                self.finish(&Form::Json { id }, &Err(failure), started, out);
-                Served::Now
-            }
+            Err(Refused { failure, id }) => self.refuse(&Form::Json { id }, failure, started, out),
         }
     }
 
     fn run(
         self: &Arc<Self>,
-        method: &[u8],
-        params: Params,
+        request: Request,
         form: Form,
-        (started, peer, wire): (Instant, Peer, Wire),
+        (started, caller, wire): (Instant, Caller, Wire),
         out: &mut Vec<u8>,
         route: MakeRoute<'_>,
     ) -> Served {
-        self.counters.requests.add(1);
         self.counters.in_progress.add(1);
-        let origin = Origin { listener: self.listener.clone(), transport: self.transport, peer, wire };
         let mut form = Some(form);
         let mut detach = || {
             let form = form.take().unwrap_or(Form::Json { id: Id::Absent });
-            Box::new(Pending::new(self.clone(), started, form, route())) as Box<dyn crate::command::Responder>
+            Box::new(Pending::new(self.clone(), started, form, route())) as Box<dyn Responder>
         };
-        let answer = self.service.call(method, params, &origin, &mut detach);
+        let answer = self.answer(request, (caller, wire), &mut detach);
         match (answer, form) {
             (Answer::Now(result), Some(form)) => {
                 self.counters.in_progress.add(-1);
@@ -182,6 +243,27 @@ impl Desk {
             }
             _ => Served::Later,
         }
+    }
+
+    /// Has the command run.
+    fn answer(
+        &self,
+        Request { method, params }: Request,
+        (Caller { peer, user, reads_only }, wire): (Caller, Wire),
+        detach: &mut dyn FnMut() -> Box<dyn Responder>,
+    ) -> Answer {
+        self.counters.requests.add(1);
+        if matches!(wire, Wire::XmlRpc | Wire::XmlRpcText)
+            && let Some(result) = introspect::answer(&self.service, &self.permit, &method, &params, wire)
+        {
+            return Answer::Now(result);
+        }
+        let origin = Origin { listener: self.listener.clone(), transport: self.transport, peer, wire, user };
+        if reads_only && !self.permit.read_only {
+            let permit = Permit { read_only: true, ..self.permit.clone() };
+            return self.service.call(&method, params, &permit, &origin, detach);
+        }
+        self.service.call(&method, params, &self.permit, &origin, detach)
     }
 
     /// Writes an answer, or the error that it is too large for the transport, and counts it.
@@ -221,6 +303,29 @@ impl Desk {
         out
     }
 
+    /// Joins the answers of a multicall.
+    pub(super) fn finish_multicall(
+        &self,
+        form: xmlrpc::Form,
+        answers: &[(Str, Result<Response, Failure>)],
+        started: Instant,
+    ) -> Vec<u8> {
+        let mut out = Vec::new();
+        let answers = answers.iter().map(|(method, result)| {
+            self.counters.answered(!result.as_ref().is_ok_and(Response::is_success), started.elapsed());
+            (method.as_bytes(), result)
+        });
+        xmlrpc::encode_multicall(&mut out, answers, form, self.dialect());
+        if out.len() > self.reply_limit {
+            let failure = Failure::ReplyTooLarge { size: out.len(), limit: self.reply_limit };
+            out.clear();
+            xmlrpc::encode_response(&mut out, &Err(failure), b"system.multicall", form, self.dialect());
+        }
+        self.counters.replies.add(1);
+        self.counters.bytes_out.add(out.len() as i64);
+        out
+    }
+
     /// A detached request has been answered.
     pub(super) fn leave(&self) {
         self.counters.in_progress.add(-1);
@@ -233,11 +338,16 @@ impl Desk {
                 out.extend_from_slice(self.plain(id, result).unwrap_or_default());
             }
             Form::Json { id } => jsonrpc::encode_response(out, result, id, self.dialect(), self.pretty),
+            Form::MiJson => mi_json::encode_response(out, result, self.dialect()),
+            Form::Xml { form, method } => xmlrpc::encode_response(out, result, method, *form, self.dialect()),
         }
     }
 
     /// What versions 3.x and 4.x say in plain words instead of JSON; nothing at all to bad JSON on a FIFO.
     fn plain(&self, id: &Id, result: &Result<Response, Failure>) -> Option<&'static [u8]> {
+        if self.transport == Transport::Http {
+            return None;
+        }
         let fifo = self.style.carrier == Carrier::Fifo;
         match (id, result) {
             (Id::Broken, _) => Some(if fifo { b"failed to print response" } else { b"500 Internal error" }),
@@ -246,4 +356,8 @@ impl Desk {
             _ => None,
         }
     }
+}
+
+fn xml_wire(form: xmlrpc::Form) -> Wire {
+    if form == xmlrpc::Form::Native { Wire::XmlRpc } else { Wire::XmlRpcText }
 }

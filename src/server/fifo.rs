@@ -13,6 +13,7 @@ use super::place::Place;
 use super::post::{Post, Term};
 use super::{Context, ListenOptions, Listener, ServerError};
 use crate::address::Address;
+use crate::codec::RequestError;
 use crate::codec::fifo_frame::Frame;
 use crate::codec::text;
 use crate::command::{CommandFlags, Peer};
@@ -187,7 +188,7 @@ impl FifoListener {
                 let request = match text::decode_params(&params, self.desk.dialect()) {
                     Ok(params) if params.is_empty() => Ok(Request { method: method.into(), params: Params::None }),
                     Ok(params) => Ok(Request { method: method.into(), params: Params::Strings(params) }),
-                    Err(_) => Err((method.into(), Failure::Parse)),
+                    Err(_) => Err(RequestError { method: method.into(), failure: Failure::Parse }),
                 };
                 (reply.into(), Asked::Text(request))
             }

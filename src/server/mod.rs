@@ -11,6 +11,7 @@ mod datagram;
 mod desk;
 mod fifo;
 mod hazards;
+pub mod http;
 mod pending;
 mod place;
 mod pool;
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use crate::address::Address;
 use crate::codec::text::Indent;
+use crate::command::permit::Permit;
 use crate::command::service::Service;
 use crate::transport::{Access, OpenError};
 pub use pool::ThreadScope;
@@ -48,6 +50,12 @@ pub struct ListenOptions {
     pub cpus: Vec<usize>,
     /// Whether it hangs, stalls, swallows and dies where the imitated version does.
     pub hazards: bool,
+    /// Which commands it runs.
+    pub permit: Permit,
+    /// The networks that it serves (UDP and HTTP); empty: all.
+    pub allow_from: Vec<http::Network>,
+    /// What only HTTP has.
+    pub http: http::HttpOptions,
 }
 
 /// How long a server that dies waits for what it is doing.
@@ -67,6 +75,9 @@ impl Default for ListenOptions {
             indent: Indent::default(),
             cpus: Vec::new(),
             hazards: false,
+            permit: Permit::default(),
+            allow_from: Vec::new(),
+            http: http::HttpOptions::default(),
         }
     }
 }
@@ -77,8 +88,8 @@ pub enum ServerError {
     /// An endpoint cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// No transport of this build has such addresses.
-    #[error("cannot listen on {0}: this version serves fifo:, udp: and unix: addresses; HTTP comes with a later one")]
+    /// The address says too little, or too much.
+    #[error("cannot listen on {0}: expected http://host:port")]
     NotServed(Address),
     /// It has been started.
     #[error("the server is running already")]
@@ -164,9 +175,6 @@ impl Server {
 
     /// Adds an endpoint; a running server opens it at once.
     pub fn listen(&self, address: Address, options: ListenOptions) -> Result<(), ServerError> {
-        if matches!(address, Address::Http(_)) {
-            return Err(ServerError::NotServed(address));
-        }
         let mut state = self.lock();
         if let Some(running) = &mut state.running {
             let listener = open(&running.context, &address, &options)?;
@@ -278,6 +286,9 @@ fn open(
         Address::Unix { path } => {
             Ok(Arc::new(datagram::DatagramListener::open_unix(context.clone(), path, options)?))
         }
-        Address::Http(_) => Err(ServerError::NotServed(address.clone())),
+        Address::Http(url) => {
+            let (host, port) = http::place(url).ok_or_else(|| ServerError::NotServed(address.clone()))?;
+            Ok(Arc::new(http::HttpListener::open(context.clone(), host, port, options)?))
+        }
     }
 }

@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_millis(1);
 /// After so many rounds without a request, the watch sleeps until one comes.
 const QUIET_ROUNDS: u32 = 200;
 /// How often listeners are looked after, so that a removed FIFO is back within a second.
-const LOOK_AFTER: Duration = Duration::from_millis(400);
+pub(super) const LOOK_AFTER: Duration = Duration::from_millis(400);
 
 /// Which leader of a listener: the first, the one who took over from it, and so on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,0 +1,248 @@
+//! The values of XML-RPC and [`Item`]: every type of the specification and of its usual extensions.
+
+use super::document::{Document, Element, Tag};
+use super::write::{Escapes, Unsayable, push_escaped};
+use crate::codec::{CodecError, is_blank, push_int};
+use crate::item::{Item, MAX_DEPTH, Str};
+
+/// How deep elements of values may nest. A tree of [`MAX_DEPTH`] levels takes four elements a level in 2.4's form:
+/// the struct of its children, their list, the struct of one, and a value around its children.
+const MAX_NESTING: usize = 4 * MAX_DEPTH + 8;
+
+/// Reads values, and says what they were made of.
+#[derive(Default)]
+pub(super) struct ValueReader {
+    /// The text of the last element that had one.
+    text: Vec<u8>,
+    /// What is said of the level after [`MAX_DEPTH`].
+    beyond: Option<CodecError>,
+    /// Whether there were values with a type, lists and structs not counted.
+    pub(super) has_typed: bool,
+    /// Whether there were types other than strings and integers, lists and structs not counted.
+    pub(super) has_rare: bool,
+    /// Whether there were values without a type, which are strings.
+    pub(super) has_untyped: bool,
+}
+
+impl ValueReader {
+    /// Reads a value whose `<value>` was read, to its end. It may nest deeper than values may.
+    pub(super) fn value(&mut self, document: &mut Document<'_>) -> Result<Item, CodecError> {
+        self.value_at(document, 0, 0)
+    }
+
+    /// [`CodecError::TooDeep`] for values that nest deeper than values may.
+    pub(super) fn check_depth(&mut self) -> Result<(), CodecError> {
+        self.beyond.take().map_or(Ok(()), Err)
+    }
+
+    fn value_at(&mut self, document: &mut Document<'_>, nesting: usize, depth: usize) -> Result<Item, CodecError> {
+        if nesting >= MAX_NESTING {
+            return Err(document.too_deep(MAX_DEPTH));
+        }
+        let element = match document.text_and_tag(&mut self.text)? {
+            Tag::Close => {
+                self.has_untyped = true;
+                return Ok(Item::Str(self.text.as_slice().into()));
+            }
+            Tag::Open(element) if self.text.iter().all(|byte| is_blank(*byte)) => element,
+            _ => return Err(document.unexpected("the type of a value, or text")),
+        };
+        let item = match element {
+            Element::Array => self.array(document, nesting, depth)?,
+            Element::Struct => self.members(document, nesting, depth).map(Item::Object)?,
+            // 2.4 puts the children of a node into two values.
+            Element::Value => self.value_at(document, nesting + 1, depth)?,
+            element => {
+                self.has_typed = true;
+                self.has_rare |= !matches!(element, Element::Text | Element::Int);
+                let parse = parser_of(element).ok_or_else(|| document.unexpected("a type of XML-RPC"))?;
+                document.text(&mut self.text)?;
+                parse(&self.text).map_err(|expected| document.unexpected(expected))?
+            }
+        };
+        document.close()?;
+        Ok(item)
+    }
+
+    fn array(&mut self, document: &mut Document<'_>, nesting: usize, depth: usize) -> Result<Item, CodecError> {
+        self.enter(document, depth);
+        document.open(Element::Elements, "<data>")?;
+        let mut items = Vec::new();
+        loop {
+            match document.tag()? {
+                Tag::Open(Element::Value) => items.push(self.value_at(document, nesting + 1, depth + 1)?),
+                Tag::Close => break,
+                _ => return Err(document.unexpected("<value> or the end of a list")),
+            }
+        }
+        document.close()?;
+        Ok(Item::Array(items))
+    }
+
+    fn members(
+        &mut self,
+        document: &mut Document<'_>,
+        nesting: usize,
+        depth: usize,
+    ) -> Result<Vec<(Str, Item)>, CodecError> {
+        self.enter(document, depth);
+        let mut members = Vec::new();
+        loop {
+            match document.tag()? {
+                Tag::Open(Element::Member) => {}
+                Tag::Close => return Ok(members),
+                _ => return Err(document.unexpected("<member> or the end of a struct")),
+            }
+            document.open(Element::Name, "<name>")?;
+            document.text(&mut self.text)?;
+            let name = Str::from(self.text.as_slice());
+            document.open(Element::Value, "<value>")?;
+            members.push((name, self.value_at(document, nesting + 1, depth + 1)?));
+            document.close()?;
+        }
+    }
+
+    fn enter(&mut self, document: &Document<'_>, depth: usize) {
+        if depth >= MAX_DEPTH && self.beyond.is_none() {
+            self.beyond = Some(document.too_deep(MAX_DEPTH));
+        }
+    }
+}
+
+/// Makes a value of the text in an element, or says what that should have been.
+type Parse = fn(&[u8]) -> Result<Item, &'static str>;
+
+fn parser_of(element: Element) -> Option<Parse> {
+    match element {
+        Element::Text | Element::DateTime => Some(|text| Ok(Item::Str(text.into()))),
+        Element::Int => Some(|text| number(text).map(Item::Int).ok_or("an integer of 64 bits before this")),
+        Element::Boolean => Some(|text| match text.trim_ascii() {
+            b"1" | b"true" => Ok(Item::Bool(true)),
+            b"0" | b"false" => Ok(Item::Bool(false)),
+            _ => Err("a boolean before this"),
+        }),
+        Element::Double => Some(|text| double(text).map(Item::Float).ok_or("a double before this")),
+        Element::Base64 => Some(|text| from_base64(text).map(Item::Str).ok_or("base64 before this")),
+        Element::Nil => Some(|text| match text.trim_ascii() {
+            b"" => Ok(Item::Null),
+            _ => Err("nothing in a nil, before this"),
+        }),
+        _ => None,
+    }
+}
+
+fn number<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
+    std::str::from_utf8(text.trim_ascii()).ok()?.parse().ok()
+}
+
+/// A double in digits: neither infinite nor a word.
+fn double(text: &[u8]) -> Option<f64> {
+    let is_digits = text.trim_ascii().iter().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(byte));
+    number(text).filter(|value: &f64| is_digits && value.is_finite())
+}
+
+/// Appends a value with its types, `<value>` around it.
+///
+/// Bytes that are not UTF-8 go as base64 to those who take it, doubles in digits without an exponent, and what
+/// no double can be as nil.
+pub(super) fn push_value(out: &mut Vec<u8>, item: &Item, escapes: Escapes) -> Result<(), Unsayable> {
+    out.extend_from_slice(b"<value>");
+    push_typed(out, item, escapes)?;
+    out.extend_from_slice(b"</value>");
+    Ok(())
+}
+
+fn push_typed(out: &mut Vec<u8>, item: &Item, escapes: Escapes) -> Result<(), Unsayable> {
+    match item {
+        Item::Bool(value) => {
+            out.extend_from_slice(if *value { b"<boolean>1</boolean>" } else { b"<boolean>0</boolean>" });
+        }
+        Item::Int(value) => push_integer(out, *value, escapes),
+        Item::Float(value) if value.is_finite() => {
+            use std::io::Write as _;
+            // Writing to memory does not fail.
+            let _ = write!(out, "<double>{value}</double>");
+        }
+        Item::Null | Item::Float(_) => out.extend_from_slice(b"<nil/>"),
+        Item::Str(text) if escapes.is_exact() && std::str::from_utf8(text).is_err() => {
+            out.extend_from_slice(b"<base64>");
+            push_base64(out, text);
+            out.extend_from_slice(b"</base64>");
+        }
+        Item::Str(text) => {
+            out.extend_from_slice(b"<string>");
+            push_escaped(out, text, escapes)?;
+            out.extend_from_slice(b"</string>");
+        }
+        Item::Array(items) => {
+            out.extend_from_slice(b"<array><data>");
+            for item in items {
+                push_value(out, item, escapes)?;
+            }
+            out.extend_from_slice(b"</data></array>");
+        }
+        Item::Object(members) => {
+            out.extend_from_slice(b"<struct>");
+            for (name, item) in members {
+                push_member(out, name, item, escapes)?;
+            }
+            out.extend_from_slice(b"</struct>");
+        }
+    }
+    Ok(())
+}
+
+/// Appends a member of a struct.
+pub(super) fn push_member(out: &mut Vec<u8>, name: &[u8], item: &Item, escapes: Escapes) -> Result<(), Unsayable> {
+    out.extend_from_slice(b"<member><name>");
+    push_escaped(out, name, escapes)?;
+    out.extend_from_slice(b"</name>");
+    push_value(out, item, escapes)?;
+    out.extend_from_slice(b"</member>");
+    Ok(())
+}
+
+/// Appends an integer; one beyond 32 bits as the extension `i8`, which the originals do not have.
+fn push_integer(out: &mut Vec<u8>, value: i64, escapes: Escapes) {
+    let is_long = i32::try_from(value).is_err() && escapes.is_exact();
+    out.extend_from_slice(if is_long { b"<i8>" } else { b"<int>" });
+    push_int(out, value);
+    out.extend_from_slice(if is_long { b"</i8>" } else { b"</int>" });
+}
+
+const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/// Appends bytes as base64, in one line.
+fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {
+    for chunk in bytes.chunks(3) {
+        let byte = |place: usize| u32::from(chunk.get(place).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for place in 0..4 {
+            let digit = BASE64[(bits >> (18 - 6 * place) & 63) as usize];
+            out.push(if place <= chunk.len() { digit } else { b'=' });
+        }
+    }
+}
+
+/// The bytes that base64 says, in lines or not.
+fn from_base64(text: &[u8]) -> Option<Str> {
+    let digits: Vec<u8> = text.iter().copied().filter(|byte| !is_blank(*byte)).collect();
+    let end = digits.iter().position(|byte| *byte == b'=').unwrap_or(digits.len());
+    let (digits, padding) = digits.split_at(end);
+    if padding.len() > 2 || padding.iter().any(|byte| *byte != b'=') || (end + padding.len()) % 4 != 0 {
+        return None;
+    }
+    let mut bytes = Vec::with_capacity(end * 3 / 4);
+    for chunk in digits.chunks(4) {
+        let mut bits = 0u32;
+        for place in 0..4 {
+            let value = match chunk.get(place) {
+                Some(digit) => BASE64.iter().position(|known| known == digit)?,
+                None => 0,
+            };
+            bits = bits << 6 | value as u32;
+        }
+        bytes.extend_from_slice(&bits.to_be_bytes()[1..chunk.len()]);
+    }
+    Some(bytes.into())
+}

@@ -1,0 +1,190 @@
+//! One connection: hyper's future, polled by whichever thread found it ready, and by one at a time.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::{Context, Poll, Wake, Waker};
+
+use super::reactor::Reactor;
+
+/// A connection's whole life.
+pub(super) type Life = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+pub(super) struct Connection {
+    pub(super) id: u64,
+    pub(super) progress: Arc<Progress>,
+    reactor: Weak<Reactor>,
+    turn: AtomicU8,
+    life: Mutex<Option<Life>>,
+}
+
+// Whose turn it is to poll.
+/// Nobody's: nothing has happened.
+const IDLE: u8 = 0;
+/// It is in line, or about to be.
+const CLAIMED: u8 = 1;
+/// A thread is at it.
+const RUNNING: u8 = 2;
+/// A thread is at it, and something has happened since it began.
+const AGAIN: u8 = 3;
+
+impl Connection {
+    pub(super) fn new(id: u64, reactor: &Arc<Reactor>, progress: Arc<Progress>, life: Life) -> Arc<Self> {
+        Arc::new(Connection {
+            id,
+            progress,
+            reactor: Arc::downgrade(reactor),
+            turn: AtomicU8::new(IDLE),
+            life: Mutex::new(Some(life)),
+        })
+    }
+
+    /// Something has happened: true for the one caller who now has to see that it is run.
+    pub(super) fn claim(&self) -> bool {
+        let next = |turn| match turn {
+            IDLE => Some(CLAIMED),
+            RUNNING => Some(AGAIN),
+            _ => None,
+        };
+        self.turn.fetch_update(Ordering::AcqRel, Ordering::Acquire, next) == Ok(IDLE)
+    }
+
+    /// Takes it as far as it goes. Only after a claim.
+    pub(super) fn run(self: &Arc<Self>) {
+        let waker = Waker::from(self.clone());
+        let mut context = Context::from_waker(&waker);
+        let mut life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            self.turn.store(RUNNING, Ordering::Release);
+            let Some(future) = life.as_mut() else { return };
+            if self.progress.has_ended() || future.as_mut().poll(&mut context) == Poll::Ready(()) {
+                *life = None;
+                drop(life);
+                if let Some(reactor) = self.reactor.upgrade() {
+                    reactor.remove(self.id);
+                }
+                return;
+            }
+            let rested = self.turn.compare_exchange(RUNNING, IDLE, Ordering::AcqRel, Ordering::Acquire);
+            if rested.is_ok() {
+                return;
+            }
+        }
+    }
+}
+
+impl Wake for Connection {
+    fn wake(self: Arc<Self>) {
+        if !self.claim() {
+            return;
+        }
+        match self.reactor.upgrade().filter(|_| !self.progress.is_orphaned()) {
+            Some(reactor) => reactor.enqueue(self),
+            // Nobody leads any more: whoever brings the answer sends it.
+            None => self.run(),
+        }
+    }
+}
+
+/// How far a connection is, which says how long it may take for what comes next.
+pub(super) struct Progress {
+    stage: AtomicU8,
+    /// The round in which the stage began or last got on.
+    since: AtomicU32,
+    end: AtomicU8,
+    /// A request was answered before all of it was read.
+    problem: AtomicBool,
+}
+
+/// What a connection is at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(super) enum Stage {
+    /// Between requests.
+    Idle,
+    /// The handshake, or the head of a request, has begun to come.
+    Head,
+    /// The head has come, the body has not.
+    Body,
+    /// The command is running.
+    Running,
+    /// The answer is on its way.
+    Reply,
+    /// The client has stopped taking the answer.
+    Blocked,
+}
+
+const GOES_ON: u8 = 0;
+/// The current stage took too long; what waits for the client gives up.
+const OVERDUE: u8 = 1;
+/// The server stops: what is under way is finished by whoever has it.
+const ORPHANED: u8 = 2;
+const ENDED: u8 = 3;
+
+impl Progress {
+    pub(super) fn new(round: u32) -> Arc<Self> {
+        Arc::new(Progress {
+            stage: AtomicU8::new(Stage::Idle as u8),
+            since: AtomicU32::new(round),
+            end: AtomicU8::new(GOES_ON),
+            problem: AtomicBool::new(false),
+        })
+    }
+
+    pub(super) fn stage(&self) -> Stage {
+        match self.stage.load(Ordering::Relaxed) {
+            0 => Stage::Idle,
+            1 => Stage::Head,
+            2 => Stage::Body,
+            3 => Stage::Running,
+            4 => Stage::Reply,
+            _ => Stage::Blocked,
+        }
+    }
+
+    /// Begins a stage, or gets on with it.
+    pub(super) fn reach(&self, stage: Stage, round: u32) {
+        self.stage.store(stage as u8, Ordering::Relaxed);
+        self.since.store(round, Ordering::Relaxed);
+    }
+
+    /// For how many rounds it has been at that stage.
+    pub(super) fn rounds(&self, round: u32) -> u32 {
+        round.wrapping_sub(self.since.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn set_overdue(&self) {
+        self.end.fetch_max(OVERDUE, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_overdue(&self) -> bool {
+        self.end.load(Ordering::Relaxed) == OVERDUE
+    }
+
+    /// The server stops. What is not in the middle of a request ends now.
+    pub(super) fn set_orphaned(&self) {
+        let in_use = matches!(self.stage(), Stage::Running | Stage::Reply | Stage::Blocked);
+        self.end.fetch_max(if in_use { ORPHANED } else { ENDED }, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_orphaned(&self) -> bool {
+        self.end.load(Ordering::Relaxed) >= ORPHANED
+    }
+
+    pub(super) fn note_problem(&self) {
+        self.problem.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_problem(&self) -> bool {
+        self.problem.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_ended(&self) {
+        self.end.store(ENDED, Ordering::Relaxed);
+    }
+
+    fn has_ended(&self) -> bool {
+        self.end.load(Ordering::Relaxed) == ENDED
+    }
+}

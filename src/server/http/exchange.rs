@@ -1,0 +1,272 @@
+//! One request and its answer: who asks, what is at the path, in which form, and what the desk makes of it.
+
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Poll, Waker};
+
+use bytes::{Bytes, BytesMut};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::rt::Write as _;
+use hyper::server::conn::http1;
+use hyper::service::Service;
+use hyper::{Method, Request, StatusCode};
+
+use super::connection::{Life, Progress, Stage};
+use super::guard::Guard;
+use super::reactor::Reactor;
+use super::reply::{self, Problem, Reply};
+use super::route::{Mount, Roots};
+use super::stream::Stream;
+use crate::codec::{mi_json, xmlrpc};
+use crate::command::Peer;
+use crate::dialect::Dialect;
+use crate::server::desk::{Asked, Caller, Desk, Served};
+use crate::server::pending::Route;
+
+/// No head of ours is near it; a longer one is answered 431.
+const LONGEST_HEAD: usize = 64 << 10;
+/// As many headers as anything sends.
+const MOST_HEADERS: usize = 100;
+
+/// What all connections of a listener share.
+pub(super) struct Site {
+    pub(super) desk: Arc<Desk>,
+    pub(super) roots: Roots,
+    /// What is spoken at the root for XML-RPC.
+    pub(super) form: xmlrpc::Form,
+    pub(super) json_get_reads_only: bool,
+    pub(super) guard: Guard,
+    pub(super) request_limit: usize,
+    pub(super) reactor: Arc<Reactor>,
+}
+
+/// The form of XML-RPC that a version has at `/RPC2` unless it is set up otherwise.
+pub(super) fn form_of(dialect: Dialect) -> xmlrpc::Form {
+    match dialect {
+        Dialect::V1_11 => xmlrpc::Form::String,
+        Dialect::V2_4 => xmlrpc::Form::Ng2,
+        _ => xmlrpc::Form::Native,
+    }
+}
+
+/// All requests of a connection, one after the other.
+pub(super) fn life(site: Arc<Site>, stream: Stream, peer: SocketAddr, progress: Arc<Progress>) -> Life {
+    let mut http = http1::Builder::new();
+    http.max_headers(MOST_HEADERS).max_buf_size(LONGEST_HEAD).half_close(true).title_case_headers(true);
+    let exchange = Exchange { site, peer: Peer::Inet(peer), progress: progress.clone() };
+    let mut connection = http.serve_connection(stream, exchange);
+    Box::pin(async move {
+        let ended = poll_fn(|context| connection.poll_without_shutdown(context)).await;
+        if let Err(error) = &ended {
+            log::debug!("a connection from {peer} ended: {error}");
+        }
+        let mut stream = connection.into_parts().io;
+        let closed = poll_fn(|context| Pin::new(&mut stream).poll_shutdown(context)).await;
+        // What a socket has not read when it is closed makes the kernel take back the answer, too.
+        if closed.is_ok() && (ended.is_err() || progress.has_problem()) {
+            poll_fn(|_| stream.poll_discard()).await;
+        }
+    })
+}
+
+/// The connection is closed without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("closed without an answer")]
+struct Silence;
+
+struct Exchange {
+    site: Arc<Site>,
+    peer: Peer,
+    progress: Arc<Progress>,
+}
+
+impl Service<Request<Incoming>> for Exchange {
+    type Response = Reply;
+    type Error = Silence;
+    type Future = Pin<Box<dyn Future<Output = Result<Reply, Silence>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let Exchange { site, peer, progress } = self;
+        let (site, peer, progress) = (site.clone(), peer.clone(), progress.clone());
+        Box::pin(async move {
+            progress.reach(Stage::Body, site.reactor.round());
+            let answered = site.answer(request, peer, &progress).await;
+            progress.reach(Stage::Reply, site.reactor.round());
+            let is_problem = answered.is_err();
+            let mut reply = match answered {
+                Ok(reply) => reply,
+                Err(problem) => problem.reply(site.desk.dialect()).ok_or(Silence)?,
+            };
+            // After a problem the rest of the request may still be on its way.
+            if is_problem {
+                progress.note_problem();
+            }
+            if is_problem || progress.is_orphaned() {
+                reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(reply)
+        })
+    }
+}
+
+impl Site {
+    async fn answer(&self, request: Request<Incoming>, peer: Peer, progress: &Progress) -> Result<Reply, Problem> {
+        let (head, body) = request.into_parts();
+        let refused = |refusal| Problem::Refused(refusal, self.guard.challenge());
+        if !self.desk.dialect().is_emulated() {
+            self.guard.check_site(&head.headers).map_err(refused)?;
+        }
+        let user = self.guard.authenticate(&head.headers).map_err(refused)?;
+        let path = head.uri.path();
+        let mount = self.roots.find(path).ok_or_else(|| Problem::NoSuchPath {
+            path: path.to_owned(),
+            known: self.roots.paths().collect::<Vec<_>>().join(", "),
+        })?;
+        let reads_only = head.method != Method::POST && self.json_get_reads_only;
+        let caller = Caller { peer, user, reads_only };
+        let (asked, content_type) = match mount {
+            Mount::Mi => {
+                expect_method(&head.method, &[Method::POST], "POST")?;
+                expect_type(&head.headers, "application/json", |found| {
+                    found.starts_with("application/json") || found == "text/xml"
+                })?;
+                let body = self.read(&head.headers, body, progress).await?;
+                (self.desk.read_json(&body), reply::JSON)
+            }
+            Mount::Json(command) => {
+                expect_method(&head.method, &[Method::GET], "GET")?;
+                let query = head.uri.query().map(str::as_bytes);
+                let request = mi_json::decode_request(command.as_bytes(), query, self.desk.dialect());
+                (Asked::MiJson(request), reply::JSON)
+            }
+            Mount::Rpc | Mount::Xmlrpc => {
+                expect_method(&head.method, &[Method::POST], "POST")?;
+                if !self.desk.dialect().is_emulated() {
+                    expect_type(&head.headers, "text/xml", |found| {
+                        found.starts_with("text/xml") || found.starts_with("application/xml")
+                    })?;
+                }
+                let form = if mount == Mount::Xmlrpc { xmlrpc::Form::Ng } else { self.form };
+                let body = self.read(&head.headers, body, progress).await?;
+                (Asked::Xml(form, xmlrpc::decode_request(&body, form, self.desk.dialect())), reply::XML)
+            }
+            Mount::Html(_) => return Err(Problem::NoSuchPath { path: path.to_owned(), known: String::new() }),
+        };
+        progress.reach(Stage::Running, self.reactor.round());
+        let body = self.run(asked, caller).await;
+        Ok(if body.is_empty() && mount == Mount::Mi {
+            reply::with_body(StatusCode::ACCEPTED, content_type, body)
+        } else {
+            reply::with_body(StatusCode::OK, content_type, body)
+        })
+    }
+
+    async fn run(&self, asked: Asked, caller: Caller) -> Vec<u8> {
+        let mut out = Vec::with_capacity(256);
+        let slot = Arc::new(Slot::default());
+        let mut route = || Box::new(HttpRoute(slot.clone())) as Box<dyn Route>;
+        match self.desk.serve(asked, caller, &mut out, &mut route) {
+            Served::Now => out,
+            Served::Later => poll_fn(|context| slot.poll(context.waker())).await,
+        }
+    }
+
+    /// The whole body.
+    async fn read(&self, head: &HeaderMap, body: Incoming, progress: &Progress) -> Result<Bytes, Problem> {
+        if let Some(encoding) = head.get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
+            return Err(Problem::Encoded(String::from_utf8_lossy(encoding.as_bytes()).into_owned()));
+        }
+        let limit = self.request_limit;
+        if body.size_hint().lower() > limit as u64 {
+            self.desk.counters.parse_errors.add(1);
+            return Err(Problem::TooLarge { limit });
+        }
+        let mut body = pin!(body);
+        let mut first = Bytes::new();
+        let mut rest = BytesMut::new();
+        loop {
+            let frame = poll_fn(|context| {
+                if progress.is_overdue() {
+                    return Poll::Ready(Err(Problem::TooSlow));
+                }
+                body.as_mut().poll_frame(context).map(Ok)
+            });
+            let piece = match frame.await? {
+                None => break,
+                Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
+                Some(Err(error)) => return Err(Problem::Unreadable(error.to_string())),
+            };
+            if first.len() + rest.len() + piece.len() > limit {
+                return Err(Problem::TooLarge { limit });
+            }
+            if first.is_empty() {
+                first = piece;
+            } else {
+                rest.extend_from_slice(&piece);
+            }
+        }
+        self.desk.counters.bytes_in.add((first.len() + rest.len()) as i64);
+        if first.is_empty() {
+            Err(Problem::NoBody)
+        } else if rest.is_empty() {
+            Ok(first)
+        } else {
+            Ok([first, rest.freeze()].concat().into())
+        }
+    }
+}
+
+fn expect_method(found: &Method, allowed: &[Method], names: &'static str) -> Result<(), Problem> {
+    if allowed.contains(found) {
+        return Ok(());
+    }
+    Err(Problem::WrongMethod { found: found.to_string(), allowed: names })
+}
+
+fn expect_type(head: &HeaderMap, expected: &'static str, is_right: impl FnOnce(&str) -> bool) -> Result<(), Problem> {
+    let found = head.get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    if found.as_ref().is_some_and(|found| is_right(&found.to_ascii_lowercase())) {
+        return Ok(());
+    }
+    Err(Problem::WrongType { found, expected })
+}
+
+/// Where an answer that comes later is put down for its connection.
+#[derive(Default)]
+struct Slot(Mutex<(Option<Vec<u8>>, Option<Waker>)>);
+
+impl Slot {
+    fn poll(&self, waker: &Waker) -> Poll<Vec<u8>> {
+        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match slot.0.take() {
+            Some(answer) => Poll::Ready(answer),
+            None => {
+                slot.1 = Some(waker.clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    fn put(&self, answer: Vec<u8>) {
+        let waker = {
+            let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            slot.0 = Some(answer);
+            slot.1.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// The way back to the sender of a request.
+struct HttpRoute(Arc<Slot>);
+
+impl Route for HttpRoute {
+    fn deliver(self: Box<Self>, bytes: Vec<u8>) {
+        self.0.put(bytes);
+    }
+}

@@ -1,0 +1,335 @@
+//! The HTTP listener: every wire that OpenSIPS ever had over HTTP, behind one socket (`httpd`).
+//!
+//! Like the other listeners it has one leader, who accepts, reads, runs handlers and answers, and who is replaced when
+//! a handler takes long. hyper reads and writes HTTP; its connections are futures, and the leader polls the one that
+//! the kernel reports ready (`reactor`), so that a request stays on the thread that read it.
+
+mod connection;
+mod exchange;
+mod guard;
+mod reactor;
+mod reply;
+mod route;
+mod stream;
+#[cfg(feature = "tls")]
+pub mod tls;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::desk::Desk;
+use super::place::Place;
+use super::post::{Post, Term};
+use super::{Context, ListenOptions, Listener, ServerError};
+use crate::address::Address;
+use crate::codec::xmlrpc;
+use crate::transport::OpenError;
+use connection::{Connection, Progress, Stage};
+use exchange::Site;
+use guard::Guard;
+pub use guard::{Credentials, Network, NetworkError};
+use reactor::{Reactor, Ready};
+pub use route::Roots;
+use stream::Stream;
+
+/// What a listener for HTTP has beside the options of all.
+#[derive(Clone, Debug, Default)]
+pub struct HttpOptions {
+    /// Where it answers what; `None`: where the imitated version does.
+    pub roots: Option<Roots>,
+    /// How replies look at the root for XML-RPC; `None`: as the imitated version writes them.
+    pub xmlrpc: Option<xmlrpc::Form>,
+    /// Whether `GET` runs only commands that change nothing.
+    pub json_get_reads_only: bool,
+    /// Who is let in.
+    pub credentials: Credentials,
+    /// Names by which browsers may call it, beside addresses and `localhost`.
+    pub hosts: Vec<String>,
+    /// How long a head, a body and a pause between requests may take.
+    pub timeouts: Timeouts,
+    /// How many connections there may be.
+    pub connections: usize,
+    /// TLS; without it the connection is plain.
+    #[cfg(feature = "tls")]
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+/// How long a client may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// For the head of a request, and for its body.
+    pub read: Duration,
+    /// Between two requests.
+    pub idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Timeouts { read: Duration::from_secs(10), idle: Duration::from_secs(60) }
+    }
+}
+
+/// More than a server of MI ever has, and no more memory than it can spare.
+const DEFAULT_CONNECTIONS: usize = 16_384;
+/// A reply of any size is written in pieces; one that nobody can mean is an error.
+const REPLY_LIMIT: usize = 1 << 30;
+/// How often a waiting leader looks whether the server stops.
+const WAKE: Duration = Duration::from_millis(50);
+/// The time between two calls of `look_after`.
+const ROUND: Duration = super::post::LOOK_AFTER;
+
+pub(super) struct HttpListener {
+    context: Arc<Context>,
+    address: Address,
+    door: TcpListener,
+    /// Given up when there are no descriptors left, to turn somebody away properly.
+    spare: Mutex<Option<std::fs::File>>,
+    reactor: Arc<Reactor>,
+    site: Arc<Site>,
+    allow_from: Vec<Network>,
+    connections: usize,
+    timeouts: Timeouts,
+    write_timeout: Duration,
+    #[cfg(feature = "tls")]
+    tls: Option<Arc<rustls::ServerConfig>>,
+    is_closed: AtomicBool,
+    post: Post,
+    place: Place,
+}
+
+impl HttpListener {
+    pub(super) fn open(
+        context: Arc<Context>,
+        host: &str,
+        port: u16,
+        options: &ListenOptions,
+    ) -> Result<Self, ServerError> {
+        let refused = |source| OpenError::Bind { host: host.to_owned(), port, source };
+        let (door, bound) = bind(host, port).map_err(refused)?;
+        let reactor = Reactor::new(door.as_fd()).map_err(|errno| refused(errno.into()))?;
+        let http = &options.http;
+        let dialect = context.service.dialect;
+        let roots = http.roots.clone().unwrap_or_else(|| Roots::of(dialect));
+        let scheme = if http.is_secure() { "https" } else { "http" };
+        let first = roots.paths().next().unwrap_or_default();
+        let address = Address::Http(format!("{scheme}://{bound}{first}"));
+        let desk = Desk::new(context.service.clone(), &address, options, REPLY_LIMIT);
+        let reactor = Arc::new(reactor);
+        let mut hosts = http.hosts.clone();
+        hosts.push(host.to_owned());
+        let site = Arc::new(Site {
+            desk,
+            roots,
+            form: http.xmlrpc.unwrap_or_else(|| exchange::form_of(dialect)),
+            json_get_reads_only: http.json_get_reads_only,
+            guard: Guard::new(http.credentials.clone(), hosts, scheme),
+            request_limit: options.request_limit,
+            reactor: reactor.clone(),
+        });
+        Ok(HttpListener {
+            context,
+            address,
+            door,
+            spare: Mutex::new(spare()),
+            reactor,
+            site,
+            allow_from: options.allow_from.clone(),
+            connections: if http.connections == 0 { DEFAULT_CONNECTIONS } else { http.connections },
+            timeouts: http.timeouts,
+            write_timeout: options.write_timeout,
+            #[cfg(feature = "tls")]
+            tls: http.tls.clone(),
+            is_closed: AtomicBool::new(false),
+            post: Post::default(),
+            place: Place::new(&options.cpus),
+        })
+    }
+
+    /// Lets in whoever waits at the door.
+    fn welcome(&self) {
+        loop {
+            match self.door.accept() {
+                Ok((socket, peer)) => self.take_in(socket, peer),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+                    self.turn_away();
+                    return;
+                }
+                // Nobody, or somebody who has left already.
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn take_in(&self, socket: TcpStream, peer: SocketAddr) {
+        let is_allowed =
+            self.allow_from.is_empty() || self.allow_from.iter().any(|network| network.contains(peer.ip()));
+        let early = if !is_allowed {
+            Some(reply::NOT_FROM_THERE)
+        } else if self.reactor.len() >= self.connections {
+            Some(reply::TOO_MANY)
+        } else {
+            None
+        };
+        if let Some(answer) = early {
+            self.site.desk.counters.dropped.add(1);
+            // It has room for so little.
+            let _ = io::Write::write(&mut &socket, answer);
+            return;
+        }
+        if let Err(error) = self.begin(socket, peer) {
+            log::debug!("{}: a connection from {peer} was lost: {error}", self.address);
+        }
+    }
+
+    fn begin(&self, socket: TcpStream, peer: SocketAddr) -> io::Result<()> {
+        socket.set_nonblocking(true)?;
+        // Answers are written whole; nothing is gained by waiting for more.
+        socket.set_nodelay(true)?;
+        let fd = socket.as_fd().try_clone_to_owned()?;
+        let progress = Progress::new(self.reactor.round());
+        let stream = self.stream(socket, &progress)?;
+        let life = exchange::life(self.site.clone(), stream, peer, progress.clone());
+        let connection = Connection::new(self.reactor.number(), &self.reactor, progress, life);
+        self.reactor.add(&connection, fd.as_fd())?;
+        Ok(())
+    }
+
+    #[cfg(feature = "tls")]
+    fn stream(&self, socket: TcpStream, progress: &Arc<Progress>) -> io::Result<Stream> {
+        Ok(match &self.tls {
+            Some(config) => {
+                let session = tls::TlsStream::new(socket, config.clone())?;
+                Stream::with_tls(session, self.reactor.clone(), progress.clone())
+            }
+            None => Stream::new(socket, self.reactor.clone(), progress.clone()),
+        })
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn stream(&self, socket: TcpStream, progress: &Arc<Progress>) -> io::Result<Stream> {
+        Ok(Stream::new(socket, self.reactor.clone(), progress.clone()))
+    }
+
+    /// There are no descriptors left: one is freed, to take the next connection and close it.
+    fn turn_away(&self) {
+        let mut spare_file = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(spare_file.take());
+        drop(self.door.accept());
+        *spare_file = spare();
+        self.site.desk.counters.dropped.add(1);
+        log::warn!("{}: a connection was turned away: no descriptors are left", self.address);
+    }
+
+    /// Whether a connection has been at its stage for too long.
+    fn is_overdue(&self, connection: &Connection, round: u32) -> bool {
+        let allowed = match connection.progress.stage() {
+            Stage::Idle | Stage::Reply => self.timeouts.idle,
+            Stage::Head | Stage::Body => self.timeouts.read,
+            Stage::Blocked => self.write_timeout,
+            Stage::Running => return false,
+        };
+        ROUND * connection.progress.rounds(round) > allowed
+    }
+
+    /// No new connections and no new requests; answers that are under way are finished.
+    fn close(&self) {
+        if self.is_closed.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        self.reactor.close_door(self.door.as_fd());
+        let connections = self.reactor.take_all();
+        // Told all at once: whoever sees that one has ended may count on the rest knowing.
+        connections.iter().for_each(|connection| connection.progress.set_orphaned());
+        connections.iter().filter(|connection| connection.claim()).for_each(Connection::run);
+    }
+}
+
+impl Listener for HttpListener {
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
+    fn post(&self) -> &Post {
+        &self.post
+    }
+
+    fn lead(self: Arc<Self>, term: Term) {
+        let _pinned = self.place.enter();
+        while !self.context.is_stopping() && self.post.leads(term) {
+            let Some(ready) = self.reactor.next(WAKE) else { continue };
+            let turn = self.post.begin(term);
+            match ready {
+                Ready::Door => self.welcome(),
+                Ready::Connection(connection) => connection.run(),
+            }
+            if !self.post.end(turn) {
+                break;
+            }
+        }
+        if self.context.is_stopping() {
+            self.close();
+        }
+    }
+
+    fn look_after(&self) {
+        let overdue = self.reactor.begin_round(|connection, round| self.is_overdue(connection, round));
+        for connection in overdue {
+            match connection.progress.stage() {
+                Stage::Head | Stage::Body => connection.progress.set_overdue(),
+                _ => connection.progress.set_ended(),
+            }
+            if connection.claim() {
+                self.reactor.enqueue(connection);
+            }
+        }
+        if self.context.is_stopping() {
+            self.reactor.ring();
+        }
+    }
+}
+
+impl HttpOptions {
+    #[cfg(feature = "tls")]
+    fn is_secure(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[allow(clippy::unused_self)] // it has TLS to look at in other builds
+    fn is_secure(&self) -> bool {
+        false
+    }
+}
+
+/// Host and port of a URL to listen at, which has neither path nor user.
+pub(super) fn place(url: &str) -> Option<(&str, u16)> {
+    let authority = url.split_once("://")?.1.trim_end_matches('/');
+    let (host, port) = authority.rsplit_once(':')?;
+    let host = host.strip_prefix('[').map_or(Some(host), |inner| inner.strip_suffix(']'))?;
+    let is_plain = !host.is_empty() && !host.contains(['/', '@', '?', '#']);
+    is_plain.then_some((host, port.parse().ok()?))
+}
+
+fn spare() -> Option<std::fs::File> {
+    std::fs::File::open("/dev/null").ok()
+}
+
+fn bind(host: &str, port: u16) -> io::Result<(TcpListener, SocketAddr)> {
+    let mut refused = io::ErrorKind::AddrNotAvailable.into();
+    for address in (host, port).to_socket_addrs()? {
+        match TcpListener::bind(address) {
+            Ok(door) => {
+                door.set_nonblocking(true)?;
+                let bound = door.local_addr()?;
+                return Ok((door, bound));
+            }
+            Err(error) => refused = error,
+        }
+    }
+    Err(refused)
+}

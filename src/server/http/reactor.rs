@@ -1,0 +1,155 @@
+//! What a listener waits for: its connections, new ones, and a bell; each ready thing is handed to one thread.
+//!
+//! Whoever leads the listener waits here. What the kernel reports goes into one queue, so that a leader who is
+//! held up by a slow handler leaves nothing behind that the next one would not find.
+
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use super::connection::Connection;
+
+/// How many things the kernel reports at once.
+const BATCH: usize = 64;
+
+const DOOR: u64 = 0;
+const BELL: u64 = 1;
+const FIRST_CONNECTION: u64 = 2;
+
+/// Something to do.
+pub(super) enum Ready {
+    /// Somebody wants to connect.
+    Door,
+    /// A connection has something to read, room to write, or its answer.
+    Connection(Arc<Connection>),
+}
+
+pub(super) struct Reactor {
+    epoll: Epoll,
+    bell: EventFd,
+    ready: Mutex<VecDeque<Ready>>,
+    connections: Mutex<HashMap<u64, Arc<Connection>>>,
+    next: AtomicU64,
+    /// Counts the rounds of looking after connections: time, as coarse as timeouts need it.
+    round: AtomicU32,
+}
+
+impl Reactor {
+    pub(super) fn new(door: BorrowedFd<'_>) -> Result<Self, Errno> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        epoll.add(door, EpollEvent::new(EpollFlags::EPOLLIN, DOOR))?;
+        epoll.add(&bell, EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
+        Ok(Reactor {
+            epoll,
+            bell,
+            ready: Mutex::default(),
+            connections: Mutex::default(),
+            next: AtomicU64::new(FIRST_CONNECTION),
+            round: AtomicU32::new(0),
+        })
+    }
+
+    /// The next thing to do; `None` when there was none for a while, or the bell rang for another reason.
+    pub(super) fn next(&self, patience: Duration) -> Option<Ready> {
+        if let Some(ready) = self.queue().pop_front() {
+            return Some(ready);
+        }
+        let mut events = [EpollEvent::empty(); BATCH];
+        let timeout = EpollTimeout::try_from(patience).unwrap_or(EpollTimeout::ZERO);
+        // Interrupted or not: the caller looks at the world and comes back.
+        let count = self.epoll.wait(&mut events, timeout).unwrap_or(0);
+        let mut queue = self.queue();
+        for event in &events[..count] {
+            match event.data() {
+                DOOR => queue.push_back(Ready::Door),
+                BELL => drop(self.bell.read()),
+                id => {
+                    let connection = self.connections().get(&id).filter(|connection| connection.claim()).cloned();
+                    queue.extend(connection.map(Ready::Connection));
+                }
+            }
+        }
+        queue.pop_front()
+    }
+
+    /// A number for a connection that is about to be made.
+    pub(super) fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Takes a connection in; its socket is reported whenever that becomes ready.
+    pub(super) fn add(&self, connection: &Arc<Connection>, socket: BorrowedFd<'_>) -> Result<(), Errno> {
+        let events = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
+        self.connections().insert(connection.id, connection.clone());
+        let added = self.epoll.add(socket, EpollEvent::new(events, connection.id));
+        if added.is_err() {
+            self.remove(connection.id);
+        }
+        added
+    }
+
+    /// Forgets a connection that has ended.
+    pub(super) fn remove(&self, id: u64) {
+        let removed = self.connections().remove(&id);
+        drop(removed);
+    }
+
+    /// Forgets all, and says which there were.
+    pub(super) fn take_all(&self) -> Vec<Arc<Connection>> {
+        self.connections().drain().map(|(_, connection)| connection).collect()
+    }
+
+    /// How many connections there are.
+    pub(super) fn len(&self) -> usize {
+        self.connections().len()
+    }
+
+    /// No longer reports new connections.
+    pub(super) fn close_door(&self, door: BorrowedFd<'_>) {
+        // It only fails when that was done before.
+        let _ = self.epoll.delete(door);
+    }
+
+    /// Puts a claimed connection in line, and wakes whoever leads.
+    pub(super) fn enqueue(&self, connection: Arc<Connection>) {
+        self.queue().push_back(Ready::Connection(connection));
+        self.ring();
+    }
+
+    pub(super) fn ring(&self) {
+        // It only fails when it rings already.
+        let _ = self.bell.write(1);
+    }
+
+    /// The current round.
+    pub(super) fn round(&self) -> u32 {
+        self.round.load(Ordering::Relaxed)
+    }
+
+    /// Begins a round and gives the connections that `is_overdue` in it.
+    pub(super) fn begin_round(&self, is_overdue: impl Fn(&Connection, u32) -> bool) -> Vec<Arc<Connection>> {
+        let round = self.round.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        self.connections().values().filter(|connection| is_overdue(connection, round)).cloned().collect()
+    }
+
+    fn queue(&self) -> MutexGuard<'_, VecDeque<Ready>> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn connections(&self) -> MutexGuard<'_, HashMap<u64, Arc<Connection>>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AsFd for Reactor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
+    }
+}

@@ -1,0 +1,205 @@
+//! A connection's bytes for hyper: a socket that never waits, with TLS on top where the listener wants it.
+
+use std::io;
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsRawFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+
+use super::connection::{Progress, Stage};
+use super::reactor::Reactor;
+use super::reply::TOO_SLOW;
+
+/// A socket whose readiness the reactor reports, so that waiting for it needs no more than to say so.
+pub(super) struct Stream {
+    socket: Socket,
+    progress: Arc<Progress>,
+    reactor: Arc<Reactor>,
+}
+
+/// What is thrown away at a time.
+const DISCARDED: usize = 16 << 10;
+
+enum Socket {
+    Plain(TcpStream),
+    #[cfg(feature = "tls")]
+    Tls(Box<super::tls::TlsStream>),
+}
+
+impl Stream {
+    pub(super) fn new(socket: TcpStream, reactor: Arc<Reactor>, progress: Arc<Progress>) -> Self {
+        Stream { socket: Socket::Plain(socket), progress, reactor }
+    }
+
+    #[cfg(feature = "tls")]
+    pub(super) fn with_tls(socket: super::tls::TlsStream, reactor: Arc<Reactor>, progress: Arc<Progress>) -> Self {
+        Stream { socket: Socket::Tls(Box::new(socket)), progress, reactor }
+    }
+
+    /// Reads what still comes and throws it away, until the client closes or its time is up.
+    pub(super) fn poll_discard(&mut self) -> Poll<()> {
+        if self.progress.stage() != Stage::Head {
+            self.progress.reach(Stage::Head, self.reactor.round());
+        }
+        let socket = match &mut self.socket {
+            Socket::Plain(socket) => socket,
+            #[cfg(feature = "tls")]
+            Socket::Tls(tls) => tls.socket(),
+        };
+        let mut rest = [0; DISCARDED];
+        loop {
+            match io::Read::read(socket, &mut rest) {
+                Ok(0) => return Poll::Ready(()),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !self.progress.is_overdue() => {
+                    return Poll::Pending;
+                }
+                Err(_) => return Poll::Ready(()),
+            }
+        }
+    }
+
+    /// hyper has no answer for a head that does not end; as much as the socket takes now has to do.
+    fn say_too_slow(&mut self) {
+        let _ = match &mut self.socket {
+            Socket::Plain(socket) => io::Write::write(socket, TOO_SLOW),
+            #[cfg(feature = "tls")]
+            Socket::Tls(tls) => tls.write(TOO_SLOW),
+        };
+    }
+
+    /// Bytes came: of the next request, unless one is under way.
+    fn note_read(&self) {
+        match self.progress.stage() {
+            Stage::Idle | Stage::Reply => self.progress.reach(Stage::Head, self.reactor.round()),
+            _ => {}
+        }
+    }
+
+    fn note_write<T>(&self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        let stage = if written.is_pending() { Stage::Blocked } else { Stage::Reply };
+        // A handshake writes, too.
+        if matches!(self.progress.stage(), Stage::Running | Stage::Reply | Stage::Blocked)
+            && !(stage == Stage::Blocked && self.progress.stage() == Stage::Blocked)
+        {
+            self.progress.reach(stage, self.reactor.round());
+        }
+        written
+    }
+}
+
+impl Read for Stream {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, mut cursor: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match this.progress.stage() {
+            Stage::Head if this.progress.is_overdue() => {
+                this.say_too_slow();
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            // Whoever waits for the body says so.
+            Stage::Body if this.progress.is_overdue() => return Poll::Pending,
+            _ => {}
+        }
+        let read = match &mut this.socket {
+            Socket::Plain(socket) => receive(socket, &mut cursor),
+            #[cfg(feature = "tls")]
+            Socket::Tls(tls) => tls.read(&mut cursor),
+        };
+        match read {
+            Ok(size) => {
+                if size > 0 {
+                    this.note_read();
+                }
+                Poll::Ready(Ok(()))
+            }
+            Err(error) => or_pending(error),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = match &mut this.socket {
+            Socket::Plain(socket) => ready(io::Write::write(socket, bytes)),
+            #[cfg(feature = "tls")]
+            Socket::Tls(tls) => ready(tls.write(bytes)),
+        };
+        this.note_write(written)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = match &mut this.socket {
+            Socket::Plain(socket) => ready(io::Write::write_vectored(socket, parts)),
+            #[cfg(feature = "tls")]
+            Socket::Tls(tls) => {
+                let first = parts.iter().find(|part| !part.is_empty());
+                ready(tls.write(first.map_or(&[], |part| part)))
+            }
+        };
+        this.note_write(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        matches!(self.socket, Socket::Plain(_))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match &mut this.socket {
+            Socket::Plain(_) => Poll::Ready(Ok(())),
+            #[cfg(feature = "tls")]
+            Socket::Tls(tls) => {
+                let flushed = ready(tls.flush());
+                this.note_write(flushed)
+            }
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().socket {
+            Socket::Plain(socket) => Poll::Ready(socket.shutdown(Shutdown::Write)),
+            #[cfg(feature = "tls")]
+            Socket::Tls(tls) => ready(tls.shutdown()),
+        }
+    }
+}
+
+fn ready<T>(result: io::Result<T>) -> Poll<io::Result<T>> {
+    result.map_or_else(or_pending, |value| Poll::Ready(Ok(value)))
+}
+
+fn or_pending<T>(error: io::Error) -> Poll<io::Result<T>> {
+    if error.kind() == io::ErrorKind::WouldBlock { Poll::Pending } else { Poll::Ready(Err(error)) }
+}
+
+/// Reads straight into the buffer's unused part, which is not filled with zeros before.
+fn receive(socket: &TcpStream, cursor: &mut ReadBufCursor<'_>) -> io::Result<usize> {
+    loop {
+        // SAFETY: the kernel writes to the buffer and nobody takes anything out of it; what it wrote is then counted.
+        let received = unsafe {
+            let free = cursor.as_mut();
+            libc::recv(socket.as_raw_fd(), free.as_mut_ptr().cast(), free.len(), 0)
+        };
+        match usize::try_from(received) {
+            Ok(size) => {
+                // SAFETY: so many bytes were written just now.
+                unsafe { cursor.advance(size) };
+                return Ok(size);
+            }
+            Err(_) => match io::Error::last_os_error() {
+                error if error.kind() == io::ErrorKind::Interrupted => {}
+                error => return Err(error),
+            },
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! TLS on a socket that never waits.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::Arc;
+
+use hyper::rt::ReadBufCursor;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, ServerConnection};
+
+/// TLS cannot be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("TLS: {what} {path}: {why}")]
+pub struct TlsError {
+    what: &'static str,
+    path: String,
+    why: String,
+}
+
+fn because(what: &'static str, path: &Path) -> impl Fn(&dyn std::fmt::Display) -> TlsError {
+    let path = path.display().to_string();
+    move |why| TlsError { what, path: path.clone(), why: why.to_string() }
+}
+
+/// A server's side of TLS: its certificate chain and key (PEM), and whose clients it takes (PEM), if it asks them.
+pub fn server_config(
+    certificate: &Path,
+    key: &Path,
+    client_ca: Option<&Path>,
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let chain = read_certificates(certificate)?;
+    let failed = because("cannot read the key", key);
+    let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| failed(&error))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let unusable = because("cannot use the certificate", certificate);
+    let config = ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| unusable(&error))?;
+    let config = match client_ca {
+        None => config.with_no_client_auth(),
+        Some(path) => {
+            let unusable = because("cannot use the authority", path);
+            let mut roots = RootCertStore::empty();
+            for authority in read_certificates(path)? {
+                roots.add(authority).map_err(|error| unusable(&error))?;
+            }
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            config.with_client_cert_verifier(verifier.build().map_err(|error| unusable(&error))?)
+        }
+    };
+    config.with_single_cert(chain, secret).map(Arc::new).map_err(|error| unusable(&error))
+}
+
+fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let failed = because("cannot read the certificates", path);
+    let read = CertificateDer::pem_file_iter(path).map_err(|error| failed(&error))?;
+    let certificates = read.collect::<Result<Vec<_>, _>>().map_err(|error| failed(&error))?;
+    if certificates.is_empty() { Err(failed(&"there is none in it")) } else { Ok(certificates) }
+}
+
+/// A client's connection.
+pub(super) struct TlsStream {
+    socket: TcpStream,
+    session: ServerConnection,
+}
+
+impl TlsStream {
+    pub(super) fn new(socket: TcpStream, config: Arc<ServerConfig>) -> io::Result<Self> {
+        let session = ServerConnection::new(config).map_err(io::Error::other)?;
+        Ok(TlsStream { socket, session })
+    }
+
+    pub(super) fn read(&mut self, cursor: &mut ReadBufCursor<'_>) -> io::Result<usize> {
+        loop {
+            let free = cursor.initialize_unfilled();
+            match self.session.reader().read(free) {
+                Ok(size) => {
+                    // SAFETY: `read` filled so many bytes of what was free.
+                    unsafe { cursor.advance(size) };
+                    return Ok(size);
+                }
+                // A client that leaves without a word has left all the same.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+            self.send_what_waits()?;
+            if self.session.read_tls(&mut self.socket)? == 0 {
+                return Ok(0);
+            }
+            if let Err(error) = self.session.process_new_packets() {
+                // The alert says why, if it still arrives.
+                let _ = self.send_what_waits();
+                return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+            }
+            self.send_what_waits()?;
+        }
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = self.session.writer().write(bytes)?;
+        self.send_what_waits()?;
+        if taken == 0 && !bytes.is_empty() {
+            return if self.session.wants_write() {
+                Err(io::ErrorKind::WouldBlock.into())
+            } else {
+                self.write(bytes)
+            };
+        }
+        Ok(taken)
+    }
+
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        self.send_what_waits()?;
+        if self.session.wants_write() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+    }
+
+    pub(super) fn shutdown(&mut self) -> io::Result<()> {
+        self.session.send_close_notify();
+        self.flush()?;
+        self.socket.shutdown(std::net::Shutdown::Write)
+    }
+
+    /// What is below.
+    pub(super) fn socket(&mut self) -> &mut TcpStream {
+        &mut self.socket
+    }
+
+    /// Sends as much as the socket takes now.
+    fn send_what_waits(&mut self) -> io::Result<()> {
+        while self.session.wants_write() {
+            match self.session.write_tls(&mut self.socket) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,270 @@
+"""Whatever comes over HTTP gets its answer or its end, and everybody else is served meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import os
+import resource
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import sipmi
+from http_peer import HttpPeer, ask, request, rpc
+
+LIMIT = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    server = sipmi.Server("web")
+
+    @server.command(read_only=True)
+    def echo(*values: str) -> list:
+        return list(values)
+
+    @server.command(read_only=True)
+    def large(size: int) -> str:
+        return "x" * size
+
+    server.listen("http://127.0.0.1:0", request_limit=LIMIT, read_timeout=0.8, write_timeout=0.8, idle_timeout=60.0)
+    with server:
+        yield server.addresses[0]
+
+
+@pytest.fixture(autouse=True)
+def still_serves(address: str) -> Iterator[None]:
+    """Another client, connected before the trouble, is served after it."""
+    with HttpPeer(address) as other:
+        yield
+        reply = other.ask(request("POST", "/mi", rpc("echo", "still here")))
+        assert reply is not None and reply.value["result"] == ["still here"]
+
+
+def test_a_head_that_never_ends_is_given_up(address: str) -> None:
+    with HttpPeer(address) as peer:
+        peer.send(b"POST /mi HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
+        reply = peer.read()
+        assert reply is not None and reply.status == 408
+        assert peer.is_closed()
+
+
+def test_a_body_that_never_comes_is_given_up(address: str) -> None:
+    with HttpPeer(address) as peer:
+        peer.send(request("POST", "/mi", Content_Length="100") + b"{")
+        reply = peer.read()
+        assert reply is not None and reply.status == 408
+        assert b"the body did not come in time" in reply.body
+
+
+def test_an_idle_connection_is_kept_while_others_are_given_up(address: str) -> None:
+    with HttpPeer(address) as idle:
+        assert idle.ask(request("POST", "/mi", rpc("echo"))) is not None
+        test_a_head_that_never_ends_is_given_up(address)
+        assert idle.ask(request("POST", "/mi", rpc("echo"))) is not None
+
+
+def test_a_reader_that_stops_reading_is_given_up(address: str) -> None:
+    with HttpPeer(address) as peer:
+        assert peer.ask(request("POST", "/mi", rpc("echo"))) is not None
+        both_ends = len(os.listdir("/proc/self/fd"))
+        peer.send(request("POST", "/mi", rpc("large", 50_000_000)))
+        peer.socket.recv(1 << 16)
+        deadline = time.monotonic() + 10
+        while len(os.listdir("/proc/self/fd")) >= both_ends and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert len(os.listdir("/proc/self/fd")) == both_ends - 1, "the server still has its end"
+
+
+def test_ten_thousand_headers_are_too_many(address: str) -> None:
+    many = "".join(f"X-{number}: 1\r\n" for number in range(10_000)).encode()
+    with HttpPeer(address) as peer, contextlib.suppress(ConnectionError):
+        peer.send(b"POST /mi HTTP/1.1\r\nHost: localhost\r\n" + many + b"\r\n")
+        reply = peer.read()
+        assert reply is not None and reply.status == 431
+
+
+def test_a_head_without_end_is_too_large(address: str) -> None:
+    with HttpPeer(address) as peer, contextlib.suppress(ConnectionError):
+        peer.send(b"POST /mi HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 200_000)
+        reply = peer.read()
+        assert reply is not None and reply.status == 431
+
+
+def test_a_body_that_is_announced_too_large_is_not_waited_for(address: str) -> None:
+    with HttpPeer(address) as peer:
+        reply = peer.ask(request("POST", "/mi", Content_Length=str(1 << 30)))
+        assert reply is not None and reply.status == 413
+        assert str(LIMIT).encode() in reply.body
+
+
+def test_a_body_that_is_too_large_gets_its_answer_while_it_is_being_sent(address: str) -> None:
+    with HttpPeer(address) as peer:
+        peer.send(request("POST", "/mi", b"x" * (8 * LIMIT)))
+        reply = peer.read()
+        assert reply is not None and reply.status == 413
+
+
+def test_chunks_that_grow_too_large_are_refused(address: str) -> None:
+    with HttpPeer(address) as peer:
+        peer.send(request("POST", "/mi", Transfer_Encoding="chunked"))
+        chunk = b"%x\r\n%s\r\n" % (1 << 16, b"x" * (1 << 16))
+        for _ in range(LIMIT // (1 << 16) + 1):
+            peer.send(chunk)
+        reply = peer.read()
+        assert reply is not None and reply.status == 413
+
+
+def test_a_body_shorter_than_announced_is_no_request(address: str) -> None:
+    body = rpc("echo")
+    with HttpPeer(address) as peer:
+        peer.send(request("POST", "/mi", body, Content_Length=str(len(body) + 1)))
+        peer.socket.shutdown(socket.SHUT_WR)
+        reply = peer.read()
+        assert reply is None or reply.status == 400
+
+
+@pytest.mark.parametrize(
+    "content_type", [None, "", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"]
+)
+def test_a_wrong_content_type_says_which_is_right(address: str, content_type: str) -> None:
+    reply = ask(address, request("POST", "/mi", rpc("echo"), Content_Type=content_type))
+    assert reply is not None and reply.status == 415
+    assert b"expected Content-Type application/json" in reply.body
+
+
+def test_an_encoded_body_is_not_unpacked(address: str) -> None:
+    bomb = gzip.compress(b" " * 50_000_000)
+    reply = ask(address, request("POST", "/mi", bomb, Content_Encoding="gzip"))
+    assert reply is not None and reply.status == 415
+    assert b"gzip" in reply.body
+
+
+def test_json_a_hundred_thousand_levels_deep_is_a_parse_error(address: str) -> None:
+    deep = b'{"jsonrpc":"2.0","method":"echo","params":' + b"[" * 100_000 + b"]" * 100_000 + b',"id":1}'
+    reply = ask(address, request("POST", "/mi", deep))
+    assert reply is not None
+    assert (reply.status, reply.value["error"]["code"]) == (200, -32700)
+
+
+def test_an_empty_body_is_no_request(address: str) -> None:
+    reply = ask(address, request("POST", "/mi", Content_Length="0"))
+    assert reply is not None and reply.status == 400
+    assert b"expected a request in the body" in reply.body
+
+
+@pytest.mark.parametrize("length", ["-1", "x", "1, 2", "99999999999999999999999"])
+def test_a_length_that_is_no_number_is_a_bad_request(address: str, length: str) -> None:
+    reply = ask(address, request("POST", "/mi", Content_Length=length))
+    assert reply is not None and reply.status == 400
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [b"\0" * 100, b"GET\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"POST /mi HTTP/9.9\r\n\r\n", b"\xff"],
+)
+def test_what_is_no_http_is_refused_or_given_up(address: str, junk: bytes) -> None:
+    with HttpPeer(address) as peer:
+        peer.send(junk)
+        peer.socket.shutdown(socket.SHUT_WR)
+        reply = peer.read()
+        assert reply is None or reply.status >= 400
+
+
+def test_bytes_that_are_no_utf_8_are_carried_or_refused(address: str) -> None:
+    reply = ask(address, b"GET /json/\xff?params=\xfe HTTP/1.1\r\nHost: localhost\r\n\r\n", method="GET")
+    assert reply is not None and reply.status in (200, 400)
+    reply = ask(address, request("POST", "/mi", rpc("echo"), X_Odd="caf\xe9"))
+    assert reply is not None and reply.status == 200
+    body = b'{"jsonrpc":"2.0","method":"echo","params":["\xe9"],"id":1}'
+    reply = ask(address, request("POST", "/mi", body))
+    assert reply is not None and reply.body == b'{"jsonrpc":"2.0","result":["\xe9"],"id":1}'
+
+
+PHASES = {
+    "nothing": b"",
+    "half a head": b"POST /mi HT",
+    "a head": request("POST", "/mi", Content_Length="500"),
+    "half a body": request("POST", "/mi", Content_Length="500") + b"{",
+    "a request": request("POST", "/mi", rpc("large", 30_000_000)),
+}
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_connection_may_be_reset_at_any_time(address: str, phase: str) -> None:
+    for _ in range(20):
+        peer = socket.create_connection(("127.0.0.1", int(address.split(":")[2].split("/")[0])), 5)
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.sendall(PHASES[phase])
+        if phase == "a request":
+            peer.recv(1)
+        peer.close()
+
+
+def resident() -> int:
+    """Bytes of memory that this process has."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_thousands_of_idle_connections_cost_little_and_hold_up_nobody(address: str) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    # Both ends of each are descriptors of this process.
+    count = min(5_000, (hard - 300) // 2)
+    assert count >= 1_000, f"this machine allows {hard} descriptors only"
+    before = resident()
+    idle = []
+    try:
+        for _ in range(count):
+            idle.append(socket.create_connection(("127.0.0.1", int(address.split(":")[2].split("/")[0])), 5))
+        first, last = HttpPeer(address), HttpPeer(address)
+        with first, last:
+            for peer in (first, last):
+                reply = peer.ask(request("POST", "/mi", rpc("echo", "in the crowd")))
+                assert reply is not None and reply.value["result"] == ["in the crowd"]
+        assert resident() - before < count * 16_384, "more than 16 KB a connection"
+    finally:
+        for peer_socket in idle:
+            peer_socket.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_no_descriptors_left_is_survived(directory: str) -> None:
+    server = sipmi.Server("web")
+    server.listen("http://127.0.0.1:0")
+    with server:
+        (address,) = server.addresses
+        port = int(address.split(":")[2].split("/")[0])
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        used = len(os.listdir("/proc/self/fd"))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used + 20, hard))
+        crowd = []
+        try:
+            with contextlib.suppress(OSError):
+                for _ in range(100):
+                    crowd.append(socket.create_connection(("127.0.0.1", port), 5))
+        finally:
+            for peer in crowd:
+                peer.close()
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        reply = ask(address, request("POST", "/mi", rpc("version")))
+        assert reply is not None and reply.status == 200
+
+
+def test_more_connections_than_allowed_are_turned_away() -> None:
+    server = sipmi.Server("web")
+    server.listen("http://127.0.0.1:0", connections=2)
+    with server:
+        (address,) = server.addresses
+        with HttpPeer(address) as first, HttpPeer(address) as second:
+            assert first.ask(request("POST", "/mi", rpc("version"))) is not None
+            assert second.ask(request("POST", "/mi", rpc("version"))) is not None
+            with HttpPeer(address) as third:
+                turned_away = third.read()
+                assert turned_away is not None and turned_away.status == 503
+            assert first.ask(request("POST", "/mi", rpc("version"))) is not None
