@@ -93,37 +93,58 @@ def session(version: str, *files: str, **options: Any) -> Session:
 
 #: Which recordings are of one process.
 SESSIONS = [
-    session("1.11", "fifo", "datagram-udp"),
+    session("1.11", "fifo", "datagram-udp", "json"),
     session("1.11", "datagram-unix", "fifo-indent", reply_indent=4),
+    session("1.11", "xmlrpc-ro0", "xmlrpc_ng", "html"),
+    session("1.11", "xmlrpc-ro1", reply_option=1),
+    session("1.11", "xmlrpc-ro1-fresh", reply_option=1),
+    session("1.11", "xmlrpc-forcechars"),
+    session("1.11", "http-variants"),
+    session("1.11", "http-segments"),
     session("1.11", "fifo-no-reply"),
     session("1.11", "limits"),
+    session("1.11", "async"),
     session("1.11", "dialog"),
     session("1.11", "events"),
-    session("2.4", "fifo", "datagram-udp"),
-    session("2.4", "datagram-unix", "fifo-indent", reply_indent=4),
+    session("2.4", "fifo", "datagram-udp", "json", "xmlrpc_ng", "html"),
+    session("2.4", "datagram-unix", "fifo-indent", "xmlrpc_ng-v1", reply_indent=4, format_version=1),
+    session("2.4", "http-variants"),
+    session("2.4", "http-segments"),
     session("2.4", "fifo-no-reply"),
     session("2.4", "limits"),
+    session("2.4", "async"),
     session("2.4", "dialog"),
     session("2.4", "events"),
     session("3.2", "core"),
     session("3.4", "fifo"),
+    session("3.4", "http", "xmlrpc", "html"),
     session("3.4", "fifo-framing"),
     session("3.4", "fifo-multi"),
     session("3.4", "fifo-poison"),
     session("3.4", "fifo-poison-2"),
     session("3.4", "datagram-udp"),
-    session("3.4", "datagram-unix", "fifo-pretty", pretty_printing=True),
+    session("3.4", "datagram-unix", "fifo-pretty", "http-pretty", pretty_printing=True),
+    session("3.4", "http-variants"),
+    session("3.4", "http-segments"),
+    session("3.4", "http-pieces"),
+    session("3.4", "http-hole"),
     session("3.4", "fifo-no-reply", pretty_printing=("unix",)),
+    session("3.4", "async", pretty_printing=("unix",)),
     session("3.4", "dialog"),
     session("3.6", "core"),
     session("4.0", "fifo"),
+    session("4.0", "http", "xmlrpc", "html"),
     session("4.0", "fifo-framing"),
     session("4.0", "fifo-multi"),
     session("4.0", "fifo-poison"),
     session("4.0", "fifo-poison-2"),
     session("4.0", "datagram-udp"),
-    session("4.0", "datagram-unix", "fifo-pretty", pretty_printing=True),
+    session("4.0", "datagram-unix", "fifo-pretty", "http-pretty", pretty_printing=True),
+    session("4.0", "http-variants"),
+    session("4.0", "http-segments"),
+    session("4.0", "http-hole"),
     session("4.0", "fifo-no-reply", pretty_printing=("unix",)),
+    session("4.0", "async", pretty_printing=("unix",)),
     session("4.0", "dialog"),
     session("4.0", "events"),
 ]
@@ -146,7 +167,7 @@ class Replay:
         self._start()
         try:
             for file, pair in self.pairs:
-                if self._is_replayed(file, pair):
+                if self._is_replayed(pair):
                     self._restart_as_recorded(pair)
                     self._seed_counters(pair)
                     outcomes.append(self._replay(file, pair))
@@ -240,13 +261,17 @@ class Replay:
 
     # -- one pair -----------------------------------------------------------------------------------------
 
-    def _is_replayed(self, file: str, pair: dict[str, Any]) -> bool:
-        http = pair["request"].startswith((b"GET ", b"POST ", b"PUT ", b"HEAD ")) or "HTTP/1" in pair["note"]
-        return not http
+    @staticmethod
+    def _is_replayed(pair: dict[str, Any]) -> bool:
+        """A request that was not recorded in full cannot be sent again."""
+        return not pair["request"].startswith(b"(")
 
     def _replay(self, file: str, pair: dict[str, Any]) -> Outcome:
         request, replies = self.rename(pair["request"]), [self.rename(reply) for reply in pair["replies"]]
         expected = replies[0] if replies else b""
+        if is_http(pair):
+            found = self._http(pair, request, expected)
+            return Outcome(file, pair["case"], request, comparable(expected), comparable(found))
         if pair["note"] == "event_datagram":
             found = self._event()
         elif re.match(r"\d+ ms|NO REPLY in|MI datagram", pair["note"]):
@@ -267,6 +292,28 @@ class Replay:
             return peer.exchange(request, silence=PATIENCE if answered else SILENCE) or b""
         finally:
             peer.close()
+
+    def _http(self, pair: dict[str, Any], request: bytes, expected: bytes) -> bytes:
+        """One connection; what comes until it is closed, complete, or silent."""
+        host, _, port = self.fake.http_socket.partition(":")
+        with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
+            for pause, piece in http_pieces(pair["what"], request):
+                time.sleep(pause)
+                connection.sendall(piece)
+            reply = b""
+            deadline = time.monotonic() + (PATIENCE if expected else SILENCE)
+            while (left := deadline - time.monotonic()) > 0:
+                connection.settimeout(left)
+                try:
+                    more = connection.recv(1 << 16)
+                except (TimeoutError, ConnectionResetError):
+                    break
+                reply += more
+                if not more:
+                    break
+                if is_complete(reply, request):
+                    deadline = min(deadline, time.monotonic() + 0.02)
+        return reply
 
     def _subscribed(self, pair: dict[str, Any], request: bytes) -> bytes:
         """A subscription names a socket of ours."""
@@ -315,6 +362,69 @@ class Replay:
 
     def _expected(self, pair: dict[str, Any]) -> list[str]:
         return pair["replies"][0].decode("latin-1").split(NEXT_REPLY) if pair["replies"] else []
+
+
+def is_http(pair: dict[str, Any]) -> bool:
+    """Whether a pair is of HTTP: its request begins as one, or its note tells a status line."""
+    return bool(re.match(rb"[A-Z]+ \S* HTTP/1", pair["request"])) or " ct=`" in pair["note"]
+
+
+def is_complete(reply: bytes, request: bytes) -> bool:
+    """Whether a reply is all there, as far as its head says."""
+    head, end, body = reply.partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)content-length: (\d+)", head)
+    if not end or head.endswith(b" 100 Continue"):
+        return False
+    if length is None or request.startswith(b"HEAD"):
+        return b"chunked" not in head.lower() or body.endswith(b"0\r\n\r\n")
+    return len(body) >= int(length[1])
+
+
+def comparable(reply: bytes) -> bytes:
+    """What is compared of an HTTP reply: status, type, connection, and body, of pages what people see of it."""
+    head, _, body = reply.partition(b"\r\n\r\n")
+    if head.endswith(b" 100 Continue"):
+        return b"100\n" + comparable(body)
+    if not head:
+        return b""
+    status = head.split(b" ", 2)[1]
+    fields = {name.strip().lower(): value.strip() for name, _, value in
+              (line.partition(b":") for line in head.split(b"\r\n")[1:])}  # fmt: skip
+    if b"chunked" in fields.get(b"transfer-encoding", b"").lower():
+        body = unchunked(body)
+    kind = fields.get(b"content-type", b"").lower().replace(b" ", b"").replace(b'"', b"")
+    if re.search(rb"(?i)<(html|body|h1)\b", body[:300]):
+        body = page(body)
+    return b"\n".join([status, kind, fields.get(b"connection", b"").lower(), body])
+
+
+def unchunked(body: bytes) -> bytes:
+    """A body that came in chunks, also when the last one is missing."""
+    joined = b""
+    while body:
+        size, _, body = body.partition(b"\r\n")
+        length = int(size.split(b";")[0] or b"0", 16)
+        joined, body = joined + body[:length], body[length + 2 :]
+    return joined
+
+
+def page(body: bytes) -> bytes:
+    """Links, fields and text of a page."""
+    links = sorted(set(re.findall(rb"""(?i)href=["']?([^"' >]+)""", body)))
+    links = [link for link in links if not link.startswith(b"http")]
+    fields = re.findall(rb"""(?i)<input[^>]*name=["']?(\w+)""", body)
+    text = re.search(rb"(?is)<pre[^>]*>(.*?)</pre>", body)
+    return b"\n".join([*links, *fields, text[1] if text else b""])
+
+
+def http_pieces(what: str, request: bytes) -> Iterator[tuple[float, bytes]]:
+    """An HTTP request in the writes in which it was recorded."""
+    head = request.find(b"\r\n\r\n") + 4
+    if re.search(r"50 ms later the( whole)? body|head in one write, body in the next", what):
+        yield 0.0, request[:head]
+        yield (0.05 if "50 ms" in what else 0.0), request[head:]
+    else:
+        yield 0.0, request
 
 
 def pieces(what: str, request: bytes) -> Iterator[tuple[float, bytes]]:

@@ -24,7 +24,7 @@ from .tm import Tm
 from .usrloc import Usrloc
 
 #: The transports that a fake listens on by default.
-TRANSPORTS = ("fifo", "udp", "unix")
+TRANSPORTS = ("fifo", "udp", "unix", "http")
 
 
 class FakeOpenSIPS:
@@ -38,6 +38,8 @@ class FakeOpenSIPS:
     :param sip_socket: the SIP socket that it says it has.
     :param pretty_printing: spread JSON replies over lines (modparam of that name); on all transports or on some.
     :param reply_indent: blanks a level in text replies over a FIFO; a TAB by default (modparam of that name).
+    :param reply_option: (1.11) 0: XML-RPC replies at /RPC2 are one string, 1: an array of lines (modparam of mi_xmlrpc).
+    :param format_version: (2.4) 1: XML-RPC replies are one string, 2: structs (modparam of mi_xmlrpc_ng).
     :ivar server: the :class:`sipmi.Server`; tests may register commands of their own on it.
     :ivar core: processes, log level, start time.
     :ivar statistics: ``fake.statistics["core:rcv_requests"] = 7``.
@@ -67,6 +69,8 @@ class FakeOpenSIPS:
         sip_socket: str = "udp:127.0.0.1:5060",
         pretty_printing: Union[bool, Iterable[str]] = False,
         reply_indent: Optional[int] = None,
+        reply_option: int = 0,
+        format_version: int = 2,
     ) -> None:
         self.version = checked("version", [version], VERSIONS)[0]
         self.modules = checked("module", LOADABLE if modules is None else modules, LOADABLE)
@@ -89,6 +93,11 @@ class FakeOpenSIPS:
         pretty = TRANSPORTS if pretty_printing is True else pretty_printing or ()
         self._pretty = checked("transport", pretty, TRANSPORTS)
         self._fifo_options = {} if reply_indent is None else {"reply_indent": reply_indent}
+        self._http_options: dict[str, Any] = {}
+        if version == "1.11":
+            self._http_options["xmlrpc"] = ("string", "array")[reply_option]
+        elif version == "2.4":
+            self._http_options["xmlrpc"] = {1: "ng1", 2: "ng2"}[format_version]
         self._directory: Optional[tempfile.TemporaryDirectory[str]] = None
 
     def loads(self, module: str) -> bool:
@@ -98,7 +107,7 @@ class FakeOpenSIPS:
     # -- life -----------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begins to serve, on a FIFO and a UNIX socket in a directory of its own and on free ports."""
+        """Begins to serve, on a FIFO and a UNIX socket in a directory of its own and on free ports of 127.0.0.1."""
         self._directory = tempfile.TemporaryDirectory(prefix="mi")
         try:
             for transport in self.transports:
@@ -133,7 +142,7 @@ class FakeOpenSIPS:
         return self.server.addresses
 
     def address(self, transport: str) -> str:
-        """Where it listens on a transport: "fifo", "udp", "unix".
+        """Where it listens on a transport: "fifo", "udp", "unix", "http".
 
         :raises LookupError: it does not, or it is stopped.
         """
@@ -164,6 +173,8 @@ class FakeOpenSIPS:
             self.server.listen(f"fifo:{path}", reply_dir=directory, **self._fifo_options, **options)
         elif transport == "unix":
             self.server.listen(f"unix:{os.path.join(directory, 'opensips.sock')}", **options)
+        elif transport == "http":
+            self.server.listen("http://127.0.0.1:0", **self._http_options, **options)
         else:
             self.server.listen("udp:127.0.0.1:0", **options)
 
