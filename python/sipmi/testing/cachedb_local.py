@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from .._core import Tree
 from ..errors import Fault
-from .commands import LEGACY, MODERN, Module, invalid_params, mi, texts
+from .commands import LEGACY, MODERN, Module, invalid_params, mi, nameless
 
 if TYPE_CHECKING:
     from .fake import FakeOpenSIPS
@@ -62,11 +62,11 @@ class Cache(Module):
         self._check_system(system, "fetch")
         value = self.fetch(key)
         if value is None:
-            return texts(["Value not found"])
+            return nameless("Value not found")
         if self.fake.version == "2.4":
             return {"key": key} if self.is_lost(value) else {"key": key, "value": value}
         shown = f"{key} = [{value}]"
-        return Tree() if self.is_lost(shown) else texts([shown])
+        return Tree() if self.is_lost(shown) else nameless(shown)
 
     @mi("cache_remove", LEGACY)
     def remove_text(self, *given: str) -> None:

@@ -77,6 +77,13 @@ def texts(values: Iterable[str]) -> Tree:
     return array(*(Node("", value) for value in values))
 
 
+def nameless(value: str) -> Tree:
+    """A reply of one nameless value."""
+    tree = Tree()
+    tree.add_child("", value)
+    return tree
+
+
 def null() -> Tree:
     """A reply that is JSON null: a handler's None says ``"OK"``."""
     tree = Tree()
@@ -108,4 +115,4 @@ def core_hash(text: str, size: int) -> int:
     return total & (size - 1) if size else total
 
 
-__all__ = ["LEGACY", "MODERN", "Module", "array", "core_hash", "invalid_params", "mi", "null", "texts"]
+__all__ = ["LEGACY", "MODERN", "Module", "array", "core_hash", "invalid_params", "mi", "nameless", "null", "texts"]

@@ -218,8 +218,7 @@ class Usrloc(Module):
         else:
             domain.add_attr("table", HASH_SIZE).add_attr("records", len(users))
         for user in users:
-            node = domain.append(self._node(user, brief="brief" in words[:1]))
-            node.flags = IS_ARRAY
+            domain.append(self._node(user, brief="brief" in words[:1]))
         return tree
 
     @mi("ul_dump", MODERN, recipes=[[], ["brief"]], read_only=True)
@@ -274,6 +273,7 @@ class Usrloc(Module):
 
     def _node(self, user: User, *, brief: bool) -> Node:
         node = Node("AOR", user.aor)
+        node.flags = IS_ARRAY
         for contact in () if brief else user.contacts:
             child = node.add_child("Contact", contact.uri).add_attr("Q", weight(contact.q))
             if self.fake.version == "2.4":
