@@ -52,7 +52,13 @@ class HttpPeer:
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
 
-    def read(self, *, method: str = "POST") -> Optional[HttpReply]:
+    def read(self, *, method: str = "POST") -> HttpReply:
+        """The next reply."""
+        reply = self.read_or_end(method=method)
+        assert reply is not None, "the server closed the connection without an answer"
+        return reply
+
+    def read_or_end(self, *, method: str = "POST") -> Optional[HttpReply]:
         """The next reply; None when the server closed the connection instead."""
         status_line = self.file.readline()
         if not status_line:
@@ -70,7 +76,7 @@ class HttpPeer:
             assert len(body) == int(head["content-length"])
         return HttpReply(status, head, body)
 
-    def ask(self, data: bytes, **options: Any) -> Optional[HttpReply]:
+    def ask(self, data: bytes, **options: Any) -> HttpReply:
         self.send(data)
         return self.read(**options)
 
@@ -109,7 +115,7 @@ def rpc(method: str, *params: Any, id: Any = 1, **named: Any) -> bytes:
     return json.dumps(call).encode()
 
 
-def ask(address: str, data: bytes, *, method: str = "POST", **options: Any) -> Optional[HttpReply]:
+def ask(address: str, data: bytes, *, method: str = "POST", **options: Any) -> HttpReply:
     """One request on a connection of its own."""
     with HttpPeer(address, **options) as peer:
         return peer.ask(data, method=method)

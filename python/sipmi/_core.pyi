@@ -267,11 +267,11 @@ class RequestContext:
 
     @property
     def transport(self) -> str:
-        """`fifo`, `udp`, `unix`, or `local` for a call without a transport."""
+        """`fifo`, `udp`, `unix`, `http`, or `local` for a call without a transport."""
 
     @property
     def wire(self) -> str:
-        """`text` or `jsonrpc`."""
+        """`text`, `jsonrpc`, `mi_json`, `xmlrpc` or `html`."""
 
     @property
     def listener(self) -> str:
@@ -285,7 +285,7 @@ class RequestContext:
 
     @property
     def user(self) -> Optional[str]:
-        """Who sent it; None where the transport knows no users."""
+        """The name by which its sender was let in; None where the listener asks for none."""
 
     @property
     def deadline(self) -> Optional[float]:

@@ -275,7 +275,7 @@ class Server:
     # -- endpoints --------------------------------------------------------------------------------
 
     def listen(self, address: str, **options: Any) -> None:
-        """Adds an endpoint: ``fifo:/path``, ``udp:host:port`` or ``unix:/path``.
+        """Adds an endpoint: ``fifo:/path``, ``udp:host:port``, ``unix:/path`` or ``http://host:port``.
 
         A server that runs opens it at once, else :meth:`start` does. Port 0 picks a free one.
 
@@ -290,16 +290,36 @@ class Server:
         :param pretty_printing: spread JSON replies over lines.
         :param workers: how many handlers may run at once; 32.
         :param cpus: (Linux) the CPUs that its workers run on: a `CpuSet`, a list such as "0-3", or numbers.
-        :raises ValueError: the address cannot be read.
-        :raises NotImplementedError: this version has no such transport.
+        :param allow: patterns of the commands that it runs, such as "get_*" or "usrloc:*"; all by default.
+        :param read_only: run only commands that change nothing.
+        :param allow_from: (UDP, HTTP) the networks that it serves, such as "10.0.0.0/8"; all by default.
+        :param roots: (HTTP) the paths of "mi", "json", "rpc", "xmlrpc" and "html"; what is not named is not there.
+        :param xmlrpc: (HTTP) the form of XML-RPC at "rpc": "native", "string", "array", "ng", "ng1" or "ng2".
+        :param json_get: (HTTP) "all", or "read_only": GET runs only commands that change nothing.
+        :param tls: (HTTP) the certificate chain and the key as PEM files, or one file with both.
+        :param client_ca: (HTTP) the authority, a PEM file, whose certificates clients must have.
+        :param auth: (HTTP) passwords by user, or a function of user and password that says whether they are right.
+        :param token: (HTTP) the bearer token that lets in.
+        :param hosts: (HTTP) names by which browsers may call it, beside addresses and "localhost".
+        :param read_timeout: (HTTP) seconds for the head of a request and for its body; 10.
+        :param idle_timeout: (HTTP) seconds between two requests of a connection; 60.
+        :param connections: (HTTP) how many there may be; 16,384.
+        :raises ValueError: the address or an option cannot be read.
         :raises OSError: a running server cannot open it.
+
+        >>> server = Server("billing")
+        >>> server.listen("http://127.0.0.1:0", allow=["get_*", "version"], auth={"ann": "secret"})
+        >>> with server:
+        ...     server.addresses
+        ['http://127.0.0.1:.../mi']
         """
         if "owner" in options:
             options["owner"] = _user_number(options["owner"])
         if "group" in options:
             options["group"] = _group_number(options["group"])
-        if "reply_dir" in options:
-            options["reply_dir"] = os.fspath(options["reply_dir"])
+        for name in ("reply_dir", "client_ca"):
+            if options.get(name) is not None:
+                options[name] = os.fspath(options[name])
         self._core.listen(address, options)
 
     @property

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use memchr::{memchr, memchr2};
 
 use super::siblings::{Member, members};
-use super::{CodecError, RequestError, answer_of, is_blank, json, push_int, text};
+use super::{CodecError, RequestError, answer_of, is_blank, json, page_of, push_int, text};
 use crate::convert::{item_to_tree, item_value};
 use crate::dialect::Dialect;
 use crate::item::{Item, MAX_DEPTH, Str};
@@ -21,8 +21,11 @@ use crate::tree::{Flags, NodeId, Tree, Value};
 /// The member of the query that holds all parameters, separated by commas.
 const PARAMS: &[u8] = b"params";
 
-/// What 1.11 answers when there is no answer from a command.
-const ERROR_OF_1_11: &[u8] = br#"{"error":"Internal server error"}"#;
+/// What is said of a request that does not come by GET.
+const UNEXPECTED_METHOD: &str = "Unexpected method";
+
+/// What the originals say when there is no answer from a command.
+const NO_ANSWER: &str = "Internal server error";
 
 /// Reads a request: what follows `/json/` in the path, and the query, both as they were sent.
 ///
@@ -94,8 +97,8 @@ pub fn encode_request(out: &mut Vec<u8>, request: &Request, server: Dialect) -> 
 
 /// Appends the body of a reply, which always goes with status 200. It may stay empty.
 ///
-/// The code of a success, types, and bytes on purpose are lost. 1.11 has one text for all failures and answers
-/// a command's own error with nothing. 1.11 and 2.4 write raw control bytes; Sipmi escapes them, writes names once, and
+/// The code of a success, types, and bytes on purpose are lost. 1.11 has one text for most failures and answers
+/// a command's own error with nothing. [`Failure::InvalidRequest`] is a request by another method than GET. 1.11 and 2.4 write raw control bytes; Sipmi escapes them, writes names once, and
 /// tells an error's nodes under `data`. A tree nested deeper than [`MAX_DEPTH`] is answered as [`Failure::Handler`].
 pub fn encode_response(out: &mut Vec<u8>, result: &Result<Response, Failure>, dialect: Dialect) {
     let start = out.len();
@@ -116,8 +119,11 @@ pub fn encode_response(out: &mut Vec<u8>, result: &Result<Response, Failure>, di
 /// Reads the body of a reply, without loss: repeated names, nodes without names, raw control bytes, bad UTF-8.
 ///
 /// An empty body is success here; that 1.x also answers errors so is for the caller to know. The one error text of
-/// 1.x has code 500. A list is marked as one, and its parent too when it holds nothing else.
+/// 1.x has code 500, and so has a page of OpenSIPS's HTTP module. A list is marked as one, and its parent too when it holds nothing else.
 pub fn decode_response(body: &[u8]) -> Result<Response, CodecError> {
+    if let Some(page) = page_of(body) {
+        return Ok(Response::error(500, page));
+    }
     let mut reader = Reader { bytes: body, at: 0, tree: Tree::ok() };
     reader.skip_blanks();
     if reader.at == body.len() {
@@ -137,6 +143,7 @@ pub fn decode_response(body: &[u8]) -> Result<Response, CodecError> {
 pub fn failure_of(response: &Response) -> Option<Failure> {
     match (response.code, &*response.reason) {
         (500, b"Command not found") => Some(Failure::UnknownCommand),
+        (_, reason) if reason == UNEXPECTED_METHOD.as_bytes() => Some(Failure::InvalidRequest),
         (500, b"Internal server error" | b"Command failed") => Some(Failure::Handler),
         (400, b"Parse error") => Some(Failure::Parse),
         _ => None,
@@ -266,7 +273,8 @@ fn write_error(out: &mut Vec<u8>, response: &Response, dialect: Dialect) -> Resu
     out.extend_from_slice(br#"{"error": {"code": "#);
     push_int(out, i64::from(response.code));
     out.extend_from_slice(br#", "message": "#);
-    write_string(out, &response.reason, dialect);
+    // 2.4 escapes values, but not this.
+    write_string(out, &response.reason, if dialect.is_emulated() { Dialect::V1_11 } else { dialect });
     if !dialect.is_emulated() {
         let children = out.len();
         write_body(out, &response.body, dialect)?;
@@ -282,15 +290,23 @@ fn write_error(out: &mut Vec<u8>, response: &Response, dialect: Dialect) -> Resu
 fn write_failure(out: &mut Vec<u8>, failure: &Failure, dialect: Dialect) {
     let sipmi = !dialect.is_emulated();
     let (code, reason) = match failure {
+        Failure::InvalidRequest => (406, UNEXPECTED_METHOD.into()),
         Failure::UnknownCommand | Failure::Ambiguous(_) => (500, "Command not found".into()),
-        Failure::Parse | Failure::InvalidRequest if sipmi => (400, "Parse error".into()),
+        Failure::Parse if sipmi => (400, "Parse error".into()),
         Failure::Handler if sipmi => (500, "Command failed".into()),
-        Failure::Parse | Failure::InvalidRequest | Failure::Handler => (500, "Internal server error".into()),
+        Failure::Parse | Failure::Handler => (500, NO_ANSWER.into()),
         failure => answer_of(failure),
     };
     if dialect == Dialect::V1_11 {
-        let by_command = matches!(failure, Failure::ParamCount) || (code == 400 && reason == "Bad parameter");
-        out.extend_from_slice(if by_command { b"" } else { ERROR_OF_1_11 });
+        let reason = match code {
+            // As if the command had answered so.
+            400 => return,
+            406 => UNEXPECTED_METHOD,
+            _ => NO_ANSWER,
+        };
+        out.extend_from_slice(br#"{"error":"#);
+        write_string(out, reason.as_bytes(), dialect);
+        out.push(b'}');
         return;
     }
     // An error without nodes is as deep as this.

@@ -104,6 +104,11 @@ pub(crate) fn answer_of(failure: &Failure) -> (i32, Cow<'static, str>) {
     }
 }
 
+/// The text of a page of OpenSIPS's HTTP module, which some versions send with status 200 in place of a reply.
+pub(crate) fn page_of(body: &[u8]) -> Option<&[u8]> {
+    body.trim_ascii().strip_prefix(b"<html><body>")?.strip_suffix(b"</body></html>")
+}
+
 /// Blanks as JSON has them, which are those of the text wires too.
 pub(crate) fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')

@@ -3,7 +3,7 @@
 use super::permit::Permit;
 use super::recipe::{Kind, Recipe};
 use super::service::Service;
-use super::{Command, Wire};
+use super::Command;
 use crate::item::{Item, Str};
 use crate::request::Params;
 use crate::response::{Failure, Response};
@@ -20,21 +20,22 @@ const NAMES: [(&str, &str); 4] = [
     ("system.multicall", "Runs several methods."),
 ];
 
+/// Whether a method asks about the server.
+pub fn is_question(method: &[u8]) -> bool {
+    [LIST, HELP, SIGNATURE].iter().any(|name| method == name.as_bytes())
+}
+
 /// Answers a question about the server; `None` when it is none.
 pub fn answer(
     service: &Service,
     permit: &Permit,
     method: &[u8],
     params: &Params,
-    wire: Wire,
 ) -> Option<Result<Response, Failure>> {
     match method {
         method if method == LIST.as_bytes() => Some(names(service, permit, params)),
         method if method == HELP.as_bytes() => Some(describe(service, permit, params, help)),
-        method if method == SIGNATURE.as_bytes() => {
-            let result = if wire.is_legacy() { "string" } else { "struct" };
-            Some(describe(service, permit, params, |method| signatures(method, result)))
-        }
+        method if method == SIGNATURE.as_bytes() => Some(describe(service, permit, params, signatures)),
         _ => None,
     }
 }
@@ -92,12 +93,13 @@ fn help(method: &Method<'_>) -> Item {
     }
 }
 
-/// A list for each set of parameters: the type of the result, then of each parameter. `undef` where anything goes.
-fn signatures(method: &Method<'_>, result: &str) -> Item {
+/// A list for each set of parameters: the type of the result, which is a tree's, and of each parameter; `undef` where
+/// anything goes.
+fn signatures(method: &Method<'_>) -> Item {
     let Method::Command(Command { recipe: Recipe::Signature(signature), .. }) = method else { return "undef".into() };
     let kind_of = |name: &Str| signature.params.iter().find(|param| param.name == *name).map_or("string", kind_name);
     let one = |names: &Vec<Str>| {
-        let types = std::iter::once(result).chain(names.iter().map(kind_of));
+        let types = std::iter::once("struct").chain(names.iter().map(kind_of));
         Item::Array(types.map(Item::from).collect())
     };
     Item::Array(signature.lists().iter().map(one).collect())

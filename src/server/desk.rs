@@ -140,6 +140,8 @@ impl Desk {
                 return Served::Later;
             }
             Asked::Xml(form, Ok(xmlrpc::Incoming::One(request))) => {
+                // Whoever asks about the server expects the answer that XML-RPC itself describes.
+                let form = if introspect::is_question(&request.method) { xmlrpc::Form::Native } else { form };
                 (Form::Xml { form, method: request.method.clone() }, Ok(request), xml_wire(form))
             }
             Asked::Xml(form, Err(error)) => {
@@ -254,7 +256,7 @@ impl Desk {
     ) -> Answer {
         self.counters.requests.add(1);
         if matches!(wire, Wire::XmlRpc | Wire::XmlRpcText)
-            && let Some(result) = introspect::answer(&self.service, &self.permit, &method, &params, wire)
+            && let Some(result) = introspect::answer(&self.service, &self.permit, &method, &params)
         {
             return Answer::Now(result);
         }

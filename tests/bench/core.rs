@@ -4,7 +4,8 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use sipmi::codec::text::{Carrier, TextStyle};
-use sipmi::codec::{json, jsonrpc, text};
+use sipmi::codec::xmlrpc::{self, Form};
+use sipmi::codec::{json, jsonrpc, mi_json, text};
 use sipmi::command::registry::Registry;
 use sipmi::command::{Answer, Call, Command, CommandFlags, Handler, Recipe};
 use sipmi::convert::{item_to_tree, tree_to_item};
@@ -133,8 +134,62 @@ fn codecs() {
     time("20,000 such objects: tree to values", || tree_to_item(&tree).is_ok());
 }
 
+/// What 4.x answers to `ul_dump` with so many contacts, four of each address of record.
+fn locations(contacts: i64) -> Item {
+    let contact = |number: i64| {
+        Item::from([
+            ("Contact", format!("sip:user{number}@192.0.2.{}:5060;transport=udp", number % 250).into()),
+            ("ContactID", format!("96278515783880{number:05}").into()),
+            ("Expires", Item::Int(3600 - number % 3600)),
+            ("Q", "0.5".into()),
+            ("Callid", format!("{number:x}-7f3a9c@198.51.100.7").into()),
+            ("Cseq", Item::Int(number % 1000)),
+            ("User-agent", "Handset <7.1> & \"more\"".into()),
+            ("Path", "<sip:192.0.2.1;lr>".into()),
+            ("State", "CS_SYNC".into()),
+            ("Flags", Item::Int(0)),
+            ("Cflags", "NAT".into()),
+            ("Socket", "udp:192.0.2.10:5060".into()),
+            ("Methods", Item::Int(7999)),
+        ])
+    };
+    let records = (0..contacts / 4).map(|aor| {
+        let contacts: Vec<Item> = (0..4).map(|number| contact(4 * aor + number)).collect();
+        Item::from([("AOR", format!("user{aor}@example.org").into()), ("Contacts", contacts.into())])
+    });
+    let domain =
+        [("name", "location".into()), ("hash_size", Item::Int(512)), ("AORs", records.collect::<Vec<_>>().into())];
+    Item::from([("Domains", vec![Item::from(domain)].into())])
+}
+
+fn locations_over_http() {
+    let reply = Ok(Response::from(locations(20_000)));
+    let mut out = Vec::new();
+    for form in [Form::Native, Form::Ng2, Form::String] {
+        time(&format!("ul_dump of 20,000 contacts: encode as XML-RPC {form}"), || {
+            out.clear();
+            xmlrpc::encode_response(&mut out, &reply, b"ul_dump", form, Dialect::Sipmi);
+            out.len()
+        });
+        time(&format!("  {} bytes: decode", out.len()), || xmlrpc::decode_response(&out).is_ok());
+    }
+    time("ul_dump of 20,000 contacts: encode as mi_json", || {
+        out.clear();
+        mi_json::encode_response(&mut out, &reply, Dialect::Sipmi);
+        out.len()
+    });
+    time(&format!("  {} bytes: decode", out.len()), || mi_json::decode_response(&out).is_ok());
+    out.clear();
+    json::write(&mut out, &locations(20_000));
+    time(&format!("  as JSON, {} bytes: decode, for comparison", out.len()), || json::parse(&out).is_ok());
+}
+
 fn main() {
+    if std::env::var_os("ONLY").is_some() {
+        return locations_over_http();
+    }
     lookups();
     trees();
     codecs();
+    locations_over_http();
 }

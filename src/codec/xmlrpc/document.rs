@@ -2,12 +2,21 @@
 
 use std::borrow::Cow;
 
-use quick_xml::events::{BytesRef, Event};
+use quick_xml::events::Event;
 
 use crate::codec::{CodecError, is_blank};
 
 /// What an XML-RPC document is called in errors.
 const WHAT: &str = "the XML-RPC document";
+
+/// What an end is that ends another element than the innermost.
+const MISMATCH: &str = "the end of the innermost element";
+
+/// A document type declares what its entities expand to, which could be anything.
+const NO_DOCTYPE: &str = "no document type";
+
+/// How long a reference may be: `&#x10FFFF;` with room for leading zeros.
+const MAX_REFERENCE: usize = 32;
 
 /// The elements of XML-RPC.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -123,30 +132,47 @@ fn is_same(name: &[u8], known: &str) -> bool {
     name.eq_ignore_ascii_case(known.as_bytes())
 }
 
-/// Reads a document from tag to tag. Its reader never expands entities, so what comes out is no larger than what
+/// Reads a document from tag to tag. Plain tags, text and references, which are nearly all of one, are read here;
+/// everything else is an event of quick-xml. Entities are never expanded, so what comes out is no larger than what
 /// went in.
 pub(super) struct Document<'s> {
-    xml: quick_xml::Reader<&'s [u8]>,
     source: &'s Source<'s>,
+    text: &'s str,
     /// Whether the rules of XML hold: line ends become newlines, control characters are errors.
     strict: bool,
-    /// Where the last tag began.
+    /// Where the next tag or text begins.
     at: usize,
-    depth: usize,
+    /// Where the last tag, or what stood in its place, began.
+    last: usize,
+    /// The names of the elements that are open.
+    open: Vec<&'s str>,
+    /// Whether the last tag was an empty element, whose end is still to be told.
+    is_empty: bool,
+}
+
+/// What comes next in a document.
+enum Piece<'s> {
+    Tag(Tag),
+    /// Text as it stands there.
+    Text(&'s str),
+    Char(char),
+    /// What does not count: comments, instructions, the declaration.
+    Nothing,
 }
 
 impl<'s> Document<'s> {
     pub(super) fn new(source: &'s Source<'s>, strict: bool) -> Self {
-        let mut xml = quick_xml::Reader::from_str(&source.text);
-        xml.config_mut().expand_empty_elements = true;
-        Document { xml, source, strict, at: 0, depth: 0 }
+        let text = source.text.strip_prefix('\u{feff}').unwrap_or(&source.text);
+        let at = source.text.len() - text.len();
+        let text = &source.text;
+        Document { source, text, strict, at, last: at, open: Vec::new(), is_empty: false }
     }
 
     /// Whether all of it is XML, from here on. Where the document is wrong does not matter.
     pub(super) fn is_well_formed(mut self) -> bool {
         let (mut text, mut roots) = (Vec::new(), 0);
         loop {
-            let is_inside = self.depth > 0;
+            let is_inside = !self.open.is_empty();
             let tag = self.text_and_tag(&mut text);
             let is_fine = is_inside || text.iter().all(|byte| is_blank(*byte));
             roots += usize::from(matches!(tag, Ok(Tag::Open(_))) && !is_inside);
@@ -160,22 +186,17 @@ impl<'s> Document<'s> {
 
     /// Where the last tag ended, in the text of the source.
     pub(super) fn offset(&self) -> usize {
-        usize::try_from(self.xml.buffer_position()).unwrap_or(usize::MAX)
+        self.at
     }
 
     /// Reads to the next tag, over nothing but blanks.
     pub(super) fn tag(&mut self) -> Result<Tag, CodecError> {
         loop {
-            match self.event()? {
-                Event::Text(text) if text.as_bytes().iter().all(|byte| is_blank(*byte)) => {}
-                Event::Text(_) | Event::CData(_) | Event::GeneralRef(_) => {
-                    return Err(self.unexpected("an element"));
-                }
-                event => {
-                    if let Some(tag) = self.tag_of(&event)? {
-                        return Ok(tag);
-                    }
-                }
+            match self.piece()? {
+                Piece::Tag(tag) => return Ok(tag),
+                Piece::Text(text) if text.bytes().all(is_blank) => {}
+                Piece::Text(_) | Piece::Char(_) => return Err(self.unexpected("an element")),
+                Piece::Nothing => {}
             }
         }
     }
@@ -184,15 +205,11 @@ impl<'s> Document<'s> {
     pub(super) fn text_and_tag(&mut self, text: &mut Vec<u8>) -> Result<Tag, CodecError> {
         text.clear();
         loop {
-            match self.event()? {
-                Event::Text(piece) => self.push_text(text, &piece)?,
-                Event::CData(piece) => self.push_text(text, &piece)?,
-                Event::GeneralRef(reference) => self.push_reference(text, &reference)?,
-                event => {
-                    if let Some(tag) = self.tag_of(&event)? {
-                        return Ok(tag);
-                    }
-                }
+            match self.piece()? {
+                Piece::Tag(tag) => return Ok(tag),
+                Piece::Text(piece) => self.push_text(text, piece)?,
+                Piece::Char(char) => text.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
+                Piece::Nothing => {}
             }
         }
     }
@@ -223,48 +240,149 @@ impl<'s> Document<'s> {
 
     /// The last tag, or what stood in its place, is not what should have been there.
     pub(super) fn unexpected(&self, expected: &'static str) -> CodecError {
-        let offset = self.offset_in_bytes(self.at);
-        if offset >= self.source.bytes.len() && self.depth > 0 {
-            return CodecError::Truncated { what: WHAT, size: self.source.bytes.len() };
-        }
-        CodecError::unexpected(expected, self.source.bytes, offset)
+        self.unexpected_at(expected, self.last)
     }
 
     /// The last tag begins a level too much.
     pub(super) fn too_deep(&self, limit: usize) -> CodecError {
-        CodecError::TooDeep { limit, offset: self.offset_in_bytes(self.at) }
+        CodecError::TooDeep { limit, offset: self.offset_in_bytes(self.last) }
     }
 
-    fn event(&mut self) -> Result<Event<'s>, CodecError> {
-        self.at = self.offset();
-        self.xml.read_event().map_err(|error| self.error(&error))
+    fn unexpected_at(&self, expected: &'static str, offset: usize) -> CodecError {
+        CodecError::unexpected(expected, self.source.bytes, self.offset_in_bytes(offset))
     }
 
-    /// The tag that an event is; `None` for what does not count.
-    fn tag_of(&mut self, event: &Event<'_>) -> Result<Option<Tag>, CodecError> {
+    fn truncated(&self) -> CodecError {
+        CodecError::Truncated { what: WHAT, size: self.source.bytes.len() }
+    }
+
+    fn piece(&mut self) -> Result<Piece<'s>, CodecError> {
+        self.last = self.at;
+        if std::mem::take(&mut self.is_empty) {
+            self.open.pop();
+            return Ok(Piece::Tag(Tag::Close));
+        }
+        let rest = &self.text.as_bytes()[self.at..];
+        match rest {
+            [] if self.open.is_empty() => Ok(Piece::Tag(Tag::End)),
+            [] => Err(self.truncated()),
+            [b'<', b'/', name @ ..] => self.end_tag(name),
+            [b'<', b'!' | b'?', ..] => self.event(),
+            [b'<', name @ ..] => self.start_tag(name),
+            [b'&', ..] => self.reference(),
+            _ => {
+                let len = memchr::memchr2(b'<', b'&', rest).unwrap_or(rest.len());
+                self.at += len;
+                Ok(Piece::Text(&self.text[self.last..self.at]))
+            }
+        }
+    }
+
+    fn end_tag(&mut self, rest: &[u8]) -> Result<Piece<'s>, CodecError> {
+        let Some(name) = self.open.pop() else {
+            return Err(self.unexpected("no end without a beginning"));
+        };
+        let after = rest.strip_prefix(name.as_bytes()).unwrap_or_default();
+        let blanks = after.iter().take_while(|byte| is_blank(**byte)).count();
+        if after.get(blanks) == Some(&b'>') {
+            self.at += b"</>".len() + name.len() + blanks;
+            return Ok(Piece::Tag(Tag::Close));
+        }
+        if memchr::memchr(b'>', rest).is_none() { Err(self.truncated()) } else { Err(self.unexpected(MISMATCH)) }
+    }
+
+    fn start_tag(&mut self, rest: &[u8]) -> Result<Piece<'s>, CodecError> {
+        let is_of_name =
+            |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b':' | b'-' | b'_' | 0x80..);
+        let len = rest.iter().take_while(|byte| is_of_name(byte)).count();
+        let begins =
+            rest.first().is_some_and(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'_' | b':' | 0x80..));
+        if len > 0 && !begins {
+            return Err(self.unexpected("the name of an element"));
+        }
+        let name = self.at + 1;
+        match &rest[len..] {
+            [b'>', ..] if len > 0 => self.at = name + len + 1,
+            [b'/', b'>', ..] if len > 0 => {
+                self.at = name + len + 2;
+                self.is_empty = true;
+            }
+            _ => return self.event(),
+        }
+        Ok(self.begin(&self.text[name..name + len]))
+    }
+
+    fn begin(&mut self, name: &'s str) -> Piece<'s> {
+        self.open.push(name);
+        Piece::Tag(Tag::Open(Element::of(name)))
+    }
+
+    /// The character that a reference names: one of the five of XML, or a number.
+    fn reference(&mut self) -> Result<Piece<'s>, CodecError> {
+        let rest = &self.text[self.at..];
+        let Some(end) = rest.bytes().take(MAX_REFERENCE).position(|byte| byte == b';') else {
+            return Err(self.unexpected("a reference to a character"));
+        };
+        let char = match &rest[1..end] {
+            "lt" => Some('<'),
+            "gt" => Some('>'),
+            "amp" => Some('&'),
+            "quot" => Some('"'),
+            "apos" => Some('\''),
+            name => {
+                let number = match (name.strip_prefix("#x"), name.strip_prefix('#')) {
+                    (Some(digits), _) => u32::from_str_radix(digits, 16).ok(),
+                    (None, Some(digits)) => digits.parse().ok(),
+                    (None, None) => None,
+                };
+                number.and_then(char::from_u32)
+            }
+        };
+        let is_fine = |char: &char| !self.strict || *char >= ' ' || matches!(char, '\t' | '\n' | '\r');
+        match char.filter(is_fine) {
+            Some(char) => {
+                self.at += end + 1;
+                Ok(Piece::Char(char))
+            }
+            None => Err(self.unexpected("a reference to a character")),
+        }
+    }
+
+    /// What quick-xml reads here: a tag with attributes, a comment, an instruction, CDATA, the declaration.
+    fn event(&mut self) -> Result<Piece<'s>, CodecError> {
+        let mut xml = quick_xml::Reader::from_str(&self.text[self.at..]);
+        let event = xml.read_event().map_err(|error| self.error(&error, xml.error_position()))?;
+        self.at += usize::try_from(xml.buffer_position()).unwrap_or_default();
+        let name_at = |len: usize| &self.text[self.last + 1..self.last + 1 + len];
         match event {
-            Event::Start(start) => {
-                self.depth += 1;
-                Ok(Some(Tag::Open(Element::of(start.name().as_ref()))))
+            Event::Start(start) => Ok(self.begin(name_at(start.name().as_ref().len()))),
+            Event::Empty(start) => {
+                self.is_empty = true;
+                Ok(self.begin(name_at(start.name().as_ref().len())))
             }
-            Event::End(_) => {
-                self.depth -= 1;
-                Ok(Some(Tag::Close))
-            }
-            Event::Eof if self.depth > 0 => Err(CodecError::Truncated { what: WHAT, size: self.source.bytes.len() }),
-            Event::Eof => Ok(Some(Tag::End)),
-            Event::DocType(_) => Err(self.unexpected("no document type")),
-            _ => Ok(None),
+            Event::CData(_) => Ok(Piece::Text(&self.text[self.last + b"<![CDATA[".len()..self.at - b"]]>".len()])),
+            Event::DocType(_) => Err(self.unexpected(NO_DOCTYPE)),
+            _ => Ok(Piece::Nothing),
+        }
+    }
+
+    fn error(&self, error: &quick_xml::Error, offset: u64) -> CodecError {
+        use quick_xml::errors::{Error, SyntaxError};
+        match error {
+            Error::Syntax(SyntaxError::UnclosedDoctype) => self.unexpected(NO_DOCTYPE),
+            Error::Syntax(SyntaxError::InvalidBangMarkup) => self.unexpected("a comment or CDATA"),
+            Error::Syntax(_) => self.truncated(),
+            _ => self.unexpected_at("XML", self.last + usize::try_from(offset).unwrap_or_default()),
         }
     }
 
     fn push_text(&self, out: &mut Vec<u8>, piece: &str) -> Result<(), CodecError> {
         if !self.strict {
-            return Ok(self.push_as_bytes(out, piece));
+            self.push_as_bytes(out, piece);
+            return Ok(());
         }
         if let Some(place) = piece.bytes().position(|byte| byte < b' ' && !is_blank(byte)) {
-            let offset = self.offset_in_bytes(self.at + place);
-            return Err(CodecError::unexpected("a character that XML may hold", self.source.bytes, offset));
+            return Err(self.unexpected_at("a character that XML may hold", self.last + place));
         }
         let mut lines = piece.split('\r');
         self.push_as_bytes(out, lines.next().unwrap_or_default());
@@ -283,43 +401,10 @@ impl<'s> Document<'s> {
         }
     }
 
-    /// Appends the character that a reference names.
-    fn push_reference(&self, out: &mut Vec<u8>, reference: &BytesRef<'_>) -> Result<(), CodecError> {
-        let char = match reference.resolve_char_ref() {
-            Ok(Some(char)) => Some(char).filter(|char| !self.strict || *char >= ' ' || char.is_ascii_whitespace()),
-            Ok(None) => match &**reference {
-                "lt" => Some('<'),
-                "gt" => Some('>'),
-                "amp" => Some('&'),
-                "quot" => Some('"'),
-                "apos" => Some('\''),
-                _ => None,
-            },
-            Err(_) => None,
-        };
-        let char = char.ok_or_else(|| self.unexpected("a reference to a character"))?;
-        out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes());
-        Ok(())
-    }
-
-    fn error(&self, error: &quick_xml::Error) -> CodecError {
-        use quick_xml::errors::{Error, IllFormedError, SyntaxError};
-        let expected = match error {
-            Error::IllFormed(IllFormedError::MismatchedEndTag { .. }) => "the end of the innermost element",
-            Error::IllFormed(IllFormedError::UnmatchedEndTag(_)) => "no end without a beginning",
-            Error::IllFormed(IllFormedError::UnclosedReference) => "a reference that ends in a semicolon",
-            Error::Syntax(SyntaxError::UnclosedDoctype) => "no document type",
-            Error::Syntax(_) => return CodecError::Truncated { what: WHAT, size: self.source.bytes.len() },
-            _ => "XML",
-        };
-        let offset = usize::try_from(self.xml.error_position()).unwrap_or(usize::MAX);
-        CodecError::unexpected(expected, self.source.bytes, self.offset_in_bytes(offset))
-    }
-
     /// Where in the bytes stands what stands there in the text.
     fn offset_in_bytes(&self, offset: usize) -> usize {
         if self.source.is_transcoded() {
-            let before = self.source.text.as_bytes().get(..offset).unwrap_or_default();
+            let before = self.text.as_bytes().get(..offset).unwrap_or_default();
             // Each character was a byte.
             before.iter().filter(|byte| **byte & 0xc0 != 0x80).count()
         } else {

@@ -21,7 +21,7 @@ use self::fault::Fault;
 pub use self::request::{Incoming, decode_request, encode_request};
 use self::value::ValueReader;
 use self::write::{Escapes, Unsayable};
-use super::{CodecError, json, text};
+use super::{CodecError, json, page_of, text};
 use crate::convert::item_to_tree;
 use crate::dialect::Dialect;
 use crate::item::Item;
@@ -170,7 +170,7 @@ pub fn encode_multicall<'a>(
 /// - `string`, `ng` and `ng1`: a string of lines, in the layout of their originals, as a tree; as
 ///   [`text::decode_response`] reads lines, but an indented line without `:: ` is a name without a value.
 /// - `array`: a node for each string, in that layout.
-/// - The page that 1.11's `ng` answers for every failure is error 500.
+/// - A page of OpenSIPS's HTTP module is error 500: all that 1.11's `ng` says of a failure.
 ///
 /// Carriage returns stay as they are, which XML would make newlines; servers of OpenSIPS mean them. Bytes that are not
 /// UTF-8 stay as well. In all else the document must be XML.
@@ -326,9 +326,4 @@ fn is_line(item: &Item) -> bool {
 fn is_empty_list(item: &Item) -> bool {
     matches!(item, Item::Object(members) if matches!(members.as_slice(),
         [(name, Item::Array(elements))] if *name == "name" && elements.is_empty()))
-}
-
-/// The text of a page of OpenSIPS's HTTP module.
-fn page_of(body: &[u8]) -> Option<&[u8]> {
-    body.trim_ascii().strip_prefix(b"<html><body>")?.strip_suffix(b"</body></html>")
 }
