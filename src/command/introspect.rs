@@ -1,9 +1,9 @@
 //! What XML-RPC clients ask of a server about itself: `system.listMethods`, `methodHelp`, `methodSignature`.
 
+use super::Command;
 use super::permit::Permit;
 use super::recipe::{Kind, Recipe};
 use super::service::Service;
-use super::Command;
 use crate::item::{Item, Str};
 use crate::request::Params;
 use crate::response::{Failure, Response};

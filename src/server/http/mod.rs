@@ -7,6 +7,7 @@
 mod connection;
 mod exchange;
 mod guard;
+mod original;
 mod reactor;
 mod reply;
 mod route;
@@ -122,6 +123,7 @@ impl HttpListener {
         let mut hosts = http.hosts.clone();
         hosts.push(host.to_owned());
         let site = Arc::new(Site {
+            hazards: options.hazards,
             desk,
             roots,
             form: http.xmlrpc.unwrap_or_else(|| exchange::form_of(dialect)),
