@@ -405,12 +405,16 @@ def comparable(reply: bytes) -> bytes:
     status = head.split(b" ", 2)[1]
     fields = {name.strip().lower(): value.strip() for name, _, value in
               (line.partition(b":") for line in head.split(b"\r\n")[1:])}  # fmt: skip
+    rest = b""
     if b"chunked" in fields.get(b"transfer-encoding", b"").lower():
         body = unchunked(body)
+    elif b"content-length" in fields and body[int(fields[b"content-length"]) :].startswith(b"HTTP/1."):
+        length = int(fields[b"content-length"])
+        body, rest = body[:length], b"\n" + comparable(body[length:])
     kind = fields.get(b"content-type", b"").lower().replace(b" ", b"").replace(b'"', b"")
     if re.search(rb"(?i)<(html|body|h1)\b", body[:300]):
         body = page(body)
-    return b"\n".join([status, kind, fields.get(b"connection", b"").lower(), body])
+    return b"\n".join([status, kind, fields.get(b"connection", b"").lower(), body]) + rest
 
 
 def unchunked(body: bytes) -> bytes:

@@ -136,8 +136,9 @@ impl Context {
         self.stopping.store(true, Ordering::SeqCst);
         let Some(server) = self.server.upgrade() else { return };
         let end = move || {
-            let running = server.lock().unwrap_or_else(PoisonError::into_inner).running.take();
-            if let Some(running) = running {
+            // Locked to the end: who asks whether it runs is told when its endpoints are gone.
+            let mut state = server.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(running) = state.running.take() {
                 running.end(Instant::now() + DEATH);
             }
         };
