@@ -15,7 +15,6 @@ import re
 import select
 import socket
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +33,9 @@ MASKS = {
     "seconds": rb"((?:core:timestamp|timestart|timeout|expires|Up time)" + _IS + rb")\d+",
     "expires": rb"((?:[Ee]xpires|ttl)" + _IS + rb")\d+",
     "pid": rb"(PID" + _IS + rb")\d+",
-    "identifier": rb"((?:ContactID|db_id|dialog_id|hash|\"ID|<name>ID|dialog::  ID)" + _IS + rb")(?:[\da-f]+[.:])?[\da-f]+",
+    "identifier": rb"((?:ContactID|db_id|dialog_id|hash|\"ID|<name>ID|dialog::  ID)"
+    + _IS
+    + rb")(?:[\da-f]+[.:])?[\da-f]+",
     "port": rb"(127\.0\.0\.1:)\d{5}(?!\d)",
     "memory": rb"((?:shm|rpm|pkm)em:(?:rpm_|\d+-)?" + _QUANTITY + _IS + rb")\d+",
     "load": rb"(load(?:1m|10m)?(?:-all|-proc-\d+)?" + _IS + rb")\d+",

@@ -1,8 +1,8 @@
 """A server that emulates a version answers recorded requests as that version did.
 
-``test_conformance.py`` replays everything against a fake with hazards; here a server without them answers what
-has nothing to do with them: a cache, a version, parameters, framing, sizes, errors. What a real server swallowed, because an earlier request put it out of step or because it crashed, is left
-out by the rules in ``is_hazard``: those are faults that only ``hazards=True`` has.
+``test_conformance.py`` replays everything against a fake with hazards. Here a server without them answers what has
+nothing to do with them: a cache, a version, parameters, framing, sizes, errors. What a real server swallowed, because
+an earlier request put it out of step or because it crashed, is left out by the rules in ``is_hazard``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import pytest
 
 from conftest import SILENCE, Endpoints, recorded
 from sipmi.testing import FakeOpenSIPS
-
 
 #: Commands whose replies here are those of the real server, and requests that name none.
 ANSWERED = {

@@ -1172,7 +1172,7 @@ mod tests {
         let text = move || proptest::collection::vec(piece(), 0..4).prop_map(|pieces| pieces.concat());
         let attrs = proptest::collection::vec((text(), text()), 0..2);
         proptest::collection::vec((0usize..3, text(), text(), attrs), 0..5).prop_map(|nodes| {
-            let mut tree = Tree::new(200, "OK");
+            let mut tree = Tree::new(200, "");
             let mut path: Vec<NodeId> = Vec::new();
             for (level, name, value, attrs) in nodes {
                 path.truncate(level);

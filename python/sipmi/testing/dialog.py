@@ -110,9 +110,7 @@ class Dialog(Module):
 
     @mi("dlg_list_ctx", MODERN, recipes=[[], ["callid"], ["callid", "from_tag"], ["index", "counter"]],
         named_only=True, read_only=True)  # fmt: skip
-    def list_ctx_json(
-        self, callid: str = "", from_tag: str = "", index: int = -1, counter: int = -1
-    ) -> dict[str, Any]:
+    def list_ctx_json(self, callid: str = "", from_tag: str = "", index: int = -1, counter: int = -1) -> dict[str, Any]:
         """lists all dialogs, one dialog, or a page of them, with what modules know of them"""
         return self._value(callid, from_tag, index, counter, context=True)
 

@@ -23,9 +23,7 @@ _CORE_1 = "E_CORE_THRESHOLD E_CORE_SHM_THRESHOLD E_CORE_PKG_THRESHOLD"
 _CORE_3 = f"{_CORE_1} E_CORE_PROC_AUTO_SCALE E_CORE_TCP_DISCONNECT"
 _AOR = "E_UL_AOR_INSERT E_UL_AOR_DELETE"
 _CONTACT_2 = "E_UL_CONTACT_INSERT E_UL_CONTACT_DELETE E_UL_CONTACT_UPDATE E_UL_LATENCY_UPDATE"
-_CONTACT_3 = (
-    "E_UL_CONTACT_INSERT E_UL_CONTACT_UPDATE E_UL_CONTACT_DELETE E_UL_CONTACT_REFRESH E_UL_LATENCY_UPDATE"
-)
+_CONTACT_3 = "E_UL_CONTACT_INSERT E_UL_CONTACT_UPDATE E_UL_CONTACT_DELETE E_UL_CONTACT_REFRESH E_UL_LATENCY_UPDATE"
 _OTHERS = "E_DLG_STATE_CHANGED E_DISPATCHER_STATUS"
 
 #: The events of each version, in the order of their numbers.
@@ -120,7 +118,7 @@ class Events(Module):
         self.subscribe(event, socket, expire)
 
     @mi("events_list", no_input=True, read_only=True)
-    def list(self) -> Any:
+    def list_events(self) -> Any:
         """lists all the events registered within the OpenSIPS Event Interface"""
         if not self.legacy:
             return {"Events": [{"name": name, "id": number} for number, name in enumerate(self.names)]}
@@ -159,7 +157,8 @@ class Events(Module):
         """raises an event through the Event Interface"""
         if event not in self.names:
             raise Fault(404, "Event not registered")
-        members = ",".join('"":' + json.dumps(value, ensure_ascii=False) for value in params or ())
+        values: list[Any] = params or []
+        members = ",".join('"":' + json.dumps(value, ensure_ascii=False) for value in values)
         text = f'{{"jsonrpc":"2.0","method":{json.dumps(event)},"params":{{{members}}}}}'
         self._send(event, text.encode("utf-8", "surrogateescape"))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import TYPE_CHECKING, Any, Callable, Optional, Union
+from typing import TYPE_CHECKING, Callable, Optional, Union
 
 from ..errors import Fault
 from .commands import Module, mi
@@ -198,7 +198,7 @@ class Statistics(Module):
         return kinds(self.select(["all"]))
 
     @mi("list_statistics", ("3.2", "3.4", "3.6", "4.0"), recipes=[[], ["statistics"]], read_only=True)
-    def list(self, statistics: Optional[list[str]] = None) -> dict[str, str]:
+    def list_statistics(self, statistics: Optional[list[str]] = None) -> dict[str, str]:
         """lists all the registered statistics and their types"""
         return kinds(self.select(["all"] if statistics is None else statistics))
 

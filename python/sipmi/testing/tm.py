@@ -28,9 +28,7 @@ class Tm(Module):
         self._numbers = itertools.count(1)
 
     @mi("t_uac_dlg", LEGACY)
-    def uac_dlg_text(
-        self, method: str, ruri: str, next_hop: str, socket: str, headers: str, body: str = ""
-    ) -> Any:
+    def uac_dlg_text(self, method: str, ruri: str, next_hop: str, socket: str, headers: str, body: str = "") -> Any:
         """starts a distributed UAC dialog (synchronous)"""
         status, message = self._send(method, headers)
         shown = {"Status": status, "RURI": ".", "Next-hop": ".", "Routes": ".", "Message": message or "."}

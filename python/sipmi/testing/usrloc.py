@@ -139,8 +139,9 @@ class Usrloc(Module):
     def remove(self, aor: str) -> None:
         """Forgets a user, if there is one. Subscribers are told."""
         user = self.user(aor)
-        for contact in list(user.contacts) if user else ():
-            self._forget(user, contact)
+        if user is not None:
+            for contact in list(user.contacts):
+                self._forget(user, contact)
 
     def clear(self) -> None:
         """Forgets everybody; nobody is told."""
