@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import ipaddress
 import json
@@ -100,10 +101,8 @@ class Events(Module):
             host, _, port = rest.rpartition(":")
             with socket.socket(family, socket.SOCK_DGRAM) as sender:
                 sender.setblocking(False)
-                try:
+                with contextlib.suppress(OSError):  # a subscriber that is gone or slow misses the event
                     sender.sendto(datagram, (host, int(port)) if scheme == "udp" else rest)
-                except OSError:
-                    pass  # a subscriber that is gone or slow misses the event
 
     # -- commands -----------------------------------------------------------------------------------
 

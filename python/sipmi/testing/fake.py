@@ -38,7 +38,7 @@ class FakeOpenSIPS:
     :param sip_socket: the SIP socket that it says it has.
     :param pretty_printing: spread JSON replies over lines (modparam of that name); on all transports or on some.
     :param reply_indent: blanks a level in text replies over a FIFO; a TAB by default (modparam of that name).
-    :param reply_option: (1.11) 0: XML-RPC replies at /RPC2 are one string, 1: an array of lines (modparam of mi_xmlrpc).
+    :param reply_option: (1.11) 0: XML-RPC replies at /RPC2 are one string, 1: an array (modparam of mi_xmlrpc).
     :param format_version: (2.4) 1: XML-RPC replies are one string, 2: structs (modparam of mi_xmlrpc_ng).
     :ivar server: the :class:`sipmi.Server`; tests may register commands of their own on it.
     :ivar core: processes, log level, start time.
