@@ -83,6 +83,12 @@ fn parse_fifo(rest: &str) -> Option<Address> {
 }
 
 fn parse_udp(rest: &str) -> Option<Address> {
+    let (host, port) = parse_host_and_port(rest)?;
+    Some(Address::Udp { host: host.to_owned(), port })
+}
+
+/// `host:port`, with an IPv6 host in brackets.
+pub(crate) fn parse_host_and_port(rest: &str) -> Option<(&str, u16)> {
     let (host, port) = rest.rsplit_once(':')?;
     let host = match host.strip_prefix('[') {
         Some(inner) => inner.strip_suffix(']')?,
@@ -90,7 +96,7 @@ fn parse_udp(rest: &str) -> Option<Address> {
         None => host,
     };
     let port = port.parse().ok()?;
-    (!host.is_empty()).then(|| Address::Udp { host: host.to_owned(), port })
+    (!host.is_empty()).then_some((host, port))
 }
 
 impl fmt::Display for Address {

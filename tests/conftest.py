@@ -9,6 +9,7 @@ import select
 import socket
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -33,6 +34,16 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if session.config.getoption("--no-skips") and reporter is not None and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    """What was not tested for want of a program is said as the last thing, where it cannot be overlooked."""
+    yield
+    why = Counter(report.longrepr[2] for report in terminalreporter.stats.get("skipped", []))
+    for reason, count in why.items():
+        line = f"NOT TESTED: {count} tests were skipped. {reason.removeprefix('Skipped: ')}"
+        terminalreporter.write_line(line, yellow=True, bold=True)
 
 
 def recorded(name: str) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ import sipmi._core
 import sipmi._signature
 import sipmi.client
 import sipmi.errors
+import sipmi.events
 import sipmi.server
 import sipmi.testing.commands
 import sipmi.testing.events
@@ -42,7 +43,8 @@ def documented() -> Iterator[tuple[str, str]]:
     """Everything public with a docstring: modules, classes, their members, functions."""
     testing = (sipmi.testing, sipmi.testing.commands, sipmi.testing.events, sipmi.testing.fake, sipmi.testing.names,
                sipmi.testing.usrloc)  # fmt: skip
-    for module in (sipmi, sipmi._signature, sipmi.errors, sipmi.server, sipmi.client, sipmi._core, *testing):
+    modules = (sipmi, sipmi._signature, sipmi.errors, sipmi.server, sipmi.client, sipmi.events, sipmi._core, *testing)
+    for module in modules:
         yield module.__name__, inspect.getdoc(module) or ""
         for name, thing in vars(module).items():
             if name.startswith("_") or getattr(thing, "__module__", "").split(".")[0] != "sipmi":
@@ -59,7 +61,7 @@ EXAMPLES = {name: doc for name, doc in documented() if ">>>" in doc}
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_example_of_a_docstring_runs(name: str) -> None:
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL
-    names: dict[str, Any] = {**vars(sipmi.server), **vars(sipmi._signature), **NAMES, **TESTING}
+    names: dict[str, Any] = {**vars(sipmi.server), **vars(sipmi._signature), **vars(sipmi.events), **NAMES, **TESTING}
     test = doctest.DocTestParser().get_doctest(EXAMPLES[name], names, name, None, None)
     output: list[str] = []
     doctest.DocTestRunner(optionflags=flags).run(test, out=output.append)
@@ -132,6 +134,19 @@ def test_the_rule_of_trees_and_values_gives_what_its_page_says() -> None:
             with sipmi.connect(address, wire="text") as mi:
                 assert mi.request("any").tree.value == ast.literal_eval(value)
             answering.join()
+
+
+def test_the_snippets_about_events_run(capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, Any] = {}
+    promised = re.findall(r"print\(.*\)  # (.*)", (ROOT / "docs/events.md").read_text())
+    try:
+        for number, snippet in enumerate(snippets("docs/events.md")):
+            exec(compile(snippet, f"events.md snippet {number}", "exec"), names)
+    finally:
+        names["server"].stop()
+    printed = capsys.readouterr().out.splitlines()
+    assert len(promised) == 2
+    assert [printed[0], printed[-1]] == promised
 
 
 def answer_once(server: socket.socket, reply: bytes) -> None:

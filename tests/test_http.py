@@ -350,7 +350,7 @@ def test_a_coroutine_that_still_runs_when_the_server_stops_is_answered() -> None
 
 def test_versions_from_3_0_on_refuse_as_they_do() -> None:
     server = sipmi.Server("opensips", emulate="4.0")
-    server.listen("http://127.0.0.1:0")
+    server.listen("http://127.0.0.1:0", hosts=["x"])
     with server:
         (address,) = server.addresses
         reply = ask(address, request("GET", "/mi"), method="GET")

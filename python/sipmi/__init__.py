@@ -1,5 +1,6 @@
 """The OpenSIPS Management Interface: serve it and call it, on every wire of every generation."""
 
+from . import events
 from ._core import Attr, Command, Counter, Node, RequestContext, Tree, __version__
 from .client import Client, Commands, Reply, connect
 from .errors import (
@@ -13,7 +14,7 @@ from .errors import (
     RequestRefused,
     TransportError,
 )
-from .server import Export, Flags, Server, current_request
+from .server import Export, Flags, Server, Subscriber, current_request
 
 __all__ = [
     "AmbiguousMethod",
@@ -35,9 +36,11 @@ __all__ = [
     "RequestContext",
     "RequestRefused",
     "Server",
+    "Subscriber",
     "TransportError",
     "Tree",
     "__version__",
     "connect",
     "current_request",
+    "events",
 ]

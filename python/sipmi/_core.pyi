@@ -15,6 +15,7 @@ __all__ = [
     "Counter",
     "CpuSet",
     "Device",
+    "EventStream",
     "Host",
     "InterruptRow",
     "InterruptTable",
@@ -33,11 +34,12 @@ __all__ = [
     "Tree",
     "__version__",
     "current_request",
+    "decode_event",
     "set_thread_affinity",
     "thread_affinity",
 ]
 _Scalar = Union[str, bytes, int, float, bool, None]
-_Described = tuple[str, str, bool, bool, str]
+_Described = tuple[str, str, bool, bool, str, Optional[str], str]
 
 @final
 class Tree:
@@ -355,6 +357,23 @@ class Server:
     def addresses(self) -> list[str]: ...
     def statistic(self, group: str, name: str) -> Counter:
         """The counter `group:name`, made when there is none."""
+
+    def declare_event(self, name: str) -> None:
+        """Makes an event known."""
+
+    def raise_event(self, name: str, params: object) -> int:
+        """Sends an event to its subscribers and says how many there are."""
+
+    @property
+    def events(self) -> list[str]:
+        """The names of all events, in the order in which they were declared."""
+
+    @property
+    def subscribers(self) -> list[tuple[str, str, str, int, float, int, int]]:
+        """Who subscribed: event, socket, form, seconds it was made for, seconds left, sent, dropped."""
+
+    def reliable_events(self, reliable: bool) -> None:
+        """Whether subscribers over TCP have to confirm each event."""
 
     def on_log_level(self, function: Callable[[int], None]) -> None:
         """Calls `function(level)` when `log_level` sets a level."""
@@ -1083,3 +1102,34 @@ def set_thread_affinity(cpus: _Cpus) -> None:
 
 def thread_affinity() -> CpuSet:
     """The CPUs that the calling thread may run on: `sched_getaffinity(0, ...)`, for any number of CPUs."""
+
+@final
+class EventStream:
+    """Splits what comes over a TCP connection into events.
+
+    >>> from sipmi import _core
+    >>> stream = _core.EventStream()
+    >>> stream.feed(b'{"method":"E_A"}{"meth')
+    [b'{"method":"E_A"}']
+    >>> stream.feed(b'od":"E_B"}')
+    [b'{"method":"E_B"}']
+    """
+
+    def __new__(cls) -> EventStream: ...
+    def feed(self, bytes: bytes) -> list[bytes]:
+        """Takes what came and gives the values that are complete.
+
+        Raises CodecError: it is not JSON, or one value is over 1 MiB; nothing more can be read then.
+        """
+
+def decode_event(bytes: bytes) -> tuple[str, Any, str, Optional[bytes]]:
+    """Reads one event: its name, its parameters, "text" or "jsonrpc", and the bytes to answer or None.
+
+    Parameters are a dict, or a list when none has a name. On text, values are strings.
+
+    Raises CodecError: it is no event.
+
+    >>> from sipmi import _core
+    >>> _core.decode_event(b"E_UL_AOR_INSERT\\naor::alice\\n\\n")
+    ('E_UL_AOR_INSERT', {'aor': 'alice'}, 'text', None)
+    """

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import json
 import typing
 from collections.abc import Iterable, Mapping
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable, Literal, Optional, Union
 
 from . import _core
 
@@ -29,8 +30,9 @@ _BUILTINS = {kind.__name__: kind for kind in _KINDS}
 def describe_parameters(function: Callable[..., Any]) -> tuple[list[_core._Described], bool]:
     """The parameters of a handler as the Rust side reads them, and whether it takes any name.
 
-    >>> describe_parameters(lambda user, credit=0.0: None)
-    ([('user', 'any', False, True, 'either'), ('credit', 'any', False, False, 'either')], False)
+    >>> describe_parameters(lambda user, credit=0.5: None)
+    ([('user', 'any', False, True, 'either', None, '[]'),
+      ('credit', 'any', False, False, 'either', '0.5', '[]')], False)
     """
     try:
         hints = typing.get_type_hints(function)
@@ -42,11 +44,14 @@ def describe_parameters(function: Callable[..., Any]) -> tuple[list[_core._Descr
         if parameter.kind is parameter.VAR_KEYWORD:
             any_name = True
             continue
-        kind, nullable = _kind_of(hints.get(parameter.name, parameter.annotation))
+        annotation = hints.get(parameter.name, parameter.annotation)
+        kind, nullable = _kind_of(annotation)
         passing = _PASSING.get(parameter.kind, "either")
         required = parameter.default is parameter.empty and passing != "rest"
         nullable = nullable or parameter.default is None
-        described.append((parameter.name, kind, nullable, required, passing))
+        default = None if required or passing == "rest" else _as_json(parameter.default)
+        choices = _as_json(_choices_of(annotation)) or "[]"
+        described.append((parameter.name, kind, nullable, required, passing, default, choices))
     return described, any_name
 
 
@@ -57,6 +62,9 @@ def _kind_of(annotation: Any) -> tuple[str, bool]:
         kinds = [argument for argument in arguments if argument is not type(None)]
         nullable = len(kinds) < len(arguments)
         return (_kind_of(kinds[0])[0] if len(kinds) == 1 else "any"), nullable
+    if origin is Literal:
+        types = {_KINDS.get(type(argument), "any") for argument in arguments if argument is not None}
+        return (types.pop() if len(types) == 1 else "any"), None in arguments
     if origin in (list, tuple) or (isinstance(origin, type) and issubclass(origin, Iterable) and origin is not dict):
         inner = _kind_of(arguments[0])[0] if arguments else "any"
         return f"list[{inner}]", False
@@ -68,6 +76,25 @@ def _kind_of(annotation: Any) -> tuple[str, bool]:
         return _KINDS.get(annotation, "any"), False
     except TypeError:  # an annotation that is not hashable
         return "any", False
+
+
+def _choices_of(annotation: Any) -> list[Any]:
+    """The values of a ``Literal``; none for any other annotation."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Literal:
+        return [argument for argument in arguments if argument is not None]
+    if origin is Union or type(annotation).__name__ == "UnionType":
+        kinds = [argument for argument in arguments if argument is not type(None)]
+        return _choices_of(kinds[0]) if len(kinds) == 1 else []
+    return []
+
+
+def _as_json(value: Any) -> Optional[str]:
+    """The value as JSON text; None when it has none."""
+    try:
+        return json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return None
 
 
 def first_line(doc: Optional[str]) -> str:

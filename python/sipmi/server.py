@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Callable, Optional, TypeVar, Union, overload
 
@@ -61,6 +61,27 @@ class Export:
     init: Optional[Callable[[], Any]] = None
 
 
+@dataclasses.dataclass(frozen=True)
+class Subscriber:
+    """A socket that wants an event, and what became of the events for it. What waits is neither sent nor dropped.
+
+    >>> Subscriber("E_SUB_ADDED", "udp:127.0.0.1:9999", "jsonrpc", 60, 59.5, 3, 0).sent
+    3
+    """
+
+    event: str
+    socket: str
+    """As its subscriber wrote it: ``udp:host:port``, ``unix:/path``, ``tcp:host:port``."""
+    wire: str
+    """In which form events go there: "text" or "jsonrpc"."""
+    expire: int
+    """Seconds that it was made for; 0: it was ended."""
+    ttl: float
+    """Seconds that are left."""
+    sent: int
+    dropped: int
+
+
 class Server:
     """Commands, and the endpoints at which they are served.
 
@@ -69,6 +90,8 @@ class Server:
     :param emulate: answer as this version of OpenSIPS does: "1.11", "2.4", "3.2", "3.4", "3.6" or "4.0".
     :param allow_kill: whether there is a command ``kill``.
     :param hazards: hang, stall, swallow and die where that version of OpenSIPS does; for tests of clients.
+    :param reliable_events: subscribers over TCP have to confirm each event, which is sent again until they do or
+        30 seconds have passed (``reliable_mode`` of event_stream).
     :raises ValueError: there is no such version, or ``hazards`` without ``emulate``.
 
     >>> server = Server("billing", version="1.4")
@@ -88,6 +111,7 @@ class Server:
         emulate: Optional[str] = None,
         allow_kill: bool = False,
         hazards: bool = False,
+        reliable_events: bool = False,
     ) -> None:
         if hazards and emulate is None:
             raise ValueError("hazards are those of a version of OpenSIPS: expected emulate= beside hazards=True")
@@ -96,6 +120,7 @@ class Server:
         self.emulate = emulate
         self._core = _core.Server(name, version, emulate, allow_kill, hazards)
         self._core.on_log_level(_set_log_level)
+        self._core.reliable_events(reliable_events)
         self._loop = LoopThread()
         self._inits: list[tuple[str, Callable[[], Any]]] = []
         self._stopped = threading.Event()
@@ -348,7 +373,7 @@ class Server:
         _running.add(self)
 
     def stop(self) -> None:
-        """Ends serving: running commands finish, endpoints are removed. Twice does no harm."""
+        """Ends serving: running commands finish, endpoints are removed, subscriptions end. Twice does no harm."""
         self._core.stop()
         self._loop.stop()
         _running.discard(self)
@@ -401,12 +426,58 @@ class Server:
         """
         raise NotImplementedError("register_process: processes come with a later version of sipmi")
 
-    def raise_event(self, name: str, params: Optional[Mapping[str, Any]] = None) -> None:
-        """Events come with a later version.
+    # -- events -----------------------------------------------------------------------------------
 
-        :raises NotImplementedError: always, for now.
+    def event(self, name: str) -> None:
+        """Makes an event known, so that it can be subscribed to (``evi_publish_event``). Twice does no harm.
+
+        Clients that subscribe to an unknown event get an error, so declare events before the server starts.
+
+        :param name: "E_SUB_ADDED": 1 to 128 printable ASCII characters without blanks, quotes and colons.
+        :raises ValueError: no wire can carry the name.
+
+        >>> server = Server("billing")
+        >>> server.event("E_SUB_ADDED")
+        >>> server.events
+        ['E_SUB_ADDED']
         """
-        raise NotImplementedError("raise_event: events come with a later version of sipmi")
+        self._core.declare_event(name)
+
+    def raise_event(self, name: str, params: Union[Mapping[str, Any], Sequence[Any], None] = None) -> int:
+        """Sends an event to its subscribers and says how many there are (``evi_raise_event``).
+
+        Each gets it in the form of the wire by which it subscribed: text or a JSON-RPC notification. Nobody is
+        waited for, whatever a subscriber does; what cannot be sent is dropped and counted. May be called from any
+        thread, and from handlers. An event that is not declared is, by this.
+
+        :param params: values by name, or without names in a list.
+        :raises ValueError: no wire can carry the name, or the name of a parameter.
+        :raises TypeError: a value is none that can be sent.
+
+        >>> server = Server("billing")
+        >>> server.raise_event("E_SUB_ADDED", {"user": "alice"})
+        0
+        """
+        return self._core.raise_event(name, params)
+
+    @property
+    def events(self) -> list[str]:
+        """The names of all events, in the order in which they were declared; their numbers count from 0."""
+        return self._core.events
+
+    @property
+    def subscribers(self) -> list[Subscriber]:
+        """Who subscribed to events, and what became of what they were sent; the latest first for each event.
+
+        >>> server = Server("billing")
+        >>> server.event("E_SUB_ADDED")
+        >>> server.call("event_subscribe", "E_SUB_ADDED", "udp:127.0.0.1:9999", 60)
+        'OK'
+        >>> [(subscriber.event, subscriber.socket, subscriber.sent) for subscriber in server.subscribers]
+        [('E_SUB_ADDED', 'udp:127.0.0.1:9999', 0)]
+        >>> server.stop()
+        """
+        return [Subscriber(*described) for described in self._core.subscribers]
 
     def __repr__(self) -> str:
         where = ", ".join(self.addresses) or "stopped"

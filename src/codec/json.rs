@@ -478,6 +478,7 @@ impl<'a> Text<'a> {
     }
 
     /// Whether parsed strings stand for nothing but themselves.
+    #[cfg(feature = "python")]
     pub(crate) fn is_exact(&self) -> bool {
         matches!(self.text, Cow::Borrowed(_))
     }

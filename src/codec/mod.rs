@@ -1,6 +1,8 @@
 //! How requests and replies look on a wire: functions of bytes, which know neither sockets nor commands.
 
+pub mod event;
 pub mod fifo_frame;
+pub mod html;
 pub mod json;
 pub mod jsonrpc;
 pub mod mi_json;

@@ -741,7 +741,11 @@ impl<'a> TreeReader<'a> {
             return;
         }
         self.close_value();
-        let level = self.level(line);
+        let level = match self.level(line) {
+            // Nothing but indentation says nothing of its own.
+            level if self.in_string && level.skipped == line.len() => Level { level: 0, skipped: 0 },
+            level => level,
+        };
         let text = start + level.skipped;
         self.path.truncate(level.level);
         let parent = self.path.last().copied().unwrap_or(NodeId::ROOT);
@@ -768,7 +772,8 @@ impl<'a> TreeReader<'a> {
     /// Whether this line belongs to the last value, which it is added to.
     fn goes_on(&mut self, start: usize, line: &[u8]) -> bool {
         let Some(last) = &mut self.last else { return false };
-        let after_empty_line = start > last.end + 1;
+        let has_empty_line = last.has_grown && self.body[last.start..last.end].ends_with(b"\n");
+        let after_empty_line = start > last.end + 1 || has_empty_line;
         let goes_on = match last.until {
             _ if line.is_empty() => true,
             Until::Bracket => !self.body[..last.end].ends_with(b"]"),
@@ -939,6 +944,36 @@ mod tests {
     }
 
     #[test]
+    fn lines_in_a_string_keep_empty_ones_and_have_names_without_values() {
+        let lines = b"AOR:: alice\n   Contact:: sip:a Q=1\n      Cflags\n      Agent:: a\n\nb\n\n\nAOR:: bob\nc\n";
+        let mut expected = Tree::ok();
+        let alice = expected.add_child(NodeId::ROOT, "AOR", "alice");
+        let contact = expected.add_child(alice, "Contact", "sip:a");
+        expected.add_attr(contact, "Q", "1");
+        expected.add_child(contact, "Cflags", Value::None);
+        expected.add_child(contact, "Agent", "a\n\nb\n\n");
+        expected.add_child(NodeId::ROOT, "AOR", "bob");
+        expected.add_child(NodeId::ROOT, "", "c");
+        assert_eq!(read_string(lines), expected);
+        assert_eq!(read_string(&String::from_utf8_lossy(lines).replace("   ", "\t").into_bytes()), expected);
+        assert!(read_string(b"").is_empty());
+    }
+
+    #[test]
+    fn lines_that_come_one_by_one_are_a_node_each() {
+        let tree = read_elements([b"a:: 1\nb:: 2\n".as_slice(), b"  c\n", b"d:: x y=z\n", b"\n"].into_iter());
+        let nodes: Vec<_> = tree.children(NodeId::ROOT).map(|node| (tree.name(node), tree.value(node))).collect();
+        let expected: [(&[u8], Value); 4] = [
+            (b"a", Value::Str(b"1\nb:: 2")),
+            (b"", Value::Str(b"  c")),
+            (b"d", Value::Str(b"x")),
+            (b"", Value::Str(b"")),
+        ];
+        assert_eq!(nodes, expected);
+        assert_eq!(tree.len(), 4);
+    }
+
+    #[test]
     fn what_cannot_be_said_names_the_position_and_not_the_value() {
         let error = said(&[param("", "fine"), param("", "\"secret")], Carrier::Fifo).expect_err("a leading quote");
         assert_eq!(error.to_string(), "parameter 2 cannot be sent: it begins with a quote");
@@ -1004,8 +1039,8 @@ mod tests {
         encode_request(&mut out, &request, Carrier::Datagram, "").expect("all of it can be said");
         assert_eq!(out, b":cmd:\nb::1\n");
         let request = Request::positional("cmd", vec![Item::Null, Item::Int(1)]);
-        let error = encode_request(&mut out, &request, Carrier::Datagram, "").expect_err("text knows no null");
-        assert_eq!(error.to_string(), "parameter 1 cannot be sent: text knows no null");
+        let error = encode_request(&mut out, &request, Carrier::Datagram, "").expect_err("the wire knows no null");
+        assert_eq!(error.to_string(), "parameter 1 cannot be sent: the wire knows no null");
         assert_eq!(out, b":cmd:\nb::1\n");
     }
 

@@ -17,7 +17,7 @@ use crate::item::{Item, Str};
 use crate::response::{Failure, Response};
 use crate::tree::{NodeId, Tree, Value};
 
-type Outcome = Result<Response, Failure>;
+pub(super) type Outcome = Result<Response, Failure>;
 
 /// A command of this file: which service it speaks of, and what it does.
 struct Builtin {
@@ -26,21 +26,25 @@ struct Builtin {
 }
 
 /// What the caller asked, as far as these commands care.
-struct Asked {
+pub(super) struct Asked {
     slots: Vec<Option<Item>>,
-    legacy: bool,
+    pub(super) legacy: bool,
 }
 
 impl Asked {
-    fn text(&self, place: usize) -> Option<&[u8]> {
+    pub(super) fn text(&self, place: usize) -> Option<&[u8]> {
         self.slots.get(place)?.as_ref()?.as_str()
     }
 
-    fn int(&self, place: usize) -> Option<i64> {
+    pub(super) fn int(&self, place: usize) -> Option<i64> {
         match self.slots.get(place)?.as_ref()? {
             Item::Int(value) => Some(*value),
             _ => None,
         }
+    }
+
+    pub(super) fn item(&self, place: usize) -> Option<&Item> {
+        self.slots.get(place)?.as_ref()
     }
 
     fn texts(&self, place: usize) -> Vec<&[u8]> {
@@ -78,19 +82,11 @@ pub(super) fn register(service: &Arc<Service>, allow_kill: bool) {
     let quiet = CommandFlags::READ_ONLY | CommandFlags::NO_INPUT;
     let write = CommandFlags::NONE;
     let add = |module: &str, name: &str, flags, help: &str, params: Vec<ParamSpec>, run| {
-        let (name, alias) =
-            if module == "statistics" { statistics_name(service.dialect, name) } else { (name.into(), None) };
-        let command = Command {
-            module: module.into(),
-            name,
-            help: help.into(),
-            flags: flags | CommandFlags::BUILT_IN,
-            recipe: Recipe::Signature(Signature { params, ..Signature::default() }),
-            aliases: alias.into_iter().collect(),
-            handler: Box::new(Builtin { service: Arc::downgrade(service), run }),
+        let names = match module {
+            "statistics" => flat_or_modular(service.dialect, module, &format!("{name}_statistics"), name),
+            _ => (name.into(), None),
         };
-        let added = service.registry_mut().register(command);
-        debug_assert!(added.is_ok(), "{added:?}");
+        add(service, (module, names), flags, help, Signature { params, ..Signature::default() }, run);
     };
     add(
         "statistics",
@@ -129,17 +125,39 @@ pub(super) fn register(service: &Arc<Service>, allow_kill: bool) {
     }
 }
 
-/// `statistics:get` is 4.x's name of `get_statistics`; the shorter the name a client may use, the better.
-fn statistics_name(dialect: Dialect, name: &str) -> (Str, Option<Str>) {
-    let (old, new) = (format!("{name}_statistics"), format!("statistics:{name}"));
+/// Registers a command of this kind, under a name and perhaps an alias.
+pub(super) fn add(
+    service: &Arc<Service>,
+    (module, (name, alias)): (&str, (Str, Option<Str>)),
+    flags: CommandFlags,
+    help: &str,
+    signature: Signature,
+    run: fn(&Service, &Asked) -> Outcome,
+) {
+    let command = Command {
+        module: module.into(),
+        name,
+        help: help.into(),
+        flags: flags | CommandFlags::BUILT_IN,
+        recipe: Recipe::Signature(signature),
+        aliases: alias.into_iter().collect(),
+        handler: Box::new(Builtin { service: Arc::downgrade(service), run }),
+    };
+    let added = service.registry_mut().register(command);
+    debug_assert!(added.is_ok(), "{added:?}");
+}
+
+/// `statistics:get` is 4.x's name of `get_statistics`; the shorter the name a client may use, the better. Gives the
+/// name and the alias.
+pub(super) fn flat_or_modular(dialect: Dialect, module: &str, flat: &str, modular: &str) -> (Str, Option<Str>) {
     match dialect {
-        Dialect::V4_0 => (name.into(), Some(old.into())),
-        Dialect::Sipmi => (old.into(), Some(new.into())),
-        _ => (old.into(), None),
+        Dialect::V4_0 => (modular.into(), Some(flat.into())),
+        Dialect::Sipmi => (flat.into(), Some(format!("{module}:{modular}").into())),
+        _ => (flat.into(), None),
     }
 }
 
-fn object<const N: usize>(members: [(&str, Item); N]) -> Outcome {
+pub(super) fn object<const N: usize>(members: [(&str, Item); N]) -> Outcome {
     Ok(Item::from(members).into())
 }
 
@@ -182,14 +200,19 @@ fn uptime(service: &Service, _: &Asked) -> Outcome {
     ])
 }
 
-fn version(service: &Service, asked: &Asked) -> Outcome {
+/// Who answers, as `version` says it.
+pub(crate) fn server_name(service: &Service) -> String {
     let platform = format!("({}/{})", std::env::consts::ARCH, std::env::consts::OS);
-    let server = match (service.dialect, service.dialect.release()) {
+    match (service.dialect, service.dialect.release()) {
         (Dialect::V1_11, Some(release)) => format!("OpenSIPS ({release}-notls {platform})"),
         (_, Some(release)) => format!("OpenSIPS ({release} {platform})"),
         (_, None) if service.version.is_empty() => format!("sipmi ({}; {})", env!("CARGO_PKG_VERSION"), service.name),
         (_, None) => format!("sipmi ({}; {} {})", env!("CARGO_PKG_VERSION"), service.name, service.version),
-    };
+    }
+}
+
+fn version(service: &Service, asked: &Asked) -> Outcome {
+    let server = server_name(service);
     match asked.text(0) {
         Some(_) if !asked.legacy => object([("Server", server.into()), ("unknown", "unknown".into())]),
         _ => object([("Server", server.into())]),
@@ -315,7 +338,7 @@ fn kill(_: &Service, _: &Asked) -> Outcome {
 }
 
 /// Local time as `ctime(3)` prints it, without the newline: `Mon Nov 23 07:32:18 2026`.
-fn ctime(time: SystemTime) -> String {
+pub(crate) fn ctime(time: SystemTime) -> String {
     const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let seconds = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();

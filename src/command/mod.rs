@@ -1,6 +1,9 @@
 //! Commands: who answers a request. `registry` finds one, `recipe` fits parameters to it, `service` runs it.
+//! `event` is what a server tells without being asked.
 
 pub mod builtin;
+pub mod event;
+mod event_commands;
 pub mod introspect;
 pub mod permit;
 pub mod recipe;
@@ -204,8 +207,10 @@ pub enum Wire {
     XmlRpc,
     /// XML-RPC with strings alone, of 1.x and 2.x.
     XmlRpcText,
-    /// Pages for people.
+    /// A URL with parameters in JSON and a page as reply (`mi_html` of 3.x and 4.x).
     Html,
+    /// A URL with words as parameters and a page as reply (`mi_http` of 1.x and 2.x).
+    HtmlWords,
 }
 
 impl Wire {
@@ -216,13 +221,13 @@ impl Wire {
             Wire::JsonRpc => "jsonrpc",
             Wire::MiJson => "mi_json",
             Wire::XmlRpc | Wire::XmlRpcText => "xmlrpc",
-            Wire::Html => "html",
+            Wire::Html | Wire::HtmlWords => "html",
         }
     }
 
     /// Whether replies have the shape of 1.x and 2.x.
     pub const fn is_legacy(self) -> bool {
-        matches!(self, Wire::Text | Wire::MiJson | Wire::XmlRpcText)
+        matches!(self, Wire::Text | Wire::MiJson | Wire::XmlRpcText | Wire::HtmlWords)
     }
 }
 

@@ -41,6 +41,10 @@ pub struct ParamSpec {
     pub required: bool,
     /// By position or name, by name only, or the rest.
     pub passing: Passing,
+    /// What counts when it is left out, as far as it can be shown.
+    pub default: Option<Item>,
+    /// The only values it takes; empty: any of its kind.
+    pub choices: Vec<Item>,
 }
 
 /// How a parameter may be given.
@@ -266,7 +270,15 @@ impl Signature {
 impl ParamSpec {
     /// A parameter that must be given.
     pub fn required(name: &str, kind: Kind) -> Self {
-        ParamSpec { name: name.into(), kind, nullable: false, required: true, passing: Passing::Either }
+        ParamSpec {
+            name: name.into(),
+            kind,
+            nullable: false,
+            required: true,
+            passing: Passing::Either,
+            default: None,
+            choices: Vec::new(),
+        }
     }
 
     /// A parameter that may be left out.
@@ -282,7 +294,11 @@ impl ParamSpec {
         match (&self.kind, item) {
             (_, Item::Null) if self.nullable => Ok(Item::Null),
             (Kind::List(kind), Item::Array(elements)) => self.read_list(kind, elements, rules),
-            (kind, item) => kind.read(item, rules).ok_or_else(|| Failure::ParamType(self.name.clone())),
+            (kind, item) => {
+                let item =
+                    kind.read(item, rules).filter(|item| self.choices.is_empty() || self.choices.contains(item));
+                item.ok_or_else(|| Failure::ParamType(self.name.clone()))
+            }
         }
     }
 
@@ -477,6 +493,16 @@ mod tests {
         assert_eq!(bound, Ok(Arguments::Slots(vec![Some("a".into()), Some(Item::Int(60)), None], vec![])));
         let bound = recipe.bind(Params::Positional(vec![Item::Float(1.5), Item::Float(3.7)]), Dialect::V4_0, false);
         assert_eq!(bound, Ok(Arguments::Slots(vec![Some("1".into()), Some(Item::Int(3)), None], vec![])));
+    }
+
+    #[test]
+    fn a_value_that_is_none_of_the_choices_is_refused() {
+        let choices = vec!["asc".into(), "desc".into()];
+        let recipe = signature(vec![ParamSpec { choices, ..ParamSpec::required("order", Kind::Str) }]);
+        assert_eq!(slots(&recipe, Params::Positional(vec!["asc".into()])), Ok(vec![Some("asc".into())]));
+        assert_eq!(slots(&recipe, strings(&[("", "desc")])), Ok(vec![Some("desc".into())]));
+        let refused = slots(&recipe, Params::Positional(vec!["up".into()]));
+        assert_eq!(refused, Err(Failure::ParamType("order".into())));
     }
 
     #[test]

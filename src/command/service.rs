@@ -4,10 +4,11 @@ use std::sync::atomic::AtomicI32;
 use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::SystemTime;
 
+use super::event::Events;
 use super::permit::Permit;
 use super::registry::Registry;
 use super::statistics::Statistics;
-use super::{Answer, Call, Command, CommandFlags, Origin, Responder, builtin};
+use super::{Answer, Call, Command, CommandFlags, Origin, Responder, builtin, event_commands};
 use crate::dialect::Dialect;
 use crate::item::Str;
 use crate::request::Params;
@@ -23,6 +24,8 @@ pub struct Service {
     pub dialect: Dialect,
     /// Its counters.
     pub statistics: Statistics,
+    /// Its events and their subscribers.
+    pub events: Events,
     /// When it began.
     pub started: SystemTime,
     /// The log level as OpenSIPS counts it: -3 (alert) to 4 (debug).
@@ -38,17 +41,20 @@ const DEFAULT_LOG_LEVEL: i32 = 3;
 impl Service {
     /// A service with the commands that every server has.
     pub fn new(name: impl Into<Str>, version: impl Into<Str>, dialect: Dialect, allow_kill: bool) -> Arc<Self> {
+        let statistics = Statistics::default();
         let service = Arc::new(Service {
+            events: Events::new(&statistics, dialect),
+            statistics,
             name: name.into(),
             version: version.into(),
             dialect,
-            statistics: Statistics::default(),
             started: SystemTime::now(),
             log_level: AtomicI32::new(DEFAULT_LOG_LEVEL),
             on_log_level: OnceLock::new(),
             registry: RwLock::default(),
         });
         builtin::register(&service, allow_kill);
+        event_commands::register(&service);
         service
     }
 

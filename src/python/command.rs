@@ -8,8 +8,10 @@ use pyo3::types::PyString;
 
 use super::convert::text_to_python;
 use super::handler::PyHandler;
+use crate::codec::json;
 use crate::command::Command;
 use crate::command::recipe::{Kind, ParamSpec, Passing};
+use crate::item::Item;
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PyCommand>()
@@ -80,11 +82,13 @@ impl PyCommand {
     }
 }
 
-/// One parameter as `sipmi.server` describes it: name, kind, nullable, required, passing.
-pub(super) type Described = (String, String, bool, bool, String);
+/// One parameter as `sipmi.server` describes it: name, kind, nullable, required, passing, default, choices. The
+/// default is JSON text, or None when there is none to show; so are the choices, as a list.
+pub(super) type Described = (String, String, bool, bool, String, Option<String>, String);
 
 /// Reads a description. Kinds: `any str int float bool dict list` and `list[...]`.
-pub(super) fn read_param((name, kind, nullable, required, passing): Described) -> PyResult<ParamSpec> {
+pub(super) fn read_param(described: Described) -> PyResult<ParamSpec> {
+    let (name, kind, nullable, required, passing, default, choices) = described;
     let passing = match passing.as_str() {
         "either" => Passing::Either,
         "named" => Passing::Named,
@@ -93,7 +97,12 @@ pub(super) fn read_param((name, kind, nullable, required, passing): Described) -
     };
     let kind = read_kind(&kind)?;
     let kind = if passing == Passing::Rest { Kind::List(Box::new(kind)) } else { kind };
-    Ok(ParamSpec { name: name.into(), kind, nullable, required, passing })
+    let default = default.map(|text| json::parse(text.as_bytes())).transpose()?;
+    let choices = match json::parse(choices.as_bytes())? {
+        Item::Array(choices) => choices,
+        _ => Vec::new(),
+    };
+    Ok(ParamSpec { name: name.into(), kind, nullable, required, passing, default, choices })
 }
 
 fn read_kind(kind: &str) -> PyResult<Kind> {

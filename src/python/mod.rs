@@ -8,6 +8,7 @@ mod client;
 mod command;
 mod convert;
 mod errors;
+mod event;
 mod handler;
 mod http;
 mod json;
@@ -25,6 +26,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     tree::register(module)?;
     client::register(module)?;
     command::register(module)?;
+    event::register(module)?;
     handler::register(module)?;
     server::register(module)?;
     #[cfg(target_os = "linux")]

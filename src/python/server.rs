@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::command::{Described, PyCommand, read_param, read_recipes};
 use super::convert::{body_to_python, text_from_python};
@@ -14,7 +14,7 @@ use super::handler::PyHandler;
 use super::http::HttpReader;
 use super::read::item_from_python;
 use super::tree::PyTree;
-use super::{errors, logging};
+use super::{errors, event, logging};
 use crate::address::Address;
 use crate::codec::json;
 use crate::codec::text::Indent;
@@ -186,6 +186,35 @@ impl PyServer {
     fn statistic(&self, py: Python<'_>, group: &str, name: &str) -> PyCounter {
         let statistics = &self.server.service.statistics;
         PyCounter { counter: py.detach(|| statistics.counter(group, name, Growth::Incremental)) }
+    }
+
+    /// Makes an event known.
+    fn declare_event(&self, py: Python<'_>, name: &Bound<'_, PyString>) -> PyResult<()> {
+        let name = text_from_python(name)?;
+        Ok(py.detach(|| self.server.service.events.declare(name))?)
+    }
+
+    /// Sends an event to its subscribers and says how many there are.
+    fn raise_event(&self, py: Python<'_>, name: &Bound<'_, PyString>, params: &Bound<'_, PyAny>) -> PyResult<usize> {
+        let event = event::event_from_python(name, params)?;
+        Ok(py.detach(|| self.server.service.events.raise(event))?)
+    }
+
+    /// The names of all events, in the order in which they were declared.
+    #[getter]
+    fn events(&self, py: Python<'_>) -> Vec<String> {
+        py.detach(|| self.server.service.events.list()).iter().map(|event| event.name.to_string()).collect()
+    }
+
+    /// Who subscribed: event, socket, form, seconds it was made for, seconds left, sent, dropped.
+    #[getter]
+    fn subscribers(&self, py: Python<'_>) -> Vec<event::Described> {
+        py.detach(|| event::subscribers(&self.server.service.events))
+    }
+
+    /// Whether subscribers over TCP have to confirm each event.
+    fn reliable_events(&self, reliable: bool) {
+        self.server.set_reliable_events(reliable);
     }
 
     /// Calls `function(level)` when `log_level` sets a level.

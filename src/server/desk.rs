@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::ListenOptions;
+use super::http::console::{PageCall, ReplyPage};
 use super::pending::{Batch, BatchRoute, Multicall, MulticallPlace, Pending, Route};
 use crate::address::Address;
 use crate::codec::jsonrpc::{self, Call, Id, Incoming, Refused};
@@ -13,7 +14,7 @@ use crate::codec::{RequestError, mi_json};
 use crate::command::permit::Permit;
 use crate::command::service::Service;
 use crate::command::statistics::TransportCounters;
-use crate::command::{Answer, Origin, Peer, Responder, Transport, Wire, introspect};
+use crate::command::{Answer, Command, Origin, Peer, Responder, Transport, Wire, introspect};
 use crate::dialect::Dialect;
 use crate::item::Str;
 use crate::request::Request;
@@ -37,6 +38,7 @@ pub(super) enum Asked {
     Json(Incoming),
     MiJson(Result<Request, RequestError>),
     Xml(xmlrpc::Form, Result<xmlrpc::Incoming, RequestError>),
+    Page(PageCall),
 }
 
 /// Who asks.
@@ -60,7 +62,7 @@ impl Asked {
         if json {
             Asked::Json(Incoming::One(Err(Refused { failure, id: Id::Null })))
         } else {
-            Asked::Text(Err(RequestError { method, failure }))
+            Asked::Text(Err(RequestError { failure, method }))
         }
     }
 }
@@ -71,6 +73,7 @@ pub(super) enum Form {
     Json { id: Id },
     MiJson,
     Xml { form: xmlrpc::Form, method: Str },
+    Page(Box<ReplyPage>),
 }
 
 /// What became of a request.
@@ -108,6 +111,15 @@ impl Desk {
             reply_limit,
             service,
         })
+    }
+
+    pub(super) fn service(&self) -> &Service {
+        &self.service
+    }
+
+    /// Whether a command may be run here.
+    pub(super) fn permits(&self, command: &Command) -> bool {
+        self.permit.allows(command)
     }
 
     pub(super) fn dialect(&self) -> Dialect {
@@ -149,6 +161,7 @@ impl Desk {
             }
             Asked::Text(Ok(request)) => (Form::Text { method: request.method.clone() }, Ok(request), Wire::Text),
             Asked::Text(Err(error)) => (Form::Text { method: error.method }, Err(error.failure), Wire::Text),
+            Asked::Page(PageCall { request, wire, reply }) => (Form::Page(reply), Ok(request), wire),
             Asked::MiJson(asked) => (Form::MiJson, asked.map_err(|error| error.failure), Wire::MiJson),
         };
         match asked {
@@ -340,6 +353,7 @@ impl Desk {
                 out.extend_from_slice(self.plain(id, result).unwrap_or_default());
             }
             Form::Json { id } => jsonrpc::encode_response(out, result, id, self.dialect(), self.pretty),
+            Form::Page(reply) => reply.write(out, result),
             Form::MiJson => mi_json::encode_response(out, result, self.dialect()),
             Form::Xml { form, method } => xmlrpc::encode_response(out, result, method, *form, self.dialect()),
         }

@@ -9,6 +9,7 @@
 mod courier;
 mod datagram;
 mod desk;
+mod event;
 mod fifo;
 mod hazards;
 pub mod http;
@@ -104,6 +105,7 @@ pub struct Server {
     /// How long `stop` waits for running commands.
     drain_timeout: Duration,
     state: Arc<Mutex<State>>,
+    delivery: Arc<event::Delivery>,
 }
 
 #[derive(Default)]
@@ -171,7 +173,14 @@ trait Listener: Send + Sync {
 impl Server {
     /// A server that is not started yet. `scope` is run around the life of each of its threads.
     pub fn new(service: Arc<Service>, scope: ThreadScope) -> Self {
-        Server { service, scope, drain_timeout: Duration::from_secs(5), state: Arc::default() }
+        let delivery = event::Delivery::new(service.dialect);
+        service.events.carried_by(delivery.clone());
+        Server { service, scope, drain_timeout: Duration::from_secs(5), state: Arc::default(), delivery }
+    }
+
+    /// Whether subscribers over TCP have to confirm each event (`reliable_mode` of `event_stream`).
+    pub fn set_reliable_events(&self, reliable: bool) {
+        self.delivery.set_reliable(reliable);
     }
 
     /// Adds an endpoint; a running server opens it at once.
@@ -207,12 +216,15 @@ impl Server {
         Ok(())
     }
 
-    /// Ends serving: no new requests, running ones finish within the drain timeout, endpoints are removed.
+    /// Ends serving: no new requests, running ones finish within the drain timeout, endpoints are removed. Events on
+    /// their way are delivered or given up, and all subscriptions end.
     pub fn stop(&self) {
         let running = self.lock().running.take();
         if let Some(running) = running {
             running.end(Instant::now() + self.drain_timeout);
         }
+        self.delivery.stop();
+        self.service.events.end_all();
     }
 
     /// Whether it serves.

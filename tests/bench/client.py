@@ -22,7 +22,9 @@ def opensips_caller(address: str, command: str) -> Callable[[], Any]:
     from opensips.mi import OpenSIPSMI
 
     scheme, rest = address.split(":", 1)
-    if scheme == "udp":
+    if scheme == "http":
+        mi = OpenSIPSMI(conn="http", url=address)
+    elif scheme == "udp":
         host, port = rest.rsplit(":", 1)
         mi = OpenSIPSMI(conn="datagram", datagram_ip=host, datagram_port=port, datagram_timeout=3.0)
     elif scheme == "unix":

@@ -185,9 +185,6 @@ fn locations_over_http() {
 }
 
 fn main() {
-    if std::env::var_os("ONLY").is_some() {
-        return locations_over_http();
-    }
     lookups();
     trees();
     codecs();

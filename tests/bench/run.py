@@ -38,6 +38,12 @@ REQUESTS = {
     ("jsonrpc", "fifo"): ':{{reply}}:{{"jsonrpc":"2.0","method":"{command}","id":1}}',
 }
 
+#: Over HTTP a transport is the load crate's `tcp`, and the wire says where the request goes.
+HTTP_REQUESTS = {
+    "jsonrpc": ("/mi", "application/json", '{{"jsonrpc":"2.0","method":"{command}","id":1}}'),
+    "xmlrpc": ("/RPC2", "text/xml", "<methodCall><methodName>{command}</methodName><params></params></methodCall>"),
+}
+
 #: A reply FIFO's name of the Rust client, for its length: `load_`, ten digits, `_`, four digits.
 REPLY_NAME = "load_0000000000_0000"
 
@@ -118,16 +124,23 @@ class Bench:
 
     def bare(self, transport: str) -> str:
         """The server's address as the Rust clients take it: without scheme and query."""
+        if transport == "tcp":
+            return self.addresses["http"].split("/")[2]
         return self.addresses[transport].split(":", 1)[1].split("?", 1)[0]
 
     def request(self, transport: str, wire: str, command: str) -> str:
         """A file with a request."""
+        if transport == "tcp":
+            path, content_type, form = HTTP_REQUESTS[wire]
+            body = form.format(command=command)
+            head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {content_type}\r\n"
+            return self.file(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
         form = REQUESTS[wire, "fifo" if transport == "fifo" else "datagram"]
         return self.file(form.format(command=command).encode())
 
-    def reply(self, transport: str, request: str) -> str:
+    def reply(self, transport: str, request: str, address: Optional[str] = None) -> str:
         """A file with what the server replies to a request."""
-        command = [str(self.load), "once", transport, "--address", self.bare(transport)]
+        command = [str(self.load), "once", transport, "--address", address or self.bare(transport)]
         command += ["--request", request, "--dir", str(self.directory)]
         done = subprocess.run(command, stdout=subprocess.PIPE, timeout=GRACE, check=True)
         return self.file(done.stdout)
@@ -137,10 +150,15 @@ class Bench:
         self.files += 1
         path = str(self.directory / f"echo_{self.files}")
         command = [str(self.load), "echo", transport, "--reply", reply, "--reply-dir", str(self.directory)]
-        command += ["--address", "127.0.0.1:0" if transport == "udp" else path]
+        command += ["--address", "127.0.0.1:0" if transport in ("udp", "tcp") else path]
         frame = Path(request).read_text().replace("{reply}", REPLY_NAME)
         command += ["--frame", str(len(frame))]
         process = self.start(stack, command)
+        return read_line(process).split(" ", 1)[1], process.pid
+
+    def other(self, stack: contextlib.ExitStack, kind: str) -> tuple[str, int]:
+        """Starts the same handler under another server. Its address and process."""
+        process = self.start(stack, [sys.executable, str(HERE / "others.py"), kind])
         return read_line(process).split(" ", 1)[1], process.pid
 
     def clients(self, transport: str, address: str, pid: int, request: str, expect: str, **options: Any) -> list[str]:
@@ -301,6 +319,20 @@ def against_echo(
     return prepare
 
 
+def against_other(kind: str, wire: str, clients: int) -> Prepare:
+    """The measured server beside the same handler under another server, each with its own reply."""
+
+    def prepare(bench: Bench, stack: contextlib.ExitStack) -> Contest:
+        need_package({"aiohttp": "aiohttp"}.get(kind, "xmlrpc"))
+        request = bench.request("tcp", wire, "account")
+        address, pid = bench.other(stack, kind)
+        theirs = bench.clients("tcp", address, pid, request, bench.reply("tcp", request, address), clients=clients)
+        own = bench.own_clients("tcp", request, bench.reply("tcp", request), clients=clients)
+        return turns(one_side(theirs), one_side(own))
+
+    return prepare
+
+
 def beside(transport: str, clients: int, disturb: Disturbance, pinned: Optional[tuple[int, int]] = None) -> Prepare:
     """The measured server undisturbed and disturbed."""
 
@@ -376,9 +408,10 @@ def client_beside(
             clients_on = "" if pinned is None else str(pinned[1])
             if kind != "raw":
                 return one_side(bench.python_client(kind, transport, "account"), clients_on)
-            request = bench.request(transport, "jsonrpc", "account")
-            reply = bench.reply(transport, request)
-            return one_side(bench.own_clients(transport, request, reply), clients_on)
+            wire_transport = "tcp" if transport == "http" else transport
+            request = bench.request(wire_transport, "jsonrpc", "account")
+            reply = bench.reply(wire_transport, request)
+            return one_side(bench.own_clients(wire_transport, request, reply), clients_on)
 
         if pinned is not None:
             stack.enter_context(pin(bench.server.pid, pinned[0]))
@@ -387,14 +420,20 @@ def client_beside(
     return prepare
 
 
+def need_package(name: str) -> None:
+    """Says that a package is missing."""
+    if importlib.util.find_spec(name) is None:
+        raise Skipped(f"the package {name} is not installed: pip install {name}")
+
+
 def need_client(kind: str) -> None:
     """Says why there is no such client here."""
     import sipmi
 
     if kind == "sipmi" and not hasattr(sipmi, "connect"):
         raise Skipped("this version of sipmi has no client (sipmi.connect)")
-    if kind == "opensips" and importlib.util.find_spec("opensips") is None:
-        raise Skipped("the package opensips is not installed: pip install opensips==0.1.11")
+    if kind == "opensips":
+        need_package("opensips")
 
 
 #: Where the scheduler may put one client and its server, in a form that can be measured again: both on one
@@ -441,7 +480,12 @@ def all_rows() -> Iterator[Row]:
     ):
         what = f"fifo, 4 clients and one that does {kind}"
         yield Row(what, "without it", beside("fifo", 4, bad_client(kind, command, pause)), 0.9)
-    for transport, wanted in (("udp", 3.0), ("unix", 3.0), ("fifo", 10.0)):
+    http = "http jsonrpc, python handler"
+    yield from placed(http, "tcp", "jsonrpc", 0.0, "")
+    yield Row(f"{http}, 8 clients", "raw echo", against_echo("tcp", "jsonrpc", "account", clients=8), 0.55, "0.50-0.55")
+    yield Row("http jsonrpc, 8 clients", "aiohttp", against_other("aiohttp", "jsonrpc", 8), 1.0)
+    yield Row("http xmlrpc, 8 clients", "xmlrpc.server", against_other("xmlrpc", "xmlrpc", 8), 1.0)
+    for transport, wanted in (("udp", 3.0), ("unix", 3.0), ("fifo", 10.0), ("http", 10.0)):
         for place, pinned in {"": None, **PLACES}.items():
             what = f"{transport}, sipmi's client {place}".rstrip()
             yield Row(what, "opensips package", client_beside(transport, "opensips", pinned=pinned), wanted)

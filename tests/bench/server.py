@@ -1,4 +1,4 @@
-"""The server that is measured: one Python handler of each kind, on a FIFO, a UDP port and a UNIX socket."""
+"""The server that is measured: one Python handler of each kind, on a FIFO, a UDP port, a UNIX socket and over HTTP."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ def main(directory: str) -> None:
     server.listen("udp:127.0.0.1:0")
     server.listen(f"unix:{directory}/sipmi.sock")
     server.listen(f"fifo:{directory}/sipmi_fifo", reply_dir=directory)
+    server.listen("http://127.0.0.1:0")
     with server, contextlib.suppress(KeyboardInterrupt):
         addresses = {address.split(":", 1)[0]: address for address in server.addresses}
         print(json.dumps(addresses), flush=True)

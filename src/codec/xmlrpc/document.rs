@@ -44,29 +44,42 @@ pub(super) enum Element {
 }
 
 impl Element {
+    /// The most frequent first.
+    const NAMES: [(&'static str, Element); 27] = [
+        ("value", Element::Value),
+        ("member", Element::Member),
+        ("name", Element::Name),
+        ("string", Element::Text),
+        ("int", Element::Int),
+        ("struct", Element::Struct),
+        ("array", Element::Array),
+        ("data", Element::Elements),
+        ("param", Element::Param),
+        ("params", Element::Params),
+        ("methodCall", Element::MethodCall),
+        ("methodName", Element::MethodName),
+        ("methodResponse", Element::MethodResponse),
+        ("fault", Element::Fault),
+        ("i4", Element::Int),
+        ("i8", Element::Int),
+        ("ex:i8", Element::Int),
+        ("boolean", Element::Boolean),
+        ("double", Element::Double),
+        ("base64", Element::Base64),
+        ("dateTime.iso8601", Element::DateTime),
+        ("nil", Element::Nil),
+        ("ex:nil", Element::Nil),
+        ("i1", Element::Int),
+        ("i2", Element::Int),
+        ("ex:i1", Element::Int),
+        ("ex:i2", Element::Int),
+    ];
+
+    /// Case does not matter to the originals either.
     fn of(name: &str) -> Element {
-        match name {
-            "value" => Element::Value,
-            "string" => Element::Text,
-            "member" => Element::Member,
-            "name" => Element::Name,
-            "struct" => Element::Struct,
-            "array" => Element::Array,
-            "data" => Element::Elements,
-            "int" | "i4" | "i8" | "ex:i8" | "i1" | "i2" | "ex:i1" | "ex:i2" => Element::Int,
-            "boolean" => Element::Boolean,
-            "double" => Element::Double,
-            "base64" => Element::Base64,
-            "dateTime.iso8601" => Element::DateTime,
-            "nil" | "ex:nil" => Element::Nil,
-            "param" => Element::Param,
-            "params" => Element::Params,
-            "fault" => Element::Fault,
-            "methodName" => Element::MethodName,
-            "methodCall" => Element::MethodCall,
-            "methodResponse" => Element::MethodResponse,
-            _ => Element::Other,
-        }
+        let known = Self::NAMES.iter().find(|(known, _)| *known == name);
+        let known = known.or_else(|| Self::NAMES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)));
+        known.map_or(Element::Other, |(_, element)| *element)
     }
 }
 
@@ -107,6 +120,11 @@ impl<'a> Source<'a> {
             return Err(CodecError::unexpected("the encoding UTF-8 or ISO-8859-1", bytes, offset));
         };
         Ok(Source { bytes, text, is_bytes })
+    }
+
+    /// Whether the bytes are the text that they should be.
+    pub(super) fn is_text(&self) -> bool {
+        !self.is_bytes
     }
 
     /// Whether this is the text that goes on at an offset of [`Document::offset`].
@@ -169,7 +187,7 @@ impl<'s> Document<'s> {
     }
 
     /// Whether all of it is XML, from here on. Where the document is wrong does not matter.
-    pub(super) fn is_well_formed(mut self) -> bool {
+    pub(super) fn check_well_formed(mut self) -> bool {
         let (mut text, mut roots) = (Vec::new(), 0);
         loop {
             let is_inside = !self.open.is_empty();

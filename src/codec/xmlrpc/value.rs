@@ -9,6 +9,30 @@ use crate::item::{Item, MAX_DEPTH, Str};
 /// the struct of its children, their list, the struct of one, and a value around its children.
 const MAX_NESTING: usize = 4 * MAX_DEPTH + 8;
 
+/// Kinds of values, as bits.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Kinds(u8);
+
+impl Kinds {
+    /// With a type; lists and structs do not count.
+    pub(super) const TYPED: Kinds = Kinds(1);
+    /// With another type than string and integer.
+    pub(super) const RARE: Kinds = Kinds(1 << 1);
+    /// Without a type: a string.
+    pub(super) const UNTYPED: Kinds = Kinds(1 << 2);
+    /// A value in a value, which 2.4 puts around the children of a node.
+    pub(super) const DOUBLE: Kinds = Kinds(1 << 3);
+
+    /// Whether there was one of this kind.
+    pub(super) fn has(self, kind: Kinds) -> bool {
+        self.0 & kind.0 != 0
+    }
+
+    fn add(&mut self, kind: Kinds) {
+        self.0 |= kind.0;
+    }
+}
+
 /// Reads values, and says what they were made of.
 #[derive(Default)]
 pub(super) struct ValueReader {
@@ -16,12 +40,8 @@ pub(super) struct ValueReader {
     text: Vec<u8>,
     /// What is said of the level after [`MAX_DEPTH`].
     beyond: Option<CodecError>,
-    /// Whether there were values with a type, lists and structs not counted.
-    pub(super) has_typed: bool,
-    /// Whether there were types other than strings and integers, lists and structs not counted.
-    pub(super) has_rare: bool,
-    /// Whether there were values without a type, which are strings.
-    pub(super) has_untyped: bool,
+    /// The kinds of all values so far.
+    pub(super) kinds: Kinds,
 }
 
 impl ValueReader {
@@ -41,7 +61,7 @@ impl ValueReader {
         }
         let element = match document.text_and_tag(&mut self.text)? {
             Tag::Close => {
-                self.has_untyped = true;
+                self.kinds.add(Kinds::UNTYPED);
                 return Ok(Item::Str(self.text.as_slice().into()));
             }
             Tag::Open(element) if self.text.iter().all(|byte| is_blank(*byte)) => element,
@@ -50,11 +70,13 @@ impl ValueReader {
         let item = match element {
             Element::Array => self.array(document, nesting, depth)?,
             Element::Struct => self.members(document, nesting, depth).map(Item::Object)?,
-            // 2.4 puts the children of a node into two values.
-            Element::Value => self.value_at(document, nesting + 1, depth)?,
+            Element::Value => {
+                self.kinds.add(Kinds::DOUBLE);
+                self.value_at(document, nesting + 1, depth)?
+            }
             element => {
-                self.has_typed = true;
-                self.has_rare |= !matches!(element, Element::Text | Element::Int);
+                let is_rare = !matches!(element, Element::Text | Element::Int);
+                self.kinds.add(if is_rare { Kinds(Kinds::TYPED.0 | Kinds::RARE.0) } else { Kinds::TYPED });
                 let parse = parser_of(element).ok_or_else(|| document.unexpected("a type of XML-RPC"))?;
                 document.text(&mut self.text)?;
                 parse(&self.text).map_err(|expected| document.unexpected(expected))?

@@ -50,27 +50,32 @@ impl Connection {
         self.turn.fetch_update(Ordering::AcqRel, Ordering::Acquire, next) == Ok(IDLE)
     }
 
-    /// Takes it as far as it goes. Only after a claim.
-    pub(super) fn run(self: &Arc<Self>) {
+    /// Takes it as far as it goes; true when it could go on, which is the caller's claim now. Only after a claim.
+    #[must_use]
+    pub(super) fn run(self: &Arc<Self>) -> bool {
         let waker = Waker::from(self.clone());
         let mut context = Context::from_waker(&waker);
         let mut life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            self.turn.store(RUNNING, Ordering::Release);
-            let Some(future) = life.as_mut() else { return };
-            if self.progress.has_ended() || future.as_mut().poll(&mut context) == Poll::Ready(()) {
-                *life = None;
-                drop(life);
-                if let Some(reactor) = self.reactor.upgrade() {
-                    reactor.remove(self.id);
-                }
-                return;
+        self.turn.store(RUNNING, Ordering::Release);
+        let Some(future) = life.as_mut() else { return false };
+        if self.progress.has_ended() || future.as_mut().poll(&mut context) == Poll::Ready(()) {
+            *life = None;
+            drop(life);
+            if let Some(reactor) = self.reactor.upgrade() {
+                reactor.remove(self.id);
             }
-            let rested = self.turn.compare_exchange(RUNNING, IDLE, Ordering::AcqRel, Ordering::Acquire);
-            if rested.is_ok() {
-                return;
-            }
+            return false;
         }
+        let rested = self.turn.compare_exchange(RUNNING, IDLE, Ordering::AcqRel, Ordering::Acquire);
+        if rested.is_err() {
+            self.turn.store(CLAIMED, Ordering::Release);
+        }
+        rested.is_err()
+    }
+
+    /// Takes it as far as it goes, however far that is: nobody else waits.
+    pub(super) fn run_out(self: &Arc<Self>) {
+        while self.run() {}
     }
 }
 
@@ -82,7 +87,7 @@ impl Wake for Connection {
         match self.reactor.upgrade().filter(|_| !self.progress.is_orphaned()) {
             Some(reactor) => reactor.enqueue(self),
             // Nobody leads any more: whoever brings the answer sends it.
-            None => self.run(),
+            None => self.run_out(),
         }
     }
 }

@@ -124,9 +124,8 @@ impl Site {
     async fn answer(&self, request: Request<Incoming>, peer: Peer, progress: &Progress) -> Result<Reply, Problem> {
         let (head, body) = request.into_parts();
         let refused = |refusal| Problem::Refused(refusal, self.guard.challenge());
-        if !self.desk.dialect().is_emulated() {
-            self.guard.check_site(&head.headers).map_err(refused)?;
-        }
+        // Also where a version is imitated that never asked: a link could run its commands.
+        self.guard.check_site(&head.headers).map_err(refused)?;
         let user = self.guard.authenticate(&head.headers).map_err(refused)?;
         let path = head.uri.path();
         let mount = self.roots.find(path).ok_or_else(|| Problem::NoSuchPath {
@@ -146,6 +145,11 @@ impl Site {
             }
         }
         let (asked, content_type) = match mount {
+            // Where 1.x and 2.x have their pages; JSON-RPC is never asked for by GET.
+            Mount::Mi if head.method == Method::GET && self.has_old_page(path) => {
+                let root = self.roots.mi.as_deref().unwrap_or_default();
+                return self.answer_page((&head, body), (root, true), caller, progress).await;
+            }
             Mount::Mi => {
                 expect_method(&head.method, &[Method::POST], "POST")?;
                 expect_type(&head.headers, "application/json", |found| {
@@ -171,7 +175,11 @@ impl Site {
                 let body = self.read(&head.headers, body, progress).await?;
                 (Asked::Xml(form, xmlrpc::decode_request(&body, form, self.desk.dialect())), reply::XML)
             }
-            Mount::Html(_) => return Err(Problem::NoSuchPath { path: path.to_owned(), known: String::new() }),
+            Mount::Html(_) => {
+                let words = !self.desk.dialect().reads_json();
+                let root = self.roots.html.as_deref().unwrap_or_default();
+                return self.answer_page((&head, body), (root, words), caller, progress).await;
+            }
         };
         progress.reach(Stage::Running, self.reactor.round());
         let is_broken =
@@ -200,7 +208,14 @@ impl Site {
         reply::with_body(StatusCode::OK, reply::XML, body)
     }
 
-    async fn run(&self, asked: Asked, caller: Caller) -> Vec<u8> {
+    /// Whether a path is that of a module or command below the root that JSON-RPC has now.
+    fn has_old_page(&self, path: &str) -> bool {
+        let root = self.roots.mi.as_deref().unwrap_or_default().trim_end_matches('/');
+        let below = path.strip_prefix(root).unwrap_or_default();
+        self.roots.html.is_some() && !self.desk.dialect().is_emulated() && below.len() > 1
+    }
+
+    pub(super) async fn run(&self, asked: Asked, caller: Caller) -> Vec<u8> {
         let mut out = Vec::with_capacity(256);
         let slot = Arc::new(Slot::default());
         let mut route = || Box::new(HttpRoute(slot.clone())) as Box<dyn Route>;
@@ -211,7 +226,7 @@ impl Site {
     }
 
     /// The whole body.
-    async fn read(&self, head: &HeaderMap, body: Incoming, progress: &Progress) -> Result<Bytes, Problem> {
+    pub(super) async fn read(&self, head: &HeaderMap, body: Incoming, progress: &Progress) -> Result<Bytes, Problem> {
         if let Some(encoding) = head.get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
             return Err(Problem::Encoded(String::from_utf8_lossy(encoding.as_bytes()).into_owned()));
         }
@@ -277,13 +292,11 @@ struct Slot(Mutex<(Option<Vec<u8>>, Option<Waker>)>);
 impl Slot {
     fn poll(&self, waker: &Waker) -> Poll<Vec<u8>> {
         let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match slot.0.take() {
-            Some(answer) => Poll::Ready(answer),
-            None => {
-                slot.1 = Some(waker.clone());
-                Poll::Pending
-            }
+        if let Some(answer) = slot.0.take() {
+            return Poll::Ready(answer);
         }
+        slot.1 = Some(waker.clone());
+        Poll::Pending
     }
 
     fn put(&self, answer: Vec<u8>) {

@@ -9,13 +9,16 @@ use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN, REFERER};
 use subtle::{Choice, ConstantTimeEq as _};
 
+/// Says whether a user has this password.
+pub type AskPassword = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
+
 /// How requests prove who sends them.
 #[derive(Clone, Default)]
 pub struct Credentials {
     /// User names and their passwords (Basic).
     pub users: Vec<(String, String)>,
     /// Asked whether a user has this password (Basic).
-    pub ask: Option<Arc<dyn Fn(&str, &str) -> bool + Send + Sync>>,
+    pub ask: Option<AskPassword>,
     /// A bearer token.
     pub token: Option<String>,
 }
@@ -78,7 +81,7 @@ impl Guard {
     }
 
     fn is_our_name(&self, host: &str) -> bool {
-        let name = without_port(host).to_ascii_lowercase();
+        let name = if host.parse::<IpAddr>().is_ok() { host } else { without_port(host) }.to_ascii_lowercase();
         let inner = name.trim_start_matches('[').trim_end_matches(']');
         // A page can be served under a name of the attacker's that means our address, never under the address.
         inner == "localhost" || inner.parse::<IpAddr>().is_ok() || self.hosts.contains(&name)

@@ -5,9 +5,11 @@
 //! the kernel reports ready (`reactor`), so that a request stays on the thread that read it.
 
 mod connection;
+pub(super) mod console;
 mod exchange;
 mod guard;
 mod original;
+mod pages;
 mod reactor;
 mod reply;
 mod route;
@@ -240,14 +242,21 @@ impl HttpListener {
 
     /// No new connections and no new requests; answers that are under way are finished.
     fn close(&self) {
-        if self.is_closed.swap(true, Ordering::SeqCst) {
-            return;
+        if !self.is_closed.swap(true, Ordering::SeqCst) {
+            self.reactor.close_door(self.door.as_fd());
+            let connections = self.reactor.take_all();
+            // Told all at once: whoever sees that one has ended may count on the rest knowing.
+            for connection in &connections {
+                connection.progress.set_orphaned();
+            }
+            connections.iter().filter(|connection| connection.claim()).for_each(Connection::run_out);
         }
-        self.reactor.close_door(self.door.as_fd());
-        let connections = self.reactor.take_all();
-        // Told all at once: whoever sees that one has ended may count on the rest knowing.
-        connections.iter().for_each(|connection| connection.progress.set_orphaned());
-        connections.iter().filter(|connection| connection.claim()).for_each(Connection::run);
+        // No leader comes back to what was put in line before all were told.
+        while let Some(ready) = self.reactor.waiting() {
+            if let Ready::Connection(connection) = ready {
+                connection.run_out();
+            }
+        }
     }
 }
 
@@ -267,9 +276,13 @@ impl Listener for HttpListener {
             let turn = self.post.begin(term);
             match ready {
                 Ready::Door => self.welcome(),
-                Ready::Connection(connection) => connection.run(),
+                // Behind those that wait: one that always has more would else keep the leader to itself.
+                Ready::Connection(connection) if connection.run() => self.reactor.put_back(connection),
+                Ready::Connection(_) => {}
             }
             if !self.post.end(turn) {
+                // Whoever leads now may not have seen what was put back.
+                self.reactor.ring();
                 break;
             }
         }

@@ -58,9 +58,15 @@ impl Reactor {
 
     /// The next thing to do; `None` when there was none for a while, or the bell rang for another reason.
     pub(super) fn next(&self, patience: Duration) -> Option<Ready> {
-        if let Some(ready) = self.queue().pop_front() {
-            return Some(ready);
-        }
+        self.waiting().or_else(|| self.wait(patience))
+    }
+
+    /// The first in line.
+    pub(super) fn waiting(&self) -> Option<Ready> {
+        self.queue().pop_front()
+    }
+
+    fn wait(&self, patience: Duration) -> Option<Ready> {
         let mut events = [EpollEvent::empty(); BATCH];
         let timeout = EpollTimeout::try_from(patience).unwrap_or(EpollTimeout::ZERO);
         // Interrupted or not: the caller looks at the world and comes back.
@@ -117,9 +123,14 @@ impl Reactor {
         let _ = self.epoll.delete(door);
     }
 
+    /// Puts a claimed connection in line, for a leader that comes back to it.
+    pub(super) fn put_back(&self, connection: Arc<Connection>) {
+        self.queue().push_back(Ready::Connection(connection));
+    }
+
     /// Puts a claimed connection in line, and wakes whoever leads.
     pub(super) fn enqueue(&self, connection: Arc<Connection>) {
-        self.queue().push_back(Ready::Connection(connection));
+        self.put_back(connection);
         self.ring();
     }
 

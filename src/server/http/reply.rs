@@ -64,7 +64,7 @@ pub(super) enum Problem {
 impl Problem {
     /// The answer to it; nothing where the imitated version closes the connection instead.
     pub(super) fn reply(self, dialect: Dialect) -> Option<Reply> {
-        if dialect.is_emulated() { self.as_original(dialect) } else { Some(self.explained()) }
+        if dialect.is_emulated() { self.in_the_original(dialect) } else { Some(self.explained()) }
     }
 
     fn explained(self) -> Reply {
@@ -112,7 +112,7 @@ impl Problem {
 
     /// As the modules of the original do: `httpd` of 3.x and 4.x has pages for what it does not serve at all,
     /// `mi_http` empty answers for what it serves otherwise; a type that it does not know ends the connection.
-    fn as_original(self, dialect: Dialect) -> Option<Reply> {
+    fn in_the_original(self, dialect: Dialect) -> Option<Reply> {
         let page = |status, words: &str| Some(with_body(status, HTML, format!("<html><body>{words}</body></html>")));
         match self {
             Problem::NoSuchPath { .. } => page(StatusCode::BAD_REQUEST, "Unable to parse URL!"),

@@ -43,9 +43,9 @@ impl Roots {
             Some(Mount::Mi)
         } else if let Some(command) = below(&self.json) {
             Some(Mount::Json(command))
-        } else if below(&self.rpc).is_some_and(|rest| rest.is_empty()) {
+        } else if below(&self.rpc).is_some_and(str::is_empty) {
             Some(Mount::Rpc)
-        } else if below(&self.xmlrpc).is_some_and(|rest| rest.is_empty()) {
+        } else if below(&self.xmlrpc).is_some_and(str::is_empty) {
             Some(Mount::Xmlrpc)
         } else {
             below(&self.html).map(Mount::Html)

@@ -1,8 +1,8 @@
 //! A client that sends one request and waits for its reply, again and again.
 
 use std::error::Error;
-use std::io;
-use std::net::UdpSocket;
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,6 +15,17 @@ pub(crate) enum Client {
     Udp(Datagrams<UdpSocket>),
     Unix(Datagrams<UnixDatagram>),
     Fifo(FifoClient),
+    Tcp(Stream),
+}
+
+/// A connection that is kept. Replies all have the same size; what is compared is what follows the empty line:
+/// before it is a clock.
+pub(crate) struct Stream {
+    socket: TcpStream,
+    request: Vec<u8>,
+    buffer: Vec<u8>,
+    size: usize,
+    body: usize,
 }
 
 pub(crate) struct Datagrams<S> {
@@ -53,7 +64,23 @@ pub(crate) fn connect(kind: &str, options: &Options, address: &str, number: usiz
             let late = Duration::from_secs_f64(options.number("late", 0.0)? / 1000.0);
             Client::Fifo(FifoClient::new(Path::new(address), dir, &unique, &request, timeout, late)?)
         }
-        other => return Err(format!("expected udp, unix or fifo, found {other}").into()),
+        "tcp" => {
+            let mut socket = TcpStream::connect(address)?;
+            socket.set_nodelay(true)?;
+            socket.set_read_timeout(Some(timeout))?;
+            let expected = options.file("expect").unwrap_or_default();
+            let mut buffer = buffer;
+            let size = if expected.is_empty() {
+                // One request tells how large the replies are.
+                socket.write_all(&request)?;
+                socket.read(&mut buffer)?
+            } else {
+                expected.len()
+            };
+            let body = if expected.is_empty() { 0 } else { body_of(&expected) };
+            Client::Tcp(Stream { socket, request, buffer, size, body })
+        }
+        other => return Err(format!("expected udp, unix, tcp or fifo, found {other}").into()),
     })
 }
 
@@ -72,6 +99,17 @@ impl Client {
                 Ok(&buffer[..size])
             }
             Client::Fifo(client) => client.call(),
+            Client::Tcp(Stream { socket, request, buffer, size, body }) => {
+                socket.write_all(request)?;
+                let mut filled = 0;
+                while filled < *size {
+                    match socket.read(&mut buffer[filled..])? {
+                        0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                        more => filled += more,
+                    }
+                }
+                Ok(&buffer[*body..filled])
+            }
         }
     }
 
@@ -82,6 +120,11 @@ impl Client {
             _ => None,
         }
     }
+}
+
+/// Where the body of a reply begins.
+pub(crate) fn body_of(reply: &[u8]) -> usize {
+    reply.windows(4).position(|four| four == b"\r\n\r\n").map_or(0, |end| end + 4)
 }
 
 impl<S> Drop for Datagrams<S> {

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
-use std::net::UdpSocket;
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixDatagram;
@@ -26,8 +26,13 @@ pub(crate) fn serve(kind: &str, options: &Options) -> Result<(), Box<dyn Error>>
             ready(address)?;
             datagrams(socket.as_raw_fd(), &reply)
         }
+        "tcp" => {
+            let door = TcpListener::bind(address)?;
+            ready(&door.local_addr()?.to_string())?;
+            connections(&door, &reply)
+        }
         "fifo" => fifo(Path::new(address), Path::new(options.text("reply-dir")?), options.count("frame", 0)?, &reply),
-        other => Err(format!("expected udp, unix or fifo, found {other}").into()),
+        other => Err(format!("expected udp, unix, tcp or fifo, found {other}").into()),
     }
 }
 
@@ -41,6 +46,31 @@ fn datagrams(socket: RawFd, reply: &[u8]) -> Result<(), Box<dyn Error>> {
         let (_, peer) = sys::receive(socket, &mut buffer)?;
         // A client that has gone is none of ours.
         let _ = sys::send(socket, reply, &peer);
+    }
+}
+
+/// Whatever comes in one read is a request.
+fn connections(door: &TcpListener, reply: &[u8]) -> Result<(), Box<dyn Error>> {
+    let mut streams: Vec<TcpStream> = Vec::new();
+    let mut buffer = vec![0; 65_536];
+    loop {
+        let fds: Vec<RawFd> =
+            std::iter::once(door.as_raw_fd()).chain(streams.iter().map(AsRawFd::as_raw_fd)).collect();
+        let ready = sys::wait_for_any(&fds)?;
+        let mut gone = Vec::new();
+        for (place, stream) in streams.iter_mut().enumerate().filter(|(place, _)| ready[place + 1]) {
+            let done =
+                stream.read(&mut buffer).and_then(|size| stream.write(&reply[..reply.len().min(size * reply.len())]));
+            if !matches!(done, Ok(size) if size > 0) {
+                gone.push(place);
+            }
+        }
+        gone.into_iter().rev().for_each(|place| drop(streams.remove(place)));
+        if ready[0] {
+            let (stream, _) = door.accept()?;
+            stream.set_nodelay(true)?;
+            streams.push(stream);
+        }
     }
 }
 

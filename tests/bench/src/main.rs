@@ -1,10 +1,10 @@
-//! Raw echo servers and closed-loop clients over UDP, UNIX datagrams and FIFOs.
+//! Raw echo servers and closed-loop clients over UDP, UNIX datagrams, TCP and FIFOs.
 //!
 //! ```text
-//! load echo udp|unix|fifo --address A --reply FILE [--reply-dir D --frame BYTES]
-//! load call udp|unix|fifo --address A [--other B] --request FILE --expect FILE [--clients N --rounds N
+//! load echo udp|unix|tcp|fifo --address A --reply FILE [--reply-dir D --frame BYTES]
+//! load call udp|unix|tcp|fifo --address A [--other B] --request FILE --expect FILE [--clients N --rounds N
 //!                         --seconds S --dir D --late MS --timeout S --pid P --other-pid Q]
-//! load once udp|unix|fifo --address A --request FILE [--dir D]
+//! load once udp|unix|tcp|fifo --address A --request FILE [--dir D]
 //! load stall never-open|never-read|stop-midway --address A --request FILE --dir D [--pause S]
 //! ```
 //!

@@ -56,7 +56,10 @@ const CALLS_A_SECOND: f64 = 150_000.0;
 
 /// `--address A [--other B] [--pid P --other-pid Q] --rounds N --seconds S`
 pub(crate) fn run(kind: &str, options: &Options) -> Result<Figures, Box<dyn Error>> {
-    let expected = options.file("expect")?;
+    let mut expected = options.file("expect")?;
+    if kind == "tcp" {
+        expected.drain(..crate::client::body_of(&expected));
+    }
     let clients = options.count("clients", 1)?;
     let mut addresses = vec![options.text("address")?];
     addresses.extend(options.text("other").ok());

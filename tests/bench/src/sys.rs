@@ -59,6 +59,14 @@ pub(crate) fn wait_readable(fd: RawFd, patience: Duration) -> io::Result<bool> {
     Ok(check(unsafe { libc::poll(&raw mut set, 1, millis) } as isize)? > 0)
 }
 
+/// poll(2) for any of these to be readable; which are.
+pub(crate) fn wait_for_any(fds: &[RawFd]) -> io::Result<Vec<bool>> {
+    let mut set: Vec<_> = fds.iter().map(|fd| libc::pollfd { fd: *fd, events: libc::POLLIN, revents: 0 }).collect();
+    // SAFETY: as many pollfds as it is told, which live across the call.
+    check(unsafe { libc::poll(set.as_mut_ptr(), set.len() as libc::nfds_t, -1) } as isize)?;
+    Ok(set.iter().map(|polled| polled.revents != 0).collect())
+}
+
 fn check(result: isize) -> io::Result<usize> {
     usize::try_from(result).map_err(|_| io::Error::last_os_error())
 }
