@@ -207,7 +207,7 @@ impl TextReader {
     fn read_line(&mut self, line: &[u8], takes_no_input: &dyn Fn(&[u8]) -> bool) {
         let is_empty = line == b"\n";
         self.step = match std::mem::replace(&mut self.step, Step::Between) {
-            Step::Between if is_empty => Step::Between,
+            Step::Between | Step::Dropping { empty_lines: 0 | 1 } if is_empty => Step::Between,
             Step::Between => begin(line),
             Step::Params { method, reply, params } if is_empty => self.end(method, reply, params),
             Step::Params { method, reply, mut params } => {
@@ -219,7 +219,6 @@ impl TextReader {
                     _ => Step::Lost,
                 }
             }
-            Step::Dropping { empty_lines: 0 | 1 } if is_empty => Step::Between,
             Step::Dropping { empty_lines } => Step::Dropping { empty_lines: empty_lines - u8::from(is_empty) },
             Step::Lost => Step::Lost,
         };

@@ -141,7 +141,7 @@ impl Site {
                 Ruling::Answer(reply) => return Ok(reply),
                 Ruling::Close => return Err(Problem::Unserved),
                 Ruling::WithoutBody => return Ok(self.xml_reply(&xmlrpc::decode_request(b"", self.form, dialect))),
-                Ruling::Fail(code, words) => return Ok(self.xml_error(Ok(response::Response::error(code, words)))),
+                Ruling::Fail(code, words) => return Ok(self.xml_error(&Ok(response::Response::error(code, words)))),
             }
         }
         let (asked, content_type) = match mount {
@@ -197,14 +197,14 @@ impl Site {
     /// What the root for XML-RPC says to a request that cannot be read.
     fn xml_reply(&self, asked: &Result<xmlrpc::Incoming, RequestError>) -> Reply {
         match asked {
-            Err(error) => self.xml_error(Err(error.failure.clone())),
-            Ok(_) => self.xml_error(Ok(response::Response::ok())),
+            Err(error) => self.xml_error(&Err(error.failure.clone())),
+            Ok(_) => self.xml_error(&Ok(response::Response::ok())),
         }
     }
 
-    fn xml_error(&self, result: Result<response::Response, response::Failure>) -> Reply {
+    fn xml_error(&self, result: &Result<response::Response, response::Failure>) -> Reply {
         let mut body = Vec::new();
-        xmlrpc::encode_response(&mut body, &result, b"", self.form, self.desk.dialect());
+        xmlrpc::encode_response(&mut body, result, b"", self.form, self.desk.dialect());
         reply::with_body(StatusCode::OK, reply::XML, body)
     }
 
