@@ -72,8 +72,18 @@ def test_masks_are_few_and_each_is_needed(outcomes: list[Outcome]) -> None:
 
 
 #: Other names for what the recordings speak of, of the same length: so sizes stay what they were.
-RENAMED = {b"alice": b"carol", b"bob": b"eve", b"hello": b"salut", b"nokey": b"nohit", b"lab-call-1": b"web-call-2", b"lab-call-2": b"web-call-1",
-           b"k_fifo": b"q_fifo", b"k_datagram": b"q_datagram", b"line": b"hose"}  # fmt: skip
+RENAMED = {
+    b"alice": b"carol",
+    b"bob": b"eve",
+    b"hello": b"salut",
+    b"nokey": b"nohit",
+    # The other way round, since their slots are.
+    b"lab-call-1": b"web-call-2",
+    b"lab-call-2": b"web-call-1",
+    b"k_fifo": b"q_fifo",
+    b"k_datagram": b"q_datagram",
+    b"line": b"hose",
+}
 _NAMES = re.compile(b"|".join(map(re.escape, RENAMED)))
 
 
@@ -97,5 +107,5 @@ def test_other_names_give_the_same_replies_with_other_names(outcomes: list[Outco
 
 def unordered(reply: bytes) -> list[bytes]:
     """A reply in pieces: users and dialogs are listed by a hash of their names, so other names have another order."""
-    pieces = re.split(rb"[\n{<]|, ", conformance.masked(reply).replace(b"}", b"").replace(b"]", b""))
-    return sorted(piece.strip(b", ") for piece in pieces)
+    pieces = re.split(rb"[\n{<,]", conformance.masked(reply).replace(b"}", b"").replace(b"]", b""))
+    return sorted(piece.strip() for piece in pieces)
