@@ -9,6 +9,9 @@ use crate::codec::{CodecError, is_blank};
 /// What an XML-RPC document is called in errors.
 const WHAT: &str = "the XML-RPC document";
 
+/// What may stand before everything else.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// What an end is that ends another element than the innermost.
 const MISMATCH: &str = "the end of the innermost element";
 
@@ -180,10 +183,8 @@ enum Piece<'s> {
 
 impl<'s> Document<'s> {
     pub(super) fn new(source: &'s Source<'s>, strict: bool) -> Self {
-        let text = source.text.strip_prefix('\u{feff}').unwrap_or(&source.text);
-        let at = source.text.len() - text.len();
-        let text = &source.text;
-        Document { source, text, strict, at, last: at, open: Vec::new(), is_empty: false }
+        let at = if source.text.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len_utf8() } else { 0 };
+        Document { source, text: &source.text, strict, at, last: at, open: Vec::new(), is_empty: false }
     }
 
     /// Whether all of it is XML, from here on. Where the document is wrong does not matter.

@@ -405,6 +405,8 @@ mod tests {
         let response = decode_response(document.as_bytes()).expect("a reply");
         assert_eq!(value_of(response), "a<&amp;<b>AB".into());
         assert_eq!(read("<STRING>a</STRING>"), "a".into());
+        let marked = format!("\u{feff}{}", reply("<int>1</int>"));
+        assert_eq!(value_of(decode_response(marked.as_bytes()).expect("a reply")), Item::Int(1));
     }
 
     #[test]
