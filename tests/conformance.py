@@ -322,7 +322,7 @@ class Replay:
                 connection.settimeout(left)
                 try:
                     more = connection.recv(1 << 16)
-                except (TimeoutError, ConnectionResetError):
+                except (socket.timeout, TimeoutError, ConnectionResetError):
                     break
                 reply += more
                 if not more:
@@ -465,7 +465,7 @@ def pieces(what: str, request: bytes) -> Iterator[tuple[float, bytes]]:
     elif "writes without pause" in what:
         cuts = [match.start() for match in re.finditer(rb":m", request)][1:]
         pause = 0.0
-    for number, (start, end) in enumerate(itertools.pairwise([0, *cuts, len(request)])):
+    for number, (start, end) in enumerate(zip([0, *cuts], [*cuts, len(request)])):
         yield (pause if number else 0.0), request[start:end]
 
 
