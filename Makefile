@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export VIRTUAL_ENV = $(CURDIR)/$(VENV)
 unexport CONDA_PREFIX
 
-.PHONY: run test lint bench prove prove-short build clean
+.PHONY: run test conformance lint bench prove prove-short build clean
 
 run: build
 	@$(BIN)/python examples/tour.py
@@ -26,6 +26,10 @@ lint: build
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest sipmi._core
+
+# Replays what real servers answered against the fake, and prints what is identical and what is not.
+conformance: build
+	$(BIN)/python tests/conformance.py $(CONFORMANCE_ARGS)
 
 # Ratios against named baselines, measured in one run. Nothing is asserted.
 bench: build

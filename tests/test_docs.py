@@ -21,15 +21,30 @@ import sipmi.client
 import sipmi.errors
 import sipmi.events
 import sipmi.server
+import sipmi.testing.commands
+import sipmi.testing.events
+import sipmi.testing.fake
+import sipmi.testing.names
+import sipmi.testing.usrloc
 from stub_docs import STUB, with_docs
 
 #: What an example may use without saying where it is from.
 NAMES = {name: getattr(sipmi, name) for name in sipmi.__all__}
+TESTING = {
+    **vars(sipmi.testing.commands),
+    **vars(sipmi.testing.events),
+    **vars(sipmi.testing.fake),
+    **vars(sipmi.testing.names),
+    **vars(sipmi.testing.usrloc),
+}
 
 
 def documented() -> Iterator[tuple[str, str]]:
     """Everything public with a docstring: modules, classes, their members, functions."""
-    for module in (sipmi, sipmi._signature, sipmi.errors, sipmi.server, sipmi.client, sipmi.events, sipmi._core):
+    testing = (sipmi.testing, sipmi.testing.commands, sipmi.testing.events, sipmi.testing.fake, sipmi.testing.names,
+               sipmi.testing.usrloc)  # fmt: skip
+    modules = (sipmi, sipmi._signature, sipmi.errors, sipmi.server, sipmi.client, sipmi.events, sipmi._core, *testing)
+    for module in modules:
         yield module.__name__, inspect.getdoc(module) or ""
         for name, thing in vars(module).items():
             if name.startswith("_") or getattr(thing, "__module__", "").split(".")[0] != "sipmi":
@@ -46,7 +61,8 @@ EXAMPLES = {name: doc for name, doc in documented() if ">>>" in doc}
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_example_of_a_docstring_runs(name: str) -> None:
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL
-    names: dict[str, Any] = {**vars(sipmi.server), **vars(sipmi._signature), **vars(sipmi.events), **NAMES}
+    own = {**vars(sipmi.server), **vars(sipmi._signature), **vars(sipmi.events), **NAMES}
+    names: dict[str, Any] = {**own, **TESTING} if name.startswith("sipmi.testing") else own
     test = doctest.DocTestParser().get_doctest(EXAMPLES[name], names, name, None, None)
     output: list[str] = []
     doctest.DocTestRunner(optionflags=flags).run(test, out=output.append)
@@ -97,6 +113,13 @@ def test_the_scripts_of_the_readme_run_as_they_stand(directory: str, capsys: pyt
     first, second = capsys.readouterr().out.splitlines()
     assert first == "{'aor': 'sip:alice@example.org', 'credit': 2.5}"
     assert second.startswith("sipmi {'Now': ")
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_the_snippets_about_testing_run_as_they_stand(number: int) -> None:
+    pages = snippets("docs/testing.md")
+    assert len(pages) == 5
+    exec(pages[number], {})
 
 
 def test_the_rule_of_trees_and_values_gives_what_its_page_says() -> None:

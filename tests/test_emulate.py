@@ -1,8 +1,8 @@
 """A server that emulates a version answers recorded requests as that version did.
 
-Replayed is what needs no state of a SIP server: a cache, a version, parameters, framing, sizes, errors.
-What a real server swallowed, because an earlier request put it out of step or because it crashed, is left
-out by the rules in ``is_hazard``: those are faults that only ``hazards=True`` has.
+``test_conformance.py`` replays everything against a fake with hazards. Here a server without them answers what has
+nothing to do with them: a cache, a version, parameters, framing, sizes, errors. What a real server swallowed, because
+an earlier request put it out of step or because it crashed, is left out by the rules in ``is_hazard``.
 """
 
 from __future__ import annotations
@@ -12,52 +12,8 @@ from typing import Any, Optional
 
 import pytest
 
-import sipmi
 from conftest import SILENCE, Endpoints, recorded
-
-
-def cache_server(version: str) -> sipmi.Server:
-    """A cache with the names, parameters and replies of a version."""
-    server = sipmi.Server("opensips", emulate=version)
-    stored: dict[str, str] = {}
-    legacy = version in ("1.11", "2.4")
-
-    @server.command
-    def cache_store(system: str, attr: str, value: str, expire: str = "0", *more: str) -> None:
-        if not attr:
-            raise sipmi.Fault(-32602, "Invalid params", "Empty attribute name")
-        if not expire.isdigit():
-            raise sipmi.Fault(404, "Bad format for expires argument")
-        stored[attr] = value
-
-    @server.command
-    def cache_fetch(system: str, attr: str, *more: str) -> Any:
-        if more:
-            raise sipmi.Fault(404, "Too many arguments")
-        if attr not in stored:
-            if legacy:
-                tree = sipmi.Tree()
-                tree.add_child("", "Value not found")
-                return tree
-            raise sipmi.Fault(400, "Value not found")
-        if version == "1.11":
-            tree = sipmi.Tree()
-            tree.add_child("", f"{attr} = [{stored[attr]}]")
-            return tree
-        return {"key": attr, "value": stored[attr]}
-
-    @server.command(recipes=[["callid"], [], ["callid", "from_tag"], ["index", "counter"]], named_only=True)
-    def dlg_list(callid: str = "", from_tag: str = "", index: int = 0, counter: int = 0) -> Any:
-        if callid:
-            raise sipmi.Fault(404, "No such dialog")
-        return sipmi.Tree() if legacy else {"Dialogs": []}
-
-    @server.command(read_only=True)
-    def list_blacklists() -> Any:
-        return sipmi.Tree() if legacy else {"Lists": []}
-
-    return server
-
+from sipmi.testing import FakeOpenSIPS
 
 #: Commands whose replies here are those of the real server, and requests that name none.
 ANSWERED = {
@@ -123,7 +79,7 @@ VERSIONS = ["1.11", "2.4", "3.4", "4.0"]
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("transport", ["udp", "unix"])
 def test_datagrams_are_answered_as_recorded(version: str, transport: str, directory: str) -> None:
-    server = cache_server(version)
+    server = FakeOpenSIPS(version).server
     pretty = transport == "unix" and version in ("3.4", "4.0")  # as the recorded servers were set up
     endpoints = Endpoints(server, directory, pretty_printing=pretty)
     different = []
@@ -142,7 +98,7 @@ def test_datagrams_are_answered_as_recorded(version: str, transport: str, direct
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_fifo_requests_are_answered_as_recorded(version: str, directory: str) -> None:
-    server = cache_server(version)
+    server = FakeOpenSIPS(version).server
     endpoints = Endpoints(server, directory)
     different = []
     files = [f"{version}-fifo"] + ([f"{version}-fifo-framing"] if version in ("3.4", "4.0") else [])

@@ -310,7 +310,9 @@ class Responder:
 class Server:
     """A server."""
 
-    def __new__(cls, name: str, version: str, emulate: Optional[str], allow_kill: bool) -> Server: ...
+    def __new__(
+        cls, name: str, version: str, emulate: Optional[str], allow_kill: bool, hazards: bool = False
+    ) -> Server: ...
     def register(
         self,
         *,

@@ -89,9 +89,10 @@ class Server:
     :param version: the module's version, shown by the command ``version``.
     :param emulate: answer as this version of OpenSIPS does: "1.11", "2.4", "3.2", "3.4", "3.6" or "4.0".
     :param allow_kill: whether there is a command ``kill``.
+    :param hazards: hang, stall, swallow and die where that version of OpenSIPS does; for tests of clients.
     :param reliable_events: subscribers over TCP have to confirm each event, which is sent again until they do or
         30 seconds have passed (``reliable_mode`` of event_stream).
-    :raises ValueError: there is no such version.
+    :raises ValueError: there is no such version, or ``hazards`` without ``emulate``.
 
     >>> server = Server("billing", version="1.4")
     >>> @server.command
@@ -109,12 +110,15 @@ class Server:
         version: str = "",
         emulate: Optional[str] = None,
         allow_kill: bool = False,
+        hazards: bool = False,
         reliable_events: bool = False,
     ) -> None:
+        if hazards and emulate is None:
+            raise ValueError("hazards are those of a version of OpenSIPS: expected emulate= beside hazards=True")
         self.name = name
         self.version = version
         self.emulate = emulate
-        self._core = _core.Server(name, version, emulate, allow_kill)
+        self._core = _core.Server(name, version, emulate, allow_kill, hazards)
         self._core.on_log_level(_set_log_level)
         self._core.reliable_events(reliable_events)
         self._loop = LoopThread()

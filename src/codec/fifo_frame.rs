@@ -186,7 +186,7 @@ impl Framer {
     fn is_heard(&self, frame: &Frame) -> bool {
         match (frame, self.dialect) {
             (_, Dialect::Sipmi) => true,
-            (Frame::Text { .. }, dialect) => dialect.reads_text(),
+            (Frame::Text { method, .. }, dialect) => dialect.reads_text() && !method.is_empty(),
             (Frame::Json { .. }, dialect) => dialect.reads_json(),
             (Frame::Malformed { json, .. }, Dialect::V1_11) => !json,
             (Frame::Malformed { json, failure, .. }, Dialect::V2_4) => !json && *failure == Failure::Parse,

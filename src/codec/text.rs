@@ -201,6 +201,21 @@ pub fn decode_response(bytes: &[u8], carrier: Carrier) -> Result<Response, Codec
     Ok(Response::from(TreeReader::new(Tree::new(code, reason), &body[reason_len..]).read()))
 }
 
+/// Whether a reader gets these nodes back as they are: nothing in a reply is escaped, so text cannot tell every tree.
+///
+/// The error says which rule of [`decode_response`] would read a node as something else. What text never tells, types and
+/// the difference between no value and an empty one, is no error: such a tree comes back with strings.
+pub fn check_expressible(tree: &Tree) -> Result<(), CodecError> {
+    if tree.reason.contains(&b'\n') {
+        return Err(CodecError::Unsayable { what: "the reason".into(), why: "it holds a newline" });
+    }
+    for (place, (level, node)) in tree.walk().enumerate() {
+        check_node(tree, level, node)
+            .map_err(|why| CodecError::Unsayable { what: format!("node {}", place + 1), why })?;
+    }
+    Ok(())
+}
+
 /// Which failure of the transport these words of a reply are; `None` when a command answered.
 pub fn failure_of(response: &Response) -> Option<Failure> {
     let reason = response.reason.to_text().to_ascii_lowercase();
@@ -255,6 +270,67 @@ pub(super) fn write_line(out: &mut Vec<u8>, tree: &Tree, node: NodeId, separator
         push_value(out, value);
     }
     out.push(b'\n');
+}
+
+/// What would make a reader take the line of this node for something else.
+fn check_node(tree: &Tree, level: usize, node: NodeId) -> Result<(), &'static str> {
+    let (name, mut line) = (tree.name(node), Vec::new());
+    push_value(&mut line, tree.value(node));
+    let is_value_of_key = name == b"value" && follows_key(tree, node);
+    let has_parts = tree.has_attrs(node) || tree.first_child(node).is_some();
+    let first = if name.is_empty() { &line } else { name };
+    if level >= MAX_DEPTH {
+        return Err("it is deeper than readers go");
+    }
+    if matches!(first.first(), None | Some(b' ' | b'\t')) {
+        return Err("a line begins with a name, or with a value that is not empty and has no blank before it");
+    }
+    if [name, &line].iter().any(|part| part.contains(&b'\n')) || name.ends_with(b"\r") {
+        return Err("a newline ends its line");
+    }
+    if memmem::find(first, SEPARATOR).is_some() || memmem::find(first, b" = [").is_some() {
+        return Err("it holds what ends a name, or shows that there is none");
+    }
+    if name.is_empty() {
+        let ends_open = first.ends_with(b"\r");
+        return if has_parts || ends_open { Err("a node without a name has a value alone") } else { Ok(()) };
+    }
+    if is_value_of_key && tree.next_sibling(node).is_some_and(|next| tree.name(next).is_empty()) {
+        return Err("a line without a name goes on with the value");
+    }
+    check_parts(tree, node, line)
+}
+
+/// Whether the value and the attributes after it come apart where they were put together.
+fn check_parts(tree: &Tree, node: NodeId, mut line: Vec<u8>) -> Result<(), &'static str> {
+    let mut ends = Vec::new();
+    for (name, value) in tree.attrs(node) {
+        ends.push(line.len());
+        line.push(b' ');
+        line.extend_from_slice(name);
+        line.push(b'=');
+        push_value(&mut line, value);
+    }
+    if line.contains(&b'\n') || line.ends_with(b"\r") {
+        return Err("a newline ends its line");
+    }
+    if NEVER_SPLIT.contains(&tree.name(node)) {
+        return if ends.is_empty() { Ok(()) } else { Err("nodes of this name have no attributes") };
+    }
+    let mut found = attribute(&line, 0);
+    for (end, (name, _)) in ends.iter().zip(tree.attrs(node)) {
+        let Some(at) = found.filter(|at| at.start == *end && at.value == end + name.len() + 2) else {
+            return Err("it looks as if attributes began elsewhere");
+        };
+        found = attribute(&line, at.value);
+    }
+    if found.is_some() { Err("it looks as if it had one attribute more") } else { Ok(()) }
+}
+
+/// Whether the node is the second at the top, after a `key`.
+fn follows_key(tree: &Tree, node: NodeId) -> bool {
+    let first = tree.first_child(NodeId::ROOT);
+    first.is_some_and(|first| tree.name(first) == b"key" && tree.next_sibling(first) == Some(node))
 }
 
 /// A tree deeper than [`MAX_DEPTH`].
@@ -1112,6 +1188,66 @@ mod tests {
         })
     }
 
+    /// Trees of what readers trip over: separators, blanks, newlines, equals signs, brackets, empty names and values.
+    fn any_trees() -> impl Strategy<Value = Tree> {
+        let piece = || {
+            prop_oneof![
+                "[a-c]",
+                "[ =\t\r\n\\[\\]]",
+                Just(":: ".into()),
+                Just("::".into()),
+                Just(" = [".into()),
+                Just(" a=".into()),
+                Just("Log level".into()),
+                Just("value".into()),
+                Just("key".into()),
+                Just("attr".into())
+            ]
+        };
+        let text = move || proptest::collection::vec(piece(), 0..4).prop_map(|pieces| pieces.concat());
+        let attrs = proptest::collection::vec((text(), text()), 0..2);
+        proptest::collection::vec((0usize..3, text(), text(), attrs), 0..5).prop_map(|nodes| {
+            let mut tree = Tree::new(200, "");
+            let mut path: Vec<NodeId> = Vec::new();
+            for (level, name, value, attrs) in nodes {
+                path.truncate(level);
+                let parent = path.last().copied().unwrap_or(NodeId::ROOT);
+                let node = tree.add_child(parent, &name, &*value);
+                for (name, value) in &attrs {
+                    tree.add_attr(node, name, &**value);
+                }
+                path.push(node);
+            }
+            tree
+        })
+    }
+
+    /// The tree with an empty value where there is nothing else, and with none where there is.
+    fn as_text_tells(tree: &Tree) -> Tree {
+        let mut told = tree.clone();
+        for node in tree.walk().map(|(_, node)| node).collect::<Vec<_>>() {
+            let has_parts = tree.has_attrs(node) || tree.first_child(node).is_some();
+            if tree.value(node) == Value::Str(b"") && has_parts {
+                told.set_value(node, Value::None);
+            }
+        }
+        told
+    }
+
+    #[test]
+    fn what_cannot_be_told_is_said_with_its_reason() {
+        let why = |build: fn(&mut Tree) -> NodeId| {
+            let mut tree = Tree::ok();
+            build(&mut tree);
+            check_expressible(&tree).err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        assert_eq!(why(|tree| tree.add_child(NodeId::ROOT, "WD", "/a=b")), "");
+        assert!(why(|tree| tree.add_child(NodeId::ROOT, "a", "b c=d")).contains("one attribute more"));
+        assert!(why(|tree| tree.add_child(NodeId::ROOT, "a", "b\nc")).contains("a newline"));
+        assert!(why(|tree| tree.add_child(NodeId::ROOT, "", "a:: b")).contains("ends a name"));
+        assert!(why(|tree| tree.add_child(NodeId::ROOT, "", "")).contains("not empty"));
+    }
+
     proptest! {
         #[test]
         fn parameters_that_can_be_said_are_read_as_they_were(
@@ -1139,6 +1275,23 @@ mod tests {
                 Body::Tree(read) => prop_assert_eq!(read, tree, "{}", text),
                 _ => prop_assert!(tree.is_empty()),
             }
+        }
+
+        #[test]
+        fn any_tree_comes_back_or_is_told_to_be_inexpressible(tree in any_trees()) {
+            let expressible = check_expressible(&tree);
+            if expressible.is_ok() {
+                let text = written(Response::from(tree.clone()), FIFO);
+                match reply(&text).body {
+                    Body::Tree(read) => prop_assert_eq!(read, as_text_tells(&tree), "{:?}", text),
+                    _ => prop_assert!(tree.is_empty()),
+                }
+            }
+        }
+
+        #[test]
+        fn what_text_can_tell_is_expressible(tree in trees()) {
+            prop_assert_eq!(check_expressible(&tree), Ok(()));
         }
 
         #[test]

@@ -77,7 +77,9 @@ impl Service {
         origin: &Origin,
         detach: &mut dyn FnMut() -> Box<dyn Responder>,
     ) -> Answer {
-        let found = self.registry().lookup(method);
+        // Before 4.0 names are flat: a module's name in front makes it another one.
+        let qualified = self.dialect.is_emulated() && !self.dialect.has_modules() && method.contains(&b':');
+        let found = if qualified { Err(Failure::UnknownCommand) } else { self.registry().lookup(method) };
         match found {
             Ok(command) if permit.allows(&command) => self.run(&command, params, origin, detach),
             Ok(_) => Answer::Now(Err(Failure::Forbidden)),

@@ -42,19 +42,22 @@ const SIGNALS: Duration = Duration::from_millis(50);
 #[pyclass(frozen, name = "Server", module = "sipmi._core")]
 pub(super) struct PyServer {
     server: Server,
+    /// Whether its listeners have the faults of the version that it imitates.
+    hazards: bool,
 }
 
 #[pymethods]
 impl PyServer {
     #[new]
-    fn new(name: &str, version: &str, emulate: Option<&str>, allow_kill: bool) -> PyResult<Self> {
+    #[pyo3(signature = (name, version, emulate, allow_kill, hazards=false))]
+    fn new(name: &str, version: &str, emulate: Option<&str>, allow_kill: bool, hazards: bool) -> PyResult<Self> {
         let dialect = emulate.map_or(Ok(Dialect::Sipmi), str::parse)?;
         let service = Service::new(name, version, dialect, allow_kill);
         // Attached once for the life of the thread, detached for all of it: a call then only takes the lock.
         let scope = Arc::new(|body: &mut (dyn FnMut() + Send)| {
             Python::attach(|py| py.detach(body));
         });
-        Ok(PyServer { server: Server::new(service, scope) })
+        Ok(PyServer { server: Server::new(service, scope), hazards })
     }
 
     /// Adds a command. `params` None: the handler takes `(root, param)`.
@@ -155,7 +158,7 @@ impl PyServer {
     /// Adds an endpoint. `options` may hold what [`read_options`] reads.
     fn listen(&self, py: Python<'_>, address: &str, options: &Bound<'_, PyDict>) -> PyResult<()> {
         let mut address: Address = address.parse()?;
-        let options = read_options(&mut address, options)?;
+        let options = ListenOptions { hazards: self.hazards, ..read_options(&mut address, options)? };
         logging::start(py)?;
         Ok(exit::detach(py, || self.server.listen(address, options))?)
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::courier::Parcel;
 use super::desk::{Asked, Desk, Served};
+use super::hazards;
 use super::http::Network;
 use super::pending::Route;
 use super::place::Place;
@@ -39,6 +40,7 @@ pub(super) struct DatagramListener {
     allow_from: Vec<Network>,
     post: Post,
     place: Place,
+    hazards: bool,
 }
 
 impl DatagramListener {
@@ -66,7 +68,8 @@ impl DatagramListener {
         if let Err(error) = socket.set_patience(WAKE) {
             log::error!("{address}: stopping will wait for the next request: {error}");
         }
-        let reply_limit = if context.service.dialect == Dialect::V1_11 { OLD_REPLY_LIMIT } else { REPLY_LIMIT };
+        let dialect = context.service.dialect;
+        let reply_limit = if dialect == Dialect::V1_11 { OLD_REPLY_LIMIT } else { REPLY_LIMIT };
         DatagramListener {
             desk: Desk::new(context.service.clone(), &address, options, reply_limit),
             context,
@@ -77,6 +80,7 @@ impl DatagramListener {
             allow_from: options.allow_from.clone(),
             post: Post::default(),
             place: Place::new(&options.cpus),
+            hazards: options.hazards && dialect.is_emulated(),
         }
     }
 
@@ -89,6 +93,9 @@ impl DatagramListener {
 
     fn serve(&self, buffer: &[u8], received: &Received, out: &mut Vec<u8>) {
         self.desk.counters.bytes_in.add(received.size as i64);
+        if self.hazards && self.dies_of(&buffer[..received.size.min(buffer.len())]) {
+            return self.context.die();
+        }
         let peer = received.peer.to_peer();
         let mut route = || Box::new(self.route(received.peer)) as Box<dyn Route>;
         let asked = match buffer.get(..received.size) {
@@ -101,6 +108,12 @@ impl DatagramListener {
         if self.desk.serve(asked, peer, out, &mut route) == Served::Now {
             self.send(std::mem::take(out), received.peer, |bytes| *out = bytes);
         }
+    }
+
+    /// Whether a real server would not survive this datagram.
+    fn dies_of(&self, datagram: &[u8]) -> bool {
+        let dialect = self.desk.dialect();
+        dialect.reads_json() && hazards::dies_of_json(dialect, datagram, false)
     }
 
     fn read(&self, datagram: &[u8]) -> Asked {
@@ -189,6 +202,14 @@ impl Listener for DatagramListener {
             if !self.post.end(turn) {
                 return;
             }
+        }
+    }
+}
+
+impl Drop for DatagramListener {
+    fn drop(&mut self) {
+        if self.context.is_dead() {
+            self.socket.leave();
         }
     }
 }

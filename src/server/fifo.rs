@@ -7,15 +7,16 @@ use std::time::{Duration, Instant};
 
 use super::courier::Parcel;
 use super::desk::{Asked, Desk, Served};
+use super::hazards::{self, Framing};
 use super::pending::Route;
 use super::place::Place;
 use super::post::{Post, Term};
 use super::{Context, ListenOptions, Listener, ServerError};
 use crate::address::Address;
 use crate::codec::RequestError;
-use crate::codec::fifo_frame::{Frame, Framer};
+use crate::codec::fifo_frame::Frame;
 use crate::codec::text;
-use crate::command::Peer;
+use crate::command::{CommandFlags, Peer};
 use crate::item::Str;
 use crate::request::{Params, Request};
 use crate::response::Failure;
@@ -28,6 +29,8 @@ const LOOK: Duration = Duration::from_millis(50);
 const SILENCE: Duration = Duration::from_secs(1);
 /// Room for most replies, so that writing one allocates once.
 const USUAL_REPLY: usize = 1024;
+/// How often a full pipe is looked at, when nobody else may be served meanwhile.
+const FULL_PIPE: Duration = Duration::from_millis(1);
 /// What one read may bring: the size of a pipe.
 const BUFFER: usize = 65_536;
 
@@ -42,12 +45,14 @@ pub(super) struct FifoListener {
     write_timeout: Duration,
     post: Post,
     place: Place,
+    /// Held while a request is served, when the server has hazards: real ones serve one at a time.
+    alone: Option<Mutex<()>>,
 }
 
 /// What the leader reads from. Only a leader locks it, and only while it waits for a request.
 struct Intake {
     fifo: CommandFifo,
-    framer: Framer,
+    framer: Framing,
     buffer: Vec<u8>,
     last_byte: Instant,
 }
@@ -70,7 +75,7 @@ impl FifoListener {
             address,
             intake: Mutex::new(Intake {
                 fifo,
-                framer: Framer::new(dialect, options.request_limit),
+                framer: Framing::new(dialect, options.request_limit, options.hazards),
                 buffer: vec![0; BUFFER],
                 last_byte: Instant::now(),
             }),
@@ -80,6 +85,7 @@ impl FifoListener {
             write_timeout: options.write_timeout,
             post: Post::default(),
             place: Place::new(&options.cpus),
+            alone: (options.hazards && dialect.is_emulated()).then(Mutex::default),
         })
     }
 
@@ -87,7 +93,7 @@ impl FifoListener {
     fn next_frame(&self, term: Term) -> Option<Frame> {
         let mut intake = self.intake.lock().unwrap_or_else(PoisonError::into_inner);
         while !self.context.is_stopping() && self.post.leads(term) {
-            if let Some(frame) = intake.next_frame(&self.desk, &self.address) {
+            if let Some(frame) = intake.next_frame(&self.desk, &self.address, &|method| self.takes_no_input(method)) {
                 return Some(frame);
             }
             if lock(&self.waker).is_replaced() {
@@ -95,6 +101,11 @@ impl FifoListener {
             }
         }
         None
+    }
+
+    fn takes_no_input(&self, method: &[u8]) -> bool {
+        let found = self.context.service.registry().lookup(method);
+        found.is_ok_and(|command| command.flags.has(CommandFlags::NO_INPUT))
     }
 
     /// Makes the command FIFO again when it is gone.
@@ -119,6 +130,10 @@ impl FifoListener {
     ///
     /// It is read before that FIFO is opened: opening wakes the client, and the answer had better be quick then.
     fn serve(self: &Arc<Self>, frame: Frame) {
+        let _alone = self.alone.as_ref().map(lock);
+        if self.alone.is_some() && self.dies_of(&frame) {
+            return self.context.die();
+        }
         let malformed = matches!(frame, Frame::Malformed { .. });
         let (reply, asked) = self.read(frame);
         if reply.is_empty() {
@@ -133,12 +148,36 @@ impl FifoListener {
         }
         match self.open_reply(&reply) {
             Opened::Ready(fifo) => self.run(asked, reply, Some(fifo)),
+            Opened::NoReader if self.alone.is_some() => self.look_for_reader(asked, reply),
             Opened::NoReader => self.await_reader(asked, reply),
             Opened::Refused(why) => {
                 self.desk.counters.dropped.add(1);
                 log::debug!("{}: reply FIFO {reply:?} refused: {why}", self.address);
             }
         }
+    }
+
+    /// Whether a real server would not survive this request. It opens the reply FIFO before it dies.
+    fn dies_of(&self, frame: &Frame) -> bool {
+        let (reply, deadly) = match frame {
+            Frame::Json { reply, body } => (reply, hazards::dies_of_json(self.desk.dialect(), body, true)),
+            Frame::Text { reply, .. } | Frame::Malformed { reply, .. } => (reply, false),
+        };
+        if deadly && !reply.is_empty() {
+            return matches!(self.open_reply(reply), Opened::Ready(_));
+        }
+        deadly || (reply.is_empty() && hazards::dies_of_silence(frame))
+    }
+
+    /// Looks for a missing reader a few times, as real servers do, while everybody waits.
+    fn look_for_reader(self: &Arc<Self>, asked: Asked, reply: Str) {
+        for pause in hazards::READER_LOOKS {
+            std::thread::sleep(pause);
+            if let Opened::Ready(fifo) = self.open_reply(&reply) {
+                return self.run(asked, reply, Some(fifo));
+            }
+        }
+        self.desk.counters.dropped.add(1);
     }
 
     /// The name of the reply FIFO, and the request.
@@ -185,6 +224,19 @@ impl FifoListener {
         }
     }
 
+    /// Writes as real servers do: until the client has taken it all, while everybody waits.
+    fn write_to_the_end(&self, mut fifo: ReplyFifo, bytes: Vec<u8>) {
+        let bytes = hazards::cut_fifo_reply(self.desk.dialect(), bytes);
+        let mut sent = 0;
+        while sent < bytes.len() && !self.context.is_stopping() {
+            match fifo.write(&bytes[sent..]) {
+                Ok(0) => std::thread::sleep(FULL_PIPE),
+                Ok(more) => sent += more,
+                Err(error) => return log::debug!("a reply was not delivered: {error}"),
+            }
+        }
+    }
+
     fn run(self: &Arc<Self>, asked: Asked, reply: Str, fifo: Option<ReplyFifo>) {
         let mut out = Vec::with_capacity(USUAL_REPLY);
         let mut way = Some(FifoRoute { listener: self.clone(), fifo });
@@ -205,11 +257,16 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl Intake {
     /// Waits a moment for the next request.
-    fn next_frame(&mut self, desk: &Desk, address: &Address) -> Option<Frame> {
+    fn next_frame(
+        &mut self,
+        desk: &Desk,
+        address: &Address,
+        takes_no_input: &dyn Fn(&[u8]) -> bool,
+    ) -> Option<Frame> {
         if let Some(frame) = self.framer.next_frame() {
             return Some(frame);
         }
-        match self.read() {
+        match self.read(takes_no_input) {
             Ok(0) => {}
             Ok(read) => {
                 desk.counters.bytes_in.add(read as i64);
@@ -229,12 +286,13 @@ impl Intake {
     }
 
     /// Reads what comes next. An unfinished request is not waited for without end.
-    fn read(&mut self) -> io::Result<usize> {
+    fn read(&mut self, takes_no_input: &dyn Fn(&[u8]) -> bool) -> io::Result<usize> {
         if self.framer.is_mid_frame() && !self.fifo.wait(LOOK)? {
             return Ok(0);
         }
-        let read = self.fifo.read(&mut self.buffer)?;
-        self.framer.push(&self.buffer[..read]);
+        let room = self.framer.room(self.buffer.len());
+        let read = self.fifo.read(&mut self.buffer[..room])?;
+        self.framer.push(&self.buffer[..read], takes_no_input);
         Ok(read)
     }
 }
@@ -267,6 +325,14 @@ impl Listener for FifoListener {
     }
 }
 
+impl Drop for FifoListener {
+    fn drop(&mut self) {
+        if self.context.is_dead() {
+            self.intake.get_mut().unwrap_or_else(PoisonError::into_inner).fifo.leave();
+        }
+    }
+}
+
 /// The way back through a reply FIFO, or nowhere when the client gave none.
 struct FifoRoute {
     listener: Arc<FifoListener>,
@@ -277,6 +343,9 @@ impl FifoRoute {
     /// Writes what the pipe takes at once; the courier writes the rest. Dropping the FIFO ends the reply.
     fn send(self, bytes: Vec<u8>) {
         let Some(mut fifo) = self.fifo else { return };
+        if self.listener.alone.is_some() {
+            return self.listener.write_to_the_end(fifo, bytes);
+        }
         let dropped = &self.listener.desk.counters.dropped;
         match fifo.write(&bytes) {
             Ok(sent) if sent == bytes.len() => {}

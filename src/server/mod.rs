@@ -11,6 +11,7 @@ mod datagram;
 mod desk;
 mod event;
 mod fifo;
+mod hazards;
 pub mod http;
 mod pending;
 mod place;
@@ -19,7 +20,7 @@ mod post;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crate::address::Address;
@@ -48,6 +49,8 @@ pub struct ListenOptions {
     pub indent: Indent,
     /// The CPUs that its workers run on; empty: anywhere (Linux only).
     pub cpus: Vec<usize>,
+    /// Whether it hangs, stalls, swallows and dies where the imitated version does.
+    pub hazards: bool,
     /// Which commands it runs.
     pub permit: Permit,
     /// The networks that it serves (UDP and HTTP); empty: all.
@@ -56,6 +59,8 @@ pub struct ListenOptions {
     pub http: http::HttpOptions,
 }
 
+/// How long a server that dies waits for what it is doing.
+const DEATH: Duration = Duration::from_secs(1);
 /// More would not fit a FIFO's parameter line of any client; memory for it is bounded by this.
 const DEFAULT_REQUEST_LIMIT: usize = 4 << 20;
 
@@ -70,6 +75,7 @@ impl Default for ListenOptions {
             pretty_printing: false,
             indent: Indent::default(),
             cpus: Vec::new(),
+            hazards: false,
             permit: Permit::default(),
             allow_from: Vec::new(),
             http: http::HttpOptions::default(),
@@ -98,7 +104,7 @@ pub struct Server {
     scope: ThreadScope,
     /// How long `stop` waits for running commands.
     drain_timeout: Duration,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
     delivery: Arc<event::Delivery>,
 }
 
@@ -120,9 +126,33 @@ struct Context {
     watch: Arc<post::Watch>,
     courier: Arc<courier::Courier>,
     stopping: AtomicBool,
+    dead: AtomicBool,
+    /// The server, to take it down with all its endpoints.
+    server: Weak<Mutex<State>>,
 }
 
 impl Context {
+    /// Goes down as a process that crashes does: at once, and its files stay.
+    fn die(&self) {
+        self.dead.store(true, Ordering::SeqCst);
+        self.stopping.store(true, Ordering::SeqCst);
+        let Some(server) = self.server.upgrade() else { return };
+        let end = move || {
+            // Locked to the end: who asks whether it runs is told when its endpoints are gone.
+            let mut state = server.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(running) = state.running.take() {
+                running.end(Instant::now() + DEATH);
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name("sipmi-death".into()).spawn(end) {
+            log::error!("cannot start a thread to take the endpoints down: {error}");
+        }
+    }
+
+    fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::SeqCst)
+    }
+
     fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
     }
@@ -145,7 +175,7 @@ impl Server {
     pub fn new(service: Arc<Service>, scope: ThreadScope) -> Self {
         let delivery = event::Delivery::new(service.dialect);
         service.events.carried_by(delivery.clone());
-        Server { service, scope, drain_timeout: Duration::from_secs(5), state: Mutex::default(), delivery }
+        Server { service, scope, drain_timeout: Duration::from_secs(5), state: Arc::default(), delivery }
     }
 
     /// Whether subscribers over TCP have to confirm each event (`reliable_mode` of `event_stream`).
@@ -218,6 +248,8 @@ impl Server {
             courier: courier::Courier::start(pool.clone()),
             pool,
             stopping: AtomicBool::new(false),
+            dead: AtomicBool::new(false),
+            server: Arc::downgrade(&self.state),
         })
     }
 

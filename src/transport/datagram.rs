@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::{Access, FileId, OpenError, io_error, kind_of, set_access};
@@ -17,6 +18,7 @@ use crate::command::Peer;
 pub struct Socket {
     fd: OwnedFd,
     file: Option<(std::path::PathBuf, FileId)>,
+    left: AtomicBool,
 }
 
 /// The address of a sender.
@@ -41,7 +43,7 @@ impl Socket {
         let addresses: Vec<SocketAddr> = (host, port).to_socket_addrs().map_err(error)?.collect();
         let socket = UdpSocket::bind(&*addresses).map_err(error)?;
         let bound = socket.local_addr().map_err(error)?;
-        Ok((Socket { fd: socket.into(), file: None }, bound))
+        Ok((Socket { fd: socket.into(), file: None, left: AtomicBool::new(false) }, bound))
     }
 
     /// Binds a UNIX socket at a path. A dead server's socket is replaced, a living one's is an error.
@@ -50,14 +52,23 @@ impl Socket {
             use std::os::linux::net::SocketAddrExt;
             let address = std::os::unix::net::SocketAddr::from_abstract_name(name).map_err(io_error("name", path))?;
             let socket = UnixDatagram::bind_addr(&address).map_err(io_error("bind", path))?;
-            return Ok(Socket { fd: socket.into(), file: None });
+            return Ok(Socket { fd: socket.into(), file: None, left: AtomicBool::new(false) });
         }
         remove_stale(path)?;
         let socket = UnixDatagram::bind(path).map_err(io_error("bind", path))?;
         let metadata = std::fs::symlink_metadata(path).map_err(io_error("look at", path))?;
-        let socket = Socket { fd: socket.into(), file: Some((path.to_owned(), FileId::of(&metadata))) };
+        let socket = Socket {
+            fd: socket.into(),
+            file: Some((path.to_owned(), FileId::of(&metadata))),
+            left: AtomicBool::new(false),
+        };
         set_access(path, access)?;
         Ok(socket)
+    }
+
+    /// The file stays when this is dropped, as that of a process that died.
+    pub fn leave(&self) {
+        self.left.store(true, Ordering::Relaxed);
     }
 
     /// How long [`Socket::receive`] waits before it gives up with `WouldBlock`.
@@ -121,7 +132,9 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        if let Some((path, id)) = &self.file {
+        if let Some((path, id)) = &self.file
+            && !self.left.load(Ordering::Relaxed)
+        {
             id.remove(path);
         }
     }

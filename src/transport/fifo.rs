@@ -24,6 +24,7 @@ pub struct CommandFifo {
     access: Access,
     file: File,
     id: FileId,
+    left: bool,
 }
 
 impl CommandFifo {
@@ -45,7 +46,7 @@ impl CommandFifo {
             Ok(_) => {}
         }
         let (file, id) = open(path)?;
-        let mut fifo = CommandFifo { path: path.to_owned(), access, file, id };
+        let mut fifo = CommandFifo { path: path.to_owned(), access, file, id, left: false };
         set_access(path, access)?;
         fifo.discard_stale().map_err(io_error("read", path))?;
         Ok(fifo)
@@ -75,6 +76,11 @@ impl CommandFifo {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
             other => other,
         }
+    }
+
+    /// The file stays when this is dropped, as that of a process that died.
+    pub fn leave(&mut self) {
+        self.left = true;
     }
 
     /// What wakes this FIFO's reader.
@@ -133,7 +139,9 @@ fn has_room(file: &File) -> io::Result<bool> {
 
 impl Drop for CommandFifo {
     fn drop(&mut self) {
-        self.id.remove(&self.path);
+        if !self.left {
+            self.id.remove(&self.path);
+        }
     }
 }
 

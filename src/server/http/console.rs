@@ -298,7 +298,9 @@ impl Site<'_> {
                 let wire = if style == Style::Words { Wire::HtmlWords } else { Wire::Html };
                 let status = ReplyStatus::default();
                 let reply = ReplyPage { frame: self.frame(), described, style, arg: asked.clone(), dialect, status };
-                let request = Request { method: command.canonical_name(), params };
+                // A version with flat names knows no others.
+                let method = if dialect.has_modules() { command.canonical_name() } else { command.name.clone() };
+                let request = Request { method, params };
                 Asked::Run(PageCall { request, wire, reply: Box::new(reply) })
             }
             Err(_) if dialect.is_emulated() => Asked::Page(plain(500, html::NO_REPLY)),

@@ -16,13 +16,15 @@ use hyper::{Method, Request, StatusCode};
 
 use super::connection::{Life, Progress, Stage};
 use super::guard::Guard;
+use super::original::{self, Ruling};
 use super::reactor::Reactor;
 use super::reply::{self, Problem, Reply};
 use super::route::{Mount, Roots};
 use super::stream::Stream;
-use crate::codec::{mi_json, xmlrpc};
+use crate::codec::{RequestError, jsonrpc, mi_json, xmlrpc};
 use crate::command::Peer;
 use crate::dialect::Dialect;
+use crate::response;
 use crate::server::desk::{Asked, Caller, Desk, Served};
 use crate::server::pending::Route;
 
@@ -41,6 +43,8 @@ pub(super) struct Site {
     pub(super) guard: Guard,
     pub(super) request_limit: usize,
     pub(super) reactor: Arc<Reactor>,
+    /// Whether it has the faults of the version that it imitates.
+    pub(super) hazards: bool,
 }
 
 /// The form of XML-RPC that a version has at `/RPC2` unless it is set up otherwise.
@@ -93,6 +97,7 @@ impl Service<Request<Incoming>> for Exchange {
         let (site, peer, progress) = (site.clone(), peer.clone(), progress.clone());
         Box::pin(async move {
             progress.reach(Stage::Body, site.reactor.round());
+            let version = request.version();
             let answered = site.answer(request, peer, &progress).await;
             progress.reach(Stage::Reply, site.reactor.round());
             let is_problem = answered.is_err();
@@ -106,6 +111,9 @@ impl Service<Request<Incoming>> for Exchange {
             }
             if is_problem || progress.is_orphaned() {
                 reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            if site.desk.dialect().is_emulated() {
+                original::finish(site.desk.dialect(), version, &mut reply);
             }
             Ok(reply)
         })
@@ -126,6 +134,16 @@ impl Site {
         })?;
         let reads_only = head.method != Method::POST && self.json_get_reads_only;
         let caller = Caller { peer, user, reads_only };
+        let dialect = self.desk.dialect();
+        if dialect.is_emulated() {
+            match original::rule(dialect, mount, &head, self.hazards) {
+                Ruling::Serve => {}
+                Ruling::Answer(reply) => return Ok(reply),
+                Ruling::Close => return Err(Problem::Unserved),
+                Ruling::WithoutBody => return Ok(self.xml_reply(&xmlrpc::decode_request(b"", self.form, dialect))),
+                Ruling::Fail(code, words) => return Ok(self.xml_error(&Ok(response::Response::error(code, words)))),
+            }
+        }
         let (asked, content_type) = match mount {
             // Where 1.x and 2.x have their pages; JSON-RPC is never asked for by GET.
             Mount::Mi if head.method == Method::GET && self.has_old_page(path) => {
@@ -164,12 +182,30 @@ impl Site {
             }
         };
         progress.reach(Stage::Running, self.reactor.round());
+        let is_broken =
+            matches!(&asked, Asked::Json(jsonrpc::Incoming::One(Ok(call))) if call.id == jsonrpc::Id::Broken);
         let body = self.run(asked, caller).await;
-        Ok(if body.is_empty() && mount == Mount::Mi {
+        Ok(if is_broken && dialect.is_emulated() {
+            reply::with_body(StatusCode::INTERNAL_SERVER_ERROR, content_type, Bytes::new())
+        } else if body.is_empty() && mount == Mount::Mi {
             reply::with_body(StatusCode::ACCEPTED, content_type, body)
         } else {
             reply::with_body(StatusCode::OK, content_type, body)
         })
+    }
+
+    /// What the root for XML-RPC says to a request that cannot be read.
+    fn xml_reply(&self, asked: &Result<xmlrpc::Incoming, RequestError>) -> Reply {
+        match asked {
+            Err(error) => self.xml_error(&Err(error.failure.clone())),
+            Ok(_) => self.xml_error(&Ok(response::Response::ok())),
+        }
+    }
+
+    fn xml_error(&self, result: &Result<response::Response, response::Failure>) -> Reply {
+        let mut body = Vec::new();
+        xmlrpc::encode_response(&mut body, result, b"", self.form, self.desk.dialect());
+        reply::with_body(StatusCode::OK, reply::XML, body)
     }
 
     /// Whether a path is that of a module or command below the root that JSON-RPC has now.

@@ -8,6 +8,7 @@ mod connection;
 pub(super) mod console;
 mod exchange;
 mod guard;
+mod original;
 mod pages;
 mod reactor;
 mod reply;
@@ -124,6 +125,7 @@ impl HttpListener {
         let mut hosts = http.hosts.clone();
         hosts.push(host.to_owned());
         let site = Arc::new(Site {
+            hazards: options.hazards,
             desk,
             roots,
             form: http.xmlrpc.unwrap_or_else(|| exchange::form_of(dialect)),

@@ -21,7 +21,7 @@ pub(super) const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nContent-Len
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 pub(super) const XML: HeaderValue = HeaderValue::from_static("text/xml; charset=utf-8");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
-const HTML: HeaderValue = HeaderValue::from_static("text/html");
+pub(super) const HTML: HeaderValue = HeaderValue::from_static("text/html");
 
 /// A body with its type and length.
 pub(super) fn with_body(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes>) -> Reply {
@@ -38,14 +38,27 @@ pub(super) fn with_body(status: StatusCode, content_type: HeaderValue, body: imp
 #[derive(Debug)]
 pub(super) enum Problem {
     Refused(Refusal, &'static str),
-    NoSuchPath { path: String, known: String },
-    WrongMethod { found: String, allowed: &'static str },
-    WrongType { found: Option<String>, expected: &'static str },
+    NoSuchPath {
+        path: String,
+        known: String,
+    },
+    WrongMethod {
+        found: String,
+        allowed: &'static str,
+    },
+    WrongType {
+        found: Option<String>,
+        expected: &'static str,
+    },
     Encoded(String),
-    TooLarge { limit: usize },
+    TooLarge {
+        limit: usize,
+    },
     TooSlow,
     Unreadable(String),
     NoBody,
+    /// The version that is imitated does not answer such a request.
+    Unserved,
 }
 
 impl Problem {
@@ -81,7 +94,9 @@ impl Problem {
             }
             Problem::TooSlow => (StatusCode::REQUEST_TIMEOUT, "the body did not come in time".into()),
             Problem::Unreadable(why) => (StatusCode::BAD_REQUEST, format!("the body cannot be read: {why}")),
-            Problem::NoBody => (StatusCode::BAD_REQUEST, "expected a request in the body, found none".into()),
+            Problem::NoBody | Problem::Unserved => {
+                (StatusCode::BAD_REQUEST, "expected a request in the body, found none".into())
+            }
         };
         let mut reply = with_body(status, TEXT, words + "\n");
         let mut say = |name: HeaderName, value: &'static str| {

@@ -1,0 +1,212 @@
+"""FakeOpenSIPS: a server with the commands, names, errors and wires of a version of OpenSIPS."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any, Callable, Optional, Union
+
+from .. import client
+from ..server import Server
+from .cachedb_local import Cache
+from .commands import Module
+from .core import Core
+from .dialog import Dialog
+from .dispatcher import Dispatcher
+from .events import Events
+from .names import COMMANDS, LOADABLE, VERSIONS, canonical, exporter, recipes
+from .others import Others, absent
+from .ratelimit import Ratelimit
+from .statistics import Statistics
+from .tm import Tm
+from .usrloc import Usrloc
+
+#: The transports that a fake listens on by default.
+TRANSPORTS = ("fifo", "udp", "unix", "http")
+
+
+class FakeOpenSIPS:
+    """An OpenSIPS for tests, on endpoints of its own, with state that tests may seed and look at.
+
+    :param version: "1.11", "2.4", "3.2", "3.4", "3.6" or "4.0".
+    :param modules: which loadable modules it has; all of ``tm cfgutils usrloc dialog cachedb_local db_text dispatcher
+        ratelimit httpd`` by default. Commands of others are not available.
+    :param transports: where it listens.
+    :param hazards: hang, stall, swallow and die where the version does.
+    :param sip_socket: the SIP socket that it says it has.
+    :param pretty_printing: spread JSON replies over lines (modparam of that name); on all transports or on some.
+    :param reply_indent: blanks a level in text replies over a FIFO; a TAB by default (modparam of that name).
+    :param reply_option: (1.11) 0: XML-RPC replies at /RPC2 are one string, 1: an array (modparam of mi_xmlrpc).
+    :param format_version: (2.4) 1: XML-RPC replies are one string, 2: structs (modparam of mi_xmlrpc_ng).
+    :ivar server: the :class:`sipmi.Server`; tests may register commands of their own on it.
+    :ivar core: processes, log level, start time.
+    :ivar statistics: ``fake.statistics["core:rcv_requests"] = 7``.
+    :ivar cache: ``fake.cache.store("key", "value")``.
+    :ivar usrloc: ``fake.usrloc.add("alice", "sip:alice@192.0.2.1")``.
+    :ivar dialog: ``fake.dialog.add("call-id@192.0.2.1")``.
+    :ivar dispatcher: ``fake.dispatcher.add(1, "sip:192.0.2.1:5060")``.
+    :ivar ratelimit: ``fake.ratelimit.add("gw1", limit=20)``.
+    :ivar events: who subscribed to what.
+    :ivar tm: ``fake.tm.answers["OPTIONS"] = "200 OK"``.
+    :raises ValueError: there is no such version, module or transport.
+
+    >>> with FakeOpenSIPS("4.0") as opensips:
+    ...     _ = opensips.usrloc.add("alice@example.org", "sip:alice@192.0.2.1", q=0.5)
+    ...     with opensips.connect("unix") as mi:
+    ...         mi.call("ul_show_contact", "location", "alice@example.org")["Contacts"][0]["Q"]
+    '0.5'
+    """
+
+    def __init__(
+        self,
+        version: str = "4.0",
+        *,
+        modules: Optional[Iterable[str]] = None,
+        transports: Iterable[str] = TRANSPORTS,
+        hazards: bool = False,
+        sip_socket: str = "udp:127.0.0.1:5060",
+        pretty_printing: Union[bool, Iterable[str]] = False,
+        reply_indent: Optional[int] = None,
+        reply_option: int = 0,
+        format_version: int = 2,
+    ) -> None:
+        self.version = checked("version", [version], VERSIONS)[0]
+        self.modules = checked("module", LOADABLE if modules is None else modules, LOADABLE)
+        self.transports = checked("transport", transports, TRANSPORTS)
+        self.hazards = hazards
+        self.sip_socket = sip_socket
+        self.server = Server("opensips", emulate=version, hazards=hazards)
+        self.core = Core(self)
+        self.events = Events(self)
+        self.cache = Cache(self)
+        self.usrloc = Usrloc(self)
+        self.dialog = Dialog(self)
+        self.dispatcher = Dispatcher(self)
+        self.ratelimit = Ratelimit(self)
+        self.tm = Tm(self)
+        self.others = Others(self)
+        self.statistics = Statistics(self)
+        self.statistics.fill()
+        self._register_commands()
+        pretty = TRANSPORTS if pretty_printing is True else pretty_printing or ()
+        self._pretty = checked("transport", pretty, TRANSPORTS)
+        self._fifo_options = {} if reply_indent is None else {"reply_indent": reply_indent}
+        self._http_options: dict[str, Any] = {}
+        if version == "1.11":
+            self._http_options["xmlrpc"] = ("string", "array")[reply_option]
+        elif version == "2.4":
+            self._http_options["xmlrpc"] = {1: "ng1", 2: "ng2"}[format_version]
+        self._directory: Optional[tempfile.TemporaryDirectory[str]] = None
+
+    def loads(self, module: str) -> bool:
+        """Whether the configuration loads a module."""
+        return module in self.modules
+
+    # -- life -----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begins to serve, on a FIFO and a UNIX socket in a directory of its own and on free ports of 127.0.0.1."""
+        self._directory = tempfile.TemporaryDirectory(prefix="mi")
+        try:
+            for transport in self.transports:
+                self._listen(transport, self._directory.name)
+            self.server.start()
+        except BaseException:
+            self._directory.cleanup()
+            raise
+
+    def stop(self) -> None:
+        """Ends serving and removes what it made. Twice does no harm."""
+        self.server.stop()
+        if self._directory is not None:
+            self._directory.cleanup()
+            self._directory = None
+
+    def __enter__(self) -> FakeOpenSIPS:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        self.stop()
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where it listens, as strings that ``connect`` takes; empty while it is stopped."""
+        return self.server.addresses
+
+    def address(self, transport: str) -> str:
+        """Where it listens on a transport: "fifo", "udp", "unix", "http".
+
+        :raises LookupError: it does not, or it is stopped.
+        """
+        found = [address for address in self.addresses if address.startswith(f"{transport}:")]
+        if not found:
+            raise LookupError(f"{self!r} does not listen on {transport}")
+        return found[0]
+
+    def connect(self, transport: str = "udp", **options: Any) -> client.Client:
+        """A client of it; ``options`` are those of :func:`sipmi.connect`."""
+        return client.connect(self.address(transport), **options)
+
+    @property
+    def http_socket(self) -> str:
+        """Where ``ps`` says that HTTP is served."""
+        found = [address for address in self.addresses if address.startswith("http:")]
+        return found[0].split("/")[2] if found else "127.0.0.1:8888"
+
+    def __repr__(self) -> str:
+        return f"<FakeOpenSIPS {self.version}: {', '.join(self.addresses) or 'stopped'}>"
+
+    # -- what it consists of --------------------------------------------------------------------------
+
+    def _listen(self, transport: str, directory: str) -> None:
+        options = {"pretty_printing": transport in self._pretty}
+        if transport == "fifo":
+            path = os.path.join(directory, "opensips_fifo")
+            self.server.listen(f"fifo:{path}", reply_dir=directory, **self._fifo_options, **options)
+        elif transport == "unix":
+            self.server.listen(f"unix:{os.path.join(directory, 'opensips.sock')}", **options)
+        elif transport == "http":
+            self.server.listen("http://127.0.0.1:0", **self._http_options, **options)
+        else:
+            self.server.listen("udp:127.0.0.1:0", **options)
+
+    def _register_commands(self) -> None:
+        """All commands of the version and its modules, in its order, in place of those that every server has."""
+        for command in self.server.commands:
+            self.server.unregister(f"{command.module}:{command.name}")
+        parts: list[Module] = [
+            self.core, self.statistics, self.cache, self.usrloc, self.dialog, self.dispatcher, self.ratelimit,
+            self.events, self.tm, self.others,
+        ]  # fmt: skip
+        known = {marked.name: (method, marked.options) for part in parts for marked, method in part.commands()}
+        for name in COMMANDS[self.version]:
+            module, _ = canonical(name)
+            if module in self.modules or module not in LOADABLE:
+                method, options = known.get(name) or (absent(name), {"recipes": recipes(name)})
+                self._register(name, method, options)
+
+    def _register(self, name: str, method: Callable[..., Any], options: dict[str, Any]) -> None:
+        """4.0 knows a command as ``module:name``, and by its old name as an alias; before, the old name is all."""
+        module, short = canonical(name)
+        if self.version == "4.0":
+            aliases = [] if name in (short, f"{module}:{short}") else [name]
+            self.server.command(name=short, module=module, aliases=aliases, **options)(method)
+        else:
+            self.server.command(name=name, module=exporter(name, self.version), **options)(method)
+
+
+def checked(what: str, given: Iterable[str], known: tuple[str, ...]) -> tuple[str, ...]:
+    """What was given, when all of it is known."""
+    listed = tuple(given)
+    for one in listed:
+        if one not in known:
+            raise ValueError(f"expected a {what} of {', '.join(known)}, found {one!r}")
+    return listed

@@ -1,0 +1,130 @@
+"""Commands of other modules, as far as they answer without a SIP server: blacklists, tcp, cfgutils, httpd, status."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, Callable
+
+from .._core import Tree
+from ..errors import Fault
+from .commands import IS_ARRAY, Module, mi, null
+from .names import recipes
+
+if TYPE_CHECKING:
+    from .fake import FakeOpenSIPS
+
+#: Roots of the HTTP modules, the last one registered first.
+HTTP_ROOTS = {
+    "1.11": {"xmlrpc": "mi_xmlrpc_ng", "json": "mi_json", "mi": "mi_http"},
+    "2.4": {"RPC2": "mi_xmlrpc_ng", "json": "mi_json", "mi": "mi_http"},
+    "4.0": {"html": "mi_html", "RPC2": "mi_xmlrpc", "mi": "mi_http"},
+}
+HTTP_ROOTS_3 = {"html": "mi_html", "RPC2": "mi_xmlrpc_ng", "mi": "mi_http"}
+
+
+class Others(Module):
+    """Small state of several modules."""
+
+    def __init__(self, fake: FakeOpenSIPS) -> None:
+        super().__init__(fake)
+        self.shared_variables: dict[str, str] = {}
+        self.probability = 10
+
+    @mi("list_blacklists", no_input=True, read_only=True)
+    def list_blacklists(self) -> Any:
+        """lists all the defined (static or learned) blacklists"""
+        return Tree() if self.legacy else {"Lists": []}
+
+    @mi("list_tcp_conns", no_input=True, read_only=True)
+    def list_tcp_conns(self) -> Tree:
+        """list all ongoing TCP based connections"""
+        return Tree() if self.legacy else null()
+
+    @mi("get_config_hash", no_input=True, read_only=True)
+    @mi("check_config_hash", no_input=True, read_only=True)
+    def config_hash(self) -> None:
+        """gets or checks the hash of the configuration file"""
+        raise Fault(404, "Functionality disabled\n" if self.legacy else "Functionality disabled")
+
+    @mi("shv_get", recipes=[[], ["name"]], read_only=True)
+    def shv_get(self, name: str = "") -> Any:
+        """gets the value of a shared variable"""
+        if name and name not in self.shared_variables:
+            raise Fault(404, "Not found")
+        shown = {name: self.shared_variables[name]} if name else self.shared_variables
+        if not self.legacy:
+            return [[{"name": key, "value": value} for key, value in shown.items()]]
+        tree = Tree()
+        for key, value in shown.items():
+            tree.add_child("VAR", key).add_attr("type", "string").add_attr("value", value)
+        return tree
+
+    @mi("shv_set")
+    def shv_set(self, name: str, type: str, value: str) -> None:
+        """sets the value of a shared variable"""
+        self.shared_variables[name] = value
+
+    @mi("rand_set_prob")
+    def rand_set_prob(self, prob_proc: int) -> None:
+        """sets the probability of rand_event"""
+        if not 0 <= prob_proc <= 100:
+            raise Fault(400, "Bad parameter value" if not self.legacy else "Bad parameter")
+        self.probability = prob_proc
+
+    @mi("rand_reset_prob", no_input=True)
+    def rand_reset_prob(self) -> None:
+        """resets the probability of rand_event"""
+        self.probability = 10
+
+    @mi("rand_get_prob", no_input=True, read_only=True)
+    def rand_get_prob(self) -> Any:
+        """gets the probability of rand_event"""
+        return {"actual probability percent": self.probability}
+
+    @mi("httpd_list_root_path", no_input=True, read_only=True)
+    def httpd_list_root_path(self) -> Any:
+        """lists all root paths of the HTTP modules"""
+        roots = HTTP_ROOTS.get(self.fake.version, HTTP_ROOTS_3)
+        if not self.legacy:
+            return [{"http_root": root, "module": module} for root, module in roots.items()]
+        tree = Tree()
+        tree.flags = IS_ARRAY
+        for root, module in roots.items():
+            tree.add_child("http_root", root).add_attr("module", module)
+        return tree
+
+    @mi("sr_list_status", ("3.4", "3.6", "4.0"), recipes=[[], ["group"]], read_only=True)
+    def sr_list_status(self, group: str = "") -> Any:
+        """lists the status of all identifiers, of all groups or of one"""
+        groups = {"core": [identifier("main", "running")]}
+        if self.fake.loads("dispatcher"):
+            groups = {"dispatcher": [identifier("default;events"), identifier("default", "data available")], **groups}
+        if group and group not in groups:
+            raise Fault(404, "Group not found")
+        shown = [{"Name": name, "Identifiers": found} for name, found in groups.items() if group in ("", name)]
+        return shown[0] if group else shown
+
+
+def identifier(name: str, details: str = "") -> dict[str, Any]:
+    """One line of a status report."""
+    return {"Name": name, "Readiness": True, "Status": 1, **({"Details": details} if details else {})}
+
+
+def absent(name: str) -> Callable[..., None]:
+    """A command that ``which`` lists and that needs a SIP server.
+
+    >>> absent("mem_pkg_dump").__name__
+    'mem_pkg_dump'
+    """
+
+    def command(**given: Any) -> None:
+        raise Fault(501, f"FakeOpenSIPS has no {name}")
+
+    parameters = sorted({parameter for names in recipes(name) for parameter in names})
+    # A signature with these names, so that they are checked and ``which`` shows them.
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    signature = [inspect.Parameter(parameter, kind, default="", annotation=str) for parameter in parameters]
+    command.__signature__ = inspect.Signature(signature)  # type: ignore[attr-defined]
+    command.__name__ = name
+    command.__doc__ = "needs a SIP server"
+    return command

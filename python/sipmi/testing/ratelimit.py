@@ -1,0 +1,94 @@
+"""Pipes of traffic: rl_list, rl_reset_pipe, rl_set_pid, rl_get_pid, rl_dump_pipe (``ratelimit``)."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from .._core import Node, Tree
+from ..errors import Fault
+from .commands import LEGACY, MODERN, Module, array, mi
+
+if TYPE_CHECKING:
+    from .fake import FakeOpenSIPS
+
+
+@dataclasses.dataclass
+class Pipe:
+    """One pipe."""
+
+    id: str
+    algorithm: str = "TAILDROP"
+    limit: int = 10
+    counter: int = 0
+
+
+class Ratelimit(Module):
+    """The pipes; ``fake.ratelimit.add("gw1", limit=20)`` seeds one.
+
+    :ivar drop_rate: what the feedback algorithm drops of a hundred requests.
+    """
+
+    def __init__(self, fake: FakeOpenSIPS) -> None:
+        super().__init__(fake)
+        self.pipes: dict[str, Pipe] = {}
+        self.pid = {"ki": "0.050", "kp": "0.500", "kd": "0.500"}
+        self.drop_rate = 0
+
+    def add(self, id: str, **fields: Any) -> Pipe:
+        """Adds a pipe; ``fields`` are those of :class:`Pipe`."""
+        self.pipes[id] = Pipe(id, **fields)
+        return self.pipes[id]
+
+    @mi("rl_list", LEGACY, read_only=True)
+    def list_text(self, pipe: str = "") -> Tree:
+        """lists the parameters and variables in the ratelimit module"""
+        nodes = []
+        for shown in [self._named(pipe)] if pipe else self.pipes.values():
+            node = Node("PIPE")
+            for name, value in dataclasses.asdict(shown).items():
+                node.add_attr(name, value)
+            nodes.append(node)
+        return array(*nodes) if pipe else array(*nodes, Node("PIPE").add_attr("drop_rate", self.drop_rate))
+
+    @mi("rl_list", MODERN, recipes=[[], ["pipe"], ["filter"], ["filter_out"]], read_only=True)
+    def list_json(self, pipe: str = "", filter: str = "", filter_out: str = "") -> dict[str, Any]:
+        """lists the parameters and variables in the ratelimit module"""
+        if pipe:
+            return {"Pipe": dataclasses.asdict(self._named(pipe))}
+        shown = [p for p in self.pipes.values() if filter in p.id and (not filter_out or filter_out not in p.id)]
+        return {"Pipes": [dataclasses.asdict(p) for p in shown], "drop_rate": self.drop_rate}
+
+    @mi("rl_reset_pipe")
+    def reset_pipe(self, pipe: str) -> None:
+        """resets the counter of a pipe"""
+        self._named(pipe).counter = 0
+
+    @mi("rl_set_pid")
+    def set_pid(self, ki: str, kp: str, kd: str) -> None:
+        """sets the PID controller parameters for the feedback algorithm"""
+        self.pid = {"ki": ki, "kp": kp, "kd": kd}
+
+    @mi("rl_get_pid", no_input=True, read_only=True)
+    def get_pid(self) -> Any:
+        """gets the list of in-use PID controller parameters"""
+        if not self.legacy:
+            return {"PID": dict(self.pid)}
+        node = Node("PID")
+        for name, value in self.pid.items():
+            node.add_attr(name, value)
+        return array(node)
+
+    @mi("rl_dump_pipe", MODERN, read_only=True)
+    def dump_pipe(self, pipe: str) -> dict[str, Any]:
+        """shows the counter of a pipe"""
+        if pipe not in self.pipes:
+            raise Fault(404, "Pipe not found")
+        return dataclasses.asdict(self.pipes[pipe])
+
+    def _named(self, pipe: str) -> Pipe:
+        if pipe in self.pipes:
+            return self.pipes[pipe]
+        if self.legacy:
+            raise RuntimeError(f"no pipe {pipe!r}")  # the original's handler fails
+        raise Fault(500, "Internal error")

@@ -1,0 +1,83 @@
+"""Requests into the SIP network: t_uac_dlg, t_uac_cancel, t_hash (``tm``). Nobody is there to answer but the test."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+from .._core import Node
+from ..errors import Fault
+from .commands import LEGACY, MODERN, Module, mi, texts
+
+if TYPE_CHECKING:
+    from .fake import FakeOpenSIPS
+
+#: What a transaction ends with when nobody answers.
+TIMEOUT = "408 Request Timeout"
+
+
+class Tm(Module):
+    """Transactions; ``fake.tm.answers["OPTIONS"] = "200 OK"`` has somebody answer.
+
+    :ivar answers: the status line by the method of the request; others are not answered.
+    """
+
+    def __init__(self, fake: FakeOpenSIPS) -> None:
+        super().__init__(fake)
+        self.answers: dict[str, str] = {}
+        self._numbers = itertools.count(1)
+
+    @mi("t_uac_dlg", LEGACY)
+    def uac_dlg_text(self, method: str, ruri: str, next_hop: str, socket: str, headers: str, body: str = "") -> Any:
+        """starts a distributed UAC dialog (synchronous)"""
+        status, message = self._send(method, headers)
+        shown = {"Status": status, "RURI": ".", "Next-hop": ".", "Routes": ".", "Message": message or "."}
+        return shown if self.fake.version == "2.4" else texts(shown.values())
+
+    @mi("t_uac_dlg", MODERN, named_only=True)
+    def uac_dlg_json(
+        self, method: str, ruri: str, headers: str, next_hop: str = "", socket: str = "", body: str = ""
+    ) -> dict[str, str]:
+        """starts a distributed UAC dialog (synchronous)"""
+        status, message = self._send(method, headers)
+        return {"Status": status, "Message": message} if message else {"Status": status}
+
+    @mi("t_uac_cancel")
+    def uac_cancel(self, callid: str, cseq: str) -> None:
+        """cancels an existing transaction"""
+        raise Fault(481, "No such transaction")
+
+    @mi("t_hash", no_input=True, read_only=True)
+    def hash(self) -> Any:
+        """prints the statistics of the transaction table"""
+        summary = Node("Summary").add_attr("Current", 0).add_attr("Total", 0)
+        return texts([]) if self.legacy else {"Entries": [], summary.name: {"Current": 0, "Total": 0}}
+
+    def _send(self, method: str, headers: str) -> tuple[str, str]:
+        """The status line and the headers of the answer."""
+        lines = {line.partition(":")[0].strip().lower(): line for line in headers.splitlines() if ":" in line}
+        for name, short in (("To", "t"), ("From", "f")):
+            if name.lower() not in lines and short not in lines:
+                raise Fault(400, f"{name} missing")
+        status = self.answers.get(method, TIMEOUT)
+        self._count(status)
+        if method not in self.answers:
+            return status, ""
+        number = next(self._numbers)
+        answer = [
+            f"Via: SIP/2.0/{self.fake.sip_socket[:3].upper()} {self.fake.sip_socket[4:]};branch=z9hG4bK{number:x}.0",
+            f"{lines.get('to', lines.get('t', ''))};tag={number:x}",
+            lines.get("from", lines.get("f", "")),
+            f"Call-ID: {number:x}@127.0.0.1",
+            f"CSeq: 10 {method}",
+            "Content-Length: 0",
+        ]
+        return status, "".join(f"{line}\r\n" for line in [*answer, ""])
+
+    def _count(self, status: str) -> None:
+        """What a transaction and its answer add to the statistics."""
+        counted = ["tm:UAC_transactions", f"tm:{status[0]}xx_transactions"]
+        if status != TIMEOUT:
+            counted += ["core:rcv_replies", "tm:received_replies", "tm:relayed_replies"]
+        for name in counted:
+            self.fake.statistics[name] = self.fake.statistics[name] + 1
