@@ -446,7 +446,7 @@ class Reply:
     def text(self) -> bytes:
         """The reply as the FIFO of 2.x would write it; what came in text is as it came."""
 
-def _prepare_exit() -> None:
+def prepare_exit() -> None:
     """Lets no other thread into the interpreter from now on. Called when it is about to end."""
 
 def current_request() -> Optional[RequestContext]:

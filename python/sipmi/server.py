@@ -549,4 +549,4 @@ class _stopping_on_signals:
 def _stop_all() -> None:
     for server in list(_running):
         server.stop()
-    _core._prepare_exit()
+    _core.prepare_exit()

@@ -28,7 +28,6 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
 /// Lets no other thread into the interpreter from now on. Called when it is about to end.
 #[pyfunction]
-#[pyo3(name = "_prepare_exit")]
 fn prepare_exit(py: Python<'_>) {
     ENDS_IT.set(true);
     ENDING.store(true, Ordering::SeqCst);

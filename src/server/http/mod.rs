@@ -215,6 +215,7 @@ impl HttpListener {
     }
 
     #[cfg(not(feature = "tls"))]
+    #[allow(clippy::unnecessary_wraps)] // TLS may refuse, in other builds
     fn stream(&self, socket: TcpStream, progress: &Arc<Progress>) -> io::Result<Stream> {
         Ok(Stream::new(socket, self.reactor.clone(), progress.clone()))
     }

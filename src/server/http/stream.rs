@@ -44,6 +44,7 @@ impl Stream {
         if self.progress.stage() != Stage::Head {
             self.progress.reach(Stage::Head, self.reactor.round());
         }
+        #[cfg_attr(not(feature = "tls"), allow(clippy::infallible_destructuring_match))]
         let socket = match &mut self.socket {
             Socket::Plain(socket) => socket,
             #[cfg(feature = "tls")]
