@@ -35,6 +35,7 @@ __all__ = [
     "__version__",
     "current_request",
     "decode_event",
+    "prepare_exit",
     "set_thread_affinity",
     "thread_affinity",
 ]
