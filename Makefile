@@ -35,6 +35,7 @@ conformance: build
 bench: build
 	cargo bench --quiet --no-default-features --bench core
 	$(BIN)/python tests/bench/run.py $(BENCH_ARGS)
+	$(BIN)/python tests/bench/large.py
 
 # Long proofs: many more random cases, and minutes under fire.
 prove: build

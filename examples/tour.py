@@ -1,9 +1,10 @@
 """The main job on real endpoints: one server, called in every way there is. Prints a table; exit 0, or 1 and a reason.
 
-It serves `billing.py` on a FIFO, a UDP port and a UNIX socket, and calls it
+It serves `billing.py` on a FIFO, a UDP port, a UNIX socket and over HTTP, and calls it
 
-- with sipmi's own client, in both wires;
+- with sipmi's own client, in every wire that a transport has;
 - with the `opensips` package, the official client of OpenSIPS 3.x and 4.x;
+- with the standard library's `xmlrpc.client`;
 - with a shell, doing what opensipsctl does: mkfifo, cat, printf.
 """
 
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import xmlrpc.client
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Callable
@@ -73,12 +75,20 @@ CALLS: list[tuple[str, list[Any]]] = [
 
 
 def own_client(addresses: list[str]) -> Iterator[Row]:
-    """sipmi's client over all transports, in both wires."""
+    """sipmi's client over all transports, in every wire that they have."""
     for address in addresses:
-        for wire in ("text", "jsonrpc"):
-            with sipmi.connect(address, wire=wire, timeout=5.0) as mi:
+        for wire, place in wires(address).items():
+            with sipmi.connect(place, wire=wire, timeout=5.0) as mi:
                 for command, args in CALLS:
                     yield call("sipmi", address.split(":")[0], wire, command, args, lambda: answer(mi, command, args))  # noqa: B023
+
+
+def wires(address: str) -> dict[str, str]:
+    """The wires of a transport, and where each is spoken."""
+    if not address.startswith("http:"):
+        return {"text": address, "jsonrpc": address}
+    root = address.rpartition("/")[0]
+    return {"jsonrpc": address, "mi_json": f"{root}/json", "xmlrpc": f"{root}/RPC2"}
 
 
 def answer(mi: sipmi.Client, command: str, args: list[Any]) -> Any:
@@ -92,7 +102,7 @@ def answer(mi: sipmi.Client, command: str, args: list[Any]) -> Any:
 def official_client(endpoints: dict[str, dict[str, Any]]) -> Iterator[Row]:
     """The `opensips` package over all transports."""
     for transport, options in endpoints.items():
-        mi = OpenSIPSMI("fifo" if transport == "fifo" else "datagram", **options)
+        mi = OpenSIPSMI("datagram" if transport in ("udp", "unix") else transport, **options)
         for command, args in CALLS:
             yield call("opensips", transport, "jsonrpc", command, args, lambda: official_answer(mi, command, args))  # noqa: B023
 
@@ -102,6 +112,20 @@ def official_answer(mi: OpenSIPSMI, command: str, args: list[Any]) -> Any:
         return mi.execute(command, args)
     except Exception as error:  # it has one class for everything
         return f"{type(error).__name__}: {error}"
+
+
+def library_client(root: str) -> Iterator[Row]:
+    """xmlrpc.client."""
+    with xmlrpc.client.ServerProxy(f"{root}/RPC2", allow_none=True) as proxy:
+        for command, args in CALLS:
+            yield call("xmlrpc.client", "http", "xmlrpc", command, args, lambda: library_answer(proxy, command, args))  # noqa: B023
+
+
+def library_answer(proxy: xmlrpc.client.ServerProxy, command: str, args: list[Any]) -> Any:
+    try:
+        return getattr(proxy, command)(*args)
+    except xmlrpc.client.Fault as fault:
+        return f"Fault: {fault.faultCode} {fault.faultString}"
 
 
 def shell_client(fifo: str, directory: str) -> Iterator[Row]:
@@ -146,6 +170,7 @@ def main() -> int:
         billing.server.listen(f"fifo:{fifo}", reply_dir=directory)
         billing.server.listen("udp:127.0.0.1:0")
         billing.server.listen(f"unix:{unix}")
+        billing.server.listen("http://127.0.0.1:0")
         with billing.server as server:
             print(f"serving {', '.join(server.addresses)}\n")
             port = int(server.addresses[1].rpartition(":")[2])
@@ -153,8 +178,11 @@ def main() -> int:
                 "fifo": {"fifo_file": fifo, "fifo_file_fallback": fifo, "fifo_reply_dir": directory},
                 "udp": {"datagram_ip": "127.0.0.1", "datagram_port": port, "datagram_timeout": 5},
                 "unix": {"datagram_unix_socket": unix, "datagram_timeout": 5},
+                "http": {"url": server.addresses[3]},
             }
-            rows = [*own_client(server.addresses), *official_client(official), *shell_client(fifo, directory)]
+            root = server.addresses[3].rpartition("/")[0]
+            rows = [*own_client(server.addresses), *official_client(official), *library_client(root)]
+            rows += shell_client(fifo, directory)
             print_table(rows)
             check(rows)
             print(f"\n{len(rows)} calls, every one answered")
