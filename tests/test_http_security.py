@@ -272,6 +272,16 @@ def test_only_the_allowed_commands_are_run(options: dict[str, Any], allowed: str
         assert post(address, rpc("nosuch")).value["error"]["code"] == -32601
 
 
+def test_get_may_be_limited_to_commands_that_change_nothing() -> None:
+    for json_get, changed in (("all", b'{"value":"changed"}'), ("read_only", b'"message": "Command not allowed"')):
+        with serving(json_get=json_get) as address:
+            assert ask(address, request("GET", "/json/look"), method="GET").body == b'{"value":"seen"}'
+            assert changed in ask(address, request("GET", "/json/change"), method="GET").body
+            assert post(address, rpc("change")).value["result"] == "changed"
+    with pytest.raises(ValueError, match="expected json_get"):
+        sipmi.Server("web").listen("http://127.0.0.1:0", json_get="none")
+
+
 def test_every_listener_may_be_read_only(directory: str) -> None:
     server = sipmi.Server("web")
 
