@@ -272,8 +272,11 @@ impl Listener for HttpListener {
 
     fn lead(self: Arc<Self>, term: Term) {
         let _pinned = self.place.enter();
+        let mut has_served = false;
         while !self.context.is_stopping() && self.post.leads(term) {
-            let Some(ready) = self.reactor.next(WAKE) else { continue };
+            let next = if has_served { self.reactor.next_after_one(WAKE) } else { self.reactor.next(WAKE) };
+            has_served = next.is_some();
+            let Some(ready) = next else { continue };
             let turn = self.post.begin(term);
             match ready {
                 Ready::Door => self.welcome(),
