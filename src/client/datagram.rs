@@ -11,10 +11,11 @@ use std::sync::{Mutex, PoisonError};
 use nix::poll::PollFlags;
 
 use super::call::{CallError, CallFailure};
-use super::patience::{Eagerness, Patience, Stop, WAKE};
+use super::patience::{Patience, Stop, WAKE};
 use super::resolve::Known;
 use crate::codec::CodecError;
 use crate::transport::connected::Connected;
+use crate::transport::eagerness::Eagerness;
 
 /// Larger than any UDP datagram.
 const BUFFER: usize = 65_536;

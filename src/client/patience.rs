@@ -7,12 +7,10 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 
+use crate::transport::eagerness::Eagerness;
+
 /// A waiting call looks this often whether it was interrupted.
 pub(super) const WAKE: Duration = Duration::from_millis(50);
-
-/// For so long a waiting call gives way to others instead of sleeping. Most servers on the same machine answer
-/// sooner, and to be woken from sleep takes a processor longer than their work.
-const EAGER: Duration = Duration::from_micros(30);
 
 /// The longest wait between two tries for something that nothing announces.
 const LONGEST_NAP: Duration = Duration::from_millis(2);
@@ -22,26 +20,6 @@ const FIRST_NAP: Duration = Duration::from_micros(20);
 pub struct Patience<'a> {
     deadline: Instant,
     watch: &'a mut dyn FnMut() -> bool,
-}
-
-/// The beginning of a wait, in which sleeping does not pay yet.
-pub(super) struct Eagerness {
-    until: Instant,
-}
-
-impl Eagerness {
-    pub(super) fn begin() -> Self {
-        Eagerness { until: Instant::now() + EAGER }
-    }
-
-    /// Lets others run for a moment; false when it is time to sleep.
-    pub(super) fn give_way(&self) -> bool {
-        let is_early = Instant::now() < self.until;
-        if is_early {
-            std::thread::yield_now();
-        }
-        is_early
-    }
 }
 
 /// Why a wait ended before what it waited for.

@@ -20,6 +20,7 @@ use crate::dialect::Dialect;
 use crate::item::Str;
 use crate::response::Failure;
 use crate::transport::datagram::{RawPeer, Received, Socket};
+use crate::transport::eagerness::Habit;
 
 /// The largest reply of `mi_datagram`: its buffer, less what IP and UDP want.
 const REPLY_LIMIT: usize = 65_457;
@@ -180,8 +181,15 @@ impl Listener for DatagramListener {
         let _pinned = self.place.enter();
         let mut buffer = vec![0; BUFFER];
         let mut out = Vec::new();
+        let (mut has_served, mut habit) = (false, Habit::default());
         while !self.context.is_stopping() && self.post.leads(term) {
-            let received = match self.socket.receive(&mut buffer) {
+            let received = if has_served {
+                self.socket.receive_after_one(&mut buffer, &mut habit)
+            } else {
+                self.socket.receive(&mut buffer)
+            };
+            has_served = received.is_ok();
+            let received = match received {
                 Ok(received) => received,
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
                     continue;

@@ -20,6 +20,7 @@ use crate::command::{CommandFlags, Peer};
 use crate::item::Str;
 use crate::request::{Params, Request};
 use crate::response::Failure;
+use crate::transport::eagerness::Habit;
 use crate::transport::fifo::{CommandFifo, Opened, Refusal, ReplyDir, ReplyFifo, Waker};
 use crate::transport::io_error;
 
@@ -55,6 +56,9 @@ struct Intake {
     framer: Framing,
     buffer: Vec<u8>,
     last_byte: Instant,
+    /// The last read brought something, so whoever was served may well ask again at once.
+    has_served: bool,
+    habit: Habit,
 }
 
 impl FifoListener {
@@ -78,6 +82,8 @@ impl FifoListener {
                 framer: Framing::new(dialect, options.request_limit, options.hazards),
                 buffer: vec![0; BUFFER],
                 last_byte: Instant::now(),
+                has_served: false,
+                habit: Habit::default(),
             }),
             waker: Mutex::new(waker),
             replies: Arc::new(RwLock::new(replies)),
@@ -290,8 +296,12 @@ impl Intake {
         if self.framer.is_mid_frame() && !self.fifo.wait(LOOK)? {
             return Ok(0);
         }
+        if self.has_served {
+            self.fifo.await_eagerly(&mut self.habit)?;
+        }
         let room = self.framer.room(self.buffer.len());
         let read = self.fifo.read(&mut self.buffer[..room])?;
+        self.has_served = read > 0;
         self.framer.push(&self.buffer[..read], takes_no_input);
         Ok(read)
     }

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::eagerness::Habit;
 use super::{Access, FileId, OpenError, io_error, kind_of, set_access};
 use crate::command::Peer;
 
@@ -92,6 +93,19 @@ impl Socket {
 
     /// Waits for a datagram.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
+        self.receive_with(buffer, libc::MSG_TRUNC)
+    }
+
+    /// As [`Socket::receive`], for who has just served somebody and may well be asked again at once.
+    pub fn receive_after_one(&self, buffer: &mut [u8], habit: &mut Habit) -> io::Result<Received> {
+        let eager = habit.try_eagerly(|| match self.receive_with(buffer, libc::MSG_TRUNC | libc::MSG_DONTWAIT) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            other => Some(other),
+        });
+        eager.unwrap_or_else(|| self.receive(buffer))
+    }
+
+    fn receive_with(&self, buffer: &mut [u8], flags: libc::c_int) -> io::Result<Received> {
         let mut storage = MaybeUninit::<libc::sockaddr_storage>::zeroed();
         let mut len = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
         // SAFETY: buffer, storage and len live across the call and have the sizes it is told.
@@ -100,7 +114,7 @@ impl Socket {
                 self.raw(),
                 buffer.as_mut_ptr().cast(),
                 buffer.len(),
-                libc::MSG_TRUNC,
+                flags,
                 storage.as_mut_ptr().cast(),
                 &raw mut len,
             )

@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
+use super::eagerness::Habit;
 use super::{Access, FileId, OpenError, io_error, kind_of, set_access};
 
 /// The longest directory and name that a real server takes.
@@ -68,6 +69,11 @@ impl CommandFifo {
             Err(Errno::EINTR) => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Waits a moment for something to read, without sleeping.
+    pub fn await_eagerly(&self, habit: &mut Habit) -> io::Result<()> {
+        habit.try_eagerly(|| self.wait(Duration::ZERO).map(|ready| ready.then_some(())).transpose()).unwrap_or(Ok(()))
     }
 
     /// Waits for something to read, however long: a [`Waker`] ends the wait.

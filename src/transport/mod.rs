@@ -2,6 +2,7 @@
 
 pub mod connected;
 pub mod datagram;
+pub mod eagerness;
 pub mod fifo;
 pub mod reply_fifo;
 pub mod stream;

@@ -6,7 +6,8 @@ use httparse::Status;
 
 use super::channel::Channel;
 use crate::client::call::{CallError, CallFailure};
-use crate::client::patience::{Eagerness, Patience};
+use crate::client::patience::Patience;
+use crate::transport::eagerness::Eagerness;
 use crate::transport::stream::Moved;
 
 /// The longest head of an answer. Real ones have 200 bytes; this is what browsers and proxies allow.

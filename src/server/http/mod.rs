@@ -31,6 +31,7 @@ use super::{Context, ListenOptions, Listener, ServerError};
 use crate::address::Address;
 use crate::codec::xmlrpc;
 use crate::transport::OpenError;
+use crate::transport::eagerness::Habit;
 use connection::{Connection, Progress, Stage};
 use exchange::Site;
 use guard::Guard;
@@ -272,9 +273,10 @@ impl Listener for HttpListener {
 
     fn lead(self: Arc<Self>, term: Term) {
         let _pinned = self.place.enter();
-        let mut has_served = false;
+        let (mut has_served, mut habit) = (false, Habit::default());
         while !self.context.is_stopping() && self.post.leads(term) {
-            let next = if has_served { self.reactor.next_after_one(WAKE) } else { self.reactor.next(WAKE) };
+            let next =
+                if has_served { self.reactor.next_after_one(&mut habit, WAKE) } else { self.reactor.next(WAKE) };
             has_served = next.is_some();
             let Some(ready) = next else { continue };
             let turn = self.post.begin(term);

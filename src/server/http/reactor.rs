@@ -7,19 +7,17 @@ use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::connection::Connection;
+use crate::transport::eagerness::Habit;
 
 /// How many things the kernel reports at once.
 const BATCH: usize = 64;
-
-/// How long whoever has just served somebody gives way instead of sleeping.
-const EAGER: Duration = Duration::from_micros(30);
 
 const DOOR: u64 = 0;
 const BELL: u64 = 1;
@@ -64,22 +62,10 @@ impl Reactor {
         self.waiting().or_else(|| self.wait(patience))
     }
 
-    /// As [`Reactor::next`], for who has just served somebody and may well be asked again at once: it gives way for a
-    /// moment before it sleeps, since to be woken takes a processor longer than most clients need.
-    pub(super) fn next_after_one(&self, patience: Duration) -> Option<Ready> {
-        let until = Instant::now() + EAGER;
-        loop {
-            if let Some(ready) = self.waiting() {
-                return Some(ready);
-            }
-            std::thread::yield_now();
-            if let Some(ready) = self.wait(Duration::ZERO) {
-                return Some(ready);
-            }
-            if Instant::now() >= until {
-                return self.next(patience);
-            }
-        }
+    /// As [`Reactor::next`], for who has just served somebody and may well be asked again at once.
+    pub(super) fn next_after_one(&self, habit: &mut Habit, patience: Duration) -> Option<Ready> {
+        let ready = self.waiting().or_else(|| habit.try_eagerly(|| self.wait(Duration::ZERO)));
+        ready.or_else(|| self.next(patience))
     }
 
     /// The first in line.
