@@ -78,14 +78,18 @@ mod tests {
     fn whoever_is_always_asked_at_once_learns_to_sleep_and_tries_again_later() {
         let mut habit = Habit::default();
         let mut tries = 0;
-        for _ in 0..usize::from(OFTEN) + usize::from(REST) {
+        // On a busy machine a moment may be over before the first try, which then does not count.
+        while habit.rest == 0 {
             habit.try_eagerly(|| {
                 tries += 1;
                 Some(())
             });
         }
-        assert_eq!(tries, usize::from(OFTEN));
-        assert_eq!(habit.try_eagerly(|| Some(())), Some(()));
+        assert_eq!(tries, OFTEN);
+        while habit.rest > 0 {
+            assert_eq!(habit.try_eagerly(|| Some(())), None);
+        }
+        while habit.try_eagerly(|| Some(())).is_none() {}
     }
 
     #[test]
