@@ -111,6 +111,17 @@ def test_a_body_that_is_too_large_gets_its_answer_while_it_is_being_sent(address
         assert reply.status == 413
 
 
+def test_whoever_sends_without_end_after_a_refusal_is_cut_off(address: str) -> None:
+    def send_until(deadline: float) -> None:
+        while time.monotonic() < deadline:
+            peer.send(b"x" * (1 << 16))
+
+    with HttpPeer(address) as peer:
+        peer.send(request("POST", "/mi", Content_Length=str(1 << 40)))
+        with pytest.raises(ConnectionError):
+            send_until(time.monotonic() + 20)
+
+
 def test_chunks_that_grow_too_large_are_refused(address: str) -> None:
     with HttpPeer(address) as peer:
         peer.send(request("POST", "/mi", Transfer_Encoding="chunked"))

@@ -71,7 +71,7 @@ pub(super) fn life(site: Arc<Site>, stream: Stream, peer: SocketAddr, progress: 
         let closed = poll_fn(|context| Pin::new(&mut stream).poll_shutdown(context)).await;
         // What a socket has not read when it is closed makes the kernel take back the answer, too.
         if closed.is_ok() && (ended.is_err() || progress.has_problem()) {
-            poll_fn(|_| stream.poll_discard()).await;
+            poll_fn(|context| stream.poll_discard(context)).await;
         }
     })
 }

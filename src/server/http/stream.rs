@@ -22,6 +22,8 @@ pub(super) struct Stream {
 
 /// What is thrown away at a time.
 const DISCARDED: usize = 16 << 10;
+/// So many times, then it is the others' turn.
+const DISCARDED_AT_ONCE: u32 = 16;
 
 enum Socket {
     Plain(TcpStream),
@@ -40,7 +42,7 @@ impl Stream {
     }
 
     /// Reads what still comes and throws it away, until the client closes or its time is up.
-    pub(super) fn poll_discard(&mut self) -> Poll<()> {
+    pub(super) fn poll_discard(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if self.progress.stage() != Stage::Head {
             self.progress.reach(Stage::Head, self.reactor.round());
         }
@@ -51,17 +53,21 @@ impl Stream {
             Socket::Tls(tls) => tls.socket(),
         };
         let mut rest = [0; DISCARDED];
-        loop {
+        for _ in 0..DISCARDED_AT_ONCE {
+            if self.progress.is_overdue() {
+                return Poll::Ready(());
+            }
             match io::Read::read(socket, &mut rest) {
                 Ok(0) => return Poll::Ready(()),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !self.progress.is_overdue() => {
-                    return Poll::Pending;
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
                 Err(_) => return Poll::Ready(()),
             }
         }
+        // Whoever sends without end waits behind the others, and has no more time than they.
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// hyper has no answer for a head that does not end; as much as the socket takes now has to do.
