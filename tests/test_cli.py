@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import doctest
+import importlib
 import json
 import os
+import pkgutil
 import signal
 import socket
 import subprocess
@@ -15,7 +17,7 @@ from typing import Any, Optional
 
 import pytest
 
-import sipmi.cli
+import sipmi.cli.arguments
 from rogue import RogueDatagram, RogueFifo, write_reply
 
 APP = """
@@ -317,7 +319,7 @@ def test_help_and_version_are_0(arguments: str, capsys: pytest.CaptureFixture[st
     ],
 )
 def test_an_argument_is_a_value_or_has_a_name(argument: str, pair: tuple[str, str]) -> None:
-    assert sipmi.cli._split(argument) == pair
+    assert sipmi.cli.arguments.split(argument) == pair
 
 
 def test_the_command_is_installed() -> None:
@@ -327,4 +329,7 @@ def test_the_command_is_installed() -> None:
 
 
 def test_the_examples_of_its_functions_run() -> None:
-    assert doctest.testmod(sipmi.cli).failed == 0
+    modules = [importlib.import_module(f"sipmi.cli.{found.name}") for found in pkgutil.iter_modules(sipmi.cli.__path__)]
+    results = [doctest.testmod(module) for module in (sipmi.cli, *modules)]
+    assert sum(result.failed for result in results) == 0
+    assert sum(result.attempted for result in results) > 3

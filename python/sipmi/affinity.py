@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     class Caller(Protocol):
         """A client of an MI server: what `sipmi.connect` returns."""
 
-        def call(self, method: str, *args: Any, **kwargs: Any) -> Any: ...
+        def call(self, command: str, /, *args: Any, **kwargs: Any) -> Any: ...
 
 
 __all__ = [

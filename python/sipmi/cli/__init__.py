@@ -1,0 +1,74 @@
+"""The command ``sipmi``: call commands, serve them, and watch servers, from a shell.
+
+Exit codes: 0 success, 1 the server answered with an error or what was asked for could not be done, 2 usage,
+3 the server cannot be reached or understood, 4 no answer in time, 130 Ctrl-C.
+
+Each subcommand is a file here: its ``add`` describes it to argparse, its ``run`` does it and gives the exit code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Callable, Optional
+
+from .. import __version__
+from ..errors import MiError
+from . import call, fifo, irq, pin, serve
+from .ending import INTERRUPTED, OK, USAGE, Failure, complain, explain
+
+#: In the order in which the help lists them.
+SUBCOMMANDS = (call, fifo, serve)
+#: Those that need Linux.
+LINUX_SUBCOMMANDS = (irq, pin)
+
+EXIT_CODES = "Exit codes: 0 success, 1 error answer, 2 usage, 3 transport, 4 timeout, 130 Ctrl-C."
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Runs the command and gives its exit code.
+
+    :param arguments: without the program's name; those of the process by default.
+
+    >>> main(["call", "udp:127.0.0.1", "uptime"])
+    2
+    """
+    try:
+        options = make_parser().parse_args(arguments)
+    except SystemExit as end:  # argparse has printed what is wrong, or the help
+        return end.code if isinstance(end.code, int) else USAGE
+    run: Callable[[argparse.Namespace], int] = options.run
+    usage = f"sipmi {options.subcommand} --help"
+    try:
+        return run(options)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has seen enough. Nothing more is flushed to it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except Failure as error:
+        return complain(error.code, str(error), error.hint or (usage if error.code == USAGE else None))
+    except MiError as error:
+        return explain(error)
+    except (ValueError, NotImplementedError) as error:
+        return complain(USAGE, str(error), usage)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The whole command line, as argparse has it."""
+    parser = argparse.ArgumentParser(
+        prog="sipmi",
+        description="The OpenSIPS Management Interface: call commands and serve them.",
+        epilog=EXIT_CODES,
+    )
+    parser.add_argument("--version", action="version", version=f"sipmi {__version__}")
+    subcommands = parser.add_subparsers(dest="subcommand", metavar="SUBCOMMAND", required=True)
+    for subcommand in SUBCOMMANDS:
+        subcommand.add(subcommands)
+    if sys.platform.startswith("linux"):
+        for subcommand in LINUX_SUBCOMMANDS:
+            subcommand.add(subcommands)
+    return parser

@@ -1,0 +1,73 @@
+"""Parameters as a shell has them: strings, of which some have a name and some are lists."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Callable
+
+from ..client import Client, Reply
+
+#: Commands that take a list, and its place. A shell has only strings, and nothing on the wire says which.
+LISTS = {
+    "get_statistics": 0,
+    "list_statistics": 0,
+    "reset_statistics": 0,
+    "statistics:get": 0,
+    "statistics:list": 0,
+    "statistics:reset": 0,
+    "raise_event": 1,
+    "evi:raise": 1,
+    "dlg_push_var": 2,
+    "dialog:push_var": 2,
+    "trace_start": 0,
+    "tracer:start": 0,
+    "fs_subscribe": 1,
+    "fs_unsubscribe": 1,
+    "freeswitch_scripting:subscribe": 1,
+    "freeswitch_scripting:unsubscribe": 1,
+    "b2b_trigger_scenario": 3,
+    "b2b_logic:trigger_scenario": 3,
+}
+
+
+def ask(mi: Client, command: str, arguments: Sequence[str], *, read: Callable[[str], Any]) -> Reply:
+    """Calls with the strings of a shell: those that a list is wanted for become one.
+
+    :param read: what becomes of each value: :func:`read_json`, or ``str`` to leave it as it is.
+    """
+    pairs = [split(argument) for argument in arguments]
+    values = [read(value) for _, value in pairs]
+    place = LISTS.get(command)
+    if place is not None and len(pairs) > place and not isinstance(values[place], list):
+        name = pairs[place][0]
+        pairs = [*pairs[:place], (name, "")]
+        values = [*values[:place], values[place:]]
+    if all(isinstance(value, str) for value in values):
+        return mi.request_strings(command, [(name, value) for (name, _), value in zip(pairs, values)])
+    positional = [value for (name, _), value in zip(pairs, values) if not name]
+    named = {name: value for (name, _), value in zip(pairs, values) if name}
+    return Reply(mi._core.request(command, tuple(positional), named, mi.timeout))
+
+
+def split(argument: str) -> tuple[str, str]:
+    """``name::value`` as text wires have it; anything else has no name.
+
+    >>> split("aor::alice"), split("::a::b"), split("sip:a@b"), split("{::1}")
+    (('aor', 'alice'), ('', 'a::b'), ('', 'sip:a@b'), ('', '{::1}'))
+    """
+    name, separator, value = argument.partition("::")
+    if separator and not name:
+        return "", value
+    is_name = bool(separator) and all(char.isalnum() or char in "_-." for char in name)
+    return (name, value) if is_name else ("", argument)
+
+
+def read_json(value: str) -> Any:
+    """A list or object, when it is written as one."""
+    if value[:1] in ("[", "{"):
+        try:
+            return json.loads(value)
+        except ValueError:
+            pass
+    return value

@@ -1,0 +1,91 @@
+"""How a command ends: exit codes, and the one line with a hint that says what went wrong."""
+
+from __future__ import annotations
+
+import sys
+from typing import Optional
+
+from ..errors import (
+    AmbiguousMethod,
+    CallTimeout,
+    CodecError,
+    Fault,
+    InvalidParams,
+    MethodNotFound,
+    MiError,
+    RequestRefused,
+)
+
+OK, ERROR_ANSWER, USAGE, TRANSPORT, TIMEOUT, INTERRUPTED = 0, 1, 2, 3, 4, 130
+
+
+class Failure(Exception):
+    """What was asked for could not be done; ``hint`` says what may help."""
+
+    code = ERROR_ANSWER
+
+    def __init__(self, message: str, hint: Optional[str] = None, *, code: Optional[int] = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+        if code is not None:
+            self.code = code
+
+
+class Usage(Failure):
+    """The command line does not say what can be done."""
+
+    code = USAGE
+
+
+def complain(code: int, message: str, hint: Optional[str] = None) -> int:
+    """One line on what is wrong, and perhaps one on what to do about it; gives the code."""
+    print(f"sipmi: {on_one_line(message)}", file=sys.stderr)
+    if hint:
+        print(f"hint: {on_one_line(hint)}", file=sys.stderr)
+    return code
+
+
+def on_one_line(text: str) -> str:
+    """What came from a wire may hold anything: line ends, bytes that are no UTF-8, what moves a cursor.
+
+    >>> on_one_line("a\\nb\\x1b[2J \\udce9")
+    'a b\\\\x1b[2J \\\\udce9'
+    """
+    words = " ".join(text.split()).encode("utf-8", "backslashreplace").decode()
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in words)
+
+
+def explain(error: MiError) -> int:
+    """Says what became of a call; gives the exit code."""
+    return complain(exit_code(error), described(error), hint(error))
+
+
+def exit_code(error: MiError) -> int:
+    if isinstance(error, Fault):
+        return ERROR_ANSWER
+    if isinstance(error, RequestRefused):
+        return USAGE
+    return TIMEOUT if isinstance(error, CallTimeout) else TRANSPORT
+
+
+def described(error: MiError) -> str:
+    if isinstance(error, Fault):
+        return f"{error.address}: {error.command}: {error}"
+    return (isinstance(error, OSError) and error.strerror) or str(error)
+
+
+def hint(error: MiError) -> Optional[str]:
+    address = error.address or "ADDRESS"
+    if isinstance(error, MethodNotFound):
+        return f"the commands there: sipmi call '{address}' which"
+    if isinstance(error, AmbiguousMethod):
+        return "write it with its module: MODULE:COMMAND"
+    if isinstance(error, InvalidParams):
+        return f"its parameters: sipmi call '{address}' which {error.command}"
+    if isinstance(error, CallTimeout):
+        return "is the server busy, or does it speak another wire? See --timeout and --wire"
+    if isinstance(error, CodecError):
+        return "does the server speak another wire? See --wire"
+    if isinstance(error, (Fault, RequestRefused)):
+        return None
+    return "is the server running, and is this its address?"

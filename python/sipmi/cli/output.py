@@ -1,0 +1,42 @@
+"""What is printed: values, JSON, tables."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+
+def print_bytes(output: bytes) -> None:
+    """Prints bytes as they are, in their place among what was printed before."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(output)
+    sys.stdout.buffer.flush()
+
+
+def print_json(value: Any, *, spread: bool = False) -> None:
+    """Prints one line of JSON; spread over several lines for people."""
+    # ASCII alone: bytes that are not UTF-8 become lone surrogates, which a terminal does not take.
+    text = json.dumps(value, indent=2) if spread else json.dumps(value, separators=(",", ":"))
+    print_bytes(text.encode() + b"\n")
+
+
+def print_value(value: Any, *, as_json: bool) -> None:
+    """Prints what a call gave: a string as it is, everything else as JSON."""
+    if isinstance(value, str) and not as_json:
+        print_bytes(value.encode("utf-8", "surrogateescape") + b"\n")
+    else:
+        print_json(value, spread=not as_json)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as their widest cell.
+
+    >>> print(table(["IRQ", "name"], [["57", "eth1"]]))
+    IRQ  name
+    57   eth1
+    """
+    widths = [max(map(len, column)) for column in zip(head, *rows)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in (head, *rows)]
+    return "\n".join(lines)
