@@ -21,6 +21,7 @@ import sipmi.client
 import sipmi.errors
 import sipmi.events
 import sipmi.server
+import sipmi.statistics
 import sipmi.testing.commands
 import sipmi.testing.events
 import sipmi.testing.fake
@@ -43,7 +44,8 @@ def documented() -> Iterator[tuple[str, str]]:
     """Everything public with a docstring: modules, classes, their members, functions."""
     testing = (sipmi.testing, sipmi.testing.commands, sipmi.testing.events, sipmi.testing.fake, sipmi.testing.names,
                sipmi.testing.usrloc)  # fmt: skip
-    modules = (sipmi, sipmi._signature, sipmi.errors, sipmi.server, sipmi.client, sipmi.events, sipmi._core, *testing)
+    modules = (sipmi, sipmi._signature, sipmi.errors, sipmi.server, sipmi.client, sipmi.events, sipmi.statistics,
+               sipmi._core, *testing)  # fmt: skip
     for module in modules:
         yield module.__name__, inspect.getdoc(module) or ""
         for name, thing in vars(module).items():
@@ -61,7 +63,7 @@ EXAMPLES = {name: doc for name, doc in documented() if ">>>" in doc}
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_example_of_a_docstring_runs(name: str) -> None:
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL
-    own = {**vars(sipmi.server), **vars(sipmi._signature), **vars(sipmi.events), **NAMES}
+    own = {**vars(sipmi.server), **vars(sipmi._signature), **vars(sipmi.events), **vars(sipmi.statistics), **NAMES}
     names: dict[str, Any] = {**own, **TESTING} if name.startswith("sipmi.testing") else own
     test = doctest.DocTestParser().get_doctest(EXAMPLES[name], names, name, None, None)
     output: list[str] = []

@@ -6,11 +6,15 @@ import atexit
 import functools
 import os
 import weakref
+from collections.abc import Iterable
 from types import TracebackType
-from typing import Any, Callable, Optional, Union
+from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
 from . import _core
 from .errors import MiError
+
+if TYPE_CHECKING:
+    from .statistics import Reading, Watch
 
 #: Tab completion asks the server for its commands; nobody wants to wait long for that.
 _COMPLETION_TIMEOUT = 2.0
@@ -204,6 +208,56 @@ class Client:
         """
         timeout = self._timeout if timeout is None else timeout
         return Reply(self._core.request_strings(command, strings, timeout))
+
+    def statistics(self, *selectors: Union[str, Iterable[str]], timeout: Optional[float] = None) -> Reading:
+        """The server's statistics now (``get_statistics``): a mapping of ``group:name`` to numbers with units.
+
+        One reading minus an earlier one is what changed, with rates.
+
+        :param selectors: "core:" (a group), "core:rcv_requests", or lists of them; all when there is none.
+        :raises MiError: as :meth:`call`. What is not there is listed in ``missing`` of the result.
+
+        >>> import sipmi
+        >>> server = sipmi.Server("billing")
+        >>> server.listen("udp:127.0.0.1:0")
+        >>> with server, sipmi.connect(server.addresses[0]) as mi:
+        ...     reading = mi.statistics("mi_datagram:")
+        >>> received = reading["mi_datagram:bytes_in"]
+        >>> received > 0, received.unit, received.kind
+        (True, 'bytes', 'counter')
+        """
+        from . import statistics
+
+        return statistics.statistics_of(self, selectors, timeout)
+
+    def watch(
+        self,
+        selectors: Union[str, Iterable[str]],
+        *,
+        interval: float = 1.0,
+        timeout: Optional[float] = None,
+        count: Optional[int] = None,
+    ) -> Watch:
+        """Statistics again and again, as an iterable of samples that know what changed since the one before.
+
+        Leaving the loop, or Ctrl-C, ends it. A sample that was not answered is empty and has an ``error``.
+
+        :param selectors: what to ask for: "core:" (a group), "core:rcv_requests", or several of them.
+        :param interval: seconds from one to the next, at least 1: servers have one process for such requests.
+        :param timeout: seconds that an answer may take; the client's by default.
+        :param count: how many samples; without end by default.
+        :raises ValueError: the interval is less than a second.
+
+        >>> import sipmi
+        >>> server = sipmi.Server("billing")
+        >>> server.listen("udp:127.0.0.1:0")
+        >>> with server, sipmi.connect(server.addresses[0]) as mi:
+        ...     [sample["mi_datagram:in_progress"] for sample in mi.watch(["mi_datagram:"], count=1)]
+        [1]
+        """
+        from . import statistics
+
+        return statistics.watch(self, selectors, interval=interval, timeout=timeout, count=count)
 
     @property
     def cmd(self) -> Commands:

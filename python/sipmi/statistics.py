@@ -1,0 +1,525 @@
+"""The statistics of a server: readings with units, what changed between two of them, and readings without end.
+
+``mi.statistics(...)`` and ``mi.watch([...])`` are made of what is here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import datetime
+import time
+import weakref
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Optional, Union
+
+from . import _meanings
+from ._meanings import COUNTER, GAUGE, UNKNOWN, Meaning
+from ._twins import Blocking, Driver, finish
+from .client import Client
+from .errors import (
+    AmbiguousMethod,
+    CallTimeout,
+    CodecError,
+    Fault,
+    InvalidParams,
+    MethodNotFound,
+    MiError,
+    RequestRefused,
+    TransportError,
+)
+
+if TYPE_CHECKING:
+    import pandas
+
+#: A real server has one process for its FIFO or for HTTP: it is not asked more often than this, in seconds.
+SHORTEST_INTERVAL = 1.0
+#: Seconds that a server has been up: asked for with every reading, since it tells of a restart.
+_UPTIME = "core:timestamp"
+#: Clocks that count whole seconds, and a timer process that lags, are this far apart without a restart.
+_LAG, _LAG_PART = 2.0, 0.1
+
+#: What servers said of statistics that the table does not know. A name keeps its kind.
+_kinds: weakref.WeakKeyDictionary[Any, dict[str, Meaning]] = weakref.WeakKeyDictionary()
+
+
+class Value(int):
+    """The number of a statistic: an ``int`` that knows its name, kind and unit.
+
+    >>> used = Value(2048, "shmem:used_size")
+    >>> used // 1024, used.unit, used.kind, used.group
+    (2, 'bytes', 'gauge', 'shmem')
+    """
+
+    name: str
+    """``group:name``."""
+    kind: str
+    """"counter": it only grows, until a reset; "gauge": it shows a state; "unknown": nobody says."""
+    unit: str
+    """"bytes", "seconds", "percent", or what is counted: "requests"; "" when it is not known."""
+
+    def __new__(cls, number: int, name: str, meaning: Optional[Meaning] = None) -> Value:
+        value = super().__new__(cls, number)
+        value.name = name
+        value.kind, value.unit = meaning or _meanings.meaning(name)
+        return value
+
+    @property
+    def group(self) -> str:
+        """The part of the name before the colon."""
+        return self.name.partition(":")[0]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Value, (int(self), self.name, Meaning(self.kind, self.unit))
+
+
+class Reading(Mapping[str, Value]):
+    """Statistics of one server at one moment, by ``group:name``. Two of them, subtracted, are a :class:`Change`."""
+
+    __slots__ = ("_moment", "_values", "address", "missing", "time", "uptime")
+
+    def __init__(
+        self,
+        values: Mapping[str, Value],
+        *,
+        address: str,
+        time: float,
+        uptime: Optional[int] = None,
+        missing: tuple[str, ...] = (),
+        moment: Optional[float] = None,
+    ) -> None:
+        self._values = dict(values)
+        self._moment = moment
+        self.address = address
+        """Whose they are."""
+        self.time = time
+        """When they were read, in seconds since the epoch."""
+        self.uptime = uptime
+        """Seconds that the server was up; None when it does not say."""
+        self.missing = missing
+        """What was asked for and is not there."""
+
+    def __getitem__(self, name: str) -> Value:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __sub__(self, earlier: Reading) -> Change:
+        if not isinstance(earlier, Reading):
+            return NotImplemented
+        return Change(earlier, self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # On another machine its clock says nothing.
+        return {name: getattr(self, name, None) for cls in type(self).__mro__ for name in getattr(cls, "__slots__", ())
+                if name != "_moment"}  # fmt: skip
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._moment = None
+        for name, value in state.items():
+            setattr(self, name, value)
+
+    def to_frame(self) -> pandas.DataFrame:
+        """A row for each statistic: its value, unit and kind. Needs pandas."""
+        rows = [(value.name, int(value), value.unit, value.kind) for value in self.values()]
+        return _table(rows, ["statistic", "value", "unit", "kind"])
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.address}: {len(self)} statistics>"
+
+
+class Change(Mapping[str, int]):
+    """What changed from one reading to a later one, by ``group:name``.
+
+    Of a counter that was reset, or whose server began again, it is what was counted since.
+
+    :raises ValueError: the readings are of different servers, or the second is not later.
+
+    >>> first = Reading({"a:b": Value(5, "a:b")}, address="udp:192.0.2.1:8080", time=100.0)
+    >>> later = Reading({"a:b": Value(9, "a:b", Meaning("counter", "calls"))}, address="udp:192.0.2.1:8080", time=102.0)
+    >>> change = later - first
+    >>> change["a:b"], change.seconds, change.rates
+    (4, 2.0, {'a:b': 2.0})
+    """
+
+    def __init__(self, earlier: Reading, later: Reading) -> None:
+        if earlier.address != later.address:
+            raise ValueError(f"expected two readings of one server, found {earlier.address} and {later.address}")
+        if earlier._moment is None or later._moment is None:
+            self.seconds = later.time - earlier.time
+        else:
+            self.seconds = later._moment - earlier._moment
+        """Seconds between the readings."""
+        if not self.seconds > 0:
+            raise ValueError(f"expected the later reading minus the earlier one, found {self.seconds:.3f} seconds")
+        both = [value for name, value in later.items() if name in earlier]
+        counters = [value for value in both if value.kind == COUNTER]
+        back = [value.name for value in counters if value < earlier[value.name]]
+        self.restarted = _is_restarted(earlier, later, self.seconds, counters, back)
+        """Whether the server began again in between. Where it does not tell its uptime: whether all went back."""
+        self.reset = () if self.restarted else tuple(back)
+        """The counters that were reset in between, as far as they have not passed their old value again."""
+        begun_again = {value.name for value in counters} if self.restarted else set(back)
+        self._values = {
+            value.name: int(value) if value.name in begun_again else value - earlier[value.name] for value in both
+        }
+        self.rates = {value.name: self._values[value.name] / self.seconds for value in counters}
+        """How many a second, of each counter."""
+        self._later = later
+
+    def __getitem__(self, name: str) -> int:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def to_frame(self) -> pandas.DataFrame:
+        """A row for each statistic: its value, change, rate (a second), unit and kind. Needs pandas."""
+        rows = [
+            (name, int(value), self[name], self.rates.get(name), value.unit, value.kind)
+            for name, value in self._later.items()
+            if name in self
+        ]
+        return _table(rows, ["statistic", "value", "change", "rate", "unit", "kind"])
+
+    def __repr__(self) -> str:
+        what = " after a restart" if self.restarted else f", {len(self.reset)} reset" if self.reset else ""
+        return f"<Change of {self._later.address}: {len(self)} statistics in {self.seconds:.1f} s{what}>"
+
+
+class Sample(Reading):
+    """A reading of a :class:`Watch`; empty, and false, when the server did not answer."""
+
+    __slots__ = ("change", "error")
+
+    change: Optional[Change]
+    """What changed since the last sample that was answered; None for the first one, and for a gap."""
+    error: Optional[MiError]
+    """Why there was no answer; None when there was one."""
+
+    @property
+    def is_gap(self) -> bool:
+        """Whether the server did not answer."""
+        return self.error is not None
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """How many a second, of each counter; empty for the first sample, and for a gap."""
+        return {} if self.change is None else self.change.rates
+
+    def __repr__(self) -> str:
+        return super().__repr__() if self.error is None else f"<Sample of {self.address}: {self.error!r}>"
+
+
+# -- one reading ----------------------------------------------------------------------------------
+
+
+async def read(driver: Driver, client: Any, selectors: tuple[str, ...], timeout: Optional[float]) -> Reading:
+    """A reading, for clients of both kinds; ``client`` is whose kinds are remembered."""
+    began, clock = time.time(), time.monotonic()
+    deadline = clock + (driver.timeout if timeout is None else timeout)
+    wanted = list(dict.fromkeys(selectors))
+    is_asked = any(selector in ("all", "core:", _UPTIME) for selector in wanted)
+    found = await _ask(driver, wanted if is_asked else [*wanted, _UPTIME], deadline)
+    took = time.monotonic() - clock
+    kinds = _kinds.setdefault(client, {})
+    uptime = found.get(_UPTIME)
+    if not is_asked:
+        found.pop(_UPTIME, None)
+    strange = [name for name in found if _meanings.meaning(name).kind == UNKNOWN and name not in kinds]
+    if strange:
+        kinds.update(await _ask_kinds(driver, strange, deadline))
+    values = {name: Value(number, name, kinds.get(name)) for name, number in found.items()}
+    return Reading(
+        values,
+        address=driver.address,
+        time=began + took / 2,
+        uptime=uptime,
+        missing=tuple(selector for selector in wanted if not _is_found(selector, found)),
+        moment=clock + took / 2,
+    )
+
+
+async def _ask(driver: Driver, selectors: list[str], deadline: float) -> dict[str, int]:
+    """What ``get_statistics`` says; in several requests where one would be too long for the wire."""
+    try:
+        value = await driver.call("get_statistics", selectors, timeout=_left(deadline))
+    except RequestRefused:
+        if len(selectors) == 1:
+            raise
+        half = len(selectors) // 2
+        first = await _ask(driver, selectors[:half], deadline)
+        return {**first, **await _ask(driver, selectors[half:], deadline)}
+    except Fault as fault:
+        # So say 1.x and 2.x when nothing is found; later ones answer with nothing.
+        if fault.code != 404:
+            raise
+        return {}
+    return {name: number for name, number in value.items() if _is_number(number)} if isinstance(value, dict) else {}
+
+
+async def _ask_kinds(driver: Driver, names: list[str], deadline: float) -> dict[str, Meaning]:
+    """What ``list_statistics`` says (from 2.x on) of statistics that the table does not know."""
+    groups = list(dict.fromkeys(name.partition(":")[0] + ":" for name in names))
+    try:
+        listed = await driver.call("list_statistics", groups, timeout=_left(deadline))
+    except Fault:
+        listed = {}  # 1.x has no such command
+    except MiError:
+        return {}  # there is a reading; their kinds are asked for next time
+    kinds = {"incremental": COUNTER, "non-incremental": GAUGE}
+    said = listed if isinstance(listed, dict) else {}
+    return {name: Meaning(kinds.get(str(said.get(name)), UNKNOWN), _meanings.meaning(name).unit) for name in names}
+
+
+def _left(deadline: float) -> float:
+    # What is over is over: the call says so, with whom it called.
+    return max(deadline - time.monotonic(), 1e-6)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_found(selector: str, found: Mapping[str, int]) -> bool:
+    if selector == "all":
+        return bool(found)
+    if selector.endswith(":"):
+        return any(name.startswith(selector) for name in found)
+    return selector in found or any(name.partition(":")[2] == selector for name in found)
+
+
+def _is_restarted(earlier: Reading, later: Reading, seconds: float, counters: list[Value], back: list[str]) -> bool:
+    if earlier.uptime is not None and later.uptime is not None:
+        expected = earlier.uptime + seconds
+        return later.uptime < earlier.uptime or later.uptime < expected - max(_LAG, _LAG_PART * seconds)
+    counted = [value for value in counters if earlier[value.name] > 0]
+    return bool(counted) and len(back) == len(counted)
+
+
+def _selectors(given: Iterable[Union[str, Iterable[str]]]) -> tuple[str, ...]:
+    """Names alone or in lists; all when there is none."""
+    names: list[str] = []
+    for one in given:
+        names.extend([one] if isinstance(one, str) else one)
+    if not all(isinstance(name, str) and name for name in names):
+        raise ValueError(f"expected names of statistics or groups, as 'core:', found {names!r}")
+    return tuple(names) or ("all",)
+
+
+def statistics_of(mi: Client, selectors: tuple[Union[str, Iterable[str]], ...], timeout: Optional[float]) -> Reading:
+    """``mi.statistics(...)``."""
+    return finish(read(Blocking(mi), mi, _selectors(selectors), timeout))
+
+
+# -- readings without end -------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """What a watch asks for, and how often."""
+
+    selectors: tuple[str, ...]
+    interval: float
+    timeout: Optional[float]
+    count: Optional[int]
+
+    def __post_init__(self) -> None:
+        if not self.interval >= SHORTEST_INTERVAL:
+            raise ValueError(
+                f"expected an interval of at least {SHORTEST_INTERVAL:g} second, found {self.interval:g}: "
+                "a server has one process for its FIFO or for HTTP, and others need it too"
+            )
+        if self.timeout is not None and not self.timeout > 0:
+            raise ValueError(f"expected a timeout of more than 0 seconds, found {self.timeout:g}")
+
+
+class _Sampler:
+    """One after the other of a watch's samples: when, and what."""
+
+    def __init__(self, plan: _Plan) -> None:
+        self._plan = plan
+        self._left = plan.count
+        self._due = time.monotonic()
+        self._last: Optional[Reading] = None
+
+    def wait(self) -> Optional[float]:
+        """Seconds until the next sample is due; None when all have been taken."""
+        if self._left is not None and self._left <= 0:
+            return None
+        return max(0.0, self._due - time.monotonic())
+
+    async def sample(self, driver: Driver, client: Any) -> Sample:
+        """Asks once. What was not answered is a gap; what never will be is an error."""
+        began, now = time.monotonic(), time.time()
+        if self._left is not None:
+            self._left -= 1
+        error: Optional[MiError] = None
+        try:
+            reading = await read(driver, client, self._plan.selectors, self._plan.timeout)
+        except MiError as why:
+            if not _may_pass(why):
+                raise
+            error, reading = why, Reading({}, address=driver.address, time=now)
+        # Whoever was late is not made up for.
+        self._due = max(self._due + self._plan.interval, began + SHORTEST_INTERVAL, time.monotonic())
+        sample = Sample(
+            reading,
+            address=reading.address,
+            time=reading.time,
+            uptime=reading.uptime,
+            missing=reading.missing,
+            moment=reading._moment,
+        )
+        sample.error = error
+        sample.change = None
+        if error is None:
+            if self._last is not None:
+                sample.change = sample - self._last
+            self._last = sample
+        return sample
+
+
+def _may_pass(error: MiError) -> bool:
+    """Whether the next reading may be answered."""
+    if isinstance(error, (MethodNotFound, AmbiguousMethod, InvalidParams)):
+        return False
+    if isinstance(error, TransportError):
+        return error.errno is not None  # the client was closed
+    return isinstance(error, (CallTimeout, CodecError, Fault))
+
+
+class Watch:
+    """Samples of a server's statistics, each ``interval`` seconds, as an iterable; ``mi.watch(...)`` makes it.
+
+    Nothing is asked before it is iterated, and nothing after the loop was left. Each loop begins anew.
+    """
+
+    def __init__(self, mi: Client, plan: _Plan) -> None:
+        self._mi = mi
+        self._plan = plan
+
+    @property
+    def address(self) -> str:
+        """Whose statistics they are."""
+        return self._mi.address
+
+    @property
+    def selectors(self) -> tuple[str, ...]:
+        """What it asks for."""
+        return self._plan.selectors
+
+    @property
+    def interval(self) -> float:
+        """Seconds from one sample to the next."""
+        return self._plan.interval
+
+    def __iter__(self) -> Iterator[Sample]:
+        sampler, driver = _Sampler(self._plan), Blocking(self._mi)
+        while (wait := sampler.wait()) is not None:
+            time.sleep(wait)
+            yield finish(sampler.sample(driver, self._mi))
+
+    def __repr__(self) -> str:
+        return f"<Watch of {self.address}: {' '.join(self.selectors)} each {self.interval:g} s>"
+
+
+class AsyncWatch:
+    """As :class:`Watch`, for ``async for``."""
+
+    def __init__(self, mi: Any, driver: Driver, plan: _Plan) -> None:
+        self._mi = mi
+        self._driver = driver
+        self._plan = plan
+
+    @property
+    def address(self) -> str:
+        """Whose statistics they are."""
+        return self._driver.address
+
+    @property
+    def selectors(self) -> tuple[str, ...]:
+        """What it asks for."""
+        return self._plan.selectors
+
+    @property
+    def interval(self) -> float:
+        """Seconds from one sample to the next."""
+        return self._plan.interval
+
+    async def __aiter__(self) -> AsyncIterator[Sample]:
+        sampler = _Sampler(self._plan)
+        while (wait := sampler.wait()) is not None:
+            await asyncio.sleep(wait)
+            yield await sampler.sample(self._driver, self._mi)
+
+    def __repr__(self) -> str:
+        return f"<AsyncWatch of {self.address}: {' '.join(self.selectors)} each {self.interval:g} s>"
+
+
+def watch(
+    mi: Client,
+    selectors: Union[str, Iterable[str]],
+    *,
+    interval: float = 1.0,
+    timeout: Optional[float] = None,
+    count: Optional[int] = None,
+) -> Watch:
+    """``mi.watch(...)``."""
+    return Watch(mi, _Plan(_selectors([selectors]), interval, timeout, count))
+
+
+# -- tables ---------------------------------------------------------------------------------------
+
+
+def to_frame(samples: Iterable[Reading], *, rates: bool = False) -> pandas.DataFrame:
+    """A row for each reading and a column for each statistic, by time (UTC). Gaps are rows without numbers.
+
+    :param samples: readings, or samples of a watch that ends: ``mi.watch(["core:"], count=60)``.
+    :param rates: what changed a second, of the counters of samples, in place of values.
+    :raises ImportError: pandas is not installed.
+    """
+    table = _pandas()
+    rows, times = [], []
+    for sample in samples:
+        rows.append(sample.rates if rates and isinstance(sample, Sample) else {n: int(v) for n, v in sample.items()})
+        times.append(datetime.datetime.fromtimestamp(sample.time, datetime.timezone.utc))
+    frame: pandas.DataFrame = table.DataFrame(rows, index=table.DatetimeIndex(times, name="time"))
+    return frame
+
+
+def _table(rows: list[tuple[Any, ...]], columns: list[str]) -> pandas.DataFrame:
+    frame: pandas.DataFrame = _pandas().DataFrame(rows, columns=columns).set_index(columns[0])
+    return frame
+
+
+def _pandas() -> Any:
+    try:
+        import pandas
+    except ImportError as error:
+        raise ImportError("tables need pandas: pip install 'sipmi[notebook]'") from error
+    return pandas
+
+
+__all__ = [
+    "COUNTER",
+    "GAUGE",
+    "SHORTEST_INTERVAL",
+    "UNKNOWN",
+    "AsyncWatch",
+    "Change",
+    "Meaning",
+    "Reading",
+    "Sample",
+    "Value",
+    "Watch",
+    "to_frame",
+    "watch",
+]
