@@ -1,8 +1,10 @@
 """The OpenSIPS Management Interface: serve it and call it, on every wire of every generation."""
 
-from . import events
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from ._core import Attr, Command, Counter, Node, RequestContext, Tree, __version__
-from .client import Client, Commands, Reply, connect
 from .errors import (
     AmbiguousMethod,
     CallTimeout,
@@ -15,7 +17,27 @@ from .errors import (
     TransportError,
     UnclearReplyWarning,
 )
-from .server import Export, Flags, Server, Subscriber, current_request
+
+if TYPE_CHECKING:
+    from . import events
+    from .client import Client, Commands, Reply, connect
+    from .server import Export, Flags, Server, Subscriber, current_request
+
+#: What is imported when it is first used, and where it is from: a program that calls waits for no server to be
+#: imported. The same as above, where type checkers read it.
+_LATER = {
+    "Client": "client",
+    "Commands": "client",
+    "Export": "server",
+    "Flags": "server",
+    "Reply": "client",
+    "Server": "server",
+    "Subscriber": "server",
+    "connect": "client",
+    "current_request": "server",
+}
+#: Its modules, which are there without an import of their own.
+_MODULES = frozenset({"client", "events", "server"})
 
 __all__ = [
     "AmbiguousMethod",
@@ -46,3 +68,18 @@ __all__ = [
     "current_request",
     "events",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    thing = globals()[name] = getattr(import_module(f".{_LATER[name]}", __name__), name)
+    return thing
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})

@@ -1,0 +1,62 @@
+"""What `import sipmi` costs, and that everything is there all the same."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sipmi
+
+#: Each of these takes as long to import as all of the package should, or longer.
+SLOW = {
+    "asyncio", "concurrent.futures", "dataclasses", "email", "http.client", "inspect", "json", "logging", "runpy",
+    "selectors", "socket", "ssl", "subprocess", "tempfile", "threading", "unittest", "urllib.request", "xmlrpc.client",
+}  # fmt: skip
+#: What is not of the standard library is never imported unasked.
+OPTIONAL = {"anywidget", "ipywidgets", "IPython", "pandas", "prometheus_client", "prompt_toolkit", "pytest", "rich"}
+
+
+def imported_by(statement: str) -> set[str]:
+    """The modules that a statement imports, in an interpreter of its own."""
+    script = f"import sys; before = set(sys.modules); {statement}; print(*sorted(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    return set(done.stdout.split())
+
+
+def test_the_package_imports_nothing_that_is_slow() -> None:
+    modules = imported_by("import sipmi")
+    assert modules & (SLOW | OPTIONAL) == set()
+    assert {name for name in modules if name.startswith("sipmi")} == {"sipmi", "sipmi._core", "sipmi.errors"}
+
+
+def test_a_client_imports_no_server_and_the_command_line_neither() -> None:
+    assert "sipmi.server" not in imported_by("import sipmi; sipmi.connect")
+    modules = imported_by("import sipmi.cli; sipmi.cli.make_parser()")
+    assert "sipmi.server" not in modules
+    assert modules & ({"asyncio", "ssl", "inspect", "logging"} | OPTIONAL) == set()
+
+
+@pytest.mark.parametrize("name", sipmi.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    assert getattr(sipmi, name) is not None
+    assert name in dir(sipmi)
+
+
+def test_what_comes_later_is_what_type_checkers_see() -> None:
+    source = ast.parse(Path(sipmi.__file__).read_text())
+    [block] = [node for node in source.body if isinstance(node, ast.If)]
+    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    seen = {alias.name: node.module for node in imports for alias in node.names if node.module}
+    assert seen == sipmi._LATER
+    assert {alias.name for node in imports for alias in node.names} <= set(sipmi.__all__)
+
+
+def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match=r"module 'sipmi' has no attribute 'nosuch'"):
+        sipmi.nosuch  # noqa: B018
+    assert importlib.import_module("sipmi").events.__name__ == "sipmi.events"
