@@ -4,49 +4,43 @@ from __future__ import annotations
 
 import ast
 import doctest
+import importlib
 import inspect
+import pkgutil
 import re
 import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 import sipmi
-import sipmi._core
-import sipmi._signature
-import sipmi.client
-import sipmi.errors
-import sipmi.events
-import sipmi.server
-import sipmi.statistics
-import sipmi.testing.commands
-import sipmi.testing.events
-import sipmi.testing.fake
-import sipmi.testing.names
-import sipmi.testing.usrloc
 from stub_docs import STUB, with_docs
 
-#: What an example may use without saying where it is from.
+#: What an example may use without saying where it is from, beside what its own module has.
 NAMES = {name: getattr(sipmi, name) for name in sipmi.__all__}
-TESTING = {
-    **vars(sipmi.testing.commands),
-    **vars(sipmi.testing.events),
-    **vars(sipmi.testing.fake),
-    **vars(sipmi.testing.names),
-    **vars(sipmi.testing.usrloc),
-}
+#: Those that tests of their own run (`test_affinity_docs.py`), or that are no modules to import.
+OTHERS = ("sipmi.affinity", "sipmi.affinity_mi", "sipmi.__main__", "sipmi.pytest_plugin")
+
+
+def modules() -> Iterator[ModuleType]:
+    """All modules of the package."""
+    yield sipmi
+    for found in pkgutil.walk_packages(sipmi.__path__, "sipmi."):
+        if found.name not in OTHERS and not found.name.startswith("sipmi.cli"):
+            yield importlib.import_module(found.name)
+
+
+MODULES = {module.__name__: module for module in modules()}
+TESTING = {key: value for name, module in MODULES.items() if "testing" in name for key, value in vars(module).items()}
 
 
 def documented() -> Iterator[tuple[str, str]]:
     """Everything public with a docstring: modules, classes, their members, functions."""
-    testing = (sipmi.testing, sipmi.testing.commands, sipmi.testing.events, sipmi.testing.fake, sipmi.testing.names,
-               sipmi.testing.usrloc)  # fmt: skip
-    modules = (sipmi, sipmi._signature, sipmi.errors, sipmi.server, sipmi.client, sipmi.events, sipmi.statistics,
-               sipmi._core, *testing)  # fmt: skip
-    for module in modules:
+    for module in MODULES.values():
         yield module.__name__, inspect.getdoc(module) or ""
         for name, thing in vars(module).items():
             if name.startswith("_") or getattr(thing, "__module__", "").split(".")[0] != "sipmi":
@@ -57,15 +51,20 @@ def documented() -> Iterator[tuple[str, str]]:
                 yield f"{module.__name__}.{name}.{member_name}", inspect.getdoc(member) or ""
 
 
+def names_of(example: str) -> dict[str, Any]:
+    """What the example of a docstring may use: all of its module, of the tests' modules also each other's."""
+    module = max((name for name in MODULES if f"{example}.".startswith(f"{name}.")), key=len)
+    shared = TESTING if "testing" in module else {**vars(sipmi.server), **vars(sipmi.events)}
+    return {**NAMES, **shared, **vars(MODULES[module])}
+
+
 EXAMPLES = {name: doc for name, doc in documented() if ">>>" in doc}
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_example_of_a_docstring_runs(name: str) -> None:
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL
-    own = {**vars(sipmi.server), **vars(sipmi._signature), **vars(sipmi.events), **vars(sipmi.statistics), **NAMES}
-    names: dict[str, Any] = {**own, **TESTING} if name.startswith("sipmi.testing") else own
-    test = doctest.DocTestParser().get_doctest(EXAMPLES[name], names, name, None, None)
+    test = doctest.DocTestParser().get_doctest(EXAMPLES[name], names_of(name), name, None, None)
     output: list[str] = []
     doctest.DocTestRunner(optionflags=flags).run(test, out=output.append)
     assert output == [], "".join(output)

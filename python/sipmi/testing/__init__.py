@@ -7,6 +7,9 @@
 {'Server': 'OpenSIPS (2.4.11 (x86_64/linux))'}
 """
 
+from .cassette import Cassette
 from .fake import FakeOpenSIPS
+from .live import LiveServer
+from .waiting import eventually
 
-__all__ = ["FakeOpenSIPS"]
+__all__ = ["Cassette", "FakeOpenSIPS", "LiveServer", "eventually"]
