@@ -154,9 +154,16 @@ def test_what_cannot_be_done_is_2(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize("arguments", [[], ["call"], ["nosuch"], ["call", "udp:h:1", "x", "--wire", "morse"]])
 def test_a_command_line_that_cannot_be_read_is_2(arguments: list[str]) -> None:
-    done = sipmi_command(*arguments)
-    assert done.returncode == 2
-    assert done.stderr.startswith("usage: sipmi")
+    assert "hint: sipmi" in complaint_of(2, *arguments)
+
+
+def test_a_word_that_is_nearly_right_gets_a_hint() -> None:
+    assert "hint: did you mean serve?" in complaint_of(2, "serv")
+    assert "hint: did you mean jsonrpc?" in complaint_of(2, "call", "udp:h:1", "x", "--wire", "jsonrcp")
+
+
+def test_options_may_stand_between_arguments(served: Served) -> None:
+    assert output_of("call", served.udp, "--json", "hello", "--timeout", "5", "bob") == '"hello bob"\n'
 
 
 @pytest.mark.parametrize("address", ["fifo:/nowhere/fifo", "unix:/nowhere/sock", "udp:127.0.0.1:1"])

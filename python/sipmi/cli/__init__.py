@@ -18,6 +18,7 @@ from .. import __version__
 from ..errors import MiError
 from . import call, fifo, irq, pin, serve
 from .ending import INTERRUPTED, OK, USAGE, Failure, complain, explain
+from .parser import Parser
 
 #: In the order in which the help lists them.
 SUBCOMMANDS = (call, fifo, serve)
@@ -35,14 +36,14 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     >>> main(["call", "udp:127.0.0.1", "uptime"])
     2
     """
+    usage = "sipmi --help"
     try:
         options = make_parser().parse_args(arguments)
-    except SystemExit as end:  # argparse has printed what is wrong, or the help
-        return end.code if isinstance(end.code, int) else USAGE
-    run: Callable[[argparse.Namespace], int] = options.run
-    usage = f"sipmi {options.subcommand} --help"
-    try:
+        usage = f"sipmi {options.subcommand} --help"
+        run: Callable[[argparse.Namespace], int] = options.run
         return run(options)
+    except SystemExit as end:  # argparse has printed the help or the version
+        return end.code if isinstance(end.code, int) else USAGE
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -57,9 +58,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         return complain(USAGE, str(error), usage)
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """The whole command line, as argparse has it."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="sipmi",
         description="The OpenSIPS Management Interface: call commands and serve them.",
         epilog=EXIT_CODES,

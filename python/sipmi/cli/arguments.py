@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from typing import Any, Callable
 
 from ..client import Client, Reply
+from .ending import Usage
 
 #: Commands that take a list, and its place. A shell has only strings, and nothing on the wire says which.
 LISTS = {
@@ -71,3 +73,15 @@ def read_json(value: str) -> Any:
         except ValueError:
             pass
     return value
+
+
+def with_stdin(arguments: Sequence[str]) -> list[str]:
+    """Arguments with what is on standard input in the place of ``-`` or ``name::-``; ``::-`` is a dash."""
+    dashes = [argument for argument in arguments if argument != "::-" and split(argument)[1] == "-"]
+    if not dashes:
+        return list(arguments)
+    if len(dashes) > 1:
+        raise Usage("standard input can be one argument, not several")
+    data = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+    text = data[:-1] if data.endswith("\n") else data
+    return [f"{argument[:-1] or '::'}{text}" if argument in dashes else argument for argument in arguments]

@@ -15,6 +15,7 @@ from ..errors import (
     MiError,
     RequestRefused,
 )
+from . import colour
 
 OK, ERROR_ANSWER, USAGE, TRANSPORT, TIMEOUT, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
@@ -39,9 +40,12 @@ class Usage(Failure):
 
 def complain(code: int, message: str, hint: Optional[str] = None) -> int:
     """One line on what is wrong, and perhaps one on what to do about it; gives the code."""
-    print(f"sipmi: {on_one_line(message)}", file=sys.stderr)
+    who, what = "sipmi:", "hint:"
+    if colour.is_wanted(sys.stderr):
+        who, what = colour.paint(who, colour.BOLD, colour.RED), colour.paint(what, colour.CYAN)
+    print(who, on_one_line(message), file=sys.stderr)
     if hint:
-        print(f"hint: {on_one_line(hint)}", file=sys.stderr)
+        print(what, on_one_line(hint), file=sys.stderr)
     return code
 
 

@@ -6,13 +6,15 @@ import argparse
 import os
 from typing import Any
 
-from .arguments import ask
+from .arguments import ask, with_stdin
+from .confirm import confirm
 from .ending import ERROR_ANSWER, OK
-from .options import add_client_options, client
+from .options import add_client_options, add_json, add_yes, client
 from .output import print_bytes, print_json
+from .servers import Target
 
-#: Where OpenSIPS 1.x and 2.x have their FIFO unless told otherwise.
-DEFAULT_FIFO = "/tmp/opensips_fifo"
+#: Where OpenSIPS has its FIFO: 1.x and 2.x unless told otherwise, and packages of 3.x and 4.x.
+USUAL_FIFOS = ("/tmp/opensips_fifo", "/run/opensips/opensips_fifo", "/var/run/opensips/opensips_fifo")
 
 
 def add(subcommands: Any) -> None:
@@ -26,26 +28,35 @@ def add(subcommands: Any) -> None:
     parser.add_argument(
         "--fifo",
         metavar="PATH",
-        default=os.environ.get("OPENSIPS_FIFO") or DEFAULT_FIFO,
-        help=f"the command FIFO; OPENSIPS_FIFO, or {DEFAULT_FIFO}",
+        help=f"the command FIFO; OPENSIPS_FIFO, or the first that is there of {', '.join(USUAL_FIFOS[:2])}",
     )
+    add_yes(parser)
+    add_json(parser)
     add_client_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    address = options.fifo if options.fifo.startswith("fifo:") else f"fifo:{options.fifo}"
-    with client(address, options) as mi:
-        if options.wire == "auto" and not options.json and mi.generation == "sipmi":
-            # It speaks both, and this is the text that scripts know.
-            options.wire = "text"
-            mi = client(address, options)
-        reply = ask(mi, options.command, options.arguments, read=str)
+    path = options.fifo or os.environ.get("OPENSIPS_FIFO") or usual_fifo()
+    address = path if path.startswith("fifo:") else f"fifo:{path}"
+    target = Target(address, address, {})
+    arguments = with_stdin(options.arguments)
+    confirm(options.command, target.name, yes=options.yes)
+    with client(target, options) as mi:
+        # A server of ours speaks both, and text is what scripts know.
+        is_text = options.wire in (None, "auto") and not options.json and mi.generation == "sipmi"
+        with client(target, options, wire="text") if is_text else mi as mi:
+            reply = ask(mi, options.command, arguments, read=str)
     if options.json:
         print_json(reply.value)
         return OK
     print_bytes(without_status(reply.text))
     return OK if reply.ok else ERROR_ANSWER
+
+
+def usual_fifo() -> str:
+    """The first of the usual FIFOs that is there."""
+    return next((path for path in USUAL_FIFOS if os.path.exists(path)), USUAL_FIFOS[0])
 
 
 def without_status(text: bytes) -> bytes:

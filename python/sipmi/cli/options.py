@@ -4,22 +4,35 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import Any
+from typing import Any, Optional
 
 from ..client import Client, connect
 from .ending import Usage
+from .servers import Target
+
+ADDRESS_HELP = (
+    "fifo:/path, udp:host:port, unix:/path, http(s)://host:port/path, or the name of a server\n"
+    "in sipmi.toml. Without one: SIPMI_ADDRESS, or the default there."
+)
+
+
+def add_address(parser: argparse.ArgumentParser) -> None:
+    """The server, where nothing but options follows."""
+    parser.add_argument("address", nargs="?", metavar="ADDRESS", help=ADDRESS_HELP.replace("\n", " "))
 
 
 def add_client_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--timeout", type=float, default=5.0, metavar="SECONDS", help="how long to wait; 5")
+    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="how long to wait for an answer; 5")
     parser.add_argument(
         "--wire",
         choices=("auto", "text", "jsonrpc", "mi_json", "xmlrpc"),
-        default="auto",
-        help="what the server speaks",
+        help="what the server speaks; found out",
     )
     parser.add_argument("--reply-dir", metavar="DIRECTORY", help="(FIFO) where replies go; /tmp")
-    parser.add_argument("--json", action="store_true", help="print the value as one line of JSON")
+
+
+def add_json(parser: argparse.ArgumentParser, what: str = "print the value as one line of JSON") -> None:
+    parser.add_argument("--json", action="store_true", help=what)
 
 
 def add_http_options(parser: argparse.ArgumentParser) -> None:
@@ -33,26 +46,48 @@ def add_http_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--insecure", action="store_true", help="(https) believe that any server is the right one")
 
 
-def client(address: str, options: argparse.Namespace) -> Client:
-    """A client of the server at an address, as the options have it."""
-    http = _http_options(address, options) if hasattr(options, "auth") else {}
-    return connect(address, timeout=options.timeout, wire=options.wire, reply_dir=options.reply_dir, **http)
+def add_yes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--yes", action="store_true", help="do not ask before commands that end calls, drop registrations, reload, kill"
+    )
 
 
-def _http_options(address: str, options: argparse.Namespace) -> dict[str, Any]:
-    """What was said of HTTP. The environment counts for HTTP addresses alone, and after the command line."""
-    is_http = address.startswith(("http:", "https:"))
-    auth, token = options.auth, options.token
-    if is_http and auth is None and token is None and "@" not in address:
+def client(target: Target, options: argparse.Namespace, *, wire: Optional[str] = None) -> Client:
+    """A client of a server, as the options have it, and the file of servers where they say nothing."""
+    return connect(target.address, **client_options(target, options, wire=wire))
+
+
+def client_options(target: Target, options: argparse.Namespace, *, wire: Optional[str] = None) -> dict[str, Any]:
+    """What :func:`connect` is to be given beside the address."""
+
+    def said(name: str) -> Any:
+        value = getattr(options, name, None)
+        return target.options.get(name) if value is None else value
+
+    timeout = said("timeout")
+    return {
+        "timeout": 5.0 if timeout is None else timeout,
+        "wire": wire or said("wire") or "auto",
+        "reply_dir": said("reply_dir"),
+        **_http_options(target, said, insecure=getattr(options, "insecure", False)),
+    }
+
+
+def _http_options(target: Target, said: Any, *, insecure: bool) -> dict[str, Any]:
+    """What was said of HTTP. The environment counts for HTTP addresses alone, and after all else."""
+    is_http = target.address.startswith(("http:", "https:"))
+    auth, token = said("auth"), said("token")
+    if is_http and auth is None and token is None and "@" not in target.address:
         auth, token = os.environ.get("SIPMI_AUTH") or None, os.environ.get("SIPMI_TOKEN") or None
     if auth is not None and ":" not in auth:
         raise Usage("expected USER:PASSWORD, found no colon")
-    if options.key is not None and options.cert is None:
+    cert, key = said("cert"), said("key")
+    if key is not None and cert is None:
         raise Usage("--key goes with --cert")
     return {
         "auth": None if auth is None else tuple(auth.split(":", 1)),
         "token": token,
-        "cafile": options.cafile,
-        "cert": options.cert if options.key is None else (options.cert, options.key),
-        "verify": not options.insecure,
+        "cafile": said("cafile"),
+        "cert": cert if key is None else (cert, key),
+        "verify": not insecure and target.options.get("verify", True),
     }

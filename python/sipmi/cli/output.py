@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from . import colour
+
 
 def print_bytes(output: bytes) -> None:
     """Prints bytes as they are, in their place among what was printed before."""
@@ -19,6 +21,8 @@ def print_json(value: Any, *, spread: bool = False) -> None:
     """Prints one line of JSON; spread over several lines for people."""
     # ASCII alone: bytes that are not UTF-8 become lone surrogates, which a terminal does not take.
     text = json.dumps(value, indent=2) if spread else json.dumps(value, separators=(",", ":"))
+    if spread and colour.is_wanted(sys.stdout):
+        text = colour.paint_json(text)
     print_bytes(text.encode() + b"\n")
 
 

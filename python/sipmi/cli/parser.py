@@ -1,0 +1,47 @@
+"""The command line as argparse reads it, with complaints of one line and options between arguments."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+from collections.abc import Sequence
+from typing import Any, NoReturn, Optional
+
+from .ending import Usage
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that raises :class:`Usage` in place of printing a page and ending the process."""
+
+    def __init__(self, **options: Any) -> None:
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        options["allow_abbrev"] = False
+        super().__init__(**options)
+        self._is_inside = False
+
+    def error(self, message: str) -> NoReturn:
+        raise Usage(message, _meant(message) or f"{self.prog} --help")
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Optional[Sequence[str]] = None, namespace: Optional[argparse.Namespace] = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Options may stand between arguments: ``sipmi call edge1 --json uptime``."""
+        if self._is_inside or self._subparsers is not None:
+            return super().parse_known_args(args, namespace)
+        # It calls this method in turn.
+        self._is_inside = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._is_inside = False
+
+
+def _meant(message: str) -> Optional[str]:
+    """What was probably meant by a word that is none of the choices."""
+    found = re.match(r".*invalid choice: '(?P<word>.*)' \(choose from (?P<choices>.*)\)", message)
+    if found is None:
+        return None
+    choices = re.findall(r"[\w-]+", found["choices"])
+    near = difflib.get_close_matches(found["word"], choices, 1)
+    return f"did you mean {near[0]}?" if near else None
