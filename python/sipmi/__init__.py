@@ -21,16 +21,20 @@ from .errors import (
 if TYPE_CHECKING:
     from . import events
     from .client import Client, Commands, Reply, connect
+    from .schema import CommandSchema, Schema, SchemaDiff
     from .server import Export, Flags, Server, Subscriber, current_request
 
 #: What is imported when it is first used, and where it is from: a program that calls waits for no server to be
 #: imported. The same as above, where type checkers read it.
 _LATER = {
     "Client": "client",
+    "CommandSchema": "schema",
     "Commands": "client",
     "Export": "server",
     "Flags": "server",
     "Reply": "client",
+    "Schema": "schema",
+    "SchemaDiff": "schema",
     "Server": "server",
     "Subscriber": "server",
     "connect": "client",
@@ -46,6 +50,7 @@ __all__ = [
     "Client",
     "CodecError",
     "Command",
+    "CommandSchema",
     "Commands",
     "Counter",
     "Export",
@@ -58,6 +63,8 @@ __all__ = [
     "Reply",
     "RequestContext",
     "RequestRefused",
+    "Schema",
+    "SchemaDiff",
     "Server",
     "Subscriber",
     "TransportError",

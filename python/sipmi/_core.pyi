@@ -33,8 +33,12 @@ __all__ = [
     "Topology",
     "Tree",
     "__version__",
+    "command_module",
     "current_request",
     "decode_event",
+    "flat_command_name",
+    "is_read_only_command",
+    "legacy_recipes",
     "prepare_exit",
     "set_thread_affinity",
     "thread_affinity",
@@ -449,6 +453,20 @@ class Reply:
 
 def prepare_exit() -> None:
     """Lets no other thread into the interpreter from now on. Called when it is about to end."""
+
+def is_read_only_command(name: str) -> bool:
+    """Whether a command changes nothing, by any name that a version of OpenSIPS has for it. One that is not known may
+    change something.
+    """
+
+def flat_command_name(name: str) -> str:
+    """The one name by which a command of any version is known: that from before 4.0."""
+
+def command_module(name: str) -> Optional[str]:
+    """The module that a command of any version is in, as 4.0 has them; None when that is not known."""
+
+def legacy_recipes(name: str) -> Optional[list[list[str]]]:
+    """The sets of parameters that a command of 1.x and 2.x takes, in order; None when that is not known."""
 
 def current_request() -> Optional[RequestContext]:
     """The request that this thread's handler is answering; None outside a handler."""

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import atexit
-import functools
 import os
 import weakref
 from collections.abc import Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Callable, Optional, Union
+from typing import TYPE_CHECKING, Any, Optional, Union
 
 from . import _core
-from .errors import MiError
 
 if TYPE_CHECKING:
+    from .schema import BoundCommand, Completion, Schema, SchemaDiff
     from .statistics import Reading, Watch
-
-#: Tab completion asks the server for its commands; nobody wants to wait long for that.
-_COMPLETION_TIMEOUT = 2.0
 
 #: What names a file or directory.
 Path = Union[str, "os.PathLike[str]"]
@@ -118,6 +114,7 @@ class Client:
             verify=verify,
         )
         self._timeout = float(timeout)
+        self._completion: Optional[Completion] = None
         _clients.add(self)
 
     @property
@@ -264,6 +261,44 @@ class Client:
         """The server's commands as functions: ``mi.cmd.uptime()``, ``mi.cmd["usrloc:dump"]()``."""
         return Commands(self)
 
+    def commands(self, pattern: str = "*", *, help: bool = True) -> Schema:
+        """What the server offers: its commands with module, parameters, help and whether they change something.
+
+        Asks one question after the other, two for each command. Servers of 1.x and 2.x do not tell parameters, so
+        those of their commands come from a table.
+
+        :param pattern: the commands to ask about, by any name that a version has for them: "ul_*", "usrloc:*".
+        :param help: False to save a question for each command.
+        :raises MiError: the server cannot be asked.
+
+        >>> import sipmi
+        >>> server = sipmi.Server("billing")
+        >>> server.listen("udp:127.0.0.1:0")
+        >>> with server, sipmi.connect(server.addresses[0]) as mi:
+        ...     print(mi.commands("*_statistics"))
+        get_statistics(statistics)        statistics  read   prints the statistics (all, group or one) realtime values.
+        list_statistics(statistics=None)  statistics  read   lists all the registered statistics and their types
+        reset_statistics(statistics)      statistics  write  resets a statistic variable
+        """
+        from . import schema
+
+        return schema.commands_of(self, pattern, help=help)
+
+    def diff(self, other: Union[Client, Schema]) -> SchemaDiff:
+        """What another server offers differently: commands, parameters and version.
+
+        :raises MiError: a server cannot be asked.
+
+        >>> from sipmi.testing import FakeOpenSIPS
+        >>> with FakeOpenSIPS("2.4") as old, FakeOpenSIPS("4.0") as new:
+        ...     with old.connect() as ours, new.connect() as theirs:
+        ...         diff = ours.diff(theirs)
+        >>> diff.versions, [str(command) for command in diff.only_left][:2]
+        (('2.4.11', '4.0.1'), ['dlg_set_sharing_tag_active(tag)', 'dlg_list_sharing_tags()'])
+        """
+        theirs = other.commands(help=False) if isinstance(other, Client) else other
+        return self.commands(help=False).diff(theirs)
+
     def close(self) -> None:
         """Lets go of its sockets and files. Calls in progress end as they would have.
 
@@ -287,18 +322,20 @@ class Client:
 
 
 class Commands:
-    """A server's commands as attributes and items; completes on Tab from ``which``."""
+    """A server's commands as attributes and items. Completes on Tab from ``which``, which is asked for once."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
+    def __getattr__(self, name: str) -> BoundCommand:
         if name.startswith("_"):
             raise AttributeError(name)
         return self[name]
 
-    def __getitem__(self, name: str) -> Callable[..., Any]:
-        return functools.partial(self._client.call, name)
+    def __getitem__(self, name: str) -> BoundCommand:
+        from .schema import BoundCommand
+
+        return BoundCommand(self._client, name)
 
     def __dir__(self) -> list[str]:
         names = self._ipython_key_completions_()
@@ -308,11 +345,9 @@ class Commands:
 
     def _ipython_key_completions_(self) -> list[str]:
         """All names that the server knows; none when it does not answer."""
-        try:
-            names = self._client.call("which", timeout=min(self._client.timeout, _COMPLETION_TIMEOUT))
-        except MiError:
-            return []
-        return [str(name) for name in names] if isinstance(names, list) else []
+        from . import schema
+
+        return schema.names_for_completion(self._client)
 
     def __repr__(self) -> str:
         return f"<Commands of {self._client.address}>"

@@ -60,7 +60,7 @@ static HTTP_MESSAGE: HttpLimit = HttpLimit {
 const REPLY_PATH: usize = 127;
 
 /// Commands of 1.x and 2.x that take no parameters, which FIFOs of 2.4 read line by line.
-const NO_INPUT: [&str; 19] = [
+pub(super) const NO_INPUT: [&str; 19] = [
     "list_blacklists",
     "uptime",
     "version",

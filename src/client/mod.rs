@@ -4,12 +4,13 @@
 
 pub mod call;
 mod datagram;
+pub mod effects;
 mod fifo;
 pub mod http;
 pub mod limits;
-mod names;
+pub mod names;
 mod patience;
-mod places;
+pub mod places;
 pub mod probe;
 mod resolve;
 pub mod shape;

@@ -9,10 +9,10 @@ const MODULES: [(&str, &str); 44] = [
     ("statistics", "get=get_statistics list=list_statistics reset=reset_statistics reset_all=reset_all_statistics"),
     (
         "core",
-        "uptime version pwd arg which ps kill log_level xlog_level log_level_filter log_mute_state reload_routes help",
+        "uptime version pwd arg which ps kill log_level xlog_level log_level_filter log_mute_state reload_routes profiling_proc help",
     ),
     ("tcp", "list=list_tcp_conns"),
-    ("mem", "mem_+ shm_check pkg_dump shm_dump rpm_dump"),
+    ("mem", "shm_check mem_+ pkg_dump shm_dump rpm_dump"),
     ("cache", "cache_+ store fetch remove"),
     ("cachedb_local", "remove_chunk=cache_remove_chunk fetch_chunk=cache_fetch_chunk"),
     (
@@ -105,6 +105,25 @@ pub(super) fn on_server(command: &[u8], generation: Generation, minor: Option<u3
     }
 }
 
+/// The one name by which a command of any version is known: the one before 4.0, and `log_level` for `debug`.
+pub fn flat_name(command: &[u8]) -> Str {
+    let Ok(text) = std::str::from_utf8(command) else { return command.into() };
+    let flat = before_modules(text).or_else(|| old_name(text));
+    match flat.as_deref().unwrap_or(text) {
+        "debug" => "log_level".into(),
+        flat => flat.into(),
+    }
+}
+
+/// The module that a command is in, by any of its names, as 4.0 has them; `None` when that is not known.
+pub fn module_of(command: &[u8]) -> Option<&'static str> {
+    let flat = flat_name(command);
+    let flat = std::str::from_utf8(&flat).ok()?;
+    let gone = || gone(flat).and_then(|new| new.split_once(':')).map(|(module, _)| module);
+    let listed = MODULES.iter().find(|(_, names)| old_names(names).any(|old| old == flat)).map(|(module, _)| *module);
+    listed.or_else(gone).or_else(|| PREFIXES.iter().find(|(_, prefix)| flat.starts_with(prefix)).map(|(of, _)| *of))
+}
+
 /// What a command of 4.0 was called before.
 pub(super) fn old_name(command: &str) -> Option<String> {
     let (module, name) = command.split_once(':')?;
@@ -137,18 +156,26 @@ const PREFIXES: [(&str, &str); 19] = [
 ];
 
 fn find(names: &str, wanted: &str) -> Option<String> {
+    new_and_old(names).find(|(new, _)| *new == wanted).map(|(_, old)| old)
+}
+
+fn old_names(names: &'static str) -> impl Iterator<Item = String> {
+    new_and_old(names).map(|(_, old)| old)
+}
+
+/// The names of a line of [`MODULES`], new and old.
+fn new_and_old(names: &str) -> impl Iterator<Item = (&str, String)> {
     let mut prefix = "";
-    for word in names.split(' ') {
+    names.split(' ').filter_map(move |word| {
         if let Some(new_prefix) = word.strip_suffix('+') {
             prefix = new_prefix;
-            continue;
+            return None;
         }
-        let (new, old) = word.split_once('=').map_or((word, None), |(new, old)| (new, Some(old)));
-        if new == wanted {
-            return Some(old.map_or_else(|| format!("{prefix}{new}"), str::to_owned));
-        }
-    }
-    None
+        Some(match word.split_once('=') {
+            Some((new, old)) => (new, old.to_owned()),
+            None => (word, format!("{prefix}{word}")),
+        })
+    })
 }
 
 fn gone(command: &str) -> Option<&'static str> {
@@ -181,7 +208,7 @@ mod tests {
             ("evi:list", "events_list"),
             ("tm:uac_dlg", "t_uac_dlg"),
             ("domain:reload", "domain_reload"),
-            ("mem:shm_check", "mem_shm_check"),
+            ("mem:shm_check", "shm_check"),
             ("nobody:knows", "nobody:knows"),
         ] {
             assert_eq!(on(3, 4, new), old);
@@ -202,6 +229,24 @@ mod tests {
             assert_eq!((on(2, 4, name), on(3, 6, name)), ("log_level".into(), "log_level".into()), "{name}");
         }
         assert_eq!(on(4, 0, "debug"), "log_level");
+    }
+
+    #[test]
+    fn every_name_of_a_command_leads_to_one_and_to_its_module() {
+        for (name, flat, module) in [
+            ("usrloc:dump", "ul_dump", Some("usrloc")),
+            ("ul_dump", "ul_dump", Some("usrloc")),
+            ("ps", "ps", Some("core")),
+            ("domain:reload", "domain_reload", Some("domain")),
+            ("domain_reload", "domain_reload", Some("domain")),
+            ("debug", "log_level", Some("core")),
+            ("mq_get_size", "mq_get_size", Some("mqueue")),
+            ("mqueue:get_size", "mq_get_size", Some("mqueue")),
+            ("nosuch", "nosuch", None),
+        ] {
+            assert_eq!(flat_name(name.as_bytes()), flat, "{name}");
+            assert_eq!(module_of(name.as_bytes()), module, "{name}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Parameters by name for servers of 1.x and 2.x, which go by places alone.
 
+use super::limits::NO_INPUT;
 use crate::item::{Item, Str};
 use crate::request::{Param, Params};
 
@@ -10,21 +11,23 @@ const NONE: &str = ".";
 /// One place: what 4.0 calls the parameter, and what is there when it was not given.
 type Place = (&'static str, Option<&'static str>);
 
-/// The places of each command, as far as the names of 4.0 have them. A command with several sets of names has several.
-const PLACES: [(&str, &[Place]); 34] = [
-    ("which", &[("command", None)]),
-    ("help", &[("mi_cmd", None)]),
-    ("debug", &[("level", None)]),
-    ("log_level", &[("level", None), ("pid", None)]),
-    ("get_statistics", &[("statistics", None)]),
-    ("list_statistics", &[("statistics", None)]),
-    ("reset_statistics", &[("statistics", None)]),
-    ("cache_store", &[("system", None), ("attr", None), ("value", None), ("expire", None)]),
-    ("cache_fetch", &[("system", None), ("attr", None)]),
-    ("cache_remove", &[("system", None), ("attr", None)]),
-    ("cache_remove_chunk", &[("glob", None), ("collection", None)]),
+/// The places of each command, as far as the names of 4.0 have them, and how many of them must be given. A command with
+/// several sets of names has several.
+const PLACES: [(&str, usize, &[Place]); 41] = [
+    ("which", 0, &[("command", None)]),
+    ("help", 0, &[("mi_cmd", None)]),
+    ("debug", 0, &[("level", None)]),
+    ("log_level", 0, &[("level", None), ("pid", None)]),
+    ("get_statistics", 1, &[("statistics", None)]),
+    ("list_statistics", 0, &[("statistics", None)]),
+    ("reset_statistics", 1, &[("statistics", None)]),
+    ("cache_store", 3, &[("system", None), ("attr", None), ("value", None), ("expire", None)]),
+    ("cache_fetch", 2, &[("system", None), ("attr", None)]),
+    ("cache_remove", 2, &[("system", None), ("attr", None)]),
+    ("cache_remove_chunk", 1, &[("glob", None), ("collection", None)]),
     (
         "ul_add",
+        9,
         &[
             ("table_name", None),
             ("aor", None),
@@ -37,29 +40,37 @@ const PLACES: [(&str, &[Place]); 34] = [
             ("methods", None),
         ],
     ),
-    ("ul_rm", &[("table_name", None), ("aor", None)]),
-    ("ul_rm_contact", &[("table_name", None), ("aor", None), ("contact", None)]),
-    ("ul_show_contact", &[("table_name", None), ("aor", None)]),
-    ("ul_sync", &[("table_name", None), ("aor", None)]),
-    ("ul_dump", &[("brief", None)]),
-    ("dlg_list", &[("callid", None), ("from_tag", None)]),
-    ("dlg_list", &[("index", None), ("counter", None)]),
-    ("dlg_list_ctx", &[("callid", None), ("from_tag", None)]),
-    ("dlg_list_ctx", &[("index", None), ("counter", None)]),
-    ("dlg_end_dlg", &[("dialog_id", None), ("extra_hdrs", None)]),
-    ("profile_get_size", &[("profile", None), ("value", None)]),
-    ("profile_list_dlgs", &[("profile", None), ("value", None)]),
-    ("profile_end_dlgs", &[("profile", None), ("value", None)]),
-    ("ds_set_state", &[("state", None), ("group", None), ("address", None)]),
-    ("ds_list", &[("full", None)]),
-    ("event_subscribe", &[("event", None), ("socket", None), ("expire", None)]),
-    ("subscribers_list", &[("event", None), ("socket", None)]),
-    ("rl_set_pid", &[("ki", None), ("kp", None), ("kd", None)]),
-    ("shv_set", &[("name", None), ("type", None), ("value", None)]),
-    ("t_uac_cancel", &[("callid", None), ("cseq", None)]),
-    ("t_reply", &[("code", None), ("reason", None), ("trans_id", None), ("to_tag", None)]),
+    ("ul_rm", 2, &[("table_name", None), ("aor", None)]),
+    ("ul_rm_contact", 3, &[("table_name", None), ("aor", None), ("contact", None)]),
+    ("ul_show_contact", 2, &[("table_name", None), ("aor", None)]),
+    ("ul_sync", 1, &[("table_name", None), ("aor", None)]),
+    ("ul_dump", 0, &[("brief", None)]),
+    ("dlg_list", 0, &[("callid", None), ("from_tag", None)]),
+    ("dlg_list", 2, &[("index", None), ("counter", None)]),
+    ("dlg_list_ctx", 0, &[("callid", None), ("from_tag", None)]),
+    ("dlg_list_ctx", 2, &[("index", None), ("counter", None)]),
+    ("dlg_end_dlg", 1, &[("dialog_id", None), ("extra_hdrs", None)]),
+    ("dlg_set_sharing_tag_active", 1, &[("tag", None)]),
+    ("profile_get_size", 1, &[("profile", None), ("value", None)]),
+    ("profile_list_dlgs", 1, &[("profile", None), ("value", None)]),
+    ("profile_get_values", 1, &[("profile", None)]),
+    ("profile_end_dlgs", 1, &[("profile", None), ("value", None)]),
+    ("ds_set_state", 3, &[("state", None), ("group", None), ("address", None)]),
+    ("ds_list", 0, &[("full", None)]),
+    ("event_subscribe", 2, &[("event", None), ("socket", None), ("expire", None)]),
+    ("subscribers_list", 0, &[("event", None), ("socket", None)]),
+    ("rl_list", 0, &[("pipe", None)]),
+    ("rl_reset_pipe", 1, &[("pipe", None)]),
+    ("rl_set_pid", 3, &[("ki", None), ("kp", None), ("kd", None)]),
+    ("dbt_reload", 0, &[("db_name", None), ("table_name", None)]),
+    ("shv_get", 0, &[("name", None)]),
+    ("shv_set", 3, &[("name", None), ("type", None), ("value", None)]),
+    ("rand_set_prob", 1, &[("prob_proc", None)]),
+    ("t_uac_cancel", 2, &[("callid", None), ("cseq", None)]),
+    ("t_reply", 4, &[("code", None), ("reason", None), ("trans_id", None), ("to_tag", None)]),
     (
         "t_uac_dlg",
+        5,
         &[
             ("method", None),
             ("ruri", None),
@@ -70,6 +81,34 @@ const PLACES: [(&str, &[Place]); 34] = [
         ],
     ),
 ];
+
+/// Commands of 1.x and 2.x that take nothing, beside those that ignore what they are given.
+const WITHOUT: [&str; 9] = [
+    "dlg_db_sync",
+    "dlg_restore_db",
+    "dlg_cluster_sync",
+    "dlg_list_sharing_tags",
+    "list_all_profiles",
+    "ds_reload",
+    "dbt_dump",
+    "httpd_list_root_path",
+    "ul_flush",
+];
+
+/// The sets of parameters that a command of 1.x and 2.x takes, each in order; `None` when that is not known.
+pub fn recipes(command: &[u8]) -> Option<Vec<Vec<&'static str>>> {
+    if NO_INPUT.iter().chain(&WITHOUT).any(|name| command == name.as_bytes()) {
+        return Some(vec![Vec::new()]);
+    }
+    let mut recipes = Vec::new();
+    for (_, required, places) in PLACES.iter().filter(|(of, ..)| command == of.as_bytes()) {
+        for count in *required..=places.len() {
+            let names = places[..count].iter().map(|(name, _)| *name);
+            recipes.push(names.filter(|name| !name.is_empty()).collect());
+        }
+    }
+    (!recipes.is_empty()).then_some(recipes)
+}
 
 /// Parameters that are a number in 4.0, and were a word before: there or not.
 const WORDS: [(&str, &str); 2] = [("ul_dump", "brief"), ("ds_list", "full")];
@@ -101,8 +140,8 @@ fn put_named_in_place(command: &[u8], given: &mut Vec<(Str, Item)>) {
             (*name, *item) = (Str::default(), (*word).into());
         }
     }
-    let sets = PLACES.iter().filter(|(of, _)| command == of.as_bytes());
-    if let Some(placed) = sets.map(|(_, places)| in_places(places, given)).find_map(|placed| placed) {
+    let sets = PLACES.iter().filter(|(of, ..)| command == of.as_bytes());
+    if let Some(placed) = sets.map(|(.., places)| in_places(places, given)).find_map(|placed| placed) {
         *given = placed;
     }
 }
@@ -171,6 +210,16 @@ mod tests {
         assert_eq!(values("ul_dump", &[("brief", "1")]), ["brief"]);
         assert_eq!(placed("ul_dump", &[("brief", "0")]), []);
         assert_eq!(values("ds_list", &[("full", "1")]), ["full"]);
+    }
+
+    #[test]
+    fn the_places_say_what_a_command_takes() {
+        let known = |name: &str| recipes(name.as_bytes());
+        assert_eq!(known("ul_show_contact"), Some(vec![vec!["table_name", "aor"]]));
+        let dialogs = vec![vec![], vec!["callid"], vec!["callid", "from_tag"], vec!["index", "counter"]];
+        assert_eq!(known("dlg_list"), Some(dialogs));
+        assert_eq!(known("uptime"), Some(vec![vec![]]));
+        assert_eq!(known("nosuch"), None);
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod http;
 mod json;
 mod logging;
 mod read;
+mod schema;
 mod server;
 mod tree;
 mod utf8;
@@ -30,6 +31,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     command::register(module)?;
     event::register(module)?;
     handler::register(module)?;
+    schema::register(module)?;
     server::register(module)?;
     #[cfg(target_os = "linux")]
     affinity::register(module)?;

@@ -1,0 +1,86 @@
+//! Which commands change nothing: what may be asked again, cached, and run for whoever may only look.
+//!
+//! Nothing on the wire says so, so this is a table. What is not in it may change something.
+
+use super::names::flat_name;
+
+/// What running a command does to its server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// It changes nothing.
+    Read,
+    /// It changes something, or may.
+    Write,
+}
+
+/// Commands that change nothing whatever they are given, by the names from before 4.0, a line for each module.
+///
+/// Not here: `log_level` and others that show without parameters and change with them; `mem_*_dump` and `dbt_dump`, which
+/// write to logs and disks; `mq_fetch` and `bm_poll_results`, which take away what they give.
+const READS: [&str; 32] = [
+    "uptime version pwd arg which ps help list_tcp_conns",
+    "get_statistics list_statistics",
+    "cache_fetch cache_fetch_chunk",
+    "events_list subscribers_list",
+    "sr_get_status sr_list_status sr_list_reports sr_list_identifiers",
+    "list_blacklists check_blacklists check_blacklist",
+    "t_hash",
+    "ul_dump ul_show_contact",
+    "dlg_list dlg_list_ctx dlg_list_sharing_tags",
+    "profile_get_size profile_list_dlgs profile_get_values list_all_profiles",
+    "ds_list",
+    "rl_list rl_get_pid rl_dump_pipe rl_bin_status",
+    "rand_get_prob get_config_hash check_config_hash shv_get",
+    "httpd_list_root_path",
+    "dp_translate dp_show_partition",
+    "dr_number_routing dr_reload_status",
+    "lb_list",
+    "clusterer_list clusterer_list_topology clusterer_list_cap",
+    "address_dump subnet_dump allow_uri",
+    "domain_dump pike_list",
+    "rtpengine_show rtpproxy_show rtp_relay_list",
+    "tls_list sockets_list",
+    "cc_list_agents cc_list_queues cc_list_flows cc_list_calls",
+    "b2b_list b2be_list sca_list sca_list_lines ua_session_list",
+    "pres_phtable_list subs_phtable_list",
+    "regex_match regex_match_group",
+    "reg_list imc_list_rooms imc_list_members",
+    "msrp_gw_list_sessions msrp_ua_list_sessions fs_list",
+    "qr_status show_fraud_stats mq_get_size trie_search",
+    "is_gflag get_gflags db_get GET_CPL",
+    // Sipmi's own.
+    "irq_list",
+    "system.listMethods system.methodHelp system.methodSignature",
+];
+
+/// What a command does, by any name that a version has for it.
+pub fn effect_of(command: &[u8]) -> Effect {
+    let flat = flat_name(command);
+    let is_read = READS.iter().any(|line| line.split(' ').any(|name| *flat == *name.as_bytes()));
+    if is_read { Effect::Read } else { Effect::Write }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_does_the_same_by_all_its_names() {
+        for name in
+            ["get_statistics", "statistics:get", "ul_dump", "usrloc:dump", "core:ps", "domain_dump", "domain:dump"]
+        {
+            assert_eq!(effect_of(name.as_bytes()), Effect::Read, "{name}");
+        }
+        for name in ["kill", "core:kill", "reset_statistics", "statistics:reset", "debug", "log_level", "dbt_dump"] {
+            assert_eq!(effect_of(name.as_bytes()), Effect::Write, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_may_change_something() {
+        for name in ["", "nosuch", "billing:which_one", "\u{e9}"] {
+            assert_eq!(effect_of(name.as_bytes()), Effect::Write, "{name}");
+        }
+        assert_eq!(effect_of(b"\xff"), Effect::Write);
+    }
+}

@@ -1,0 +1,40 @@
+//! What is known of commands without asking a server.
+
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use super::convert::{text_from_python, text_to_python};
+use crate::client::effects::{Effect, effect_of};
+use crate::client::{names, places};
+
+pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(is_read_only_command, module)?)?;
+    module.add_function(wrap_pyfunction!(flat_command_name, module)?)?;
+    module.add_function(wrap_pyfunction!(command_module, module)?)?;
+    module.add_function(wrap_pyfunction!(legacy_recipes, module)?)
+}
+
+/// Whether a command changes nothing, by any name that a version of OpenSIPS has for it. One that is not known may
+/// change something.
+#[pyfunction]
+fn is_read_only_command(name: &Bound<'_, PyString>) -> PyResult<bool> {
+    Ok(effect_of(&text_from_python(name)?) == Effect::Read)
+}
+
+/// The one name by which a command of any version is known: that from before 4.0.
+#[pyfunction]
+fn flat_command_name<'py>(py: Python<'py>, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyString>> {
+    text_to_python(py, &names::flat_name(&text_from_python(name)?))
+}
+
+/// The module that a command of any version is in, as 4.0 has them; None when that is not known.
+#[pyfunction]
+fn command_module(name: &Bound<'_, PyString>) -> PyResult<Option<&'static str>> {
+    Ok(names::module_of(&text_from_python(name)?))
+}
+
+/// The sets of parameters that a command of 1.x and 2.x takes, in order; None when that is not known.
+#[pyfunction]
+fn legacy_recipes(name: &Bound<'_, PyString>) -> PyResult<Option<Vec<Vec<&'static str>>>> {
+    Ok(places::recipes(&names::flat_name(&text_from_python(name)?)))
+}
