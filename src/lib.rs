@@ -2,7 +2,7 @@
 //!
 //! Each layer names only layers before it:
 //!
-//! - [`tree`], [`item`], [`request`], [`response`], [`dialect`]: what is said
+//! - [`tree`], [`item`], [`request`], [`response`], [`dialect`]: what is said; [`shared`]: memory of several processes
 //! - [`convert`], [`command`], [`codec`]: what it means, who does it, how it looks on a wire
 //! - `address`, `transport`: where bytes come from and go to (feature `net`)
 //! - `server`, `client`: the two pipelines below
@@ -21,6 +21,7 @@ pub mod dialect;
 pub mod item;
 pub mod request;
 pub mod response;
+pub mod shared;
 pub mod tree;
 
 #[cfg(feature = "net")]

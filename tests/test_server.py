@@ -487,12 +487,6 @@ def test_something_else_in_the_way_is_left_alone(directory: str) -> None:
         assert file.read() == "precious"
 
 
-def test_what_comes_with_later_versions_says_so() -> None:
-    server = sipmi.Server("x")
-    with pytest.raises(NotImplementedError, match="later"):
-        server.register_process(None)
-
-
 @pytest.mark.parametrize(
     ("address", "options", "error"),
     [

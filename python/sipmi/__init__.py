@@ -20,6 +20,7 @@ from .errors import (
 
 if TYPE_CHECKING:
     from . import events
+    from ._processes import Process, ProcessFlags
     from .client import Client, Commands, Reply, connect
     from .schema import CommandSchema, Schema, SchemaDiff
     from .server import Export, Flags, Server, Subscriber, current_request
@@ -32,6 +33,8 @@ _LATER = {
     "Commands": "client",
     "Export": "server",
     "Flags": "server",
+    "Process": "_processes",
+    "ProcessFlags": "_processes",
     "Reply": "client",
     "Schema": "schema",
     "SchemaDiff": "schema",
@@ -60,6 +63,8 @@ __all__ = [
     "MethodNotFound",
     "MiError",
     "Node",
+    "Process",
+    "ProcessFlags",
     "Reply",
     "RequestContext",
     "RequestRefused",

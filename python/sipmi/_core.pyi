@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike
-from typing import Any, ClassVar, Optional, Union, final
+from typing import Any, ClassVar, Final, Optional, Union, final
 
 from typing_extensions import Self, disjoint_base
 
 __version__: str
 __all__ = [
+    "MOST_PROCESSES",
     "Applied",
     "Attr",
     "Client",
@@ -25,6 +26,7 @@ __all__ = [
     "Outcome",
     "Plan",
     "Process",
+    "Processes",
     "Reply",
     "RequestContext",
     "Responder",
@@ -33,9 +35,11 @@ __all__ = [
     "Topology",
     "Tree",
     "__version__",
+    "after_fork",
     "command_module",
     "current_request",
     "decode_event",
+    "end_with_parent",
     "flat_command_name",
     "is_read_only_command",
     "legacy_recipes",
@@ -451,6 +455,9 @@ class Reply:
     def text(self) -> bytes:
         """The reply as the FIFO of 2.x would write it; what came in text is as it came."""
 
+def after_fork() -> None:
+    """In a forked process, where only the thread that forked is left: nobody else is in the interpreter."""
+
 def prepare_exit() -> None:
     """Lets no other thread into the interpreter from now on. Called when it is about to end."""
 
@@ -467,6 +474,41 @@ def command_module(name: str) -> Optional[str]:
 
 def legacy_recipes(name: str) -> Optional[list[list[str]]]:
     """The sets of parameters that a command of 1.x and 2.x takes, in order; None when that is not known."""
+
+MOST_PROCESSES: Final[int]
+
+@final
+class Processes:
+    """What a server and the processes that it is forked into have in common. Made before the first fork; the endpoints
+    are open from then on, and are closed by `close`, in the process that made it.
+    """
+
+    def __new__(cls, server: Server) -> Processes: ...
+    def serve(self, rank: int) -> None:
+        """In a forked process: begins to serve; its rank says whose requests in progress are counted."""
+
+    def read_fifos(self) -> None:
+        """In a forked process: reads the FIFOs from now on, which one process does."""
+
+    def restore(self) -> list[str]:
+        """Makes FIFOs again that are gone, and says what came of it."""
+
+    def bury(self, rank: int) -> None:
+        """The process of this rank has died."""
+
+    def name(self, rank: int, name: str) -> None:
+        """Says what the process of a rank is for."""
+
+    def set(self, rank: int, pid: int, state: str) -> None:
+        """Says which process has a rank, and what it is at: "starting", "running", "stopping", "dead" or "absent"."""
+
+    def close(self) -> None:
+        """Closes the endpoints and removes their files."""
+
+def end_with_parent(pipe: int, grace: float) -> None:
+    """When the other end of a pipe is closed, which the parent holds, asks this process to end by SIGTERM, and ends it
+    so many seconds later, whatever it is doing.
+    """
 
 def current_request() -> Optional[RequestContext]:
     """The request that this thread's handler is answering; None outside a handler."""

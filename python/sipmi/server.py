@@ -18,6 +18,7 @@ from typing import Any, Callable, Optional, TypeVar, Union, overload
 
 from . import _core
 from ._loop import LoopThread, request_of_task
+from ._processes import Process, Supervisor
 from ._signature import describe_parameters, first_line, is_awaited
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
@@ -118,12 +119,15 @@ class Server:
         self.name = name
         self.version = version
         self.emulate = emulate
+        self._hazards = hazards
         self._core = _core.Server(name, version, emulate, allow_kill, hazards)
         self._core.on_log_level(_set_log_level)
         self._core.reliable_events(reliable_events)
         self._loop = LoopThread()
         self._inits: list[tuple[str, Callable[[], Any]]] = []
         self._stopped = threading.Event()
+        self._processes: list[Process] = []
+        self._supervisor: Optional[Supervisor] = None
 
     # -- commands ---------------------------------------------------------------------------------
 
@@ -226,6 +230,7 @@ class Server:
         recipes: Iterable[list[str]] = (),
         any_name: bool = False,
     ) -> _core.Command:
+        self._check_undivided("commands are added")
         return self._core.register(
             module=module,
             name=name,
@@ -246,6 +251,7 @@ class Server:
 
         :raises LookupError: there is none of that name.
         """
+        self._check_undivided("commands are removed")
         command = self.lookup(name)
         if command is None or not self._core.unregister(command):
             raise LookupError(f"no command {name!r}")
@@ -338,6 +344,7 @@ class Server:
         ...     server.addresses
         ['http://127.0.0.1:.../mi']
         """
+        self._check_undivided("endpoints are added")
         if "owner" in options:
             options["owner"] = _user_number(options["owner"])
         if "group" in options:
@@ -361,39 +368,85 @@ class Server:
         """Opens all endpoints and begins to serve.
 
         :raises OSError: an endpoint cannot be opened; then none stays open.
-        :raises RuntimeError: it is running already, or an ``init`` failed.
+        :raises RuntimeError: it is running already, an ``init`` failed, or it has extra processes, which only
+            :meth:`run` can fork safely.
         """
+        if self._processes:
+            raise RuntimeError(
+                f"the process {self._processes[0].name!r} is forked by run(), before there are threads: "
+                "expected run() instead of start()"
+            )
+        self._run_inits()
+        self._stopped.clear()
+        self._core.start()
+        _running.add(self)
+
+    def _run_inits(self) -> None:
         for name, init in self._inits:
             try:
                 init()
             except Exception as error:
                 raise RuntimeError(f"init of {name} failed: {error}") from error
-        self._stopped.clear()
-        self._core.start()
-        _running.add(self)
+
+    def _check_undivided(self, what: str) -> None:
+        if self._supervisor is not None:
+            raise RuntimeError(f"the server is served by several processes, which are all alike: {what} before run()")
 
     def stop(self) -> None:
-        """Ends serving: running commands finish, endpoints are removed, subscriptions end. Twice does no harm."""
+        """Ends serving: running commands finish, endpoints are removed, subscriptions end. Twice does no harm.
+
+        Where several processes serve, all of them end.
+        """
+        if self._supervisor is not None:
+            self._supervisor.stop()
+            return
         self._core.stop()
         self._loop.stop()
         _running.discard(self)
         self._stopped.set()
 
-    def run(self, *, cpus: Union[_core.CpuSet, str, Iterable[int], None] = None) -> None:
+    def run(
+        self,
+        *,
+        processes: Optional[int] = None,
+        cpus: Union[_core.CpuSet, str, Iterable[int], None] = None,
+    ) -> None:
         """Serves until SIGINT or SIGTERM, or until another thread calls :meth:`stop`.
 
+        :param processes: how many workers serve, each a process with an interpreter lock of its own. They are
+            forked by this call and replaced when they die; this process looks after them and serves nobody. By
+            default this process serves, or, when there are extra processes, one worker does.
         :param cpus: (Linux) the CPUs that this process, with all its threads, runs on from now on.
-        :raises OSError: none of the CPUs is online and in the cpuset.
+        :raises OSError: an endpoint cannot be opened, or none of the CPUs is online and in the cpuset.
+        :raises RuntimeError: with processes: there are other threads, a process could not be started, its ``init``,
+            ``pre_fork`` or ``post_fork`` failed.
         """
         if cpus is not None:
             from .affinity import Host
 
             _core.set_thread_affinity(cpus)
             Host().process(os.getpid()).set_affinity(cpus)
+        if processes is not None or self._processes:
+            self._run_processes(1 if processes is None else processes)
+            return
         with self, _stopping_on_signals(self._stopped):
             # Woken now and then, so that signals are seen also where the wait cannot be interrupted.
             while not self._stopped.wait(0.5):
                 pass
+
+    def _run_processes(self, workers: int) -> None:
+        if workers < 1:
+            raise ValueError(f"expected 1 or more processes, found {workers}")
+        if self._hazards:
+            raise ValueError("hazards are those of one process: expected no processes= beside them")
+        # What was called before may have begun its thread.
+        self._loop.stop()
+        self._supervisor = Supervisor(self, workers, self._processes, 5.0)
+        try:
+            self._supervisor.run()
+        finally:
+            self._supervisor = None
+            self._core.stop()
 
     def __enter__(self) -> Server:
         self.start()
@@ -419,12 +472,16 @@ class Server:
     ) -> None:
         await asyncio.get_running_loop().run_in_executor(None, self.stop)
 
-    def register_process(self, process: Any) -> None:
-        """Extra processes come with a later version.
+    def register_process(self, process: Process) -> None:
+        """Adds an extra process, which :meth:`run` forks (``proc_export_t``).
 
-        :raises NotImplementedError: always, for now.
+        :raises RuntimeError: the processes are forked already.
+
+        >>> server = Server("billing")
+        >>> server.register_process(Process("statistics", print))
         """
-        raise NotImplementedError("register_process: processes come with a later version of sipmi")
+        self._check_undivided("processes are added")
+        self._processes.append(process)
 
     # -- events -----------------------------------------------------------------------------------
 
@@ -543,6 +600,9 @@ class _stopping_on_signals:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+
+
+os.register_at_fork(after_in_child=_core.after_fork)
 
 
 @atexit.register

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use super::recipe::{Arguments, Kind, ParamSpec, Passing, Recipe, Signature};
 use super::service::Service;
-use super::statistics::Growth;
+use super::statistics::{Growth, Statistic};
 use super::{Answer, Call, Command, CommandFlags, Handler};
 use crate::dialect::Dialect;
 use crate::item::{Item, Str};
@@ -170,7 +170,7 @@ fn get_statistics(service: &Service, asked: &Asked) -> Outcome {
     if found.is_empty() && asked.legacy {
         return Ok(Response::error(404, "Statistics Not Found"));
     }
-    Ok(Item::Object(found.iter().map(|s| (s.full_name(), Item::Int(s.counter.get()))).collect()).into())
+    Ok(Item::Object(found.iter().map(|s| (s.full_name(), Item::Int(s.get()))).collect()).into())
 }
 
 fn list_statistics(service: &Service, asked: &Asked) -> Outcome {
@@ -186,7 +186,7 @@ fn reset_statistics(service: &Service, asked: &Asked) -> Outcome {
     if found.is_empty() {
         return Ok(Response::error(404, "Statistics Not Found"));
     }
-    found.iter().filter(|s| s.growth == Growth::Incremental).for_each(|s| s.counter.set(0));
+    found.iter().filter(|s| s.growth == Growth::Incremental).for_each(Statistic::reset);
     Ok(Response::ok())
 }
 
@@ -270,39 +270,56 @@ fn unknown_command() -> Response {
     Response::error(404, "unknown MI command")
 }
 
-fn ps(_: &Service, asked: &Asked) -> Outcome {
-    let pid = i64::from(std::process::id());
-    if asked.legacy {
-        return process_node(&[("ID", Value::Int(0)), ("PID", Value::Int(pid)), ("Type", "attendant".into())]);
-    }
-    let process = Item::from([("ID", Item::Int(0)), ("PID", pid.into()), ("Type", "attendant".into())]);
-    object([("Processes", Item::Array(vec![process]))])
+fn ps(service: &Service, asked: &Asked) -> Outcome {
+    let several = service.processes.are_several() && !service.dialect.is_emulated();
+    let listed = service.processes.list().into_iter().map(|process| {
+        let mut members = vec![
+            ("ID", Item::Int(process.rank as i64)),
+            ("PID", Item::Int(process.pid.into())),
+            ("Type", Item::from(process.name)),
+        ];
+        // No version of OpenSIPS says it.
+        members.extend(several.then(|| ("State", process.state.name().into())));
+        members
+    });
+    Ok(processes(listed.collect(), asked.legacy))
 }
 
-/// `Process::  ID=0 PID=1 Type=...`: the shape of 1.x and 2.x, a list of one.
-fn process_node(attrs: &[(&str, Value<'_>)]) -> Outcome {
+/// `Process::  ID=0 PID=1 Type=...` a line, the shape of 1.x and 2.x; or `{"Processes": [{...}]}`.
+fn processes(listed: Vec<Vec<(&'static str, Item)>>, legacy: bool) -> Response {
+    if !legacy {
+        let objects = listed
+            .into_iter()
+            .map(|members| Item::Object(members.into_iter().map(|(name, value)| (name.into(), value)).collect()));
+        return Item::from([("Processes", Item::Array(objects.collect()))]).into();
+    }
     let mut tree = Tree::ok();
     tree.mark(NodeId::ROOT, crate::tree::Flags::IS_ARRAY);
-    let node = tree.add_child(NodeId::ROOT, "Process", Value::None);
-    for (name, value) in attrs {
-        tree.add_attr(node, name, *value);
+    for members in &listed {
+        let node = tree.add_child(NodeId::ROOT, "Process", Value::None);
+        for (name, value) in members {
+            let value = match value {
+                Item::Int(number) => Value::Int(*number),
+                other => Value::Str(other.as_str().unwrap_or_default()),
+            };
+            tree.add_attr(node, name, value);
+        }
     }
-    Ok(tree.into())
+    tree.into()
 }
 
 fn log_level(service: &Service, asked: &Asked) -> Outcome {
     let pid = i64::from(std::process::id());
     let level = i64::from(service.log_level.load(Ordering::Relaxed));
     let Some(new) = asked.int(0) else {
-        if asked.legacy {
-            return process_node(&[
-                ("PID", Value::Int(pid)),
-                ("Log level", Value::Int(level)),
-                ("Type", "attendant".into()),
-            ]);
-        }
-        let process = Item::from([("PID", pid.into()), ("Log level", level.into()), ("Type", "attendant".into())]);
-        return object([("Processes", Item::Array(vec![process]))]);
+        let listed = service.processes.list().into_iter().map(|process| {
+            vec![
+                ("PID", Item::Int(process.pid.into())),
+                ("Log level", level.into()),
+                ("Type", Item::from(process.name)),
+            ]
+        });
+        return Ok(processes(listed.collect(), asked.legacy));
     };
     if asked.int(1).is_some_and(|other| other != pid) {
         let data = crate::response::Body::Item("Bad PID".into());
@@ -331,9 +348,14 @@ fn set_log_level(service: &Service, level: i64) -> Result<(), Failure> {
     Ok(())
 }
 
-fn kill(_: &Service, _: &Asked) -> Outcome {
-    // SAFETY: raise(2) takes a signal number and touches no memory of ours.
-    unsafe { libc::kill(libc::getpid(), libc::SIGTERM) };
+fn kill(service: &Service, _: &Asked) -> Outcome {
+    // The process that looks after the others ends them, too.
+    let Some(first) = service.processes.list().into_iter().find(|process| process.rank == 0 && process.pid > 0)
+    else {
+        return Err(Failure::Handler);
+    };
+    // SAFETY: kill(2) takes two numbers and touches no memory of ours.
+    unsafe { libc::kill(first.pid, libc::SIGTERM) };
     Ok(Response::ok())
 }
 

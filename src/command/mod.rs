@@ -6,6 +6,7 @@ pub mod event;
 mod event_commands;
 pub mod introspect;
 pub mod permit;
+pub mod processes;
 pub mod recipe;
 pub mod registry;
 pub mod service;

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use super::event::Events;
 use super::permit::Permit;
+use super::processes::Processes;
 use super::registry::Registry;
 use super::statistics::Statistics;
 use super::{Answer, Call, Command, CommandFlags, Origin, Responder, builtin, event_commands};
@@ -26,6 +27,8 @@ pub struct Service {
     pub statistics: Statistics,
     /// Its events and their subscribers.
     pub events: Events,
+    /// Its processes.
+    pub processes: Processes,
     /// When it began.
     pub started: SystemTime,
     /// The log level as OpenSIPS counts it: -3 (alert) to 4 (debug).
@@ -45,6 +48,7 @@ impl Service {
         let service = Arc::new(Service {
             events: Events::new(&statistics, dialect),
             statistics,
+            processes: Processes::default(),
             name: name.into(),
             version: version.into(),
             dialect,
@@ -66,6 +70,12 @@ impl Service {
     /// The commands, to change.
     pub fn registry_mut(&self) -> RwLockWriteGuard<'_, Registry> {
         self.registry.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// From now on processes that are forked have statistics and the list of processes in common with this one.
+    pub fn share(&self) -> std::io::Result<()> {
+        self.statistics.share()?;
+        self.processes.share()
     }
 
     /// Finds the command, fits the parameters to it and runs it (`run_mi_cmd`), if the listener may.

@@ -1,36 +1,73 @@
-//! Counters by group and name, as `get_statistics` shows them.
+//! Counters by group and name, as `get_statistics` shows them, the same for all processes of a server.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use crate::item::Str;
+use crate::shared::{Region, SharedLock};
 
 /// A counter that can be shared and changed from any thread (`stat_var`).
-#[derive(Clone, Debug, Default)]
-pub struct Counter(Arc<AtomicI64>);
+#[derive(Clone)]
+pub struct Counter {
+    value: NonNull<AtomicI64>,
+    /// What keeps the value where it is.
+    _owner: Owner,
+}
+
+#[derive(Clone)]
+#[allow(dead_code)] // they are held, not looked at
+enum Owner {
+    Alone(Arc<AtomicI64>),
+    Ledger(Arc<Ledger>),
+}
+
+// SAFETY: the value is atomic, and stays in its place as long as the owner, which any thread may drop.
+unsafe impl Send for Counter {}
+// SAFETY: as above.
+unsafe impl Sync for Counter {}
+
+impl Default for Counter {
+    /// A counter without a name, of this process alone.
+    fn default() -> Self {
+        let value: Arc<AtomicI64> = Arc::default();
+        Counter { value: NonNull::from(&*value), _owner: Owner::Alone(value) }
+    }
+}
+
+impl std::fmt::Debug for Counter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Counter({})", self.get())
+    }
+}
 
 impl Counter {
+    fn value(&self) -> &AtomicI64 {
+        // SAFETY: the owner keeps it alive and in its place.
+        unsafe { self.value.as_ref() }
+    }
+
     /// Adds to it.
     pub fn add(&self, n: i64) {
-        self.0.fetch_add(n, Ordering::Relaxed);
+        self.value().fetch_add(n, Ordering::Relaxed);
     }
 
     /// Replaces it.
     pub fn set(&self, value: i64) {
-        self.0.store(value, Ordering::Relaxed);
+        self.value().store(value, Ordering::Relaxed);
     }
 
     /// Raises it to `value` if it is lower.
     pub fn raise_to(&self, value: i64) {
         if self.get() < value {
-            self.0.fetch_max(value, Ordering::Relaxed);
+            self.value().fetch_max(value, Ordering::Relaxed);
         }
     }
 
     /// What it says.
     pub fn get(&self) -> i64 {
-        self.0.load(Ordering::Relaxed)
+        self.value().load(Ordering::Relaxed)
     }
 }
 
@@ -62,11 +99,21 @@ pub struct Statistic {
     pub name: Str,
     /// Whether it only grows.
     pub growth: Growth,
-    /// What it says.
-    pub counter: Counter,
+    /// What it says, in parts: a gauge has one for each process.
+    parts: Vec<Counter>,
 }
 
 impl Statistic {
+    /// What it says.
+    pub fn get(&self) -> i64 {
+        self.parts.iter().map(Counter::get).sum()
+    }
+
+    /// Begins to count anew.
+    pub fn reset(&self) {
+        self.parts.iter().for_each(|part| part.set(0));
+    }
+
     /// `group:name`.
     pub fn full_name(&self) -> Str {
         [&*self.group, b":", &*self.name].concat().into()
@@ -85,24 +132,73 @@ impl Statistic {
 }
 
 /// All statistics of a server, in the order they were made.
+pub struct Statistics {
+    ledger: Arc<Ledger>,
+    known: RwLock<Known>,
+}
+
+/// The ledger as far as this process has read it.
 #[derive(Default)]
-pub struct Statistics(RwLock<Vec<Statistic>>);
+struct Known {
+    all: Vec<Statistic>,
+    /// How many entries were read.
+    read: usize,
+    /// Whose part of a gauge is changed here; 0: that of a process that serves alone.
+    rank: u16,
+}
+
+impl Default for Statistics {
+    fn default() -> Self {
+        Statistics { ledger: Arc::new(Ledger::new()), known: RwLock::default() }
+    }
+}
 
 impl Statistics {
-    /// The counter of this name, made when there is none.
+    /// The counter of this name, made when there is none. All processes count together.
     pub fn counter(&self, group: &str, name: &str, growth: Growth) -> Counter {
-        let mut all = self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(known) = all.iter().find(|s| s.group == group && s.name == name) {
-            return known.counter.clone();
+        self.part(group, name, growth, false)
+    }
+
+    /// The counter of a state that ends with its process, such as how many requests are in progress.
+    pub fn gauge(&self, group: &str, name: &str) -> Counter {
+        self.part(group, name, Growth::NonIncremental, true)
+    }
+
+    fn part(&self, group: &str, name: &str, growth: Growth, is_gauge: bool) -> Counter {
+        let mut known = self.known.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let rank = if is_gauge { known.rank } else { 0 };
+        self.ledger.find_or_add(&mut known, (group, name, growth, rank))
+    }
+
+    /// From now on processes that are forked count together with this one. Nobody may count meanwhile.
+    pub fn share(&self) -> std::io::Result<()> {
+        self.ledger.share()
+    }
+
+    /// Gauges that are asked for from now on are those of this process, the one of this rank.
+    pub fn set_rank(&self, rank: u16) {
+        self.known.write().unwrap_or_else(std::sync::PoisonError::into_inner).rank = rank;
+    }
+
+    /// The process of this rank has ended, and nothing is in progress there any more.
+    pub fn clear_gauges(&self, rank: u16) {
+        self.ledger.entries().filter(|entry| entry.rank == rank && rank > 0).for_each(|entry| {
+            entry.value.store(0, Ordering::Relaxed);
+        });
+    }
+
+    /// Whether another process made statistics that this one has not read yet.
+    fn catch_up(&self) {
+        if self.known.read().unwrap_or_else(std::sync::PoisonError::into_inner).read < self.ledger.len() {
+            self.ledger.read(&mut self.known.write().unwrap_or_else(std::sync::PoisonError::into_inner));
         }
-        let counter = Counter::default();
-        all.push(Statistic { group: group.into(), name: name.into(), growth, counter: counter.clone() });
-        counter
     }
 
     /// What the selectors mean, each in order; a bare name means the first of that name.
     pub fn select(&self, selectors: &[&[u8]]) -> Vec<Statistic> {
-        let all = self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.catch_up();
+        let known = self.known.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let all = &known.all;
         let mut found = Vec::new();
         for selector in selectors {
             let one = !selector.contains(&b':') && *selector != b"all";
@@ -110,6 +206,145 @@ impl Statistics {
             found.extend(all.iter().filter(|statistic| statistic.matches(selector)).take(most).cloned());
         }
         found
+    }
+}
+
+/// The most statistics that all processes count together.
+const MOST: usize = 1 << 16;
+/// A longer name counts in its own process alone.
+const LONGEST: usize = 240;
+const FIRST: usize = 4096;
+
+/// The values, and whose they are, in memory that processes may share.
+struct Ledger {
+    region: Region,
+}
+
+#[repr(C)]
+struct Head {
+    lock: SharedLock,
+    len: AtomicUsize,
+}
+
+#[repr(C)]
+struct Entry {
+    value: AtomicI64,
+    rank: u16,
+    is_incremental: bool,
+    group_len: u8,
+    name_len: u8,
+    name: [u8; LONGEST],
+}
+
+impl Entry {
+    fn full_name(&self) -> &[u8] {
+        &self.name[..usize::from(self.group_len) + usize::from(self.name_len)]
+    }
+}
+
+impl Ledger {
+    fn new() -> Self {
+        let ledger = Ledger { region: Region::new(FIRST + MOST * size_of::<Entry>()) };
+        ledger.head().lock.reset();
+        ledger
+    }
+
+    fn share(&self) -> std::io::Result<()> {
+        self.region.share(FIRST + self.len() * size_of::<Entry>())?;
+        self.head().lock.reset();
+        Ok(())
+    }
+
+    fn head(&self) -> &Head {
+        // SAFETY: zeroes are a head, but for the lock, which `new` makes; the region lives as long as `self`.
+        unsafe { self.region.at::<Head>(0).as_ref() }
+    }
+
+    fn len(&self) -> usize {
+        self.head().len.load(Ordering::Acquire)
+    }
+
+    fn place(&self, number: usize) -> NonNull<Entry> {
+        self.region.at(FIRST + number * size_of::<Entry>())
+    }
+
+    fn entries(&self) -> impl Iterator<Item = &Entry> {
+        // SAFETY: entries that are counted are written, and only their values change.
+        (0..self.len()).map(|number| unsafe { self.place(number).as_ref() })
+    }
+
+    /// Takes in what others have made.
+    fn read(self: &Arc<Self>, known: &mut Known) {
+        let unread: Vec<&Entry> = self.entries().skip(known.read).collect();
+        known.read += unread.len();
+        for entry in unread {
+            let (group, name) = entry.full_name().split_at(entry.group_len.into());
+            let part = Counter { value: NonNull::from(&entry.value), _owner: Owner::Ledger(self.clone()) };
+            let growth = if entry.is_incremental { Growth::Incremental } else { Growth::NonIncremental };
+            known.add(group, name, growth, part);
+        }
+    }
+
+    fn find_or_add(
+        self: &Arc<Self>,
+        known: &mut Known,
+        (group, name, growth, rank): (&str, &str, Growth, u16),
+    ) -> Counter {
+        let (group, name) = (group.as_bytes(), name.as_bytes());
+        let full_name = [group, name].concat();
+        let is_it = |entry: &&Entry| {
+            entry.rank == rank && usize::from(entry.group_len) == group.len() && *entry.full_name() == *full_name
+        };
+        let _held = self.head().lock.hold();
+        self.read(known);
+        if let Some(entry) = self.entries().find(is_it) {
+            return Counter { value: NonNull::from(&entry.value), _owner: Owner::Ledger(self.clone()) };
+        }
+        let number = self.len();
+        let lens = (u8::try_from(group.len()), u8::try_from(name.len()));
+        let (Ok(group_len), Ok(name_len), true) = (lens.0, lens.1, full_name.len() <= LONGEST && number < MOST)
+        else {
+            return known.alone(group, name, growth);
+        };
+        let mut entry = Entry {
+            value: AtomicI64::new(0),
+            rank,
+            is_incremental: growth == Growth::Incremental,
+            group_len,
+            name_len,
+            name: [0; LONGEST],
+        };
+        entry.name[..full_name.len()].copy_from_slice(&full_name);
+        // SAFETY: the place is in the region, not counted yet, and nobody else adds while the lock is held.
+        unsafe { self.place(number).write(entry) };
+        self.head().len.store(number + 1, Ordering::Release);
+        self.read(known);
+        // SAFETY: it was just written.
+        let value = NonNull::from(unsafe { &self.place(number).as_ref().value });
+        Counter { value, _owner: Owner::Ledger(self.clone()) }
+    }
+}
+
+impl Known {
+    fn find(&mut self, group: &[u8], name: &[u8]) -> Option<&mut Statistic> {
+        self.all.iter_mut().find(|known| *known.group == *group && *known.name == *name)
+    }
+
+    fn add(&mut self, group: &[u8], name: &[u8], growth: Growth, part: Counter) {
+        match self.find(group, name) {
+            Some(statistic) => statistic.parts.push(part),
+            None => {
+                self.all.push(Statistic { group: group.into(), name: name.into(), growth, parts: vec![part] });
+            }
+        }
+    }
+
+    /// A counter that the ledger has no room for.
+    fn alone(&mut self, group: &[u8], name: &[u8], growth: Growth) -> Counter {
+        if self.find(group, name).is_none() {
+            self.add(group, name, growth, Counter::default());
+        }
+        self.find(group, name).map_or_else(Counter::default, |statistic| statistic.parts[0].clone())
     }
 }
 
@@ -151,7 +386,7 @@ impl TransportCounters {
             dropped: incremental("dropped"),
             bytes_in: incremental("bytes_in"),
             bytes_out: incremental("bytes_out"),
-            in_progress: state("in_progress"),
+            in_progress: statistics.gauge(group, "in_progress"),
             latency_us: incremental("latency_us"),
             max_latency_us: state("max_latency_us"),
         }

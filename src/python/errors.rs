@@ -137,7 +137,8 @@ impl From<ServerError> for PyErr {
         let text = error.to_string();
         match error {
             ServerError::NotServed(_) => PyValueError::new_err(text),
-            ServerError::Running => PyRuntimeError::new_err(text),
+            ServerError::Running | ServerError::Divided => PyRuntimeError::new_err(text),
+            ServerError::Memory(_) => PyOSError::new_err((libc::ENOMEM, text)),
             ServerError::Open(error) => open_error(&error, text),
         }
     }

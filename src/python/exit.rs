@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 
+use super::logging;
+
 static ENDING: AtomicBool = AtomicBool::new(false);
 /// Threads that wait for the interpreter's lock, or have it, below frames of Rust.
 static WITHIN: AtomicUsize = AtomicUsize::new(0);
@@ -23,7 +25,15 @@ thread_local! {
 const GRACE: Duration = Duration::from_millis(500);
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(after_fork, module)?)?;
     module.add_function(wrap_pyfunction!(prepare_exit, module)?)
+}
+
+/// In a forked process, where only the thread that forked is left: nobody else is in the interpreter.
+#[pyfunction]
+fn after_fork() {
+    WITHIN.store(0, Ordering::SeqCst);
+    logging::forget();
 }
 
 /// Lets no other thread into the interpreter from now on. Called when it is about to end.

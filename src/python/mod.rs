@@ -14,6 +14,7 @@ mod handler;
 mod http;
 mod json;
 mod logging;
+mod processes;
 mod read;
 mod schema;
 mod server;
@@ -33,6 +34,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     handler::register(module)?;
     schema::register(module)?;
     server::register(module)?;
+    processes::register(module)?;
     #[cfg(target_os = "linux")]
     affinity::register(module)?;
     Ok(())

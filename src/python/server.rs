@@ -41,7 +41,7 @@ const SIGNALS: Duration = Duration::from_millis(50);
 /// A server.
 #[pyclass(frozen, name = "Server", module = "sipmi._core")]
 pub(super) struct PyServer {
-    server: Server,
+    pub(super) server: Server,
     /// Whether its listeners have the faults of the version that it imitates.
     hazards: bool,
 }
@@ -159,7 +159,6 @@ impl PyServer {
     fn listen(&self, py: Python<'_>, address: &str, options: &Bound<'_, PyDict>) -> PyResult<()> {
         let mut address: Address = address.parse()?;
         let options = ListenOptions { hazards: self.hazards, ..read_options(&mut address, options)? };
-        logging::start(py)?;
         Ok(exit::detach(py, || self.server.listen(address, options))?)
     }
 

@@ -1,7 +1,6 @@
 //! The datagram listener: UDP and UNIX, one request and one reply a datagram (`mi_datagram`).
 
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,7 @@ use super::http::Network;
 use super::pending::Route;
 use super::place::Place;
 use super::post::{Post, Term};
-use super::{Context, ListenOptions, Listener, ServerError};
+use super::{Context, ListenOptions, Listener};
 use crate::address::Address;
 use crate::codec::{jsonrpc, text};
 use crate::command::Peer;
@@ -45,27 +44,7 @@ pub(super) struct DatagramListener {
 }
 
 impl DatagramListener {
-    pub(super) fn open_udp(
-        context: Arc<Context>,
-        host: &str,
-        port: u16,
-        options: &ListenOptions,
-    ) -> Result<Self, ServerError> {
-        let (socket, bound) = Socket::bind_udp(host, port)?;
-        let address = Address::Udp { host: bound.ip().to_string(), port: bound.port() };
-        Ok(Self::new(context, socket, address, options))
-    }
-
-    pub(super) fn open_unix(
-        context: Arc<Context>,
-        path: &Path,
-        options: &ListenOptions,
-    ) -> Result<Self, ServerError> {
-        let socket = Socket::bind_unix(path, options.access)?;
-        Ok(Self::new(context, socket, Address::Unix { path: path.to_owned() }, options))
-    }
-
-    fn new(context: Arc<Context>, socket: Socket, address: Address, options: &ListenOptions) -> Self {
+    pub(super) fn new(context: Arc<Context>, socket: Socket, address: Address, options: &ListenOptions) -> Self {
         if let Err(error) = socket.set_patience(WAKE) {
             log::error!("{address}: stopping will wait for the next request: {error}");
         }

@@ -1,7 +1,6 @@
 //! The FIFO listener: commands come through one named pipe, each reply goes through the client's own (`mi_fifo`).
 
 use std::io;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -62,17 +61,14 @@ struct Intake {
 }
 
 impl FifoListener {
-    pub(super) fn open(
+    pub(super) fn new(
         context: Arc<Context>,
-        path: &Path,
-        reply_dir: &Path,
+        (fifo, replies): (CommandFifo, ReplyDir),
+        address: Address,
         options: &ListenOptions,
     ) -> Result<Self, ServerError> {
         let dialect = context.service.dialect;
-        let replies = ReplyDir::open(reply_dir, dialect.is_emulated())?;
-        let fifo = CommandFifo::create(path, options.access)?;
-        let address = Address::Fifo { path: path.to_owned(), reply_dir: Some(reply_dir.to_owned()) };
-        let waker = fifo.waker().map_err(io_error("keep open", path))?;
+        let waker = fifo.waker().map_err(io_error("keep open", "the command FIFO"))?;
         Ok(FifoListener {
             desk: Desk::new(context.service.clone(), &address, options, usize::MAX),
             context,
@@ -116,15 +112,17 @@ impl FifoListener {
 
     /// Makes the command FIFO again when it is gone.
     fn restore(&self, intake: &mut Intake) {
-        match intake
-            .fifo
-            .restore()
-            .and_then(|_| intake.fifo.waker().map_err(io_error("keep open", "the command FIFO")))
-        {
-            Ok(waker) => {
+        let restored = intake.fifo.restore().and_then(|is_new| {
+            let waker = is_new.then(|| intake.fifo.waker().map_err(io_error("keep open", "the command FIFO")));
+            waker.transpose()
+        });
+        match restored {
+            Ok(Some(waker)) => {
                 *lock(&self.waker) = waker;
                 log::warn!("{} was removed or replaced; it is back", self.address);
             }
+            // Another process makes it.
+            Ok(None) => std::thread::sleep(LOOK),
             Err(error) => {
                 log::warn!("{error}");
                 std::thread::sleep(LOOK);
@@ -314,6 +312,10 @@ impl Listener for FifoListener {
 
     fn post(&self) -> &Post {
         &self.post
+    }
+
+    fn has_one_reader(&self) -> bool {
+        true
     }
 
     fn look_after(&self) {

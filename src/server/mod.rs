@@ -9,6 +9,7 @@
 mod courier;
 mod datagram;
 mod desk;
+mod endpoint;
 mod event;
 mod fifo;
 mod hazards;
@@ -18,7 +19,6 @@ mod place;
 mod pool;
 mod post;
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -28,6 +28,7 @@ use crate::codec::text::Indent;
 use crate::command::permit::Permit;
 use crate::command::service::Service;
 use crate::transport::{Access, OpenError};
+use endpoint::Endpoint;
 pub use pool::ThreadScope;
 
 /// How a listener behaves.
@@ -95,6 +96,12 @@ pub enum ServerError {
     /// It has been started.
     #[error("the server is running already")]
     Running,
+    /// It is served by several processes, which all have the same endpoints.
+    #[error("run(processes=) opens endpoints before it begins to serve: expected listen() before it")]
+    Divided,
+    /// The system has no memory for several processes to share.
+    #[error("no memory to share with other processes: {0}")]
+    Memory(std::io::Error),
 }
 
 /// A server and its endpoints.
@@ -111,12 +118,18 @@ pub struct Server {
 #[derive(Default)]
 struct State {
     endpoints: Vec<(Address, ListenOptions)>,
+    /// Those that are open and served by other processes.
+    bound: Vec<Endpoint>,
+    /// Whether the server is one of several processes, or looks after them.
+    is_divided: bool,
     running: Option<Running>,
 }
 
 struct Running {
     context: Arc<Context>,
     listeners: Vec<Arc<dyn Listener>>,
+    /// FIFOs that another process reads.
+    unread: Vec<Arc<dyn Listener>>,
 }
 
 /// What all listeners of a running server share.
@@ -166,6 +179,10 @@ trait Listener: Send + Sync {
     fn lead(self: Arc<Self>, term: post::Term);
     /// Where the leader shows what it does.
     fn post(&self) -> &post::Post;
+    /// Whether one process at a time reads it, when there are several.
+    fn has_one_reader(&self) -> bool {
+        false
+    }
     /// Called every now and then, and when the server stops: wakes a leader that has something to look at.
     fn look_after(&self) {}
 }
@@ -186,8 +203,12 @@ impl Server {
     /// Adds an endpoint; a running server opens it at once.
     pub fn listen(&self, address: Address, options: ListenOptions) -> Result<(), ServerError> {
         let mut state = self.lock();
+        if state.is_divided {
+            return Err(ServerError::Divided);
+        }
         if let Some(running) = &mut state.running {
-            let listener = open(&running.context, &address, &options)?;
+            let endpoint = Endpoint::open(&address, &options, running.context.service.dialect.is_emulated())?;
+            let listener = listen(&running.context, endpoint, &options)?;
             running.context.pool.grow(options.workers);
             running.begin(listener);
         }
@@ -198,22 +219,98 @@ impl Server {
     /// Opens all endpoints and begins to serve. When one cannot be opened, none stays open.
     pub fn start(&self) -> Result<(), ServerError> {
         let mut state = self.lock();
+        let opened = self.open_all(&state)?;
+        state.running = Some(self.serve(&state.endpoints, opened, false)?);
+        Ok(())
+    }
+
+    /// Opens all endpoints, for processes that are forked afterwards, and makes what these have in common. No thread
+    /// is begun.
+    pub fn bind(&self) -> Result<(), ServerError> {
+        let mut state = self.lock();
+        state.bound = self.open_all(&state)?;
+        state.is_divided = true;
+        self.service.share().map_err(ServerError::Memory)
+    }
+
+    /// In a forked process: begins to serve what was bound before, but for FIFOs, which one process reads.
+    pub fn serve_bound(&self, rank: u16) -> Result<(), ServerError> {
+        let mut state = self.lock();
         if state.running.is_some() {
             return Err(ServerError::Running);
         }
-        let context = self.context(&state.endpoints);
-        let opened: Result<Vec<_>, _> =
-            state.endpoints.iter().map(|(address, options)| open(&context, address, options)).collect();
-        let mut running = Running { context, listeners: Vec::new() };
-        match opened {
+        self.service.statistics.set_rank(rank);
+        let mut bound = std::mem::take(&mut state.bound);
+        bound.iter_mut().for_each(Endpoint::leave);
+        state.running = Some(self.serve(&state.endpoints, bound, true)?);
+        Ok(())
+    }
+
+    /// In a forked process: reads the FIFOs from now on.
+    pub fn read_fifos(&self) {
+        if let Some(running) = &mut self.lock().running {
+            for listener in std::mem::take(&mut running.unread) {
+                running.begin(listener);
+            }
+        }
+    }
+
+    /// Makes FIFOs again that somebody removed or replaced, and says which, and which could not be made.
+    pub fn restore(&self) -> Vec<String> {
+        let mut state = self.lock();
+        let restored = state.bound.iter_mut().filter_map(|endpoint| match endpoint {
+            Endpoint::Fifo { fifo, address, .. } => match fifo.restore() {
+                Ok(false) => None,
+                Ok(true) => Some(format!("{address} was removed or replaced; it is back")),
+                Err(error) => Some(error.to_string()),
+            },
+            _ => None,
+        });
+        restored.collect()
+    }
+
+    /// Closes what was bound, and removes its files. The server is one process again.
+    pub fn unbind(&self) {
+        let mut state = self.lock();
+        state.bound.clear();
+        state.is_divided = false;
+        self.service.processes.clear();
+    }
+
+    fn open_all(&self, state: &State) -> Result<Vec<Endpoint>, ServerError> {
+        if state.running.is_some() || state.is_divided {
+            return Err(ServerError::Running);
+        }
+        let is_emulated = self.service.dialect.is_emulated();
+        state.endpoints.iter().map(|(address, options)| Endpoint::open(address, options, is_emulated)).collect()
+    }
+
+    fn serve(
+        &self,
+        endpoints: &[(Address, ListenOptions)],
+        opened: Vec<Endpoint>,
+        is_shared: bool,
+    ) -> Result<Running, ServerError> {
+        let context = self.context(endpoints);
+        let listeners: Result<Vec<_>, _> = opened
+            .into_iter()
+            .zip(endpoints)
+            .map(|(endpoint, (_, options))| listen(&context, endpoint, options))
+            .collect();
+        let mut running = Running { context, listeners: Vec::new(), unread: Vec::new() };
+        match listeners {
+            Ok(listeners) if is_shared => {
+                let (unread, served) = listeners.into_iter().partition(|listener| listener.has_one_reader());
+                running.unread = unread;
+                Vec::into_iter(served).for_each(|listener| running.begin(listener));
+            }
             Ok(listeners) => listeners.into_iter().for_each(|listener| running.begin(listener)),
             Err(error) => {
                 running.end(Instant::now());
                 return Err(error);
             }
         }
-        state.running = Some(running);
-        Ok(())
+        Ok(running)
     }
 
     /// Ends serving: no new requests, running ones finish within the drain timeout, endpoints are removed. Events on
@@ -227,15 +324,20 @@ impl Server {
         self.service.events.end_all();
     }
 
-    /// Whether it serves.
+    /// Whether it serves, here or in processes of its own.
     pub fn is_running(&self) -> bool {
-        self.lock().running.is_some()
+        let state = self.lock();
+        state.running.is_some() || state.is_divided
     }
 
     /// Where it listens; nowhere while it is stopped.
     pub fn addresses(&self) -> Vec<Address> {
         let state = self.lock();
-        let listeners = state.running.iter().flat_map(|running| &running.listeners);
+        if state.running.is_none() {
+            let bound = state.bound.iter().zip(&state.endpoints);
+            return bound.map(|(endpoint, (_, options))| endpoint.address(options, self.service.dialect)).collect();
+        }
+        let listeners = state.running.iter().flat_map(|running| running.listeners.iter().chain(&running.unread));
         listeners.map(|listener| listener.address().clone()).collect()
     }
 
@@ -283,25 +385,21 @@ impl Running {
     }
 }
 
-fn open(
+fn listen(
     context: &Arc<Context>,
-    address: &Address,
+    endpoint: Endpoint,
     options: &ListenOptions,
 ) -> Result<Arc<dyn Listener>, ServerError> {
-    match address {
-        Address::Fifo { path, .. } => {
-            let reply_dir: PathBuf = address.reply_dir().to_owned();
-            Ok(Arc::new(fifo::FifoListener::open(context.clone(), path, &reply_dir, options)?))
+    let context = context.clone();
+    Ok(match endpoint {
+        Endpoint::Fifo { fifo, replies, address } => {
+            Arc::new(fifo::FifoListener::new(context, (fifo, replies), address, options)?)
         }
-        Address::Udp { host, port } => {
-            Ok(Arc::new(datagram::DatagramListener::open_udp(context.clone(), host, *port, options)?))
+        Endpoint::Datagram { socket, address } => {
+            Arc::new(datagram::DatagramListener::new(context, socket, address, options))
         }
-        Address::Unix { path } => {
-            Ok(Arc::new(datagram::DatagramListener::open_unix(context.clone(), path, options)?))
+        Endpoint::Http { door, bound, host } => {
+            Arc::new(http::HttpListener::new(context, (door, bound), host, options)?)
         }
-        Address::Http(url) => {
-            let (host, port) = http::place(url).ok_or_else(|| ServerError::NotServed(address.clone()))?;
-            Ok(Arc::new(http::HttpListener::open(context.clone(), host, port, options)?))
-        }
-    }
+    })
 }

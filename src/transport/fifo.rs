@@ -25,6 +25,7 @@ pub struct CommandFifo {
     access: Access,
     file: File,
     id: FileId,
+    /// Whether making and removing its file is for another process to do.
     left: bool,
 }
 
@@ -106,6 +107,7 @@ impl CommandFifo {
                 });
             }
             Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.left => return Ok(false),
             Err(error) if error.kind() == io::ErrorKind::NotFound => make(&self.path)?,
             Err(error) => return Err(io_error("look at", &self.path)(error)),
         }

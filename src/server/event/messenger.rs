@@ -1,7 +1,7 @@
 //! The thread that waits for subscribers, so that nobody who raises an event does.
 
 use std::os::fd::AsFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,8 @@ pub(super) struct Wait {
 
 pub(super) struct Messenger {
     state: Mutex<State>,
-    bell: Option<EventFd>,
+    /// Made when the first event waits: one that forked processes had in common would wake the wrong one.
+    bell: OnceLock<Option<EventFd>>,
 }
 
 #[derive(Default)]
@@ -46,10 +47,7 @@ struct State {
 
 impl Messenger {
     pub(super) fn new() -> Arc<Self> {
-        let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
-        let bell =
-            bell.map_err(|error| log::error!("no eventfd, events to slow subscribers wait longer: {error}")).ok();
-        Arc::new(Messenger { state: Mutex::default(), bell })
+        Arc::new(Messenger { state: Mutex::default(), bell: OnceLock::new() })
     }
 
     /// Something was put into a line: the messenger looks after it from now on.
@@ -77,7 +75,9 @@ impl Messenger {
             state.stopping = Some(deadline);
             state.thread.take()
         };
-        self.ring();
+        if thread.is_some() {
+            self.ring();
+        }
         // It ends at the deadline; and it never waits for the interpreter or for whoever stops it.
         if thread.is_some_and(|thread| thread.join().is_err()) {
             log::error!("the thread that delivers events panicked");
@@ -93,7 +93,7 @@ impl Messenger {
     fn work(&self) {
         loop {
             // Answered before the lines are looked at, so that no ring is missed.
-            if let Some(bell) = &self.bell {
+            if let Some(bell) = self.bell() {
                 let _ = bell.read();
             }
             let (lines, stopping) = {
@@ -118,20 +118,28 @@ impl Messenger {
     /// Sleeps until a line can move, something was put into one, or a time has come.
     fn wait(&self, waits: &[Wait], stopping: Option<Instant>) {
         let mut fds: Vec<PollFd<'_>> =
-            self.bell.iter().map(|bell| PollFd::new(bell.as_fd(), PollFlags::POLLIN)).collect();
+            self.bell().into_iter().map(|bell| PollFd::new(bell.as_fd(), PollFlags::POLLIN)).collect();
         fds.extend(
             waits.iter().filter_map(|wait| wait.ready.as_ref()).map(|(fd, flags)| PollFd::new(fd.as_fd(), *flags)),
         );
         let next = waits.iter().filter_map(|wait| wait.until).chain(stopping).min();
-        let longest = if self.bell.is_some() { LONGEST_SLEEP } else { DEAF_SLEEP };
+        let longest = if self.bell().is_some() { LONGEST_SLEEP } else { DEAF_SLEEP };
         let sleep = next.map_or(longest, |next| next.saturating_duration_since(Instant::now()).min(longest));
-        let forever = waits.iter().all(|wait| wait.ready.is_none()) && next.is_none() && self.bell.is_some();
+        let forever = waits.iter().all(|wait| wait.ready.is_none()) && next.is_none() && self.bell().is_some();
         // Interrupted or not: every line is looked at again.
         let _ = nix::poll::ppoll(&mut fds, (!forever).then(|| TimeSpec::from_duration(sleep)), None);
     }
 
+    fn bell(&self) -> Option<&EventFd> {
+        let made = self.bell.get_or_init(|| {
+            let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
+            bell.map_err(|error| log::error!("no eventfd, events to slow subscribers wait longer: {error}")).ok()
+        });
+        made.as_ref()
+    }
+
     fn ring(&self) {
-        if let Some(bell) = &self.bell {
+        if let Some(bell) = self.bell() {
             // It only fails when it rings already.
             let _ = bell.write(1);
         }

@@ -30,6 +30,7 @@ use super::post::{Post, Term};
 use super::{Context, ListenOptions, Listener, ServerError};
 use crate::address::Address;
 use crate::codec::xmlrpc;
+use crate::dialect::Dialect;
 use crate::transport::OpenError;
 use crate::transport::eagerness::Habit;
 use connection::{Connection, Progress, Stage};
@@ -106,25 +107,24 @@ pub(super) struct HttpListener {
 }
 
 impl HttpListener {
-    pub(super) fn open(
+    pub(super) fn new(
         context: Arc<Context>,
-        host: &str,
-        port: u16,
+        (door, bound): (TcpListener, SocketAddr),
+        host: String,
         options: &ListenOptions,
     ) -> Result<Self, ServerError> {
-        let refused = |source| OpenError::Bind { host: host.to_owned(), port, source };
-        let (door, bound) = bind(host, port).map_err(refused)?;
-        let reactor = Reactor::new(door.as_fd()).map_err(|errno| refused(errno.into()))?;
+        let refused =
+            |errno: nix::Error| OpenError::Bind { host: host.clone(), port: bound.port(), source: errno.into() };
+        let reactor = Reactor::new(door.as_fd()).map_err(refused)?;
         let http = &options.http;
         let dialect = context.service.dialect;
         let roots = http.roots.clone().unwrap_or_else(|| Roots::of(dialect));
         let scheme = if http.is_secure() { "https" } else { "http" };
-        let first = roots.paths().next().unwrap_or_default();
-        let address = Address::Http(format!("{scheme}://{bound}{first}"));
+        let address = address(bound, http, dialect);
         let desk = Desk::new(context.service.clone(), &address, options, REPLY_LIMIT);
         let reactor = Arc::new(reactor);
         let mut hosts = http.hosts.clone();
-        hosts.push(host.to_owned());
+        hosts.push(host);
         let site = Arc::new(Site {
             hazards: options.hazards,
             desk,
@@ -340,7 +340,15 @@ fn spare() -> Option<std::fs::File> {
     std::fs::File::open("/dev/null").ok()
 }
 
-fn bind(host: &str, port: u16) -> io::Result<(TcpListener, SocketAddr)> {
+/// Where it is, as clients write it.
+pub(super) fn address(bound: SocketAddr, http: &HttpOptions, dialect: Dialect) -> Address {
+    let scheme = if http.is_secure() { "https" } else { "http" };
+    let roots = http.roots.clone().unwrap_or_else(|| Roots::of(dialect));
+    let first = roots.paths().next().unwrap_or_default();
+    Address::Http(format!("{scheme}://{bound}{first}"))
+}
+
+pub(super) fn bind(host: &str, port: u16) -> io::Result<(TcpListener, SocketAddr)> {
     let mut refused = io::ErrorKind::AddrNotAvailable.into();
     for address in (host, port).to_socket_addrs()? {
         match TcpListener::bind(address) {

@@ -1,0 +1,544 @@
+"""Several processes that serve together: forked before any thread exists, looked after, replaced when they die.
+
+The process that called ``run`` serves nobody. It is one thread, which sleeps until a child ends, a signal comes or a
+child writes into its pipe. Only it forks, so that a fork never finds a lock in somebody's hands.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import enum
+import errno
+import logging
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Callable, NoReturn, Optional
+
+from . import _core
+from ._service_manager import ServiceManager
+
+if TYPE_CHECKING:
+    from .server import Server
+
+log = logging.getLogger("sipmi.server")
+
+
+class ProcessFlags(enum.IntFlag):
+    """What an extra process asks for (``proc_export_t.flags``)."""
+
+    NONE = 0
+    INIT_CHILD = 1
+    """The ``init`` of all modules is run in it (``PROC_FLAG_INITCHILD``)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Process:
+    """An extra process of a server (``proc_export_t``).
+
+    ``function(rank)`` is run in each of ``count`` processes, where ``rank`` is the number that ``ps`` shows. One that
+    returns is done; one that dies, by an exception or otherwise, is replaced. SIGTERM ends it as ``sys.exit`` does.
+
+    ``pre_fork()`` is run before these processes are forked and ``post_fork()`` after it, both in the process that
+    called ``run``: at the start, and again around each replacement.
+
+    >>> Process("MI stats", print, count=2, flags=ProcessFlags.INIT_CHILD).name
+    'MI stats'
+    """
+
+    name: str
+    function: Callable[[int], Any]
+    count: int = 1
+    pre_fork: Optional[Callable[[], Any]] = None
+    post_fork: Optional[Callable[[], Any]] = None
+    flags: ProcessFlags = ProcessFlags.NONE
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ValueError(f"expected a count of 1 or more for the process {self.name!r}, found {self.count}")
+
+
+#: One that died is replaced after this long, twice as long after each that dies young, up to the last.
+FIRST_PAUSE = 0.05
+LONGEST_PAUSE = 5.0
+#: One that lived for so long did not die young.
+GROWN_UP = 10.0
+#: How often the endpoints are looked after.
+ROUND = 0.4
+#: How long a child may take beyond the drain timeout before it is killed.
+GRACE = 1.0
+
+
+class Child:
+    """The place of a process: which one it is now, and what becomes of it when it dies."""
+
+    def __init__(self, rank: int, name: str, process: Optional[Process]) -> None:
+        self.rank = rank
+        self.name = name
+        #: None: a worker, which serves.
+        self.process = process
+        self.pid = 0
+        #: Our end of its pipe. What it sends: that it is ready, or why not. Its end: that we have ended.
+        self.pipe: Optional[int] = None
+        self.said = b""
+        self.is_ready = False
+        self.is_done = False
+        #: How the last one ended.
+        self.end = ""
+        self.born = 0.0
+        self.pause = FIRST_PAUSE
+        #: When to fork it again.
+        self.due: Optional[float] = None
+
+    @property
+    def is_alive(self) -> bool:
+        return self.pid > 0
+
+    def schedule(self, now: float) -> None:
+        """It has died: sets when it is forked again."""
+        if now - self.born >= GROWN_UP:
+            self.pause = FIRST_PAUSE
+        self.due = now + self.pause
+        self.pause = min(self.pause * 2, LONGEST_PAUSE)
+
+
+class Supervisor:
+    """Forks the processes of a server and looks after them until it is told to stop."""
+
+    def __init__(self, server: Server, workers: int, processes: list[Process], drain_timeout: float) -> None:
+        self.server = server
+        self.drain_timeout = drain_timeout
+        self.children: list[Child] = []
+        for _ in range(workers):
+            self.children.append(Child(len(self.children) + 1, "MI worker", None))
+        for process in processes:
+            for _ in range(process.count):
+                self.children.append(Child(len(self.children) + 1, process.name, process))
+        if len(self.children) >= _core.MOST_PROCESSES:
+            raise ValueError(f"expected less than {_core.MOST_PROCESSES} processes, found {len(self.children)}")
+        self.manager = ServiceManager()
+        self.reader: Optional[Child] = None
+        self.stopping = 0
+        self.reload = False
+        self.round = 0.0
+
+    def stop(self) -> None:
+        """Ends all processes, whichever of them asks for it."""
+        os.kill(self.pid, signal.SIGTERM)
+
+    def run(self) -> None:
+        """Serves until a signal says to stop."""
+        check_threads()
+        self.pid = os.getpid()
+        self.core = _core.Processes(self.server._core)
+        try:
+            for rank, name in [(0, "attendant"), *((child.rank, child.name) for child in self.children)]:
+                self.core.name(rank, name)
+            self.core.set(0, os.getpid(), "running")
+            with self._signals():
+                try:
+                    self._start()
+                    self._look_after()
+                finally:
+                    self._stop()
+        finally:
+            self.core.close()
+
+    # -- signals ----------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        def stop(*_: object) -> None:
+            self.stopping += 1
+
+        def reload(*_: object) -> None:
+            self.reload = True
+
+        actions = {
+            signal.SIGINT: stop,
+            signal.SIGTERM: stop,
+            signal.SIGHUP: reload,
+            signal.SIGCHLD: lambda *_: None,
+        }
+        self.woken, wakes = os.pipe()
+        os.set_blocking(self.woken, False)
+        os.set_blocking(wakes, False)
+        self.pipes = {self.woken, wakes}
+        before = {number: signal.signal(number, action) for number, action in actions.items()}
+        fd_before = signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(fd_before)
+            for number, action in before.items():
+                signal.signal(number, action)
+            for fd in self.pipes:
+                os.close(fd)
+
+    def _wait(self, until: float) -> None:
+        """Sleeps until a signal comes, a child says something, or a time has come."""
+        pipes = {child.pipe: child for child in self.children if child.pipe is not None}
+        timeout = max(0.0, until - time.monotonic())
+        for fd in select.select([self.woken, *pipes], [], [], timeout)[0]:
+            if fd == self.woken:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(fd, 1024)
+            else:
+                pipes[fd].said += self._read(pipes[fd])
+
+    def _read(self, child: Child) -> bytes:
+        assert child.pipe is not None
+        said = b""
+        # One that was killed with something unread in its pipe resets it.
+        with contextlib.suppress(ConnectionResetError):
+            said = os.read(child.pipe, 65536)
+        if not said:
+            self._forget_pipe(child)
+        return said
+
+    def _forget_pipe(self, child: Child) -> None:
+        if child.pipe is not None:
+            self.pipes.discard(child.pipe)
+            os.close(child.pipe)
+            child.pipe = None
+
+    # -- life -------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        workers = [child for child in self.children if child.process is None]
+        groups: list[tuple[Optional[Process], list[Child]]] = [(None, workers)]
+        for extra in dict.fromkeys(child.process for child in self.children if child.process is not None):
+            groups.append((extra, [child for child in self.children if child.process is extra]))
+        for process, children in groups:
+            self._fork(process, children)
+        while not all(child.is_ready for child in self.children):
+            if self.stopping:
+                return
+            for child in self.children:
+                if child.said:
+                    raise RuntimeError(child.said.decode())
+                if not child.is_alive and not child.is_done:
+                    raise RuntimeError(f"process {child.rank} ({child.name}) {child.end}")
+            self._wait(time.monotonic() + ROUND)
+            self._hear()
+            self._reap()
+        self.manager.ready(f"{len(self.children)} processes")
+
+    def _look_after(self) -> None:
+        while not self.stopping:
+            now = time.monotonic()
+            if now >= self.round:
+                self.round = now + min(ROUND, self.manager.pause)
+                self._look_after_endpoints()
+            if self.reload:
+                self._reload()
+            self._replace(now)
+            due = [child.due for child in self.children if child.due is not None]
+            self._wait(min([self.round, *due]))
+            self._hear()
+            self._reap()
+
+    def _look_after_endpoints(self) -> None:
+        for message in self.core.restore():
+            log.warning("%s", message)
+        self.manager.alive()
+
+    def _reload(self) -> None:
+        self.reload = False
+        self.manager.reloading()
+        reopen_logs()
+        self._look_after_endpoints()
+        self._signal_all(signal.SIGHUP)
+        log.info("reloaded")
+        self.manager.ready(f"{len(self.children)} processes")
+
+    def _hear(self) -> None:
+        """Takes in what children said: a NUL that one is ready, anything else why it is not."""
+        for child in self.children:
+            if child.said == b"\0":
+                child.said = b""
+                child.is_ready = True
+                self.core.set(child.rank, child.pid, "running")
+        self._choose_reader()
+
+    def _choose_reader(self) -> None:
+        """One worker reads the FIFOs: another one, when it has died."""
+        if self.reader is not None:
+            return
+        for child in self.children:
+            if child.process is None and child.is_ready and child.is_alive and child.pipe is not None:
+                with contextlib.suppress(OSError):
+                    os.write(child.pipe, b"F")
+                    self.reader = child
+                    return
+
+    def _reap(self) -> None:
+        reap_strangers({child.pid for child in self.children if child.is_alive})
+        for child in self.children:
+            if child.is_alive:
+                pid, status = os.waitpid(child.pid, os.WNOHANG)
+                if pid:
+                    self._buried(child, status)
+        self._choose_reader()
+
+    def _buried(self, child: Child, status: int) -> None:
+        """A child has ended."""
+        now = time.monotonic()
+        if child.pipe is not None:
+            child.said += self._read(child)
+        self._forget_pipe(child)
+        pid, child.pid = child.pid, 0
+        if child is self.reader:
+            self.reader = None
+        self.core.bury(child.rank)
+        child.end = how(status)
+        child.is_done = child.process is not None and status == 0
+        self.core.set(child.rank, 0, "absent" if child.is_done or self.stopping else "dead")
+        if child.is_done:
+            child.is_ready = True
+            return
+        if self.stopping:
+            return
+        child.schedule(now)
+        why = child.said.strip(b"\0").decode(errors="replace")
+        child.said = b"" if child.is_ready else child.said
+        if child.is_ready:
+            log.error("process %d (%s, pid %d) %s", child.rank, child.name, pid, child.end + (why and f": {why}"))
+
+    def _replace(self, now: float) -> None:
+        for child in self.children:
+            if child.due is not None and now >= child.due:
+                child.due = None
+                try:
+                    self._fork(child.process, [child])
+                except (OSError, RuntimeError) as error:
+                    child.schedule(now)
+                    log.error("process %d (%s) cannot be replaced: %s", child.rank, child.name, error)
+
+    # -- forking ----------------------------------------------------------------------------------
+
+    def _fork(self, process: Optional[Process], children: list[Child]) -> None:
+        hook("pre_fork", process)
+        try:
+            for child in children:
+                self._fork_one(child)
+        finally:
+            hook("post_fork", process)
+
+    def _fork_one(self, child: Child) -> None:
+        ours, theirs = socket_pair()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        child.is_ready, child.said, child.born = False, b"", time.monotonic()
+        # Signals wait until the child has actions of its own.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, CAUGHT)
+        try:
+            pid = os.fork()
+            if pid == 0:
+                os.close(ours)
+                self._be(child, theirs, blocked)
+            child.pid, child.pipe = pid, ours
+            self.pipes.add(ours)
+            self.core.set(child.rank, pid, "starting")
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+            os.close(theirs)
+
+    def _be(self, child: Child, pipe: int, mask: Iterable[int]) -> NoReturn:
+        """In a child: its whole life."""
+        code = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            for fd in self.pipes:
+                os.close(fd)
+            self.manager.leave()
+            member = Member(self, child, pipe)
+            member.take_signals(mask)
+            _core.end_with_parent(pipe, self.drain_timeout + GRACE)
+            code = member.live()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        except BaseException:
+            log.exception("process %d (%s) failed", child.rank, child.name)
+        finally:
+            with contextlib.suppress(BaseException):
+                _core.prepare_exit()
+                logging.shutdown()
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(code)
+
+    # -- end --------------------------------------------------------------------------------------
+
+    def _stop(self) -> None:
+        """Asks all to end, waits for them, and kills who does not."""
+        self.manager.stopping()
+        calls = self.stopping
+        self.stopping = max(1, self.stopping)
+        for child in self.children:
+            if child.is_alive:
+                self.core.set(child.rank, child.pid, "stopping")
+        self._signal_all(signal.SIGTERM)
+        deadline = time.monotonic() + self.drain_timeout + GRACE
+        while any(child.is_alive for child in self.children):
+            if time.monotonic() >= deadline or self.stopping > max(1, calls):
+                self._signal_all(signal.SIGKILL)
+                deadline = time.monotonic() + ROUND
+            self._wait(min(deadline, time.monotonic() + ROUND))
+            self._reap()
+        reap_strangers(set())
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        for child in self.children:
+            if child.is_alive:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child.pid, number)
+
+
+CAUGHT = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD}
+
+
+class Member:
+    """A child, as it sees itself."""
+
+    def __init__(self, supervisor: Supervisor, child: Child, pipe: int) -> None:
+        self.supervisor = supervisor
+        self.server = supervisor.server
+        self.child = child
+        self.pipe = pipe
+        self.is_ended = False
+        self.reload = False
+
+    def take_signals(self, mask: Iterable[int]) -> None:
+        # Ctrl-C goes to all processes of a terminal; the one that looks after the others tells them.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, self._on_hangup)
+        signal.signal(signal.SIGTERM, self._on_end if self.child.process is None else lambda *_: sys.exit(0))
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    def _on_hangup(self, *_: object) -> None:
+        self.reload = True
+        if self.child.process is not None:
+            reopen_logs()
+
+    def _on_end(self, *_: object) -> None:
+        self.is_ended = True
+
+    def live(self) -> int:
+        process = self.child.process
+        try:
+            if process is None or process.flags & ProcessFlags.INIT_CHILD:
+                self.server._run_inits()
+            if process is None:
+                self.supervisor.core.serve(self.child.rank)
+        except Exception as error:
+            os.write(self.pipe, str(error).encode() or repr(error).encode())
+            return 1
+        os.write(self.pipe, b"\0")
+        if process is not None:
+            process.function(self.child.rank)
+            return 0
+        self._serve()
+        return 0
+
+    def _serve(self) -> None:
+        woken, wakes = os.pipe()
+        os.set_blocking(wakes, False)
+        signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+        fds = [woken, self.pipe]
+        while not self.is_ended:
+            for fd in select.select(fds, [], [], None if not self.is_ended else 0)[0]:
+                said = os.read(fd, 1024)
+                if fd == self.pipe and b"F" in said:
+                    self.supervisor.core.read_fifos()
+                elif fd == self.pipe and not said:
+                    # The parent has ended; a thread asks this process to end, too.
+                    fds.remove(fd)
+            if self.reload:
+                self.reload = False
+                reopen_logs()
+        self.server._core.stop()
+        self.server._loop.stop()
+
+
+# -- the world around -----------------------------------------------------------------------------
+
+
+def check_threads() -> None:
+    """Forking is safe only where nobody else could have a lock in hand."""
+    others = [thread.name for thread in threading.enumerate() if thread is not threading.current_thread()]
+    if threading.current_thread() is not threading.main_thread():
+        raise RuntimeError("run with processes forks, and waits for signals: expected a call from the main thread")
+    if others:
+        names = ", ".join(others)
+        raise RuntimeError(
+            f"run with processes forks, which is safe only before there are threads; found {names}. "
+            "Begin threads in an Export's init, or in a Process, instead."
+        )
+
+
+def hook(name: str, process: Optional[Process]) -> None:
+    function = getattr(process, name, None)
+    if process is None or function is None:
+        return
+    try:
+        function()
+    except Exception as error:
+        raise RuntimeError(f"{name} of process {process.name!r} failed: {error}") from error
+
+
+def socket_pair() -> tuple[int, int]:
+    """Two ends, each of which reads what is written into the other."""
+    import socket
+
+    ours, theirs = socket.socketpair()
+    return ours.detach(), theirs.detach()
+
+
+def reap_strangers(known: set[int]) -> None:
+    """As process 1, ends that nobody else waits for are ours to see, or they would stay as zombies."""
+    if os.getpid() != 1:
+        return
+    while True:
+        try:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if ended is None or ended.si_pid in known:
+            return
+        os.waitpid(ended.si_pid, os.WNOHANG)
+
+
+def how(status: int) -> str:
+    """How a process ended, in words."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        with contextlib.suppress(ValueError):
+            return f"was ended by {signal.Signals(number).name}"
+        return f"was ended by signal {number}"
+    return f"ended with code {os.WEXITSTATUS(status)}"
+
+
+def reopen_logs() -> None:
+    """Has every handler that writes to a file open it again, so that a rotated log is let go of."""
+    loggers = [logging.getLogger(), *(logging.getLogger(name) for name in list(logging.root.manager.loggerDict))]
+    for handler in {handler for logger in loggers for handler in logger.handlers}:
+        if isinstance(handler, logging.FileHandler):
+            handler.acquire()
+            try:
+                # It opens the file when it writes next, and never to begin it anew.
+                handler.mode = "a" if handler.mode == "w" else handler.mode
+                stream, handler.stream = handler.stream, None
+                if stream is not None:
+                    stream.close()
+            except OSError as error:
+                if error.errno != errno.EBADF:
+                    log.warning("%s cannot be closed: %s", handler.baseFilename, error)
+            finally:
+                handler.release()

@@ -1,0 +1,71 @@
+"""What systemd is told of a service: that it is ready, reloads, stops and lives (``sd_notify``, Type=notify)."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import socket
+import time
+from typing import Optional
+
+log = logging.getLogger("sipmi.server")
+
+
+class ServiceManager:
+    """The socket that ``NOTIFY_SOCKET`` names, if it does."""
+
+    def __init__(self) -> None:
+        self._address = os.environ.get("NOTIFY_SOCKET", "")
+        self._socket: Optional[socket.socket] = None
+        #: Seconds between two signs of life.
+        self.pause = watchdog_pause()
+        self._next = 0.0
+
+    def ready(self, status: str) -> None:
+        """It serves."""
+        self._tell(f"READY=1\nSTATUS=Serving: {status}\nMAINPID={os.getpid()}")
+
+    def reloading(self) -> None:
+        """It reloads; ``ready`` follows."""
+        self._tell(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+
+    def stopping(self) -> None:
+        """It stops."""
+        self._tell("STOPPING=1")
+
+    def alive(self) -> None:
+        """It lives; said at most as often as the watchdog wants it."""
+        now = time.monotonic()
+        if self.pause < math.inf and now >= self._next:
+            self._next = now + self.pause
+            self._tell("WATCHDOG=1")
+
+    def leave(self) -> None:
+        """In a forked process: that is for another to say."""
+        self._address = ""
+        if self._socket is not None:
+            self._socket.close()
+
+    def _tell(self, state: str) -> None:
+        if not self._address:
+            return
+        # A name that begins with @ is abstract.
+        address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
+        try:
+            if self._socket is None:
+                self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._socket.sendto(state.encode(), address)
+        except OSError as error:
+            log.warning("the service manager at %s cannot be told: %s", self._address, error)
+
+
+def watchdog_pause() -> float:
+    """Seconds between two signs of life: half of what the watchdog allows; without end where there is none."""
+    if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return math.inf
+    try:
+        allowed = int(os.environ.get("WATCHDOG_USEC", ""))
+    except ValueError:
+        return math.inf
+    return allowed / 2e6 if allowed > 0 else math.inf

@@ -1,0 +1,171 @@
+//! The processes of a server, as `ps` lists them: a table that all of them see.
+
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
+
+use crate::shared::Region;
+
+/// The most processes of a server, the one that looks after the others included.
+pub const MOST_PROCESSES: usize = 512;
+/// As much of a name as is shown.
+const LONGEST_NAME: usize = 120;
+
+/// What a process is at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum ProcessState {
+    /// There is none.
+    Absent,
+    /// It was forked, and gets ready.
+    Starting,
+    /// It serves, or runs its function.
+    Running,
+    /// It finishes what it has in hand.
+    Stopping,
+    /// It died, and will be replaced.
+    Dead,
+}
+
+impl ProcessState {
+    /// In a word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            ProcessState::Absent => "absent",
+            ProcessState::Starting => "starting",
+            ProcessState::Running => "running",
+            ProcessState::Stopping => "stopping",
+            ProcessState::Dead => "dead",
+        }
+    }
+
+    const fn of(number: u8) -> Self {
+        match number {
+            1 => ProcessState::Starting,
+            2 => ProcessState::Running,
+            3 => ProcessState::Stopping,
+            4 => ProcessState::Dead,
+            _ => ProcessState::Absent,
+        }
+    }
+}
+
+/// A line of `ps`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Process {
+    /// Its number; 0 is the process that looks after the others.
+    pub rank: usize,
+    /// Its number at the system; 0 while there is none.
+    pub pid: i32,
+    /// What it is for.
+    pub name: String,
+    /// What it is at.
+    pub state: ProcessState,
+}
+
+/// The table.
+pub struct Processes {
+    region: Region,
+    is_shared: AtomicBool,
+}
+
+#[repr(C)]
+struct Seat {
+    pid: AtomicI32,
+    state: AtomicU8,
+    name_len: AtomicU8,
+    name: [AtomicU8; LONGEST_NAME],
+}
+
+impl Default for Processes {
+    fn default() -> Self {
+        let region = Region::new(MOST_PROCESSES * size_of::<Seat>());
+        Processes { region, is_shared: AtomicBool::new(false) }
+    }
+}
+
+impl Processes {
+    /// From now on processes that are forked see the same table.
+    pub fn share(&self) -> std::io::Result<()> {
+        self.region.share(MOST_PROCESSES * size_of::<Seat>())?;
+        self.is_shared.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The server is one process again.
+    pub fn clear(&self) {
+        (0..MOST_PROCESSES).for_each(|rank| self.set(rank, 0, ProcessState::Absent));
+        self.is_shared.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether the server has several processes.
+    pub fn are_several(&self) -> bool {
+        self.is_shared.load(Ordering::Relaxed)
+    }
+
+    /// Says what the process of a rank is for.
+    pub fn name(&self, rank: usize, name: &str) {
+        let seat = self.seat(rank);
+        let fits =
+            name.char_indices().map(|(place, char)| place + char.len_utf8()).take_while(|end| *end <= LONGEST_NAME);
+        let bytes = &name.as_bytes()[..fits.last().unwrap_or(0)];
+        bytes.iter().zip(&seat.name).for_each(|(byte, place)| place.store(*byte, Ordering::Relaxed));
+        seat.name_len.store(bytes.len() as u8, Ordering::Release);
+    }
+
+    /// Says which process has a rank, and what it is at.
+    pub fn set(&self, rank: usize, pid: i32, state: ProcessState) {
+        let seat = self.seat(rank);
+        seat.pid.store(pid, Ordering::Release);
+        seat.state.store(state as u8, Ordering::Release);
+    }
+
+    /// Says what the process of a rank is at.
+    pub fn set_state(&self, rank: usize, state: ProcessState) {
+        self.seat(rank).state.store(state as u8, Ordering::Release);
+    }
+
+    /// All processes; the server's only one, if it has no others.
+    pub fn list(&self) -> Vec<Process> {
+        if !self.are_several() {
+            let pid = i32::try_from(std::process::id()).unwrap_or(i32::MAX);
+            return vec![Process { rank: 0, pid, name: "attendant".into(), state: ProcessState::Running }];
+        }
+        let all = (0..MOST_PROCESSES).map(|rank| {
+            let seat = self.seat(rank);
+            let len = usize::from(seat.name_len.load(Ordering::Acquire)).min(LONGEST_NAME);
+            let name: Vec<u8> = seat.name[..len].iter().map(|byte| byte.load(Ordering::Relaxed)).collect();
+            Process {
+                rank,
+                pid: seat.pid.load(Ordering::Acquire),
+                name: String::from_utf8_lossy(&name).into_owned(),
+                state: ProcessState::of(seat.state.load(Ordering::Acquire)),
+            }
+        });
+        all.filter(|process| process.state != ProcessState::Absent).collect()
+    }
+
+    fn seat(&self, rank: usize) -> &Seat {
+        // SAFETY: any bytes are a seat; the region lives as long as `self`.
+        unsafe { self.region.at::<Seat>(rank.min(MOST_PROCESSES - 1) * size_of::<Seat>()).as_ref() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_are_listed_by_rank_and_a_server_of_one_lists_itself() {
+        let processes = Processes::default();
+        assert_eq!(processes.list()[0].name, "attendant");
+        processes.share().expect("it can be shared");
+        assert_eq!(processes.list(), []);
+        processes.name(1, &"é".repeat(100));
+        processes.set(1, 42, ProcessState::Running);
+        processes.set_state(1, ProcessState::Stopping);
+        let listed = processes.list();
+        assert_eq!((listed[0].rank, listed[0].pid, listed[0].state), (1, 42, ProcessState::Stopping));
+        assert_eq!(listed[0].name, "é".repeat(60));
+        processes.clear();
+        assert_eq!(processes.list().len(), 1);
+    }
+}

@@ -1,0 +1,126 @@
+//! Several processes of one server, as Python's `sipmi._processes` forks them and looks after them.
+
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::prelude::*;
+
+use super::server::{PyServer, seconds};
+use super::{exit, logging};
+use crate::command::processes::{MOST_PROCESSES, ProcessState};
+use crate::server::Server;
+
+pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("MOST_PROCESSES", MOST_PROCESSES)?;
+    module.add_class::<PyProcesses>()?;
+    module.add_function(wrap_pyfunction!(end_with_parent, module)?)
+}
+
+/// What a server and the processes that it is forked into have in common. Made before the first fork; the endpoints
+/// are open from then on, and are closed by `close`, in the process that made it.
+#[pyclass(frozen, name = "Processes", module = "sipmi._core")]
+pub(super) struct PyProcesses {
+    owner: Py<PyServer>,
+}
+
+impl PyProcesses {
+    fn server(&self) -> &Server {
+        &self.owner.get().server
+    }
+}
+
+#[pymethods]
+impl PyProcesses {
+    #[new]
+    fn new(py: Python<'_>, server: Py<PyServer>) -> PyResult<Self> {
+        exit::detach(py, || server.get().server.bind())?;
+        Ok(PyProcesses { owner: server })
+    }
+
+    /// In a forked process: begins to serve; its rank says whose requests in progress are counted.
+    fn serve(&self, py: Python<'_>, rank: u16) -> PyResult<()> {
+        logging::start(py)?;
+        Ok(exit::detach(py, || self.server().serve_bound(rank))?)
+    }
+
+    /// In a forked process: reads the FIFOs from now on, which one process does.
+    fn read_fifos(&self, py: Python<'_>) {
+        exit::detach(py, || self.server().read_fifos());
+    }
+
+    /// Makes FIFOs again that are gone, and says what came of it.
+    fn restore(&self) -> Vec<String> {
+        self.server().restore()
+    }
+
+    /// The process of this rank has died.
+    fn bury(&self, rank: u16) {
+        self.server().service.statistics.clear_gauges(rank);
+    }
+
+    /// Says what the process of a rank is for.
+    fn name(&self, rank: usize, name: &str) -> PyResult<()> {
+        check(rank)?;
+        self.server().service.processes.name(rank, name);
+        Ok(())
+    }
+
+    /// Says which process has a rank, and what it is at: "starting", "running", "stopping", "dead" or "absent".
+    fn set(&self, rank: usize, pid: i32, state: &str) -> PyResult<()> {
+        check(rank)?;
+        let known = [
+            ProcessState::Absent,
+            ProcessState::Starting,
+            ProcessState::Running,
+            ProcessState::Stopping,
+            ProcessState::Dead,
+        ];
+        let state = known.into_iter().find(|known| known.name() == state);
+        let state = state.ok_or_else(|| PyValueError::new_err("expected the state of a process"))?;
+        self.server().service.processes.set(rank, pid, state);
+        Ok(())
+    }
+
+    /// Closes the endpoints and removes their files.
+    fn close(&self, py: Python<'_>) {
+        exit::detach(py, || self.server().unbind());
+    }
+}
+
+fn check(rank: usize) -> PyResult<()> {
+    if rank < MOST_PROCESSES {
+        return Ok(());
+    }
+    Err(PyValueError::new_err(format!("expected at most {MOST_PROCESSES} processes")))
+}
+
+/// When the other end of a pipe is closed, which the parent holds, asks this process to end by SIGTERM, and ends it
+/// so many seconds later, whatever it is doing.
+#[pyfunction]
+fn end_with_parent(pipe: i32, grace: &Bound<'_, PyAny>) -> PyResult<()> {
+    let grace = seconds(grace)?;
+    let watch = move || {
+        // SAFETY: the descriptor is this process' own, and stays open as long as it lives.
+        let pipe = unsafe { std::os::fd::BorrowedFd::borrow_raw(pipe) };
+        loop {
+            let mut fds = [PollFd::new(pipe, PollFlags::empty())];
+            let polled = poll(&mut fds, PollTimeout::NONE);
+            if polled.is_ok() && fds[0].any() == Some(true) {
+                break;
+            }
+        }
+        end(grace);
+    };
+    std::thread::Builder::new().name("sipmi-parent".into()).spawn(watch).map_err(PyOSError::new_err)?;
+    Ok(())
+}
+
+fn end(grace: Duration) {
+    // SAFETY: it only sends a signal to this process, and ends it.
+    unsafe {
+        libc::kill(libc::getpid(), libc::SIGTERM);
+        std::thread::sleep(grace);
+        libc::_exit(1);
+    }
+}

@@ -1,0 +1,274 @@
+"""A server of several processes: forked, told apart, replaced when they die, ended together."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any, Callable
+
+import pytest
+
+import sipmi
+from processes import PATIENCE, Group, eventually, is_alive
+from sipmi._processes import Child
+
+
+@pytest.fixture
+def group(directory: str) -> Iterator[Callable[..., Group]]:
+    groups: list[Group] = []
+
+    def begin(body: str = "server.run(processes=2)", *, ready: bool = True, **options: Any) -> Group:
+        made = Group(directory, body, **options)
+        groups.append(made)
+        if ready:
+            made.await_state("READY=1")
+        return made
+
+    yield begin
+    for made in groups:
+        made.__exit__(None, None, None)
+
+
+def test_all_transports_are_served_by_several_processes(group: Callable[..., Group]) -> None:
+    many = group()
+    assert [process["Type"] for process in many.processes()] == ["attendant", "MI worker", "MI worker"]
+    workers = many.workers()
+    for transport in ("unix", "udp", "http", "fifo"):
+        with many.connect(transport) as client:
+            assert client.call("pid") in workers
+    with many.connect("fifo") as client:
+        assert len({client.call("pid") for _ in range(5)}) == 1, "one process reads the FIFO"
+    code, out, errors = many.stop()
+    assert (code, out, errors) == (0, "", "")
+    assert many.left_files() == []
+    assert not any(is_alive(pid) for pid in workers)
+
+
+def test_ps_is_in_the_shape_of_its_wire(group: Callable[..., Group]) -> None:
+    many = group()
+    with many.connect(wire="text") as client:
+        reply = client.request("ps").raw.decode().splitlines()
+    assert reply[0] == "200 OK"
+    assert reply[1].startswith(f"Process::  ID=0 PID={many.process.pid} Type=attendant State=running")
+    assert "Type=MI worker" in reply[2]
+
+
+@pytest.mark.parametrize("transport", ["unix", "udp", "fifo"])
+def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(group: Callable[..., Group], transport: str) -> None:
+    many = group()
+    with many.connect(transport, wire="text") as client:
+        killed = int(client.call("pid"))
+        os.kill(killed, signal.SIGKILL)
+        began = time.monotonic()
+        assert int(client.call("pid")) != killed
+    workers = eventually(lambda: len(pids := many.workers()) == 2 and killed not in pids and pids)
+    assert time.monotonic() - began < PATIENCE
+    assert many.stop()[2] == f"process 1 (MI worker, pid {killed}) was ended by SIGKILL\n" or killed not in workers
+
+
+def test_all_processes_count_together(group: Callable[..., Group]) -> None:
+    many = group(
+        """
+        early = server.statistic("early")
+        @server.command
+        def count() -> int:
+            early.inc()
+            server.statistic("late").inc(2)
+            return os.getpid()
+        server.run(processes=2)
+        """
+    )
+    with many.connect() as client:
+        pids: set[int] = set()
+        calls = 0
+        while len(pids) < 2:
+            pids.add(client.call("count"))
+            calls += 1
+        for _ in range(10):  # whoever answers
+            assert client.call("get_statistics", ["many:"]) == {"many:early": calls, "many:late": 2 * calls}
+        client.call("reset_statistics", ["many:early"])
+        for _ in range(10):
+            assert client.call("get_statistics", ["early"]) == {"many:early": 0}
+
+
+def test_requests_in_progress_of_a_dead_process_are_no_longer_counted(group: Callable[..., Group]) -> None:
+    many = group()
+    with many.connect("http", timeout=60) as client, many.connect() as other:
+
+        def call() -> None:
+            with contextlib.suppress(sipmi.MiError):
+                client.call("sleep", 60.0)
+
+        thread = threading.Thread(target=call)
+        thread.start()
+        os.kill(many.await_asleep()[0], signal.SIGKILL)
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+        eventually(lambda: other.call("get_statistics", ["mi_http:in_progress"]) == {"mi_http:in_progress": 0})
+
+
+def test_workers_that_die_again_and_again_are_replaced_each_time(group: Callable[..., Group]) -> None:
+    many = group()
+    for _ in range(4):
+        killed = many.workers()[0]
+        os.kill(killed, signal.SIGKILL)
+        eventually(lambda: len(pids := many.workers()) == 2 and killed not in pids)  # noqa: B023
+    assert many.stop()[2].count("was ended by SIGKILL") == 4
+
+
+def test_what_dies_young_is_replaced_ever_more_slowly_and_what_grew_up_at_once() -> None:
+    child, now, pauses = Child(1, "MI worker", None), 100.0, []
+    for _ in range(9):
+        child.born = now
+        child.schedule(now)
+        assert child.due is not None
+        pauses.append(child.due - now)
+        now = child.due
+    assert pauses == pytest.approx([0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0])
+    child.schedule(now + 60)
+    assert child.due == pytest.approx(now + 60.05)
+
+
+def test_each_worker_runs_the_inits_once_before_its_first_command(group: Callable[..., Group]) -> None:
+    many = group(
+        """
+        def init():
+            open(f"{directory}/init_{os.getpid()}", "x").close()
+        def get(root, param):
+            assert os.path.exists(f"{directory}/init_{os.getpid()}")
+            return sipmi.Tree()
+        server.register_module("m", [sipmi.Export("get", "", get, init=init)])
+        server.run(processes=2)
+        """
+    )
+    inits = many.await_files("init_", 2)
+    assert sorted(int(name.split("_")[1]) for name in inits) == sorted(many.workers())
+    with many.connect() as client:
+        assert {client.call("get") for _ in range(20)} == {"OK"}
+
+
+BAD_STARTS = {
+    "init": (
+        "server.register_module('m', [sipmi.Export('get', '', lambda root, param: None, init=lambda: 1 / 0)])",
+        "init of m:get failed: division by zero",
+    ),
+    "pre_fork": (
+        "server.register_process(sipmi.Process('stats', time.sleep, pre_fork=lambda: 1 / 0))",
+        "pre_fork of process 'stats' failed: division by zero",
+    ),
+    "post_fork": (
+        "server.register_process(sipmi.Process('stats', time.sleep, post_fork=lambda: 1 / 0))",
+        "post_fork of process 'stats' failed: division by zero",
+    ),
+    "threads": (
+        "import threading; threading.Thread(target=time.sleep, args=(9,), name='busy', daemon=True).start()",
+        "safe only before there are threads; found busy",
+    ),
+    "death": (
+        "server.register_module('m', [sipmi.Export('get', '', lambda r, p: None, init=lambda: os._exit(3))])",
+        "process 1 (MI worker) ended with code 3",
+    ),
+    "hazards": ("server = sipmi.Server('x', emulate='4.0', hazards=True)", "hazards are those of one process"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_STARTS)
+def test_what_fails_at_the_start_stops_it_and_is_named(group: Callable[..., Group], name: str) -> None:
+    body, expected = BAD_STARTS[name]
+    many = group(body + "\nserver.run(processes=2)\n", ready=False)
+    code, _, errors = many.ended()
+    assert code == 1
+    assert expected in errors.splitlines()[-1]
+    assert many.left_files() == []
+
+
+def test_extra_processes_run_their_function_with_their_rank(group: Callable[..., Group]) -> None:
+    many = group(
+        """
+        def note(name):
+            return lambda *args: open(f"{directory}/{name}_{os.getpid()}_{'_'.join(map(str, args))}", "w").close()
+        def function(rank):
+            note("function")(rank)
+            server.statistic("extra").inc()
+            while True:
+                time.sleep(0.1)
+        server.register_module("m", [sipmi.Export("get", "", lambda root, param: None, init=note("init"))])
+        server.register_process(sipmi.Process("MI stats", function, count=2, pre_fork=note("pre"),
+            post_fork=note("post"), flags=sipmi.ProcessFlags.INIT_CHILD))
+        server.register_process(sipmi.Process("once", note("once")))
+        server.run()
+        """
+    )
+    listed = many.processes()
+    assert [process["Type"] for process in listed][:4] == ["attendant", "MI worker", "MI stats", "MI stats"]
+    assert all(process["State"] == "running" for process in listed)
+    ranks = {process["PID"]: process["ID"] for process in listed if process["Type"] == "MI stats"}
+    functions = [name.split("_")[1:] for name in many.await_files("function_", 2)]
+    assert {int(pid): int(rank) for pid, rank in functions} == ranks
+    assert len(many.await_files("init_")) == 3, "in the worker and in those that ask for it"
+    main = str(many.process.pid)
+    assert [name.split("_")[1] for name in many.await_files("pre_") + many.await_files("post_")] == [main, main]
+    many.await_files("once_")
+    eventually(lambda: "once" not in [process["Type"] for process in many.processes()])
+    with many.connect() as client:
+        eventually(lambda: client.call("get_statistics", ["extra"]) == {"many:extra": 2})
+    os.kill(next(iter(ranks)), signal.SIGKILL)
+    many.await_files("function_", 3)
+    assert many.stop()[0] == 0
+    assert not any(is_alive(pid) for pid in ranks)
+
+
+def test_commands_and_endpoints_are_the_same_in_all_processes(group: Callable[..., Group]) -> None:
+    many = group(
+        """
+        @server.command
+        def change(what: str) -> str:
+            try:
+                if what == "add":
+                    server.command(pid, name="new")
+                elif what == "remove":
+                    server.unregister("pid")
+                else:
+                    server.listen("udp:127.0.0.1:0")
+            except RuntimeError as error:
+                return str(error)
+        server.run(processes=2)
+        """
+    )
+    with many.connect() as client:
+        for what, expected in [("add", "commands are added"), ("remove", "commands are removed"), ("l", "endpoints")]:
+            assert client.call("change", what).startswith("the server is served by several processes")
+            assert f"{expected}" in client.call("change", what)
+
+
+def test_a_server_with_extra_processes_is_not_started_in_threads() -> None:
+    server = sipmi.Server("many")
+    server.register_process(sipmi.Process("stats", time.sleep))
+    with pytest.raises(RuntimeError, match="'stats' is forked by run"):
+        server.start()
+
+
+def test_a_command_may_stop_all_processes(group: Callable[..., Group]) -> None:
+    many = group("server.command(server.stop, name='halt')\nserver.run(processes=2)")
+    workers = many.workers()
+    with many.connect() as client:
+        client.call("halt")
+    assert many.ended() == (0, "", "")
+    assert not any(is_alive(pid) for pid in workers)
+
+
+def test_kill_ends_all_processes(group: Callable[..., Group]) -> None:
+    many = group(
+        """
+        server = sipmi.Server("many", allow_kill=True)
+        server.listen(f"unix:{directory}/sock")
+        server.run(processes=2)
+        """
+    )
+    with many.connect() as client:
+        client.call("kill")
+    assert many.ended() == (0, "", "")
