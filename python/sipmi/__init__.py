@@ -21,6 +21,7 @@ from .errors import (
 if TYPE_CHECKING:
     from . import events
     from ._processes import Process, ProcessFlags
+    from .async_client import AsyncClient, connect_async
     from .client import Client, Commands, Reply, connect
     from .schema import CommandSchema, Schema, SchemaDiff
     from .server import Export, Flags, Server, Subscriber, current_request
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 #: What is imported when it is first used, and where it is from: a program that calls waits for no server to be
 #: imported. The same as above, where type checkers read it.
 _LATER = {
+    "AsyncClient": "async_client",
     "Client": "client",
     "CommandSchema": "schema",
     "Commands": "client",
@@ -41,6 +43,7 @@ _LATER = {
     "Server": "server",
     "Subscriber": "server",
     "connect": "client",
+    "connect_async": "async_client",
     "current_request": "server",
 }
 #: Its modules, which are there without an import of their own.
@@ -48,6 +51,7 @@ _MODULES = frozenset({"client", "events", "server"})
 
 __all__ = [
     "AmbiguousMethod",
+    "AsyncClient",
     "Attr",
     "CallTimeout",
     "Client",
@@ -77,6 +81,7 @@ __all__ = [
     "UnclearReplyWarning",
     "__version__",
     "connect",
+    "connect_async",
     "current_request",
     "events",
 ]

@@ -16,6 +16,7 @@ __all__ = [
     "Counter",
     "CpuSet",
     "Device",
+    "Driver",
     "EventStream",
     "Host",
     "InterruptRow",
@@ -401,6 +402,7 @@ class Client:
         cafile: Optional[str] = None,
         cert: Optional[tuple[str, Optional[str]]] = None,
         verify: bool = True,
+        in_flight: Optional[int] = None,
     ) -> Client: ...
     @property
     def address(self) -> str: ...
@@ -420,6 +422,47 @@ class Client:
         """Generation and version, each None when the server does not say."""
 
     def close(self) -> None: ...
+    def renewed(self) -> Client:
+        """The same client with sockets, files and locks of its own: what a child of this process goes on with."""
+
+@final
+class Driver:
+    """Drives calls from an event loop, which watches its descriptor and lets it take turns."""
+
+    def __new__(cls) -> Driver: ...
+    def fileno(self) -> int:
+        """What the loop watches: ready to read when it is time for a turn."""
+
+    def request(
+        self,
+        future: Any,
+        client: Client,
+        command: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        timeout: float,
+    ) -> int:
+        """Begins a call whose reply the future gets. What this gives is for `cancel`."""
+
+    def request_strings(
+        self, future: Any, client: Client, command: str, strings: list[tuple[str, str]], timeout: float
+    ) -> int:
+        """As `request`, with strings in order, each with a name or without (an empty one)."""
+
+    def found(self, future: Any, client: Client, timeout: float) -> int:
+        """Begins to ask for generation and version."""
+
+    def wire(self, future: Any, client: Client, timeout: float) -> int:
+        """Begins to ask for the wire."""
+
+    def turn(self) -> None:
+        """Lets all calls go on that can, and tells the futures of those that are done. Never waits."""
+
+    def cancel(self, call: int) -> None:
+        """Gives up a call: its socket is closed, its reply FIFO removed. Does nothing when it is done."""
+
+    def close(self) -> None:
+        """Gives up all calls, whose futures are told nothing."""
 
 @final
 class Reply:

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import atexit
-import os
-import weakref
 from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 from . import _core
+from ._client_base import ClientBase, Path
 
 if TYPE_CHECKING:
-    from .schema import BoundCommand, Completion, Schema, SchemaDiff
+    from .schema import BoundCommand, Schema, SchemaDiff
     from .statistics import Reading, Watch
-
-#: What names a file or directory.
-Path = Union[str, "os.PathLike[str]"]
-
-#: Every client: closed at exit, so that no reply FIFO is left behind.
-_clients: weakref.WeakSet[Client] = weakref.WeakSet()
 
 
 def connect(
@@ -33,6 +25,7 @@ def connect(
     cafile: Optional[Path] = None,
     cert: Optional[Union[Path, tuple[Path, Path]]] = None,
     verify: bool = True,
+    in_flight: Optional[int] = None,
 ) -> Client:
     """A client of the server at an address. Touches no network: the first call does.
 
@@ -51,6 +44,9 @@ def connect(
     :param cert: (https) the client's own certificate: a PEM file with certificate and key, or one of each.
     :param verify: (https) False to believe that any server is the right one. Whoever is in between can then read
         and change everything.
+    :param in_flight: how many requests the server is given at a time; further calls wait here for their turn. By
+        default 1 for a FIFO or HTTP of OpenSIPS, whose one process others share, 16 datagrams, and more for a server
+        of ours.
     :raises ValueError: the address or a certificate cannot be read, or the transport has no such wire or option.
 
     >>> import sipmi
@@ -70,10 +66,11 @@ def connect(
         cafile=cafile,
         cert=cert,
         verify=verify,
+        in_flight=in_flight,
     )
 
 
-class Client:
+class Client(ClientBase):
     """A client of one server, for any number of threads. :func:`connect` says what it is made of.
 
     >>> import sipmi
@@ -87,45 +84,6 @@ class Client:
     ...     mi.call("credit", "alice", 2.5), mi.cmd.credit(user="bob", amount=1)
     ({'user': 'alice', 'credit': 2.5}, {'user': 'bob', 'credit': 1.0})
     """
-
-    def __init__(
-        self,
-        address: str,
-        *,
-        timeout: float = 5.0,
-        wire: str = "auto",
-        reply_dir: Optional[Path] = None,
-        auth: Optional[tuple[str, str]] = None,
-        token: Optional[str] = None,
-        cafile: Optional[Path] = None,
-        cert: Optional[Union[Path, tuple[Path, Path]]] = None,
-        verify: bool = True,
-    ) -> None:
-        if not timeout > 0:
-            raise ValueError(f"expected a timeout of more than 0 seconds, found {timeout}")
-        self._core = _core.Client(
-            address,
-            None if wire == "auto" else wire,
-            None if reply_dir is None else os.fspath(reply_dir),
-            auth=auth,
-            token=token,
-            cafile=None if cafile is None else os.fspath(cafile),
-            cert=_certificate_and_key(cert),
-            verify=verify,
-        )
-        self._timeout = float(timeout)
-        self._completion: Optional[Completion] = None
-        _clients.add(self)
-
-    @property
-    def address(self) -> str:
-        """Whom it calls, as a string that :func:`connect` takes."""
-        return self._core.address
-
-    @property
-    def timeout(self) -> float:
-        """Seconds that a call may take, unless it says otherwise."""
-        return self._timeout
 
     @property
     def wire(self) -> str:
@@ -317,14 +275,15 @@ class Client:
     ) -> None:
         self.close()
 
-    def __repr__(self) -> str:
-        return f"<Client {self.address}>"
+    @property
+    def _waits(self) -> Client:
+        return self
 
 
 class Commands:
     """A server's commands as attributes and items. Completes on Tab from ``which``, which is asked for once."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: ClientBase) -> None:
         self._client = client
 
     def __getattr__(self, name: str) -> BoundCommand:
@@ -347,7 +306,7 @@ class Commands:
         """All names that the server knows; none when it does not answer."""
         from . import schema
 
-        return schema.names_for_completion(self._client)
+        return schema.names_for_completion(self._client._waits)
 
     def __repr__(self) -> str:
         return f"<Commands of {self._client.address}>"
@@ -440,19 +399,3 @@ class Reply:
 
     def __repr__(self) -> str:
         return f"<Reply {self.code} {self.reason} to {self.command}>"
-
-
-def _certificate_and_key(cert: Optional[Union[Path, tuple[Path, Path]]]) -> Optional[tuple[str, Optional[str]]]:
-    """One file for both, or one for each."""
-    if cert is None:
-        return None
-    if isinstance(cert, tuple):
-        certificate, key = cert
-        return os.fspath(certificate), os.fspath(key)
-    return os.fspath(cert), None
-
-
-@atexit.register
-def _close_all() -> None:
-    for client in list(_clients):
-        client.close()

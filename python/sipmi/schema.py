@@ -17,6 +17,7 @@ from . import _core
 from .errors import Fault, MethodNotFound, MiError
 
 if TYPE_CHECKING:
+    from ._client_base import ClientBase
     from .client import Client
 
 #: How a command is asked: as ``call`` of a client, awaited.
@@ -377,7 +378,7 @@ class BoundCommand:
 
     __slots__ = ("__name__", "_client")
 
-    def __init__(self, client: Client, name: str) -> None:
+    def __init__(self, client: ClientBase, name: str) -> None:
         self.__name__ = name
         self._client = client
 
@@ -387,7 +388,7 @@ class BoundCommand:
     @property
     def schema(self) -> CommandSchema:
         """What the server says of it."""
-        return describe_for_completion(self._client, self.__name__)
+        return describe_for_completion(self._client._waits, self.__name__)
 
     @property
     def __signature__(self) -> inspect.Signature:

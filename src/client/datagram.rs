@@ -15,7 +15,6 @@ use super::patience::{Patience, Stop, WAKE};
 use super::resolve::Known;
 use crate::codec::CodecError;
 use crate::transport::connected::Connected;
-use crate::transport::eagerness::Eagerness;
 
 /// Larger than any UDP datagram.
 const BUFFER: usize = 65_536;
@@ -24,7 +23,7 @@ const BUFFER: usize = 65_536;
 const IDLE: usize = 64;
 
 /// Where a server listens.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Place {
     Udp { host: String, port: u16 },
     Unix(PathBuf),
@@ -52,7 +51,7 @@ pub(super) struct Heard<T> {
 }
 
 /// Reads a datagram; gives nothing for one that belongs to another request.
-type Read<'a, T> = &'a mut dyn FnMut(&[u8]) -> Option<Result<T, CodecError>>;
+type Read<'a, T> = &'a mut (dyn FnMut(&[u8]) -> Option<Result<T, CodecError>> + Send);
 
 /// Where a socket is connected to: nothing to choose for a path.
 type Peer = Option<SocketAddr>;
@@ -62,13 +61,17 @@ impl Pool {
         Pool { place, idle: Mutex::default(), known: Known::default() }
     }
 
+    pub(super) fn renewed(&self) -> Self {
+        Pool::new(self.place.clone())
+    }
+
     /// Closes the sockets that nobody uses.
     pub(super) fn close(&self) {
         lock(&self.idle).clear();
     }
 
     /// Sends a request and waits for its reply. What waits at a socket from before is only told from it by an id.
-    pub(super) fn exchange<T>(
+    pub(super) async fn exchange<T>(
         &self,
         request: &[u8],
         has_id: bool,
@@ -77,16 +80,16 @@ impl Pool {
     ) -> Result<Heard<T>, CallFailure> {
         let idle = lock(&self.idle).pop();
         if let Some(line) = idle.filter(|line| has_id || line.is_silent()) {
-            match line.send(request, patience) {
-                Ok(()) => return self.hear(line, request, patience, read),
+            match line.send(request, patience).await {
+                Ok(()) => return self.hear(line, request, patience, read).await,
                 // The server was restarted since. Nothing was sent, so another socket may try.
                 Err(Stop::Io(_)) => {}
                 Err(stop) => return Err(stop.into()),
             }
         }
-        let mut peers = self.peers(patience)?;
+        let mut peers = self.peers(patience).await?;
         while let Some(peer) = peers.pop() {
-            let answered = self.try_peer(peer, request, patience, read);
+            let answered = self.try_peer(peer, request, patience, read).await;
             match answered {
                 Err(CallFailure { error: CallError::Transport { errno: libc::ECONNREFUSED, .. }, .. })
                     if !peers.is_empty() => {}
@@ -105,7 +108,7 @@ impl Pool {
         Err(CallError::Transport { what: "the host name means no address".into(), errno: libc::EADDRNOTAVAIL }.into())
     }
 
-    fn try_peer<T>(
+    async fn try_peer<T>(
         &self,
         peer: Peer,
         request: &[u8],
@@ -113,14 +116,14 @@ impl Pool {
         read: Read<'_, T>,
     ) -> Result<Heard<T>, CallFailure> {
         let line = self.connect(peer).map_err(|error| self.transport_error(&error))?;
-        match line.send(request, patience) {
-            Ok(()) => self.hear(line, request, patience, read),
+        match line.send(request, patience).await {
+            Ok(()) => self.hear(line, request, patience, read).await,
             Err(Stop::Io(error)) => Err(self.transport_error(&error).into()),
             Err(stop) => Err(stop.into()),
         }
     }
 
-    fn hear<T>(
+    async fn hear<T>(
         &self,
         mut line: Line,
         request: &[u8],
@@ -128,7 +131,7 @@ impl Pool {
         read: Read<'_, T>,
     ) -> Result<Heard<T>, CallFailure> {
         loop {
-            let size = match line.receive(patience) {
+            let size = match line.receive(patience).await {
                 Ok(size) => size,
                 Err(Stop::Io(error)) => return Err(self.transport_error(&error).after(request, b"")),
                 Err(stop) => return Err(CallError::from(stop).after(request, b"")),
@@ -166,9 +169,9 @@ impl Pool {
     }
 
     /// Where the server may be; the likeliest last.
-    fn peers(&self, patience: &mut Patience<'_>) -> Result<Vec<Peer>, CallError> {
+    async fn peers(&self, patience: &mut Patience<'_>) -> Result<Vec<Peer>, CallError> {
         let Place::Udp { host, port } = &self.place else { return Ok(vec![None]) };
-        let known = self.known.addresses(host, *port, patience)?;
+        let known = self.known.addresses(host, *port, patience).await?;
         Ok(known.into_iter().rev().map(Some).collect())
     }
 
@@ -185,24 +188,24 @@ impl Pool {
 }
 
 impl Line {
-    fn send(&self, request: &[u8], patience: &mut Patience<'_>) -> Result<(), Stop> {
+    async fn send(&self, request: &[u8], patience: &mut Patience<'_>) -> Result<(), Stop> {
         while !self.socket.send(request).map_err(Stop::Io)? {
-            patience.wait(self.socket.as_fd(), PollFlags::POLLOUT)?;
+            patience.wait(self.socket.as_fd(), PollFlags::POLLOUT).await?;
         }
         Ok(())
     }
 
     /// The size of the next datagram, which may be more than the buffer has.
-    fn receive(&mut self, patience: &mut Patience<'_>) -> Result<usize, Stop> {
-        let eagerness = Eagerness::begin();
+    async fn receive(&mut self, patience: &mut Patience<'_>) -> Result<usize, Stop> {
+        let eagerness = patience.eagerness();
         while eagerness.give_way() {
             if let Some(size) = self.socket.try_receive(&mut self.buffer).map_err(Stop::Io)? {
                 return Ok(size);
             }
         }
         loop {
-            let received = if patience.left()? < WAKE {
-                patience.wait(self.socket.as_fd(), PollFlags::POLLIN)?;
+            let received = if patience.is_driven() || patience.left()? < WAKE {
+                patience.sleep(self.socket.as_fd(), PollFlags::POLLIN).await?;
                 self.socket.try_receive(&mut self.buffer)
             } else {
                 self.socket.receive(&mut self.buffer)

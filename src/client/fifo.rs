@@ -94,29 +94,34 @@ impl Fifo {
         Fifo { path, reply_dir, kept: Mutex::default() }
     }
 
+    pub(super) fn renewed(&self) -> Self {
+        Fifo::new(self.path.clone(), self.reply_dir.clone())
+    }
+
     /// How long the path of a reply FIFO with this name is.
     pub(super) fn reply_path_len(&self, name: &str) -> usize {
         self.reply_dir.as_os_str().len() + 1 + name.len()
     }
 
     /// Sends a request, which `encode` writes once the name of the reply FIFO is known, and gives it and its reply.
-    pub(super) fn exchange(
+    pub(super) async fn exchange(
         &self,
         ending: Ending,
         patience: &mut Patience<'_>,
-        encode: impl FnOnce(&str) -> Result<Vec<u8>, CallError>,
+        encode: impl FnOnce(&str) -> Result<Vec<u8>, CallError> + Send,
     ) -> Result<(Vec<u8>, Vec<u8>), CallFailure> {
         let mut line = self.line()?;
         let request = encode(line.inbox.name())?;
         let mut received = Vec::new();
         let mut written = 0;
-        let outcome = self
-            .write(&request, &mut written, &mut line, ending == Ending::Text, patience)
-            .and_then(|()| read(&mut line.inbox, ending, patience, &mut received));
+        let mut outcome = self.write(&request, &mut written, &mut line, ending == Ending::Text, patience).await;
+        if outcome.is_ok() {
+            outcome = read(&mut line.inbox, ending, patience, &mut received).await;
+        }
         if let Err(error) = outcome {
             return Err(error.after(&request[..written], &received));
         }
-        let is_over = line.is_tight && (ending == Ending::Text || has_writer_left(&line.inbox, patience));
+        let is_over = line.is_tight && (ending == Ending::Text || has_writer_left(&line.inbox, patience).await);
         self.end(line, is_over);
         Ok((request, received))
     }
@@ -184,7 +189,7 @@ impl Fifo {
 
     /// Writes a request in one piece, alone, to an empty FIFO: what two clients write at the same time may fall into
     /// one read, and then costs 3.x and 4.x their FIFO if one of the two is not whole.
-    fn write(
+    async fn write(
         &self,
         request: &[u8],
         written: &mut usize,
@@ -193,9 +198,9 @@ impl Fifo {
         patience: &mut Patience<'_>,
     ) -> Result<(), CallError> {
         let is_long = is_text && request.len() > ATOMIC;
-        let _shell_lock = if is_long { Some(lock_out_shells(&self.path, patience)?) } else { None };
+        let _shell_lock = if is_long { Some(lock_out_shells(&self.path, patience).await?) } else { None };
         if let Some(mut command) = line.command.take() {
-            match write_alone(&mut command, request, written, patience) {
+            match write_alone(&mut command, request, written, patience).await {
                 // The server was restarted since. Nothing was written, so another try may be made.
                 Err(CallError::Transport { .. }) if *written == 0 => {}
                 outcome => {
@@ -206,7 +211,7 @@ impl Fifo {
             }
         }
         let mut command = CommandWriter::open(&self.path)?;
-        write_alone(&mut command, request, written, patience)?;
+        write_alone(&mut command, request, written, patience).await?;
         if line.is_tight {
             command.unlock();
             line.command = Some(command);
@@ -215,23 +220,25 @@ impl Fifo {
     }
 }
 
-fn write_alone(
+async fn write_alone(
     command: &mut CommandWriter,
     request: &[u8],
     written: &mut usize,
     patience: &mut Patience<'_>,
 ) -> Result<(), CallError> {
     let refused = |error| CallError::io("the FIFO cannot be locked", &error);
-    patience.retry(|| command.try_lock().map(|locked| locked.then_some(())).map_err(refused))?;
-    patience.retry(|| match command.unread() {
-        Ok(0) => Ok(Some(())),
-        Ok(_) if command.is_abandoned() => Err(CommandError::NoReader.into()),
-        Ok(_) => Ok(None),
-        Err(error) => Err(CallError::io("the FIFO cannot be looked at", &error)),
-    })?;
+    patience.retry(|| command.try_lock().map(|locked| locked.then_some(())).map_err(refused)).await?;
+    patience
+        .retry(|| match command.unread() {
+            Ok(0) => Ok(Some(())),
+            Ok(_) if command.is_abandoned() => Err(CommandError::NoReader.into()),
+            Ok(_) => Ok(None),
+            Err(error) => Err(CallError::io("the FIFO cannot be looked at", &error)),
+        })
+        .await?;
     while *written < request.len() {
         match command.write(&request[*written..])? {
-            0 => drop(patience.wait(command.as_fd(), PollFlags::POLLOUT)?),
+            0 => drop(patience.wait(command.as_fd(), PollFlags::POLLOUT).await?),
             size => *written += size,
         }
     }
@@ -239,34 +246,37 @@ fn write_alone(
 }
 
 /// Whether nothing more can come: the server's end is closed and all was read.
-fn has_writer_left(inbox: &Inbox, patience: &mut Patience<'_>) -> bool {
-    let ready = patience.at_most(CLOSING).wait(inbox.as_fd(), PollFlags::POLLIN);
+async fn has_writer_left(inbox: &Inbox, patience: &mut Patience<'_>) -> bool {
+    let ready = patience.at_most(CLOSING).wait(inbox.as_fd(), PollFlags::POLLIN).await;
     ready.is_ok_and(|ready| !ready.contains(PollFlags::POLLIN))
 }
 
-fn lock_out_shells(fifo: &Path, patience: &mut Patience<'_>) -> Result<ShellLock, CallError> {
+async fn lock_out_shells(fifo: &Path, patience: &mut Patience<'_>) -> Result<ShellLock, CallError> {
     let refused = |error| CallError::io("the lock of opensipsctl cannot be taken", &error);
     let lock = ShellLock::open(fifo).map_err(refused)?;
-    patience.retry(|| lock.try_lock().map(|locked| locked.then_some(())).map_err(refused))?;
+    patience.retry(|| lock.try_lock().map(|locked| locked.then_some(())).map_err(refused)).await?;
     Ok(lock)
 }
 
-fn read(
+async fn read(
     inbox: &mut Inbox,
     ending: Ending,
     patience: &mut Patience<'_>,
     received: &mut Vec<u8>,
 ) -> Result<(), CallError> {
     let mut scanner = (ending != Ending::Text).then(Scanner::new);
-    let mut chunk = [0; CHUNK];
     let mut has_ended = false;
     loop {
-        let ready = match patience.wait(inbox.as_fd(), PollFlags::POLLIN) {
+        let ready = match patience.wait(inbox.as_fd(), PollFlags::POLLIN).await {
             // All that will come has come, and the caller sees what it lacks.
             Err(Stop::Deadline) if has_ended && !received.is_empty() => return Ok(()),
             other => other?,
         };
-        let size = inbox.read(&mut chunk).map_err(|error| CallError::io("the reply FIFO cannot be read", &error))?;
+        let before = received.len();
+        received.resize(before + CHUNK, 0);
+        let size = inbox.read(&mut received[before..]);
+        received.truncate(before + size.as_ref().copied().unwrap_or_default());
+        let size = size.map_err(|error| CallError::io("the reply FIFO cannot be read", &error))?;
         // poll looks at a pipe without its lock: of a writer who wrote and left just now it may tell the leaving
         // alone. What is read in spite of that comes first.
         if size == 0 && !ready.contains(PollFlags::POLLIN) {
@@ -280,12 +290,11 @@ fn read(
             has_ended = true;
             continue;
         }
-        received.extend_from_slice(&chunk[..size]);
         has_ended = false;
         if received.len() > LONGEST_REPLY {
             return Err(CodecError::Truncated { what: "the endless reply", size: received.len() }.into());
         }
-        if scanner.as_mut().is_some_and(|scanner| matches!(scanner.feed(&chunk[..size]), Scan::Complete(_))) {
+        if scanner.as_mut().is_some_and(|scanner| matches!(scanner.feed(&received[before..]), Scan::Complete(_))) {
             return Ok(());
         }
     }

@@ -27,6 +27,14 @@ const DATAGRAM: usize = 65_457;
 /// What IPv4 carries in a UDP datagram.
 const UDP_DATAGRAM: usize = 65_507;
 
+/// How many requests a server is given at a time. A real one reads its FIFO, or HTTP, by one process that others
+/// share, so ours wait for each other here and not there. Datagrams wait in the kernel, which has room for some 270
+/// on a socket and drops the others. Ours serves connections side by side, and reads a FIFO faster than it is written.
+const IN_FLIGHT_ORIGINAL: usize = 1;
+const IN_FLIGHT_DATAGRAMS: usize = 16;
+const IN_FLIGHT_FIFO: usize = 8;
+const IN_FLIGHT_OURS: usize = 128;
+
 /// What a server reads of one request over HTTP.
 #[derive(Debug, PartialEq, Eq)]
 pub struct HttpLimit {
@@ -204,6 +212,16 @@ impl Route {
     /// Whether the limits of the originals hold: unless the server is known to be sipmi's.
     pub(super) fn is_original(self) -> bool {
         self.generation != Some(Generation::Sipmi)
+    }
+
+    /// How many requests may be on their way at a time.
+    pub(super) fn in_flight(self) -> usize {
+        match (self.is_original(), self.carrier) {
+            (true, Carrier::Fifo | Carrier::Http) => IN_FLIGHT_ORIGINAL,
+            (true, Carrier::Datagram) => IN_FLIGHT_DATAGRAMS,
+            (false, Carrier::Fifo) => IN_FLIGHT_FIFO,
+            (false, Carrier::Datagram | Carrier::Http) => IN_FLIGHT_OURS,
+        }
     }
 
     /// Whose dialect requests are written in. Of what is not known the most careful is taken.

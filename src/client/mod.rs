@@ -4,8 +4,10 @@
 
 pub mod call;
 mod datagram;
+pub mod driver;
 pub mod effects;
 mod fifo;
+mod gate;
 pub mod http;
 pub mod limits;
 pub mod names;
@@ -16,8 +18,9 @@ mod resolve;
 pub mod shape;
 mod web;
 
+use std::num::NonZeroUsize;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Mutex, OnceLock, TryLockError};
 use std::time::{Duration, Instant};
 
 pub use call::{Arguments, CallError, CallFailure, Reply};
@@ -33,8 +36,10 @@ use crate::response::{Failure, Response};
 use call::read_json;
 use datagram::{Heard, Place, Pool};
 use fifo::{Ending, Fifo};
+use gate::Gate;
 use http::HttpOptions;
 use limits::{Carrier, Route};
+use patience::run;
 use web::Web;
 
 /// How long a FIFO may take to answer the JSON question before it is asked in text.
@@ -65,8 +70,11 @@ pub struct Client {
     wire: Option<Wire>,
     link: Link,
     found: OnceLock<Found>,
-    /// Held by the call that finds out.
-    probing: Mutex<()>,
+    /// Passed by the call that finds out.
+    probing: Gate,
+    /// Passed by every call: servers are given so many at a time.
+    gate: Gate,
+    in_flight: Option<NonZeroUsize>,
     last_id: AtomicU32,
     is_closed: AtomicBool,
 }
@@ -132,10 +140,39 @@ impl Client {
             wire,
             link,
             found: OnceLock::new(),
-            probing: Mutex::new(()),
+            probing: Gate::default(),
+            gate: Gate::default(),
+            in_flight: None,
             last_id: AtomicU32::new(0),
             is_closed: AtomicBool::new(false),
         })
+    }
+
+    /// Gives the server at most so many requests at a time, instead of what is good for its kind.
+    #[must_use]
+    pub fn with_in_flight(self, most: Option<NonZeroUsize>) -> Self {
+        Client { in_flight: most, ..self }
+    }
+
+    /// The same client with sockets, files and locks of its own: what a child of this process goes on with.
+    #[must_use]
+    pub fn renewed(&self) -> Self {
+        let link = match &self.link {
+            Link::Fifo(fifo) => Link::Fifo(fifo.renewed()),
+            Link::Datagram(pool) => Link::Datagram(pool.renewed()),
+            Link::Http(web) => Link::Http(Box::new(web.renewed())),
+        };
+        Client {
+            address: self.address.clone(),
+            wire: self.wire,
+            link,
+            found: self.found.clone(),
+            probing: Gate::default(),
+            gate: Gate::default(),
+            in_flight: self.in_flight,
+            last_id: AtomicU32::new(self.last_id.load(Ordering::Relaxed)),
+            is_closed: AtomicBool::new(self.is_closed.load(Ordering::Relaxed)),
+        }
     }
 
     /// Whom it calls.
@@ -160,10 +197,20 @@ impl Client {
         arguments: Arguments,
         patience: &mut Patience<'_>,
     ) -> Result<Reply, CallFailure> {
+        run(self.request_async(method, arguments, patience))
+    }
+
+    /// As [`Client::request`], and waits as its patience does.
+    pub async fn request_async(
+        &self,
+        method: Str,
+        arguments: Arguments,
+        patience: &mut Patience<'_>,
+    ) -> Result<Reply, CallFailure> {
         if self.is_closed.load(Ordering::Relaxed) {
             return Err(CallError::Closed.into());
         }
-        let route = self.route(patience)?;
+        let route = self.route(patience).await?;
         let known_as = route.generation.and_then(|generation| names::on_server(&method, generation, route.minor));
         let method = known_as.unwrap_or(method);
         let mut request = Request { method, params: arguments.into_params(route.is_typed())? };
@@ -172,11 +219,13 @@ impl Client {
         }
         route.check_request(&request).map_err(CallError::from)?;
         route.adapt(&mut request.params);
-        let reply = match (self.exchange(route, &request, patience), &self.link) {
+        let most = self.in_flight.map_or_else(|| route.in_flight(), NonZeroUsize::get);
+        let _permit = self.gate.enter(most, patience).await?;
+        let reply = match (self.exchange(route, &request, patience).await, &self.link) {
             // It may be one that takes more than can be known before it is asked.
             (Err(CallFailure { error: CallError::Refused(_), .. }), Link::Http(_)) if route.generation.is_none() => {
-                self.found(patience)?;
-                self.exchange(self.route(patience)?, &request, patience)
+                self.found_async(patience).await?;
+                self.exchange(self.route(patience).await?, &request, patience).await
             }
             (outcome, _) => outcome,
         }?;
@@ -185,6 +234,11 @@ impl Client {
 
     /// What the server speaks and who it is; asked for only once.
     pub fn found(&self, patience: &mut Patience<'_>) -> Result<&Found, CallFailure> {
+        run(self.found_async(patience))
+    }
+
+    /// As [`Client::found`], and waits as its patience does.
+    pub async fn found_async(&self, patience: &mut Patience<'_>) -> Result<&Found, CallFailure> {
         loop {
             if let Some(found) = self.found.get() {
                 return Ok(found);
@@ -193,13 +247,9 @@ impl Client {
                 return Err(CallError::Closed.into());
             }
             // One asks, the others wait for what it finds; if it fails the next one asks.
-            let _guard = patience.retry(|| match self.probing.try_lock() {
-                Ok(guard) => Ok::<_, CallError>(Some(guard)),
-                Err(TryLockError::Poisoned(poisoned)) => Ok(Some(poisoned.into_inner())),
-                Err(TryLockError::WouldBlock) => Ok(None),
-            })?;
+            let _permit = self.probing.enter(1, patience).await?;
             if self.found.get().is_none() {
-                let found = self.probe(patience).map_err(|failure| CallFailure { probing: true, ..failure })?;
+                let found = self.probe(patience).await.map_err(|failure| CallFailure { probing: true, ..failure })?;
                 // Nobody else sets it while the guard is held.
                 let _ = self.found.set(found);
             }
@@ -208,9 +258,14 @@ impl Client {
 
     /// What the user said, or else what was found out, of what the server speaks.
     pub fn wire(&self, patience: &mut Patience<'_>) -> Result<Wire, CallFailure> {
+        run(self.wire_async(patience))
+    }
+
+    /// As [`Client::wire`], and waits as its patience does.
+    pub async fn wire_async(&self, patience: &mut Patience<'_>) -> Result<Wire, CallFailure> {
         match self.wire {
             Some(wire) => Ok(wire),
-            None => self.found(patience).map(|found| found.wire),
+            None => self.found_async(patience).await.map(|found| found.wire),
         }
     }
 
@@ -222,13 +277,13 @@ impl Client {
         }
     }
 
-    fn route(&self, patience: &mut Patience<'_>) -> Result<Route, CallFailure> {
+    async fn route(&self, patience: &mut Patience<'_>) -> Result<Route, CallFailure> {
         let carrier = self.carrier();
         let found = match (self.found.get(), self.wire) {
             // Only the server can say which form of XML-RPC it has, and whether it answers errors with nothing.
             (None, Some(wire @ (Wire::Text | Wire::Json))) => return Ok(Route::unknown(wire, carrier)),
             (Some(found), _) => found,
-            (None, _) => self.found(patience)?,
+            (None, _) => self.found_async(patience).await?,
         };
         let Found { wire, generation, form, .. } = *found;
         Ok(Route { wire, carrier, generation, minor: found.minor(), form })
@@ -238,52 +293,61 @@ impl Client {
         self.last_id.fetch_add(1, Ordering::Relaxed) % IDS + 1
     }
 
-    fn exchange(&self, route: Route, request: &Request, patience: &mut Patience<'_>) -> Result<Reply, CallFailure> {
+    async fn exchange(
+        &self,
+        route: Route,
+        request: &Request,
+        patience: &mut Patience<'_>,
+    ) -> Result<Reply, CallFailure> {
         // Who will not wait for the answer does not want the command to run.
         patience.left()?;
         let id = self.next_id();
         let started = Instant::now();
         let (sent, raw, response) = match &self.link {
-            Link::Http(web) => return web.call(route, request, id, patience),
+            Link::Http(web) => return web.call(route, request, id, patience).await,
             Link::Datagram(pool) => {
                 let sent = encode(route, request, id, "")?;
                 let mut read = |bytes: &[u8]| match route.wire {
                     Wire::Json => read_json(bytes, id),
                     _ => Some(text::decode_response(bytes, text::Carrier::Datagram)),
                 };
-                let Heard { reply, raw } = pool.exchange(&sent, route.wire == Wire::Json, patience, &mut read)?;
+                let Heard { reply, raw } =
+                    pool.exchange(&sent, route.wire == Wire::Json, patience, &mut read).await?;
                 (sent, raw, reply)
             }
-            Link::Fifo(fifo) => exchange_over_fifo(fifo, route, request, id, patience)?,
+            Link::Fifo(fifo) => exchange_over_fifo(fifo, route, request, id, patience).await?,
         };
         let elapsed = started.elapsed();
         Ok(Reply { response, sent, raw, elapsed, wire: route.wire, ..Reply::default() })
     }
 
     /// Asks in JSON first: old servers answer that they do not understand, and are asked in text.
-    fn probe(&self, patience: &mut Patience<'_>) -> Result<Found, CallFailure> {
+    async fn probe(&self, patience: &mut Patience<'_>) -> Result<Found, CallFailure> {
         if let Some(wire) = self.wire {
-            return self.ask(wire, patience);
+            return self.ask(wire, patience).await;
         }
         let answered = match &self.link {
-            Link::Http(web) => return self.ask(web.likely_wire(), patience),
-            Link::Datagram(pool) => self.ask_datagram(pool, patience)?,
-            Link::Fifo(_) => match self.ask(Wire::Json, &mut patience.at_most(JSON_PROBE)) {
+            Link::Http(web) => return self.ask(web.likely_wire(), patience).await,
+            Link::Datagram(pool) => self.ask_datagram(pool, patience).await?,
+            Link::Fifo(_) => match self.ask(Wire::Json, &mut patience.at_most(JSON_PROBE)).await {
                 Ok(found) => Some(found),
                 Err(CallFailure { error: CallError::Timeout, .. }) if patience.left().is_ok() => None,
                 Err(failure) => return Err(failure),
             },
         };
-        answered.map_or_else(|| self.ask(Wire::Text, patience), Ok)
+        match answered {
+            Some(found) => Ok(found),
+            None => self.ask(Wire::Text, patience).await,
+        }
     }
 
-    fn ask(&self, wire: Wire, patience: &mut Patience<'_>) -> Result<Found, CallFailure> {
+    async fn ask(&self, wire: Wire, patience: &mut Patience<'_>) -> Result<Found, CallFailure> {
         let route = Route::unknown(wire, self.carrier());
-        self.exchange(route, &Request::new("version"), patience).map(|reply| Found::read(wire, &reply.response))
+        self.exchange(route, &Request::new("version"), patience).await.map(|reply| Found::read(wire, &reply.response))
     }
 
     /// Asks in JSON; nothing when the server answers in text.
-    fn ask_datagram(&self, pool: &Pool, patience: &mut Patience<'_>) -> Result<Option<Found>, CallFailure> {
+    async fn ask_datagram(&self, pool: &Pool, patience: &mut Patience<'_>) -> Result<Option<Found>, CallFailure> {
         let id = self.next_id();
         let route = Route::unknown(Wire::Json, Carrier::Datagram);
         let sent = encode(route, &Request::new("version"), id, "")?;
@@ -295,7 +359,7 @@ impl Client {
                 Some(text::decode_response(bytes, text::Carrier::Datagram).map(|_| None))
             }
         };
-        pool.exchange(&sent, true, patience, &mut read).map(|heard| heard.reply)
+        pool.exchange(&sent, true, patience, &mut read).await.map(|heard| heard.reply)
     }
 }
 
@@ -321,7 +385,7 @@ fn encode(route: Route, request: &Request, id: u32, reply_name: &str) -> Result<
     Ok(bytes)
 }
 
-fn exchange_over_fifo(
+async fn exchange_over_fifo(
     fifo: &Fifo,
     route: Route,
     request: &Request,
@@ -335,10 +399,12 @@ fn exchange_over_fifo(
         _ => Ending::Text,
     };
     let may_be_out_of_step = route.wire == Wire::Text && !is_sipmi;
-    let exchanged = fifo.exchange(ending, patience, |reply_name| {
-        route.check_reply_path(fifo.reply_path_len(reply_name))?;
-        encode(route, request, id, reply_name)
-    });
+    let exchanged = fifo
+        .exchange(ending, patience, |reply_name| {
+            route.check_reply_path(fifo.reply_path_len(reply_name))?;
+            encode(route, request, id, reply_name)
+        })
+        .await;
     let was_lost = matches!(&exchanged, Err(CallFailure { error: CallError::Timeout, sent, .. }) if !sent.is_empty());
     if may_be_out_of_step && was_lost {
         fifo.resync();

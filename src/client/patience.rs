@@ -1,12 +1,22 @@
-//! How long a call may wait, and what may end the waiting earlier.
+//! How long a call may wait, where it waits, and what may end the waiting earlier.
+//!
+//! Exchanges are written once, as futures. With a patience that blocks they wait on the calling thread and are done
+//! when [`run`] has polled them once; with a driven one they wait on a [`Driver`](super::driver::Driver), among others.
 
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 
+use super::driver::Seat;
 use crate::transport::eagerness::Eagerness;
 
 /// A waiting call looks this often whether it was interrupted.
@@ -19,7 +29,14 @@ const FIRST_NAP: Duration = Duration::from_micros(20);
 /// The deadline of a call, and a look at who wants to interrupt it.
 pub struct Patience<'a> {
     deadline: Instant,
-    watch: &'a mut dyn FnMut() -> bool,
+    way: Way<'a>,
+}
+
+enum Way<'a> {
+    /// On this thread, which asks every so often whether to give up.
+    Blocking(&'a mut (dyn FnMut() -> bool + Send)),
+    /// On a driver. Whoever wants to give up drops the call.
+    Driven(&'a Seat),
 }
 
 /// Why a wait ended before what it waited for.
@@ -33,18 +50,46 @@ pub(super) enum Stop {
     Io(io::Error),
 }
 
+/// Runs what waits with a patience that blocks.
+pub(super) fn run<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    loop {
+        // It waits while it is polled.
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return output;
+        }
+        std::thread::yield_now();
+    }
+}
+
 impl<'a> Patience<'a> {
     /// Waits at most this long in all. `watch` is asked every 50 ms, and after every signal, whether to give up.
-    pub fn new(timeout: Duration, watch: &'a mut dyn FnMut() -> bool) -> Self {
-        let now = Instant::now();
-        // A century is as good as for ever, and clocks can add it.
-        let deadline = now.checked_add(timeout).unwrap_or(now + Duration::from_secs(3_000_000_000));
-        Patience { deadline, watch }
+    pub fn new(timeout: Duration, watch: &'a mut (dyn FnMut() -> bool + Send)) -> Self {
+        Patience { deadline: from_now(timeout), way: Way::Blocking(watch) }
+    }
+
+    /// Waits at most this long in all, on the driver on which the seat is.
+    pub fn driven(timeout: Duration, seat: &'a Seat) -> Self {
+        Patience { deadline: from_now(timeout), way: Way::Driven(seat) }
     }
 
     /// The same, but at most this long from now.
     pub(super) fn at_most(&mut self, limit: Duration) -> Patience<'_> {
-        Patience { deadline: self.deadline.min(Instant::now() + limit), watch: &mut *self.watch }
+        let way = match &mut self.way {
+            Way::Blocking(watch) => Way::Blocking(&mut **watch),
+            Way::Driven(seat) => Way::Driven(seat),
+        };
+        Patience { deadline: self.deadline.min(from_now(limit)), way }
+    }
+
+    /// Whether waiting leaves the thread to others.
+    pub(super) fn is_driven(&self) -> bool {
+        matches!(self.way, Way::Driven(_))
+    }
+
+    /// How long this thread may give way instead of sleeping: not at all where others want to go on.
+    pub(super) fn eagerness(&self) -> Eagerness {
+        if self.is_driven() { Eagerness::over() } else { Eagerness::begin() }
     }
 
     /// What is left; an error when nothing is.
@@ -55,23 +100,31 @@ impl<'a> Patience<'a> {
 
     /// Asks whether the call was interrupted.
     pub(super) fn check(&mut self) -> Result<(), Stop> {
-        if (self.watch)() { Err(Stop::Interrupted) } else { Ok(()) }
+        let gives_up = match &mut self.way {
+            Way::Blocking(watch) => watch(),
+            Way::Driven(_) => false,
+        };
+        if gives_up { Err(Stop::Interrupted) } else { Ok(()) }
     }
 
     /// Waits until the descriptor is ready, and says for what.
-    pub(super) fn wait(&mut self, fd: BorrowedFd<'_>, events: PollFlags) -> Result<PollFlags, Stop> {
-        let eagerness = Eagerness::begin();
+    pub(super) async fn wait(&mut self, fd: BorrowedFd<'_>, events: PollFlags) -> Result<PollFlags, Stop> {
+        let eagerness = self.eagerness();
         while eagerness.give_way() {
             match poll(fd, events, PollTimeout::ZERO)? {
                 Some(ready) => return Ok(ready),
                 None => self.left().map(drop)?,
             }
         }
-        self.sleep(fd, events)
+        self.sleep(fd, events).await
     }
 
     /// As [`Patience::wait`], for who has been eager already.
-    pub(super) fn sleep(&mut self, fd: BorrowedFd<'_>, events: PollFlags) -> Result<PollFlags, Stop> {
+    pub(super) async fn sleep(&mut self, fd: BorrowedFd<'_>, events: PollFlags) -> Result<PollFlags, Stop> {
+        if let Way::Driven(seat) = self.way {
+            let ready = seat.wait(Some((fd.as_raw_fd(), events)), self.deadline).await.map_err(Stop::Io)?;
+            return ready.ok_or(Stop::Deadline);
+        }
         loop {
             let left = self.left()?.min(WAKE);
             // Rounded up: a wait of nothing would spin until the deadline.
@@ -83,8 +136,26 @@ impl<'a> Patience<'a> {
         }
     }
 
+    /// Rests for so long, or until the deadline, which is an error.
+    pub(super) async fn rest(&mut self, nap: Duration) -> Result<(), Stop> {
+        let until = from_now(nap).min(self.deadline);
+        if let Way::Driven(seat) = self.way {
+            seat.wait(None, until).await.map_err(Stop::Io)?;
+        } else {
+            let mut left = until.saturating_duration_since(Instant::now());
+            while !left.is_zero() {
+                std::thread::sleep(left.min(WAKE));
+                if left >= WAKE {
+                    self.check()?;
+                }
+                left = until.saturating_duration_since(Instant::now());
+            }
+        }
+        self.left().map(drop)
+    }
+
     /// Tries again and again, with short rests, until it gives something.
-    pub(super) fn retry<T, E: From<Stop>>(
+    pub(super) async fn retry<T, E: From<Stop>>(
         &mut self,
         mut attempt: impl FnMut() -> Result<Option<T>, E>,
     ) -> Result<T, E> {
@@ -94,7 +165,7 @@ impl<'a> Patience<'a> {
             if let Some(found) = attempt()? {
                 return Ok(found);
             }
-            std::thread::sleep(nap.min(self.left()?));
+            self.rest(nap).await?;
             nap = (nap * 2).min(LONGEST_NAP);
             if last_check.elapsed() >= WAKE {
                 self.check()?;
@@ -102,6 +173,56 @@ impl<'a> Patience<'a> {
             }
         }
     }
+
+    /// Asks for something, and again whenever the waker that it was given is woken, until it is there.
+    pub(super) async fn ask<T>(&mut self, mut ask: impl FnMut(&Waker) -> Option<T>) -> Result<T, Stop> {
+        if let Way::Driven(seat) = self.way {
+            let deadline = self.deadline;
+            return poll_fn(|context| match ask(context.waker()) {
+                Some(found) => Poll::Ready(Ok(found)),
+                None if Instant::now() >= deadline => Poll::Ready(Err(Stop::Deadline)),
+                None => {
+                    seat.wish(None, deadline);
+                    Poll::Pending
+                }
+            })
+            .await;
+        }
+        let waker = waker_of_this_thread();
+        let mut last_check = Instant::now();
+        loop {
+            if let Some(found) = ask(&waker) {
+                return Ok(found);
+            }
+            std::thread::park_timeout(self.left()?.min(WAKE));
+            if last_check.elapsed() >= WAKE {
+                self.check()?;
+                last_check = Instant::now();
+            }
+        }
+    }
+}
+
+/// A century is as good as for ever, and clocks can add it.
+fn from_now(time: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(time).unwrap_or(now + Duration::from_secs(3_000_000_000))
+}
+
+struct Unparker(Thread);
+
+impl Wake for Unparker {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+fn waker_of_this_thread() -> Waker {
+    thread_local! {
+        static WAKER: RefCell<Option<Waker>> = const { RefCell::new(None) };
+    }
+    let make = || Waker::from(Arc::new(Unparker(std::thread::current())));
+    WAKER.with_borrow_mut(|waker| waker.get_or_insert_with(make).clone())
 }
 
 /// What the descriptor is ready for; nothing when the time passed, or a signal came.

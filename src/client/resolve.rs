@@ -1,12 +1,14 @@
 //! Asks the system what host names mean.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nix::poll::PollFlags;
 
 use super::call::CallError;
-use super::patience::{Patience, WAKE};
+use super::patience::Patience;
 
 /// The addresses that a host's name means; the first is the one that answers, as far as we know.
 #[derive(Debug, Default)]
@@ -14,7 +16,7 @@ pub(super) struct Known(Mutex<Vec<SocketAddr>>);
 
 impl Known {
     /// Where a server may be, the likeliest first. Asks the system only when it is not known yet.
-    pub(super) fn addresses(
+    pub(super) async fn addresses(
         &self,
         host: &str,
         port: u16,
@@ -25,7 +27,7 @@ impl Known {
         }
         let mut known = self.lock().clone();
         if known.is_empty() {
-            known = resolve(host, port, patience)?;
+            known = resolve(host, port, patience).await?;
             self.lock().clone_from(&known);
         }
         Ok(known)
@@ -50,21 +52,22 @@ impl Known {
 }
 
 /// Asks on a thread of its own: the system has no deadline for that.
-fn resolve(host: &str, port: u16, patience: &mut Patience<'_>) -> Result<Vec<SocketAddr>, CallError> {
-    let (sender, receiver) = sync_channel(1);
-    let name = host.to_owned();
-    let ask = move || {
-        let found = (name.as_str(), port).to_socket_addrs().map(Iterator::collect::<Vec<_>>);
-        // Nobody may wait any more.
-        let _ = sender.send(found);
-    };
+async fn resolve(host: &str, port: u16, patience: &mut Patience<'_>) -> Result<Vec<SocketAddr>, CallError> {
     let unknown = |error: &io::Error| CallError::io("the host name means nothing", error);
-    std::thread::Builder::new().name("sipmi-resolve".into()).spawn(ask).map_err(|error| unknown(&error))?;
-    loop {
-        match receiver.recv_timeout(patience.left()?.min(WAKE)) {
-            Ok(found) => return found.map_err(|error| unknown(&error)),
-            Err(RecvTimeoutError::Timeout) => patience.check()?,
-            Err(RecvTimeoutError::Disconnected) => return Err(unknown(&io::ErrorKind::NotFound.into())),
+    let (is_done, mut done) = io::pipe().map_err(|error| unknown(&error))?;
+    let answer = Arc::new(Mutex::new(None));
+    let name = host.to_owned();
+    let ask = {
+        let answer = Arc::clone(&answer);
+        move || {
+            let found = (name.as_str(), port).to_socket_addrs().map(Iterator::collect::<Vec<_>>);
+            *answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+            // Nobody may wait any more.
+            let _ = done.write(b".");
         }
-    }
+    };
+    std::thread::Builder::new().name("sipmi-resolve".into()).spawn(ask).map_err(|error| unknown(&error))?;
+    patience.sleep(is_done.as_fd(), PollFlags::POLLIN).await?;
+    let found = answer.lock().unwrap_or_else(PoisonError::into_inner).take();
+    found.unwrap_or_else(|| Err(io::ErrorKind::NotFound.into())).map_err(|error| unknown(&error))
 }

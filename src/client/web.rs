@@ -38,6 +38,10 @@ impl Web {
         Ok(Web { http: Http::new(address, options)?, known: Mutex::default() })
     }
 
+    pub(super) fn renewed(&self) -> Self {
+        Web { http: self.http.renewed(), known: Mutex::default() }
+    }
+
     /// The address without what is secret.
     pub(super) fn shown(&self) -> &str {
         self.http.shown()
@@ -53,21 +57,21 @@ impl Web {
     }
 
     /// Runs a command.
-    pub(super) fn call(
+    pub(super) async fn call(
         &self,
         route: Route,
         request: &Request,
         id: u32,
         patience: &mut Patience<'_>,
     ) -> Result<Reply, CallFailure> {
-        if let Some(refusal) = self.look_before(route, request, id, patience)? {
+        if let Some(refusal) = self.look_before(route, request, id, patience).await? {
             return Ok(refusal);
         }
-        self.exchange(route, request, id, patience)
+        self.exchange(route, request, id, patience).await
     }
 
     /// An XML-RPC server of 4.x may crash when it has no such command, so it is asked for it in a harmless way.
-    fn look_before(
+    async fn look_before(
         &self,
         route: Route,
         request: &Request,
@@ -83,7 +87,7 @@ impl Web {
             return Ok(None);
         }
         let question = Request::positional("which", vec![method.clone().into()]);
-        let reply = self.exchange(route, &question, id, patience)?;
+        let reply = self.exchange(route, &question, id, patience).await?;
         match reply.response.code {
             _ if reply.response.is_success() => {
                 self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(method.clone());
@@ -95,7 +99,7 @@ impl Web {
         }
     }
 
-    fn exchange(
+    async fn exchange(
         &self,
         route: Route,
         request: &Request,
@@ -113,6 +117,7 @@ impl Web {
         let answer = self
             .http
             .exchange(message, patience)
+            .await
             .map_err(|failure| CallFailure { sent: payload.clone(), ..failure })?;
         let elapsed = started.elapsed();
         match read(route, &answer, id) {

@@ -1,7 +1,9 @@
 //! The client as Python's `sipmi.client` drives it, and what its errors become.
 
 use std::ffi::CString;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
@@ -34,7 +36,7 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 /// A client of one server.
 #[pyclass(frozen, name = "Client", module = "sipmi._core")]
 pub(super) struct PyClient {
-    client: Client,
+    client: Arc<Client>,
 }
 
 /// An answer.
@@ -49,7 +51,8 @@ pub(super) struct PyReply {
 impl PyClient {
     /// Touches no network. `wire` None: found out at the first call. The rest is for http: and https:.
     #[new]
-    #[pyo3(signature = (address, wire, reply_dir, auth=None, token=None, cafile=None, cert=None, verify=true))]
+    #[pyo3(signature = (address, wire, reply_dir, auth=None, token=None, cafile=None, cert=None, verify=true,
+        in_flight=None))]
     #[allow(clippy::too_many_arguments)] // they are Python's keywords
     fn new(
         address: &str,
@@ -60,6 +63,7 @@ impl PyClient {
         cafile: Option<PathBuf>,
         cert: Option<(PathBuf, Option<PathBuf>)>,
         verify: bool,
+        in_flight: Option<i64>,
     ) -> PyResult<Self> {
         let mut address: Address = address.parse()?;
         match (&mut address, reply_dir) {
@@ -87,9 +91,10 @@ impl PyClient {
             let options = "auth, token, cafile, cert and verify are for http: and https: alone";
             return Err(PyValueError::new_err(format!("{options}, not for {address}")));
         }
+        let in_flight = in_flight.map(read_in_flight).transpose()?;
         let client = Client::with_options(address, wire, &HttpOptions { credentials, tls })
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
-        Ok(PyClient { client })
+        Ok(PyClient { client: Arc::new(client.with_in_flight(in_flight)) })
     }
 
     #[getter]
@@ -122,7 +127,7 @@ impl PyClient {
     ) -> PyResult<PyReply> {
         let command = text_from_python(command)?;
         let reply = self.run(py, &command, read_arguments(args, kwargs)?, timeout)?;
-        Ok(PyReply { reply, address: self.address(), command })
+        Ok(self.reply(reply, command))
     }
 
     /// As `request`, with strings in order, each with a name or without (an empty one).
@@ -134,11 +139,8 @@ impl PyClient {
         timeout: f64,
     ) -> PyResult<PyReply> {
         let command = text_from_python(command)?;
-        let read = |(name, value)| Ok(Param { name: text_from_python(&name)?, value: text_from_python(&value)? });
-        let strings = strings.into_iter().map(read).collect::<PyResult<_>>()?;
-        let arguments = Arguments { strings, ..Arguments::default() };
-        let reply = self.run(py, &command, arguments, timeout)?;
-        Ok(PyReply { reply, address: self.address(), command })
+        let reply = self.run(py, &command, read_strings(strings)?, timeout)?;
+        Ok(self.reply(reply, command))
     }
 
     /// `text`, `jsonrpc`, `mi_json` or `xmlrpc`.
@@ -150,12 +152,16 @@ impl PyClient {
     /// Generation and version, each None when the server does not say.
     fn found(&self, py: Python<'_>, timeout: f64) -> PyResult<(Option<String>, Option<String>)> {
         let found = wait(py, timeout, |patience| self.client.found(patience).cloned())?;
-        let Found { generation, version, .. } = self.or_raise(py, &"version".into(), timeout, found)?;
-        Ok((generation.map(|generation| generation.to_string()), version))
+        self.or_raise(py, &"version".into(), timeout, found).map(who)
     }
 
     fn close(&self) {
         self.client.close();
+    }
+
+    /// The same client with sockets, files and locks of its own: what a child of this process goes on with.
+    fn renewed(&self) -> Self {
+        PyClient { client: Arc::new(self.client.renewed()) }
     }
 }
 
@@ -172,7 +178,26 @@ impl PyClient {
         timeout: f64,
         outcome: Result<T, CallFailure>,
     ) -> PyResult<T> {
-        outcome.or_else(|failure| Err(exception(py, &failure, &self.address(), command, timeout)?))
+        outcome.or_else(|failure| Err(self.exception(py, &failure, command, timeout)?))
+    }
+
+    pub(super) fn core(&self) -> Arc<Client> {
+        Arc::clone(&self.client)
+    }
+
+    pub(super) fn reply(&self, reply: Reply, command: Str) -> PyReply {
+        PyReply { reply, address: self.address(), command }
+    }
+
+    /// The exception for a call without a reply.
+    pub(super) fn exception(
+        &self,
+        py: Python<'_>,
+        failure: &CallFailure,
+        command: &Str,
+        timeout: f64,
+    ) -> PyResult<PyErr> {
+        exception(py, failure, &self.address(), command, timeout)
     }
 }
 
@@ -213,14 +238,30 @@ fn wait<T: Send>(
     raised.map_or(Ok(outcome), Err)
 }
 
-fn read_timeout(timeout: f64) -> PyResult<Duration> {
+pub(super) fn read_timeout(timeout: f64) -> PyResult<Duration> {
     if timeout > 0.0 {
         return Ok(Duration::try_from_secs_f64(timeout).unwrap_or(Duration::MAX));
     }
     Err(PyValueError::new_err(format!("expected a timeout of more than 0 seconds, found {timeout}")))
 }
 
-fn read_arguments(args: &Bound<'_, PyTuple>, kwargs: &Bound<'_, PyDict>) -> PyResult<Arguments> {
+fn read_in_flight(most: i64) -> PyResult<NonZeroUsize> {
+    let read = usize::try_from(most).ok().and_then(NonZeroUsize::new);
+    read.ok_or_else(|| PyValueError::new_err(format!("expected 1 or more requests in flight, found {most}")))
+}
+
+/// Generation and version, as Python's users see them.
+pub(super) fn who(found: Found) -> (Option<String>, Option<String>) {
+    (found.generation.map(|generation| generation.to_string()), found.version)
+}
+
+pub(super) fn read_strings(strings: Vec<(Bound<'_, PyString>, Bound<'_, PyString>)>) -> PyResult<Arguments> {
+    let read = |(name, value)| Ok(Param { name: text_from_python(&name)?, value: text_from_python(&value)? });
+    let strings = strings.into_iter().map(read).collect::<PyResult<_>>()?;
+    Ok(Arguments { strings, ..Arguments::default() })
+}
+
+pub(super) fn read_arguments(args: &Bound<'_, PyTuple>, kwargs: &Bound<'_, PyDict>) -> PyResult<Arguments> {
     let mut arguments = Arguments::default();
     for arg in args.iter() {
         arguments.positional.push(item_from_python(&arg)?);

@@ -7,6 +7,7 @@ mod affinity;
 mod client;
 mod command;
 mod convert;
+mod driver;
 mod errors;
 mod event;
 mod exit;
@@ -29,6 +30,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     exit::register(module)?;
     tree::register(module)?;
     client::register(module)?;
+    driver::register(module)?;
     command::register(module)?;
     event::register(module)?;
     handler::register(module)?;

@@ -17,6 +17,11 @@ impl Eagerness {
         Eagerness { until: Instant::now() + EAGER }
     }
 
+    /// Over before it has begun, for threads that others want to use.
+    pub fn over() -> Self {
+        Eagerness { until: Instant::now() }
+    }
+
     /// Lets others run for a moment; false when it is time to sleep.
     pub fn give_way(&self) -> bool {
         let is_early = Instant::now() < self.until;

@@ -20,6 +20,8 @@ const ATTEMPTS: usize = 4;
 pub struct ReplyName {
     path: CString,
     name: String,
+    /// A child of this process has no part in it.
+    process: u32,
 }
 
 /// A reply FIFO that is open for reading.
@@ -38,7 +40,7 @@ impl ReplyName {
             let name = private_name()?;
             let path = CString::new(dir.join(&name).as_os_str().as_bytes())?;
             match nix::unistd::mkfifo(path.as_c_str(), all()) {
-                Ok(()) => return Ok(ReplyName { path, name }),
+                Ok(()) => return Ok(ReplyName { path, name, process: std::process::id() }),
                 Err(Errno::EEXIST) if attempts < ATTEMPTS => attempts += 1,
                 Err(errno) => return Err(errno.into()),
             }
@@ -54,8 +56,10 @@ impl ReplyName {
 
 impl Drop for ReplyName {
     fn drop(&mut self) {
-        // Whoever removed it already did no harm.
-        let _ = nix::unistd::unlink(self.path.as_c_str());
+        if self.process == std::process::id() {
+            // Whoever removed it already did no harm.
+            let _ = nix::unistd::unlink(self.path.as_c_str());
+        }
     }
 }
 

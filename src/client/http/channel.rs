@@ -26,7 +26,7 @@ pub(super) enum Channel {
 impl Channel {
     /// Over a connection that is made. Under TLS the two sides get to know each other first.
     #[cfg_attr(not(feature = "tls"), allow(unused_variables, clippy::unnecessary_wraps))]
-    pub(super) fn over(
+    pub(super) async fn over(
         stream: Stream,
         url: &Url,
         scheme: &Scheme,
@@ -36,7 +36,7 @@ impl Channel {
             Scheme::Http => Ok(Channel::Plain(stream)),
             #[cfg(feature = "tls")]
             Scheme::Https(config) => {
-                let secured = super::tls::Secured::over(stream, &url.host, config, patience)?;
+                let secured = super::tls::Secured::over(stream, &url.host, config, patience).await?;
                 Ok(Channel::Tls(Box::new(secured)))
             }
         }
@@ -76,8 +76,8 @@ impl Channel {
     /// A system answers what comes for a closed connection with a reset; after a close the kernel notes that as a
     /// broken pipe. A server that read the request and then closed causes no reset; one that resets without closing
     /// leaves another error. Both may have run it.
-    pub(super) fn was_closed_before(&self, patience: &mut Patience<'_>) -> bool {
-        let waited = patience.at_most(WORD_OF_REFUSAL).wait(self.as_fd(), PollFlags::empty());
+    pub(super) async fn was_closed_before(&self, patience: &mut Patience<'_>) -> bool {
+        let waited = patience.at_most(WORD_OF_REFUSAL).wait(self.as_fd(), PollFlags::empty()).await;
         let was_reset = waited.is_ok_and(|events| events.contains(PollFlags::POLLERR));
         was_reset && self.stream().outcome().is_err_and(|error| error.raw_os_error() == Some(libc::EPIPE))
     }
@@ -92,7 +92,7 @@ impl Channel {
 }
 
 /// Waits until a stream is connected.
-pub(super) fn finish_connecting(stream: &Stream, patience: &mut Patience<'_>) -> Result<(), Stop> {
-    patience.wait(stream.as_fd(), PollFlags::POLLOUT)?;
+pub(super) async fn finish_connecting(stream: &Stream, patience: &mut Patience<'_>) -> Result<(), Stop> {
+    patience.wait(stream.as_fd(), PollFlags::POLLOUT).await?;
     stream.outcome().map_err(Stop::Io)
 }

@@ -7,7 +7,6 @@ use httparse::Status;
 use super::channel::Channel;
 use crate::client::call::{CallError, CallFailure};
 use crate::client::patience::Patience;
-use crate::transport::eagerness::Eagerness;
 use crate::transport::stream::Moved;
 
 /// The longest head of an answer. Real ones have 200 bytes; this is what browsers and proxies allow.
@@ -77,10 +76,14 @@ struct Head {
 }
 
 /// Sends a request and reads the answer to it.
-pub(super) fn exchange(channel: &mut Channel, request: &[u8], patience: &mut Patience<'_>) -> Result<Answer, Broken> {
-    let lost = send(channel, request, patience)?;
+pub(super) async fn exchange(
+    channel: &mut Channel,
+    request: &[u8],
+    patience: &mut Patience<'_>,
+) -> Result<Answer, Broken> {
+    let lost = send(channel, request, patience).await?;
     let mut reader = Reader { channel, patience, bytes: Vec::new(), end: None };
-    let answer = reader.read_answer();
+    let answer = reader.read_answer().await;
     match (answer, reader.end) {
         (Ok(answer), _) => Ok(answer),
         (Err(_), Some(End::Closed)) if reader.bytes.is_empty() && lost.is_none() => Err(Broken::Closed),
@@ -96,13 +99,17 @@ pub(super) fn exchange(channel: &mut Channel, request: &[u8], patience: &mut Pat
 }
 
 /// Writes the request. A server may answer and close before it has read all of it: the error of that is given back.
-fn send(channel: &mut Channel, request: &[u8], patience: &mut Patience<'_>) -> Result<Option<io::Error>, Broken> {
+async fn send(
+    channel: &mut Channel,
+    request: &[u8],
+    patience: &mut Patience<'_>,
+) -> Result<Option<io::Error>, Broken> {
     let mut sent = 0;
     while sent < request.len() {
         match channel.write(&request[sent..]) {
             Ok(Moved::Bytes(count)) => sent += count,
             Ok(Moved::Not(wanted)) => {
-                patience.wait(channel.as_fd(), wanted).map_err(|stop| Broken::Failed(stop.into()))?;
+                patience.wait(channel.as_fd(), wanted).await.map_err(|stop| Broken::Failed(stop.into()))?;
             }
             Err(error) if sent == 0 => return Err(Broken::NotSent(error)),
             Err(error) => return Ok(Some(error)),
@@ -127,14 +134,14 @@ struct Reader<'c, 'p, 'w> {
 }
 
 impl Reader<'_, '_, '_> {
-    fn read_answer(&mut self) -> Result<Answer, CallError> {
-        let head = self.read_head()?;
+    async fn read_answer(&mut self) -> Result<Answer, CallError> {
+        let head = self.read_head().await?;
         self.bytes.drain(..head.size);
         let body = match head.framing {
             Framing::Nothing => Vec::new(),
-            Framing::Length(length) => self.read_length(length)?,
-            Framing::Chunks => self.read_chunks()?,
-            Framing::ToTheEnd => self.read_to_the_end()?,
+            Framing::Length(length) => self.read_length(length).await?,
+            Framing::Chunks => self.read_chunks().await?,
+            Framing::ToTheEnd => self.read_to_the_end().await?,
         };
         let Head { status, reason, server, framing, keeps_alive, .. } = head;
         let ends_by_itself = matches!(framing, Framing::Length(_) | Framing::Chunks);
@@ -143,7 +150,7 @@ impl Reader<'_, '_, '_> {
         Ok(Answer { status, reason, server, body, may_be_reused })
     }
 
-    fn read_head(&mut self) -> Result<Head, CallError> {
+    async fn read_head(&mut self) -> Result<Head, CallError> {
         loop {
             if let Some(head) = parse_head(&self.bytes)? {
                 // "Continue" and the like come before the answer.
@@ -154,22 +161,22 @@ impl Reader<'_, '_, '_> {
             } else if self.bytes.len() > LONGEST_HEAD {
                 return Err(no_http(&format!("expected a head of at most {LONGEST_HEAD} bytes, found more")));
             } else {
-                self.more("before its answer")?;
+                self.more("before its answer").await?;
             }
         }
     }
 
-    fn read_length(&mut self, length: usize) -> Result<Vec<u8>, CallError> {
+    async fn read_length(&mut self, length: usize) -> Result<Vec<u8>, CallError> {
         while self.bytes.len() < length {
-            self.more("in the middle of its answer")?;
+            self.more("in the middle of its answer").await?;
         }
         let rest = self.bytes.split_off(length);
         Ok(std::mem::replace(&mut self.bytes, rest))
     }
 
-    fn read_to_the_end(&mut self) -> Result<Vec<u8>, CallError> {
+    async fn read_to_the_end(&mut self) -> Result<Vec<u8>, CallError> {
         while self.end.is_none() {
-            match self.more("in the middle of its answer") {
+            match self.more("in the middle of its answer").await {
                 Err(_) if matches!(self.end, Some(End::Closed)) => break,
                 outcome => outcome?,
             }
@@ -177,18 +184,18 @@ impl Reader<'_, '_, '_> {
         Ok(std::mem::take(&mut self.bytes))
     }
 
-    fn read_chunks(&mut self) -> Result<Vec<u8>, CallError> {
+    async fn read_chunks(&mut self) -> Result<Vec<u8>, CallError> {
         let mut body = Vec::new();
         let mut at = 0;
         loop {
-            let (line, size) = self.read_chunk_line(at)?;
+            let (line, size) = self.read_chunk_line(at).await?;
             at += line;
             if size == 0 {
                 break;
             }
             check_body(body.len().saturating_add(size))?;
             while self.bytes.len() < at + size + 2 {
-                self.more("in the middle of its answer")?;
+                self.more("in the middle of its answer").await?;
             }
             body.extend_from_slice(&self.bytes[at..at + size]);
             if self.bytes[at + size..at + size + 2] != *b"\r\n" {
@@ -200,20 +207,20 @@ impl Reader<'_, '_, '_> {
                 at = 0;
             }
         }
-        let trailers = self.read_trailers(at)?;
+        let trailers = self.read_trailers(at).await?;
         self.bytes.drain(..trailers);
         Ok(body)
     }
 
     /// The size of the line at this place, and of the chunk that follows it.
-    fn read_chunk_line(&mut self, at: usize) -> Result<(usize, usize), CallError> {
+    async fn read_chunk_line(&mut self, at: usize) -> Result<(usize, usize), CallError> {
         loop {
             match httparse::parse_chunk_size(&self.bytes[at..]) {
                 Ok(Status::Complete((line, size))) => {
                     return Ok((line, usize::try_from(size).unwrap_or(usize::MAX)));
                 }
                 Ok(Status::Partial) if self.bytes.len() - at <= LONGEST_CHUNK_LINE => {
-                    self.more("in the middle of its answer")?;
+                    self.more("in the middle of its answer").await?;
                 }
                 _ => return Err(no_http("expected the size of a chunk")),
             }
@@ -221,7 +228,7 @@ impl Reader<'_, '_, '_> {
     }
 
     /// Where the lines after the last chunk end, which an empty line does.
-    fn read_trailers(&mut self, begin: usize) -> Result<usize, CallError> {
+    async fn read_trailers(&mut self, begin: usize) -> Result<usize, CallError> {
         let mut at = begin;
         loop {
             match memchr::memchr(b'\n', &self.bytes[at..]) {
@@ -235,23 +242,23 @@ impl Reader<'_, '_, '_> {
                 None if self.bytes.len() - begin > LONGEST_HEAD => {
                     return Err(no_http("expected an empty line after the last chunk"));
                 }
-                None => self.more("in the middle of its answer")?,
+                None => self.more("in the middle of its answer").await?,
             }
         }
     }
 
     /// Waits for more bytes. The end of the connection is an error, which `when` describes.
-    fn more(&mut self, when: &str) -> Result<(), CallError> {
+    async fn more(&mut self, when: &str) -> Result<(), CallError> {
         check_body(self.bytes.len())?;
         let before = self.bytes.len();
         self.bytes.resize(before + before.clamp(LEAST_PIECE, MOST_PIECE), 0);
-        let came = self.receive(before, when);
+        let came = self.receive(before, when).await;
         self.bytes.truncate(before + came.as_ref().copied().unwrap_or_default());
         came.map(|_| ())
     }
 
-    fn receive(&mut self, at: usize, when: &str) -> Result<usize, CallError> {
-        let eagerness = Eagerness::begin();
+    async fn receive(&mut self, at: usize, when: &str) -> Result<usize, CallError> {
+        let eagerness = self.patience.eagerness();
         loop {
             match self.channel.read(&mut self.bytes[at..]) {
                 Ok(Moved::Bytes(0)) => {
@@ -262,7 +269,7 @@ impl Reader<'_, '_, '_> {
                 Ok(Moved::Bytes(count)) => return Ok(count),
                 // To try again tells as much as to ask.
                 Ok(Moved::Not(_)) if eagerness.give_way() => {}
-                Ok(Moved::Not(wanted)) => drop(self.patience.sleep(self.channel.as_fd(), wanted)?),
+                Ok(Moved::Not(wanted)) => drop(self.patience.sleep(self.channel.as_fd(), wanted).await?),
                 Err(error) => {
                     self.end = Some(End::Reset);
                     return Err(went_away(when, &error));
@@ -383,6 +390,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::time::Duration;
 
+    use crate::client::patience::run;
     use crate::transport::stream::Stream;
 
     /// A connection over which one exchange has gone well, and its server's end.
@@ -402,11 +410,11 @@ mod tests {
     const REQUEST: &[u8] = b"GET /\r\n\r\n";
 
     fn exchange_now(channel: &mut Channel) -> Result<Answer, Broken> {
-        exchange(channel, REQUEST, &mut Patience::new(Duration::from_secs(10), &mut || false))
+        run(exchange(channel, REQUEST, &mut Patience::new(Duration::from_secs(10), &mut || false)))
     }
 
     fn was_closed_before(channel: &Channel) -> bool {
-        channel.was_closed_before(&mut Patience::new(Duration::from_secs(10), &mut || false))
+        run(channel.was_closed_before(&mut Patience::new(Duration::from_secs(10), &mut || false)))
     }
 
     #[test]

@@ -165,6 +165,16 @@ impl Http {
         Ok(Http { url, scheme, headers: Headers(headers), known: Known::default(), pool: Pool::default() })
     }
 
+    pub(super) fn renewed(&self) -> Self {
+        Http {
+            url: self.url.clone(),
+            scheme: self.scheme.renewed(),
+            headers: Headers(self.headers.0.clone()),
+            known: Known::default(),
+            pool: Pool::default(),
+        }
+    }
+
     /// The address without what is secret.
     pub(super) fn shown(&self) -> &str {
         &self.url.shown
@@ -191,19 +201,23 @@ impl Http {
     }
 
     /// Sends a message and gives what is answered, whatever its status.
-    pub(super) fn exchange(&self, message: Message<'_>, patience: &mut Patience<'_>) -> Result<Answer, CallFailure> {
+    pub(super) async fn exchange(
+        &self,
+        message: Message<'_>,
+        patience: &mut Patience<'_>,
+    ) -> Result<Answer, CallFailure> {
         let request = self.write(message);
         if let Some(mut channel) = self.pool.take() {
-            match exchange::exchange(&mut channel, &request, patience) {
+            match exchange::exchange(&mut channel, &request, patience).await {
                 Ok(answer) => return Ok(self.done(channel, answer)),
                 // The server has closed it meanwhile, and has not seen the request: another connection may try.
                 Err(Broken::NotSent(_)) => {}
-                Err(Broken::Closed) if channel.was_closed_before(patience) => {}
+                Err(Broken::Closed) if channel.was_closed_before(patience).await => {}
                 Err(broken) => return Err(failure(broken)),
             }
         }
-        let mut channel = self.connect(patience)?;
-        let answer = exchange::exchange(&mut channel, &request, patience).map_err(failure)?;
+        let mut channel = self.connect(patience).await?;
+        let answer = exchange::exchange(&mut channel, &request, patience).await.map_err(failure)?;
         Ok(self.done(channel, answer))
     }
 
@@ -214,18 +228,18 @@ impl Http {
         answer
     }
 
-    fn connect(&self, patience: &mut Patience<'_>) -> Result<Channel, CallError> {
-        let mut left = self.known.addresses(&self.url.host, self.url.port, patience)?;
+    async fn connect(&self, patience: &mut Patience<'_>) -> Result<Channel, CallError> {
+        let mut left = self.known.addresses(&self.url.host, self.url.port, patience).await?;
         let mut refused = None;
         while !left.is_empty() {
             let address = left.remove(0);
             // One that swallows everything leaves time for the others.
             let share = u32::try_from(left.len() + 1).unwrap_or(u32::MAX);
             let limit = patience.left()? / share;
-            match connect_to(address, &mut patience.at_most(limit)) {
+            match connect_to(address, &mut patience.at_most(limit)).await {
                 Ok(stream) => {
                     self.known.prefer(address);
-                    return Channel::over(stream, &self.url, &self.scheme, patience);
+                    return Channel::over(stream, &self.url, &self.scheme, patience).await;
                 }
                 Err(Stop::Interrupted) => return Err(CallError::Interrupted),
                 Err(stop) => refused = Some(stop),
@@ -283,6 +297,19 @@ impl<'a> Message<'a> {
 }
 
 impl Scheme {
+    /// The same, without the sessions that were kept and the lock on them.
+    fn renewed(&self) -> Self {
+        match self {
+            Scheme::Http => Scheme::Http,
+            #[cfg(feature = "tls")]
+            Scheme::Https(config) => {
+                let mut config = rustls::ClientConfig::clone(config);
+                config.resumption = rustls::client::Resumption::default();
+                Scheme::Https(std::sync::Arc::new(config))
+            }
+        }
+    }
+
     #[cfg(feature = "tls")]
     fn new(is_secure: bool, options: &TlsOptions) -> Result<Self, HttpError> {
         if is_secure {
@@ -300,9 +327,9 @@ impl Scheme {
     }
 }
 
-fn connect_to(address: SocketAddr, patience: &mut Patience<'_>) -> Result<Stream, Stop> {
+async fn connect_to(address: SocketAddr, patience: &mut Patience<'_>) -> Result<Stream, Stop> {
     let stream = Stream::begin(address).map_err(Stop::Io)?;
-    finish_connecting(&stream, patience)?;
+    finish_connecting(&stream, patience).await?;
     Ok(stream)
 }
 

@@ -47,7 +47,7 @@ impl From<Stop> for Ended {
 
 impl Secured {
     /// Shakes hands with the server, and checks who it is.
-    pub(super) fn over(
+    pub(super) async fn over(
         stream: Stream,
         host: &str,
         config: &Arc<ClientConfig>,
@@ -61,7 +61,7 @@ impl Secured {
         // A request goes out in one piece, however large it is.
         tls.set_buffer_limit(None);
         let mut secured = Secured { stream, tls, in_records: 0 };
-        match secured.shake_hands(patience) {
+        match secured.shake_hands(patience).await {
             Ok(()) => Ok(secured),
             Err(Ended::Stop(Stop::Io(error))) => Err(CallError::io("the TLS handshake was broken off", &error)),
             Err(Ended::Stop(stop)) => Err(stop.into()),
@@ -69,7 +69,7 @@ impl Secured {
         }
     }
 
-    fn shake_hands(&mut self, patience: &mut Patience<'_>) -> Result<(), Ended> {
+    async fn shake_hands(&mut self, patience: &mut Patience<'_>) -> Result<(), Ended> {
         while self.tls.is_handshaking() || self.tls.wants_write() {
             let wanted = if self.tls.wants_write() {
                 match self.send_records().map_err(Stop::Io)? {
@@ -90,7 +90,7 @@ impl Secured {
                     Moved::Not(wanted) => wanted,
                 }
             };
-            patience.wait(self.stream.as_fd(), wanted)?;
+            patience.wait(self.stream.as_fd(), wanted).await?;
         }
         Ok(())
     }

@@ -1,0 +1,103 @@
+"""What clients are made of, whether they wait or await."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import weakref
+from typing import TYPE_CHECKING, Any, Optional, Union
+
+from . import _core
+
+if TYPE_CHECKING:
+    from .client import Client
+    from .schema import Completion
+
+#: What names a file or directory.
+Path = Union[str, "os.PathLike[str]"]
+
+#: Every client: closed at exit, so that no reply FIFO is left behind.
+_clients: weakref.WeakSet[ClientBase] = weakref.WeakSet()
+
+
+class ClientBase:
+    """A client of one server: whom it calls, and how."""
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout: float = 5.0,
+        wire: str = "auto",
+        reply_dir: Optional[Path] = None,
+        auth: Optional[tuple[str, str]] = None,
+        token: Optional[str] = None,
+        cafile: Optional[Path] = None,
+        cert: Optional[Union[Path, tuple[Path, Path]]] = None,
+        verify: bool = True,
+        in_flight: Optional[int] = None,
+    ) -> None:
+        if not timeout > 0:
+            raise ValueError(f"expected a timeout of more than 0 seconds, found {timeout}")
+        self._core = _core.Client(
+            address,
+            None if wire == "auto" else wire,
+            None if reply_dir is None else os.fspath(reply_dir),
+            auth=auth,
+            token=token,
+            cafile=None if cafile is None else os.fspath(cafile),
+            cert=_certificate_and_key(cert),
+            verify=verify,
+            in_flight=in_flight,
+        )
+        self._timeout = float(timeout)
+        self._completion: Optional[Completion] = None
+        _clients.add(self)
+
+    @property
+    def address(self) -> str:
+        """Whom it calls, as a string that :func:`connect` takes."""
+        return self._core.address
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that a call may take, unless it says otherwise."""
+        return self._timeout
+
+    def call(self, command: str, /, *args: Any, **kwargs: Any) -> Any:
+        """Runs a command."""
+        raise NotImplementedError
+
+    @property
+    def _waits(self) -> Client:
+        """The same client, as one that waits: what completion asks with, which cannot await."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.address}>"
+
+
+def _certificate_and_key(cert: Optional[Union[Path, tuple[Path, Path]]]) -> Optional[tuple[str, Optional[str]]]:
+    """One file for both, or one for each."""
+    if cert is None:
+        return None
+    if isinstance(cert, tuple):
+        certificate, key = cert
+        return os.fspath(certificate), os.fspath(key)
+    return os.fspath(cert), None
+
+
+def _renew_all() -> None:
+    for client in list(_clients):
+        client._core = client._core.renewed()
+
+
+# A child shares no socket, file or lock with its parent.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_all)
+
+
+@atexit.register
+def _close_all() -> None:
+    for client in list(_clients):
+        client._core.close()

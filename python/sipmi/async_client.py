@@ -1,0 +1,171 @@
+"""Call commands from an event loop: :class:`AsyncClient`, whose methods are those of :class:`sipmi.Client`, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Generator
+from types import TracebackType
+from typing import Any, Callable, Generic, Optional, TypeVar, Union
+
+from . import _core
+from ._client_base import ClientBase, Path
+from ._drivers import driver_of
+from .client import Client, Commands, Reply
+
+T = TypeVar("T")
+
+
+async def connect_async(
+    address: str,
+    *,
+    timeout: float = 5.0,
+    wire: str = "auto",
+    reply_dir: Optional[Path] = None,
+    auth: Optional[tuple[str, str]] = None,
+    token: Optional[str] = None,
+    cafile: Optional[Path] = None,
+    cert: Optional[Union[Path, tuple[Path, Path]]] = None,
+    verify: bool = True,
+    in_flight: Optional[int] = None,
+) -> AsyncClient:
+    """An :class:`AsyncClient` of the server at an address. Touches no network: the first call does.
+
+    Takes what :func:`sipmi.connect` takes.
+
+    >>> import asyncio, sipmi
+    >>> server = sipmi.Server("billing")
+    >>> server.listen("udp:127.0.0.1:0")
+    >>> async def main():
+    ...     async with await sipmi.connect_async(server.addresses[0]) as mi:
+    ...         return await mi.call("which", "uptime")
+    >>> with server:
+    ...     asyncio.run(main())
+    [[]]
+    """
+    return AsyncClient(
+        address,
+        timeout=timeout,
+        wire=wire,
+        reply_dir=reply_dir,
+        auth=auth,
+        token=token,
+        cafile=cafile,
+        cert=cert,
+        verify=verify,
+        in_flight=in_flight,
+    )
+
+
+class AsyncClient(ClientBase):
+    """A client of one server, whose calls are awaited: any number of them at a time, on any event loop of asyncio.
+
+    What it is made of is what :func:`sipmi.connect` takes, and its methods are those of :class:`sipmi.Client`.
+    A call that is cancelled is given up at once: its socket is closed, its reply FIFO removed.
+
+    >>> import asyncio, sipmi
+    >>> server = sipmi.Server("billing")
+    >>> @server.command
+    ... def credit(user: str, amount: float) -> dict:
+    ...     '''Give a user some credit.'''
+    ...     return {"user": user, "credit": amount}
+    >>> server.listen("udp:127.0.0.1:0")
+    >>> async def main():
+    ...     async with sipmi.AsyncClient(server.addresses[0]) as mi:
+    ...         calls = [mi.call("credit", user, 2.5) for user in ("alice", "bob")]
+    ...         return await asyncio.gather(*calls)
+    >>> with server:
+    ...     asyncio.run(main())
+    [{'user': 'alice', 'credit': 2.5}, {'user': 'bob', 'credit': 2.5}]
+    """
+
+    @property
+    def wire(self) -> Awaitable[str]:
+        """Awaited: what the server speaks, "text", "jsonrpc", "mi_json" or "xmlrpc".
+
+        Asks the server when it is not known yet.
+        """
+        return _Later(lambda: self._wait(_core.Driver.wire, timeout=self._timeout))
+
+    @property
+    def generation(self) -> Awaitable[Optional[str]]:
+        """Awaited: who the server is: "1.x" to "4.x" are OpenSIPS, "sipmi" is ours; None when it does not say."""
+        return _Later(lambda: self._found(0))
+
+    @property
+    def version(self) -> Awaitable[Optional[str]]:
+        """Awaited: the server's version, "2.4.11"; None when it does not say."""
+        return _Later(lambda: self._found(1))
+
+    async def call(self, command: str, /, *args: Any, timeout: Optional[float] = None, **kwargs: Any) -> Any:
+        """Runs a command and gives its value, as :meth:`sipmi.Client.call` does."""
+        core = await self._wait(_core.Driver.request, command, args, kwargs, timeout=timeout)
+        return core.value
+
+    async def request(self, command: str, /, *args: Any, timeout: Optional[float] = None, **kwargs: Any) -> Reply:
+        """As :meth:`call`, but gives the whole :class:`sipmi.Reply`, also of an error answer."""
+        return Reply(await self._wait(_core.Driver.request, command, args, kwargs, timeout=timeout))
+
+    async def request_strings(
+        self, command: str, strings: list[tuple[str, str]], /, *, timeout: Optional[float] = None
+    ) -> Reply:
+        """As :meth:`request`, with parameters as a shell has them: strings in order, each with a name or ""."""
+        return Reply(await self._wait(_core.Driver.request_strings, command, strings, timeout=timeout))
+
+    @property
+    def cmd(self) -> Commands:
+        """The server's commands as functions: ``await mi.cmd.uptime()``, ``await mi.cmd["usrloc:dump"]()``."""
+        return Commands(self)
+
+    async def close(self) -> None:
+        """Lets go of its sockets and files. Calls in progress end as they would have.
+
+        Later calls raise TransportError.
+        """
+        self._core.close()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        await self.close()
+
+    @property
+    def _waits(self) -> Client:
+        twin = Client.__new__(Client)
+        twin.__dict__ = self.__dict__
+        return twin
+
+    async def _found(self, place: int) -> Optional[str]:
+        found: tuple[Optional[str], Optional[str]] = await self._wait(_core.Driver.found, timeout=self._timeout)
+        return found[place]
+
+    async def _wait(self, begin: Callable[..., int], *what: Any, timeout: Optional[float]) -> Any:
+        """Begins something on the driver of the running loop, and waits for what it gives."""
+        loop = asyncio.get_running_loop()
+        driver = driver_of(loop)
+        future = loop.create_future()
+        call = begin(driver, future, self._core, *what, self._timeout if timeout is None else timeout)
+        try:
+            return await future
+        except BaseException:
+            # Cancelled, or the coroutine is thrown away. Of a call that failed nothing is left.
+            driver.cancel(call)
+            raise
+
+
+class _Later(Generic[T]):
+    """Something to await. Unlike a coroutine, nobody complains when it is not."""
+
+    def __init__(self, begin: Callable[[], Awaitable[T]]) -> None:
+        self._begin = begin
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        return self._begin().__await__()
+
+    def __repr__(self) -> str:
+        return "<to be awaited>"

@@ -1,0 +1,373 @@
+//! Many calls on one thread that is never blocked: the kernel, a clock and other threads say which can go on.
+//!
+//! A driver has one descriptor. An event loop watches it among its own and lets the driver take a turn when it is
+//! ready; so calls need no thread of their own, and no hop from one to another.
+
+use std::collections::BTreeSet;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::PollFlags;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+
+/// How many things the kernel reports at once.
+const BATCH: usize = 256;
+
+const ALARM: u64 = u64::MAX;
+const TIMER: u64 = u64::MAX - 1;
+
+/// Names a call on its driver; never given twice.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct CallId(u64);
+
+/// A call that gives a `T`.
+pub type Call<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Calls in progress.
+pub struct Driver<T> {
+    epoll: Epoll,
+    timer: TimerFd,
+    alarm: Arc<Alarm>,
+    calls: Mutex<Calls<T>>,
+    process: u32,
+}
+
+struct Calls<T> {
+    places: Vec<Place<T>>,
+    free: Vec<u32>,
+    /// When calls want to go on, whatever happens.
+    due: BTreeSet<(Instant, CallId)>,
+    /// When the timer goes off.
+    armed: Option<Instant>,
+    /// Descriptors that the kernel watches, or has watched, for this driver.
+    watched: Vec<bool>,
+}
+
+/// Where a call is, and how many were there before it.
+struct Place<T> {
+    uses: u32,
+    call: Option<Running<T>>,
+}
+
+struct Running<T> {
+    call: Call<T>,
+    seat: Arc<Seat>,
+    until: Option<Instant>,
+}
+
+/// What a call waits with.
+#[derive(Debug)]
+pub struct Seat {
+    id: CallId,
+    alarm: Arc<Alarm>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    wish: Option<Wish>,
+    /// What was wished for has come.
+    ready: Option<io::Result<PollFlags>>,
+}
+
+/// What a call waits for: a descriptor, and no longer than until then.
+#[derive(Clone, Copy, Debug)]
+struct Wish {
+    fd: Option<(RawFd, PollFlags)>,
+    until: Instant,
+}
+
+/// By which calls are woken from outside.
+#[derive(Debug)]
+struct Alarm {
+    event: EventFd,
+    rung: Mutex<Rung>,
+}
+
+#[derive(Debug, Default)]
+struct Rung {
+    ids: Vec<CallId>,
+    /// Whether a turn is taken, at the end of which they are looked at.
+    is_heard: bool,
+}
+
+impl<T: Send> Driver<T> {
+    /// Without calls.
+    pub fn new() -> io::Result<Self> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
+        let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        epoll.add(&event, EpollEvent::new(EpollFlags::EPOLLIN, ALARM))?;
+        epoll.add(&timer, EpollEvent::new(EpollFlags::EPOLLIN, TIMER))?;
+        let alarm = Arc::new(Alarm { event, rung: Mutex::default() });
+        let calls =
+            Calls { places: Vec::new(), free: Vec::new(), due: BTreeSet::new(), armed: None, watched: Vec::new() };
+        Ok(Driver { epoll, timer, alarm, calls: Mutex::new(calls), process: std::process::id() })
+    }
+
+    /// Ready to read when it is time for a [`Driver::turn`].
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.0.as_fd()
+    }
+
+    /// Begins a call, which goes as far as it gets without waiting: what it gives, when that is to its end.
+    pub fn begin(&self, make: impl FnOnce(Arc<Seat>) -> Call<T>) -> (CallId, Option<T>) {
+        let mut calls = self.lock();
+        let index = calls.free.pop().unwrap_or_else(|| {
+            calls.places.push(Place { uses: 0, call: None });
+            calls.places.len() as u32 - 1
+        });
+        let place = &mut calls.places[index as usize];
+        place.uses = place.uses.wrapping_add(1) & 0x7fff_ffff;
+        let id = CallId(u64::from(place.uses) << 32 | u64::from(index));
+        let seat = Arc::new(Seat { id, alarm: Arc::clone(&self.alarm), state: Mutex::default() });
+        place.call = Some(Running { call: make(Arc::clone(&seat)), seat, until: None });
+        let output = self.go_on(&mut calls, id);
+        (id, output)
+    }
+
+    /// Lets all calls go on that can, and gives what came of those that are done. Never waits.
+    pub fn turn(&self) -> Vec<(CallId, T)> {
+        let mut done = Vec::new();
+        let mut calls = self.lock();
+        self.alarm.hear();
+        let mut events = [EpollEvent::empty(); BATCH];
+        // A signal is no reason to report anything: what is ready stays so.
+        let count = self.epoll.wait(&mut events, EpollTimeout::ZERO).unwrap_or(0);
+        for event in &events[..count] {
+            match event.data() {
+                ALARM => drop(self.alarm.event.read()),
+                TIMER => {
+                    let _ = self.timer.wait();
+                    calls.armed = None;
+                }
+                id => {
+                    let ready = PollFlags::from_bits_truncate(event.events().bits() as i16);
+                    self.serve(&mut calls, CallId(id), Ok(ready), &mut done);
+                }
+            }
+        }
+        let now = Instant::now();
+        while let Some(&(until, id)) = calls.due.first().filter(|(until, _)| *until <= now) {
+            calls.due.remove(&(until, id));
+            done.extend(self.go_on(&mut calls, id).map(|output| (id, output)));
+        }
+        while let Some(rung) = self.alarm.take() {
+            for id in rung {
+                done.extend(self.go_on(&mut calls, id).map(|output| (id, output)));
+            }
+        }
+        self.arm(&mut calls);
+        done
+    }
+
+    /// Gives up a call, which lets go of all that it had. Does nothing when it is done.
+    pub fn cancel(&self, id: CallId) {
+        if self.process != std::process::id() {
+            return;
+        }
+        let call = self.lock().take(id);
+        // Its end may ring for others: after the lock is free.
+        drop(call);
+    }
+
+    /// Gives up all calls.
+    pub fn cancel_all(&self) {
+        if self.process != std::process::id() {
+            return;
+        }
+        let calls: Vec<_> = {
+            let mut calls = self.lock();
+            let ids: Vec<_> = calls.ids().collect();
+            ids.into_iter().filter_map(|id| calls.take(id)).collect()
+        };
+        drop(calls);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Calls<T>> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells a call what it waited for, and lets it go on.
+    fn serve(&self, calls: &mut Calls<T>, id: CallId, ready: io::Result<PollFlags>, done: &mut Vec<(CallId, T)>) {
+        if let Some(running) = calls.running(id) {
+            running.seat.lock().ready = Some(ready);
+            done.extend(self.go_on(calls, id).map(|output| (id, output)));
+        }
+    }
+
+    /// Polls a call, and sees to what it waits for next.
+    fn go_on(&self, calls: &mut Calls<T>, id: CallId) -> Option<T> {
+        loop {
+            let running = calls.running(id)?;
+            let waker = Waker::from(Arc::clone(&running.seat));
+            if let Poll::Ready(output) = running.call.as_mut().poll(&mut Context::from_waker(&waker)) {
+                drop(calls.take(id));
+                return Some(output);
+            }
+            let Some(Wish { fd, until }) = running.seat.lock().wish.take() else { return None };
+            if let Some(before) = running.until.replace(until)
+                && before != until
+            {
+                calls.due.remove(&(before, id));
+            }
+            calls.due.insert((until, id));
+            self.arm(calls);
+            let Some((fd, events)) = fd else { return None };
+            match self.watch(&mut calls.watched, fd, events, id) {
+                Ok(()) => return None,
+                Err(errno) => calls.running(id)?.seat.lock().ready = Some(Err(errno.into())),
+            }
+        }
+    }
+
+    /// Has the kernel report once when a descriptor is ready. It forgets descriptors when they are closed.
+    fn watch(&self, watched: &mut Vec<bool>, fd: RawFd, events: PollFlags, id: CallId) -> Result<(), Errno> {
+        let place = fd as usize;
+        if watched.len() <= place {
+            watched.resize(place + 1, false);
+        }
+        // SAFETY: the call that wishes it holds the descriptor, and is held.
+        let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+        let events = EpollFlags::from_bits_truncate(i32::from(events.bits())) | EpollFlags::EPOLLONESHOT;
+        let change = || self.epoll.modify(borrowed, &mut EpollEvent::new(events, id.0));
+        let add = || self.epoll.add(borrowed, EpollEvent::new(events, id.0));
+        let outcome = match watched[place] {
+            true => change().or_else(|errno| if errno == Errno::ENOENT { add() } else { Err(errno) }),
+            false => add().or_else(|errno| if errno == Errno::EEXIST { change() } else { Err(errno) }),
+        };
+        watched[place] = outcome.is_ok();
+        outcome
+    }
+
+    /// Sets the timer to the first of the calls that want to go on.
+    fn arm(&self, calls: &mut Calls<T>) {
+        let next = calls.due.first().map(|(until, _)| *until);
+        let Some(next) = next.filter(|next| calls.armed.is_none_or(|armed| *next < armed)) else { return };
+        // Nothing at all would stop it.
+        let left = next.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1));
+        let expiration = Expiration::OneShot(TimeSpec::from_duration(left));
+        if self.timer.set(expiration, TimerSetTimeFlags::empty()).is_ok() {
+            calls.armed = Some(next);
+        }
+    }
+}
+
+impl<T> Drop for Driver<T> {
+    fn drop(&mut self) {
+        // A child has no part in the calls of its parent, and locks that they need may be held for ever in it.
+        if self.process != std::process::id() {
+            let calls = self.calls.get_mut().unwrap_or_else(PoisonError::into_inner);
+            std::mem::forget(std::mem::take(&mut calls.places));
+        }
+    }
+}
+
+impl<T> Calls<T> {
+    fn running(&mut self, id: CallId) -> Option<&mut Running<T>> {
+        let place = self.places.get_mut(id.index())?;
+        place.call.as_mut().filter(|running| running.seat.id == id)
+    }
+
+    fn take(&mut self, id: CallId) -> Option<Running<T>> {
+        let until = self.running(id)?.until;
+        if let Some(until) = until {
+            self.due.remove(&(until, id));
+        }
+        self.free.push(id.index() as u32);
+        self.places[id.index()].call.take()
+    }
+
+    fn ids(&self) -> impl Iterator<Item = CallId> {
+        self.places.iter().filter_map(|place| place.call.as_ref()).map(|running| running.seat.id)
+    }
+}
+
+impl From<u64> for CallId {
+    fn from(id: u64) -> Self {
+        CallId(id)
+    }
+}
+
+impl From<CallId> for u64 {
+    fn from(id: CallId) -> Self {
+        id.0
+    }
+}
+
+impl CallId {
+    fn index(self) -> usize {
+        (self.0 & u64::from(u32::MAX)) as usize
+    }
+}
+
+impl Seat {
+    /// Waits until a descriptor is ready, and says for what; `None` when it is then.
+    pub(super) async fn wait(&self, fd: Option<(RawFd, PollFlags)>, until: Instant) -> io::Result<Option<PollFlags>> {
+        self.lock().ready = None;
+        let mut is_asked = false;
+        poll_fn(|_| {
+            let mut state = self.lock();
+            match state.ready.take() {
+                Some(ready) => return Poll::Ready(ready.map(Some)),
+                None if is_asked && Instant::now() >= until => return Poll::Ready(Ok(None)),
+                None => {}
+            }
+            is_asked = true;
+            state.wish = Some(Wish { fd, until });
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Says for what the call is about to wait.
+    pub(super) fn wish(&self, fd: Option<(RawFd, PollFlags)>, until: Instant) {
+        self.lock().wish = Some(Wish { fd, until });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wake for Seat {
+    fn wake(self: Arc<Self>) {
+        self.alarm.ring(self.id);
+    }
+}
+
+impl Alarm {
+    fn ring(&self, id: CallId) {
+        let mut rung = self.lock();
+        rung.ids.push(id);
+        if !rung.is_heard && rung.ids.len() == 1 {
+            // It is only full when it was not read for ages, and then ready as well.
+            let _ = self.event.write(1);
+        }
+    }
+
+    /// From now on they are looked at without being told.
+    fn hear(&self) {
+        self.lock().is_heard = true;
+    }
+
+    /// Those that rang; none any more when there are none.
+    fn take(&self) -> Option<Vec<CallId>> {
+        let mut rung = self.lock();
+        rung.is_heard = !rung.ids.is_empty();
+        rung.is_heard.then(|| std::mem::take(&mut rung.ids))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Rung> {
+        self.rung.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

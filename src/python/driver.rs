@@ -1,0 +1,193 @@
+//! Calls on an event loop: each has a future of the loop, which is told when the call is done.
+
+use std::collections::HashMap;
+use std::os::fd::AsRawFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString, PyTuple};
+
+use super::client::{PyClient, read_arguments, read_strings, read_timeout, who};
+use super::convert::text_from_python;
+use crate::client::driver::{Call, CallId, Driver, Seat};
+use crate::client::{Arguments, CallFailure, Found, Patience, Reply, Wire};
+use crate::item::Str;
+
+pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<PyDriver>()
+}
+
+/// Drives calls from an event loop, which watches its descriptor and lets it take turns.
+#[pyclass(frozen, name = "Driver", module = "sipmi._core")]
+pub(super) struct PyDriver {
+    driver: Driver<Outcome>,
+    waiting: Mutex<HashMap<CallId, Waiting>>,
+}
+
+/// Who waits for a call.
+struct Waiting {
+    future: Py<PyAny>,
+    client: Py<PyClient>,
+    command: Str,
+    timeout: f64,
+}
+
+enum Question {
+    Request(Arguments),
+    Found,
+    Wire,
+}
+
+enum Answer {
+    Reply(Box<Reply>),
+    Found(Found),
+    Wire(Wire),
+}
+
+/// What a call gives.
+type Outcome = Result<Answer, CallFailure>;
+
+#[pymethods]
+impl PyDriver {
+    #[new]
+    fn new() -> PyResult<Self> {
+        Ok(PyDriver { driver: Driver::new()?, waiting: Mutex::default() })
+    }
+
+    /// What the loop watches: ready to read when it is time for a turn.
+    fn fileno(&self) -> i32 {
+        self.driver.as_fd().as_raw_fd()
+    }
+
+    /// Begins a call whose reply the future gets. What this gives is for `cancel`.
+    #[allow(clippy::too_many_arguments)] // they are Python's
+    fn request(
+        &self,
+        future: Bound<'_, PyAny>,
+        client: Bound<'_, PyClient>,
+        command: &Bound<'_, PyString>,
+        args: &Bound<'_, PyTuple>,
+        kwargs: &Bound<'_, PyDict>,
+        timeout: f64,
+    ) -> PyResult<u64> {
+        let command = text_from_python(command)?;
+        self.begin(future, client, command, Question::Request(read_arguments(args, kwargs)?), timeout)
+    }
+
+    /// As `request`, with strings in order, each with a name or without (an empty one).
+    fn request_strings(
+        &self,
+        future: Bound<'_, PyAny>,
+        client: Bound<'_, PyClient>,
+        command: &Bound<'_, PyString>,
+        strings: Vec<(Bound<'_, PyString>, Bound<'_, PyString>)>,
+        timeout: f64,
+    ) -> PyResult<u64> {
+        let command = text_from_python(command)?;
+        self.begin(future, client, command, Question::Request(read_strings(strings)?), timeout)
+    }
+
+    /// Begins to ask for generation and version.
+    fn found(&self, future: Bound<'_, PyAny>, client: Bound<'_, PyClient>, timeout: f64) -> PyResult<u64> {
+        self.begin(future, client, "version".into(), Question::Found, timeout)
+    }
+
+    /// Begins to ask for the wire.
+    fn wire(&self, future: Bound<'_, PyAny>, client: Bound<'_, PyClient>, timeout: f64) -> PyResult<u64> {
+        self.begin(future, client, "version".into(), Question::Wire, timeout)
+    }
+
+    /// Lets all calls go on that can, and tells the futures of those that are done. Never waits.
+    fn turn(&self, py: Python<'_>) -> PyResult<()> {
+        let mut outcome = Ok(());
+        for (id, answer) in self.driver.turn() {
+            // The lock is free before Python runs, which may cancel other calls.
+            let waiting = self.lock().remove(&id);
+            if let Some(waiting) = waiting {
+                outcome = waiting.tell(py, answer).and(outcome);
+            }
+        }
+        outcome
+    }
+
+    /// Gives up a call: its socket is closed, its reply FIFO removed. Does nothing when it is done.
+    fn cancel(&self, call: u64) {
+        let id = CallId::from(call);
+        self.driver.cancel(id);
+        let waiting = self.lock().remove(&id);
+        drop(waiting);
+    }
+
+    /// Gives up all calls, whose futures are told nothing.
+    fn close(&self) {
+        self.driver.cancel_all();
+        let waiting = std::mem::take(&mut *self.lock());
+        drop(waiting);
+    }
+}
+
+impl PyDriver {
+    fn begin(
+        &self,
+        future: Bound<'_, PyAny>,
+        client: Bound<'_, PyClient>,
+        command: Str,
+        question: Question,
+        timeout: f64,
+    ) -> PyResult<u64> {
+        let py = future.py();
+        let limit = read_timeout(timeout)?;
+        let core = client.get().core();
+        let name = command.clone();
+        let ask = move |seat: Arc<Seat>| -> Call<Outcome> {
+            Box::pin(async move {
+                let mut patience = Patience::driven(limit, &seat);
+                match question {
+                    Question::Request(arguments) => {
+                        let reply = core.request_async(name, arguments, &mut patience).await;
+                        reply.map(|reply| Answer::Reply(Box::new(reply)))
+                    }
+                    Question::Found => {
+                        core.found_async(&mut patience).await.map(|found| Answer::Found(found.clone()))
+                    }
+                    Question::Wire => core.wire_async(&mut patience).await.map(Answer::Wire),
+                }
+            })
+        };
+        let waiting = Waiting { future: future.unbind(), client: client.unbind(), command, timeout };
+        let (id, outcome) = self.driver.begin(ask);
+        match outcome {
+            Some(answer) => waiting.tell(py, answer)?,
+            None => drop(self.lock().insert(id, waiting)),
+        }
+        Ok(id.into())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<CallId, Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    /// Tells the future, unless nobody waits for it any more.
+    fn tell(self, py: Python<'_>, outcome: Outcome) -> PyResult<()> {
+        let future = self.future.bind(py);
+        if future.call_method0(intern!(py, "done"))?.is_truthy()? {
+            return Ok(());
+        }
+        let client = self.client.get();
+        let value = match outcome {
+            Ok(Answer::Reply(reply)) => Bound::new(py, client.reply(*reply, self.command))?.into_any(),
+            Ok(Answer::Found(found)) => who(found).into_pyobject(py)?.into_any(),
+            Ok(Answer::Wire(wire)) => wire.name().into_pyobject(py)?.into_any(),
+            Err(failure) => {
+                let error = client.exception(py, &failure, &self.command, self.timeout)?;
+                future.call_method1(intern!(py, "set_exception"), (error.into_value(py),))?;
+                return Ok(());
+            }
+        };
+        future.call_method1(intern!(py, "set_result"), (value,))?;
+        Ok(())
+    }
+}
