@@ -248,7 +248,7 @@ def test_a_cancelled_call_leaves_nothing_behind(
         # The server is in this process, too, and has a connection open until it sees that the client has closed it.
         before = await settled(open_files), set(os.listdir(directory))
         async with dial(endpoints[transport], wire="jsonrpc") as mi:
-            task = asyncio.create_task(mi.call("wait", 5.0))
+            task = asyncio.create_task(mi.call("wait", 1.0))
             await asyncio.sleep(0.1)
             assert not task.done()
             task.cancel()
@@ -422,7 +422,7 @@ SCRIPTS = {
 }
 
 
-@pytest.mark.parametrize("transport", ["fifo", "udp", "http"])
+@pytest.mark.parametrize("transport", ["fifo", "http"])
 @pytest.mark.parametrize("script", list(SCRIPTS))
 def test_nothing_hangs_and_nothing_is_left(
     endpoints: dict[str, dict[str, Any]], script: str, transport: str, directory: str

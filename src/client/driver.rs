@@ -214,7 +214,7 @@ impl<T: Send> Driver<T> {
                 drop(calls.take(id));
                 return Some(output);
             }
-            let Some(Wish { fd, until }) = running.seat.lock().wish.take() else { return None };
+            let Wish { fd, until } = running.seat.lock().wish.take()?;
             if let Some(before) = running.until.replace(until)
                 && before != until
             {
@@ -222,7 +222,7 @@ impl<T: Send> Driver<T> {
             }
             calls.due.insert((until, id));
             self.arm(calls);
-            let Some((fd, events)) = fd else { return None };
+            let (fd, events) = fd?;
             match self.watch(&mut calls.watched, fd, events, id) {
                 Ok(()) => return None,
                 Err(errno) => calls.running(id)?.seat.lock().ready = Some(Err(errno.into())),
@@ -232,7 +232,7 @@ impl<T: Send> Driver<T> {
 
     /// Has the kernel report once when a descriptor is ready. It forgets descriptors when they are closed.
     fn watch(&self, watched: &mut Vec<bool>, fd: RawFd, events: PollFlags, id: CallId) -> Result<(), Errno> {
-        let place = fd as usize;
+        let Ok(place) = usize::try_from(fd) else { return Err(Errno::EBADF) };
         if watched.len() <= place {
             watched.resize(place + 1, false);
         }
@@ -241,9 +241,10 @@ impl<T: Send> Driver<T> {
         let events = EpollFlags::from_bits_truncate(i32::from(events.bits())) | EpollFlags::EPOLLONESHOT;
         let change = || self.epoll.modify(borrowed, &mut EpollEvent::new(events, id.0));
         let add = || self.epoll.add(borrowed, EpollEvent::new(events, id.0));
-        let outcome = match watched[place] {
-            true => change().or_else(|errno| if errno == Errno::ENOENT { add() } else { Err(errno) }),
-            false => add().or_else(|errno| if errno == Errno::EEXIST { change() } else { Err(errno) }),
+        let outcome = if watched[place] {
+            change().or_else(|errno| if errno == Errno::ENOENT { add() } else { Err(errno) })
+        } else {
+            add().or_else(|errno| if errno == Errno::EEXIST { change() } else { Err(errno) })
         };
         watched[place] = outcome.is_ok();
         outcome
