@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Optional, Union
 
@@ -60,7 +60,9 @@ __all__ = [
     "Evidence",
     "Host",
     "InterruptRow",
+    "InterruptSample",
     "InterruptTable",
+    "InterruptWatch",
     "Irq",
     "Irqbalance",
     "Outcome",
@@ -243,6 +245,24 @@ class Host(_core.Host):
 
         return write(self, file)
 
+    def watch_interrupts(
+        self,
+        *,
+        device: Optional[str] = None,
+        action: Optional[str] = None,
+        interval: float = 1.0,
+        count: Optional[int] = None,
+    ) -> InterruptWatch:
+        """How many interrupts a second arrive on which CPU, again and again: an iterable of samples.
+
+        The last thing in a notebook's cell, it is a live heat map. `device` and `action` pick rows as
+        `InterruptTable.select_rows` does; all by default. `count` samples, or without end.
+
+        >>> [sample.cpus for sample in Host().watch_interrupts(interval=0.01, count=1)] == [Host().topology().online]
+        True
+        """
+        return InterruptWatch(self, device=device, action=action, interval=interval, count=count)
+
     def measure(
         self,
         *,
@@ -295,6 +315,62 @@ def roles_of(ps: Any) -> dict[int, str]:
     except (TypeError, KeyError, AttributeError, ValueError):
         found = repr(ps)[:120]
         raise ValueError(f"expected PID and Type of each process in the answer to ps, found {found}") from None
+
+
+@dataclass(frozen=True)
+class InterruptSample:
+    """Interrupts a second between two looks at the table; keys are label and name of a row."""
+
+    time: float
+    """When, in seconds since the epoch."""
+    cpus: CpuSet
+    """The online CPUs, which `per_cpu` belongs to in this order."""
+    rates: dict[tuple[str, str], float]
+    per_cpu: dict[tuple[str, str], list[float]]
+
+
+class InterruptWatch:
+    """Samples of a machine's interrupts; `Host.watch_interrupts` makes it. Each loop begins anew."""
+
+    def __init__(
+        self, host: Host, *, device: Optional[str], action: Optional[str], interval: float, count: Optional[int]
+    ) -> None:
+        if not interval > 0:
+            raise ValueError(f"expected an interval of more than 0 seconds, found {interval}")
+        if device is not None:
+            host.device(device)  # LookupError now, not later
+        self._host, self._device, self._action = host, device, action
+        self.interval, self._count = interval, count
+
+    @property
+    def address(self) -> str:
+        """What is watched."""
+        what = self._device or self._action or "all"
+        return f"interrupts of {what}" + ("" if self._host.live else f" in {self._host.root}")
+
+    def __iter__(self) -> Iterator[InterruptSample]:
+        table, clock, left = self._host.interrupts(), time.monotonic(), self._count
+        while left is None or left > 0:
+            time.sleep(max(0.0, clock + self.interval - time.monotonic()))
+            earlier, before = table, clock
+            table, clock, now = self._host.interrupts(), time.monotonic(), time.time()
+            wanted = {row.label for row in table.select_rows(device=self._device, action=self._action)}
+            rows = [row for row in table.rates(earlier, clock - before) if row["label"] in wanted]
+            left = None if left is None else left - 1
+            yield InterruptSample(
+                now,
+                table.cpus,
+                {(row["label"], row["name"]): row["rate"] for row in rows},
+                {(row["label"], row["name"]): [row["per_cpu"].get(cpu, 0.0) for cpu in table.cpus] for row in rows},
+            )
+
+    def _ipython_display_(self) -> None:
+        from .display import chart
+
+        chart(self).show()
+
+    def __repr__(self) -> str:
+        return f"<InterruptWatch of {self.address} each {self.interval:g} s>"
 
 
 @dataclass(frozen=True)

@@ -397,5 +397,10 @@ class Reply:
         """Seconds from the first byte sent to the last received."""
         return self._core.elapsed
 
+    def _repr_html_(self) -> str:
+        from .display import html
+
+        return html(self)
+
     def __repr__(self) -> str:
         return f"<Reply {self.code} {self.reason} to {self.command}>"

@@ -427,6 +427,11 @@ class Watch:
             time.sleep(wait)
             yield finish(sampler.sample(driver, self._mi))
 
+    def _ipython_display_(self) -> None:
+        from .display import chart
+
+        chart(self).show()
+
     def __repr__(self) -> str:
         return f"<Watch of {self.address}: {' '.join(self.selectors)} each {self.interval:g} s>"
 
@@ -459,6 +464,11 @@ class AsyncWatch:
         while (wait := sampler.wait()) is not None:
             await asyncio.sleep(wait)
             yield await sampler.sample(self._driver, self._mi)
+
+    def _ipython_display_(self) -> None:
+        from .display import chart
+
+        chart(self).show()
 
     def __repr__(self) -> str:
         return f"<AsyncWatch of {self.address}: {' '.join(self.selectors)} each {self.interval:g} s>"

@@ -124,23 +124,3 @@ fn to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>>
         }
     })
 }
-
-/// A table for notebooks; the cells are escaped.
-fn html_table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
-    let mut html = String::from("<table><thead>");
-    let head: Vec<String> = head.iter().map(ToString::to_string).collect();
-    html_row(&mut html, "th", &head);
-    html.push_str("</thead><tbody>");
-    rows.for_each(|row| html_row(&mut html, "td", &row));
-    html.push_str("</tbody></table>");
-    html
-}
-
-fn html_row(html: &mut String, tag: &str, row: &[String]) {
-    html.push_str("<tr>");
-    for cell in row {
-        let cell = cell.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-        html.extend(["<", tag, " style=\"text-align:left\">", &cell, "</", tag, ">"]);
-    }
-    html.push_str("</tr>");
-}

@@ -22,7 +22,13 @@ mod server;
 mod tree;
 mod utf8;
 
+use pyo3::PyTypeInfo;
 use pyo3::prelude::*;
+
+/// What a notebook shows of an object; `sipmi.display` draws it.
+fn html_of<T: PyTypeInfo>(object: &Bound<'_, T>) -> PyResult<String> {
+    object.py().import("sipmi.display")?.call_method1("html", (object,))?.extract()
+}
 
 #[pymodule(gil_used = false)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {

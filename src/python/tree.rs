@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 
 use super::convert::{OwnedValue, item_to_python, text_from_python, text_to_python, value_to_python};
+use super::html_of;
 use super::read::item_from_python;
 use crate::convert::{item_to_tree, node_to_item, tree_to_item};
 use crate::item::{Item, Str};
@@ -269,6 +270,10 @@ impl PyTree {
 
     fn __repr__(&self) -> String {
         format!("<Tree {}>", shown(&lock(&self.tree)))
+    }
+
+    fn _repr_html_(slf: &Bound<'_, Self>) -> PyResult<String> {
+        html_of(slf)
     }
 }
 

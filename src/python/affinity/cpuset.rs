@@ -7,6 +7,7 @@ use pyo3::types::PyString;
 
 use super::raise;
 use crate::affinity::{CpuSet, Error, MAX_CPUS};
+use crate::python::html_of;
 
 /// A set of CPU numbers of any size, compared as a set.
 ///
@@ -171,6 +172,10 @@ impl PyCpuSet {
 
     fn __repr__(&self) -> String {
         format!("CpuSet('{}')", self.0.to_list())
+    }
+
+    fn _repr_html_(slf: &Bound<'_, Self>) -> PyResult<String> {
+        html_of(slf)
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> (Bound<'py, PyAny>, (String,)) {

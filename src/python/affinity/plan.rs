@@ -9,9 +9,10 @@ use pyo3::prelude::*;
 
 use super::super::exit;
 use super::parts::PyOutcome;
-use super::{PyCpuSet, html_table, raise, to_python};
+use super::{PyCpuSet, raise, to_python};
 use crate::affinity::apply::{self, Applied};
-use crate::affinity::plan::{Item, Plan};
+use crate::affinity::plan::Plan;
+use crate::python::html_of;
 
 /// irqbalance looks every 10 seconds; a pin is believed after that.
 const BEYOND_IRQBALANCE: f64 = 11.0;
@@ -114,13 +115,8 @@ impl PyPlan {
         format!("<Plan: {} items, {} conflicts>", self.plan.items.len(), self.plan.conflicts.len())
     }
 
-    fn _repr_html_(&self) -> String {
-        let row = |item: &Item| {
-            let json = item.to_json();
-            let text = |name: &str| json.get(name).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
-            ["kind", "subject", "label", "now", "target", "note"].iter().map(|name| text(name)).collect()
-        };
-        html_table(&["what", "which", "name", "now", "planned", ""], self.plan.items.iter().map(row))
+    fn _repr_html_(slf: &Bound<'_, Self>) -> PyResult<String> {
+        html_of(slf)
     }
 }
 

@@ -11,6 +11,7 @@ use super::{PyCpuSet, cpuset, raise, to_python};
 use crate::affinity::Host;
 use crate::affinity::irqbalance::Irqbalance;
 use crate::affinity::topology::Topology;
+use crate::python::html_of;
 
 /// irqbalance's file and daemon as they were when they were read.
 #[pyclass(frozen, name = "Irqbalance", module = "sipmi._core")]
@@ -153,5 +154,9 @@ impl PyTopology {
 
     fn __repr__(&self) -> String {
         format!("<Topology: CPUs {}>", self.0.online)
+    }
+
+    fn _repr_html_(slf: &Bound<'_, Self>) -> PyResult<String> {
+        html_of(slf)
     }
 }

@@ -6,8 +6,9 @@ use pyo3::exceptions::{PyKeyError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::{PyCpuSet, html_table, raise};
+use super::{PyCpuSet, raise};
 use crate::affinity::{Host, InterruptTable, Queue, Row};
+use crate::python::html_of;
 
 /// All rows of `/proc/interrupts` at one moment.
 ///
@@ -158,16 +159,8 @@ impl PyInterruptTable {
         format!("<InterruptTable: {} rows, CPUs {}>", self.table.len(), self.table.cpus())
     }
 
-    fn _repr_html_(&self) -> String {
-        let cpus: Vec<String> = self.table.columns().iter().map(|cpu| format!("CPU{cpu}")).collect();
-        let head: Vec<&str> =
-            ["", "chip", "trigger", "actions"].into_iter().chain(cpus.iter().map(String::as_str)).collect();
-        let rows = self.table.rows().map(|row| {
-            let tail = row.tail();
-            let texts = [row.label(), tail.chip, tail.trigger, tail.actions].map(str::to_owned);
-            texts.into_iter().chain(row.counts().iter().map(u64::to_string)).collect()
-        });
-        html_table(&head, rows)
+    fn _repr_html_(slf: &Bound<'_, Self>) -> PyResult<String> {
+        html_of(slf)
     }
 }
 
