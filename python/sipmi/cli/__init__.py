@@ -16,12 +16,12 @@ from typing import Callable, Optional
 
 from .. import __version__
 from ..errors import MiError
-from . import call, fifo, irq, pin, serve
+from . import call, completion, fifo, irq, pin, serve, shell, top, watch
 from .ending import INTERRUPTED, OK, USAGE, Failure, complain, explain
 from .parser import Parser
 
 #: In the order in which the help lists them.
-SUBCOMMANDS = (call, fifo, serve)
+SUBCOMMANDS = (call, fifo, shell, top, watch, serve, completion)
 #: Those that need Linux.
 LINUX_SUBCOMMANDS = (irq, pin)
 
@@ -38,7 +38,10 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     """
     usage = "sipmi --help"
     try:
-        options = make_parser().parse_args(arguments)
+        words = sys.argv[1:] if arguments is None else list(arguments)
+        if words[:2] == ["__complete", "--"]:
+            return completion.run(make_parser(), words[2:])
+        options = make_parser().parse_args(words)
         usage = f"sipmi {options.subcommand} --help"
         run: Callable[[argparse.Namespace], int] = options.run
         return run(options)

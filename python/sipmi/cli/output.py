@@ -26,10 +26,17 @@ def print_json(value: Any, *, spread: bool = False) -> None:
     print_bytes(text.encode() + b"\n")
 
 
+def value_text(value: Any, *, as_json: bool) -> bytes:
+    """What a call gave, for another program."""
+    if isinstance(value, str) and not as_json:
+        return value.encode("utf-8", "surrogateescape") + b"\n"
+    return json.dumps(value, indent=None if as_json else 2).encode() + b"\n"
+
+
 def print_value(value: Any, *, as_json: bool) -> None:
     """Prints what a call gave: a string as it is, everything else as JSON."""
     if isinstance(value, str) and not as_json:
-        print_bytes(value.encode("utf-8", "surrogateescape") + b"\n")
+        print_bytes(value_text(value, as_json=False))
     else:
         print_json(value, spread=not as_json)
 

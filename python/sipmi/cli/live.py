@@ -1,0 +1,80 @@
+"""Completion from a live server: its commands, their parameters, its statistics. For the shell and for shells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from ..client import Client
+from ..errors import MiError
+from .arguments import LISTS
+from .confirm import risk
+
+if TYPE_CHECKING:
+    from ..schema import CommandSchema
+
+#: Nobody waits longer than this for words that might be typed, in seconds.
+PATIENCE = 2.0
+
+#: What could stand there, and what it is.
+Choice = tuple[str, str]
+
+
+class Live:
+    """What one server could be asked. It is asked for nothing twice, and errors are no words."""
+
+    def __init__(self, mi: Client) -> None:
+        self.mi = mi
+        self._statistics: dict[str, list[str]] = {}
+
+    def commands(self, begun: str) -> Iterator[Choice]:
+        """Those that begin so; then those that have it elsewhere: "dump" finds ul_dump."""
+        names = self.names()
+        if begun in names:
+            self.schema(begun)
+        begin = [name for name in names if name.startswith(begun)]
+        inside = [name for name in names if begun in name and name not in begin] if len(begun) > 1 else []
+        return ((name, risk(name) or "") for name in [*begin, *inside])
+
+    def arguments(self, command: str, given: Sequence[str], begun: str) -> Iterator[Choice]:
+        """What a command could be given next."""
+        if command.rpartition(":")[2] in ("which", "help"):
+            yield from self.commands(begun)
+        elif LISTS.get(command) == 0 and "statistics" in command:
+            yield from self.statistics(begun)
+        elif command in self.names():
+            recipes = self.schema(command).recipes or ()
+            taken = {word.partition("::")[0] for word in given if "::" in word}
+            fitting = [recipe for recipe in recipes if taken <= set(recipe)]
+            names = dict.fromkeys(name for recipe in fitting for name in recipe if name not in taken)
+            yield from matching(begun, ((f"{name}::", "parameter") for name in names))
+
+    def statistics(self, begun: str) -> Iterator[Choice]:
+        """Groups; after the colon, what is in one."""
+        group, colon, _ = begun.partition(":")
+        if colon:
+            return matching(begun, ((name, "") for name in self._listed(f"{group}:")))
+        groups = dict.fromkeys(name.partition(":")[0] for name in self._listed("all"))
+        return matching(begun, ((f"{name}:", "group") for name in groups))
+
+    def names(self) -> list[str]:
+        """All commands."""
+        return self.mi.cmd._ipython_key_completions_()
+
+    def schema(self, command: str) -> CommandSchema:
+        """All about a command."""
+        return self.mi.cmd[command].schema
+
+    def _listed(self, group: str) -> list[str]:
+        if group not in self._statistics:
+            try:
+                said = self.mi.call("get_statistics", [group], timeout=min(PATIENCE, self.mi.timeout))
+            except MiError:
+                return []
+            self._statistics[group] = list(said) if isinstance(said, dict) else []
+        return self._statistics[group]
+
+
+def matching(begun: str, choices: Iterable[Choice]) -> Iterator[Choice]:
+    """Those that begin so."""
+    return (choice for choice in choices if choice[0].startswith(begun))
