@@ -93,11 +93,13 @@ class Terminal:
             return True
         except pexpect.EOF:
             return False
-        # Programs ask where the cursor is before they draw; a terminal answers.
-        for _ in range(piece.count(b"\x1b[6n")):
-            self._child.send(f"\x1b[{self.screen.cursor.y + 1};{self.screen.cursor.x + 1}R")
         self.output += piece
-        self._stream.feed(piece)
+        # Programs ask where the cursor is before they draw; a terminal answers.
+        *asked, rest = piece.split(b"\x1b[6n")
+        for part in asked:
+            self._stream.feed(part)
+            self._child.send(f"\x1b[{self.screen.cursor.y + 1};{self.screen.cursor.x + 1}R")
+        self._stream.feed(rest)
         return True
 
     def picture(self, path: Path, title: str) -> None:

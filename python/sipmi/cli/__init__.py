@@ -18,7 +18,7 @@ from .. import __version__
 from ..errors import MiError
 from . import call, completion, fifo, irq, pin, serve, shell, top, watch
 from .ending import INTERRUPTED, OK, USAGE, Failure, complain, explain
-from .parser import Parser
+from .parser import Parser, shorten_usage
 
 #: In the order in which the help lists them.
 SUBCOMMANDS = (call, fifo, shell, top, watch, serve, completion)
@@ -65,14 +65,16 @@ def make_parser() -> Parser:
     """The whole command line, as argparse has it."""
     parser = Parser(
         prog="sipmi",
-        description="The OpenSIPS Management Interface: call commands and serve them.",
-        epilog=EXIT_CODES,
+        usage="sipmi SUBCOMMAND [OPTION...] [ARG...]",
+        description="Calls, serves and watches the OpenSIPS Management Interface.",
+        epilog=f"{EXIT_CODES}\nSIPMI SUBCOMMAND --help says more, and so does `man sipmi`.".replace("SIPMI", "sipmi"),
     )
     parser.add_argument("--version", action="version", version=f"sipmi {__version__}")
-    subcommands = parser.add_subparsers(dest="subcommand", metavar="SUBCOMMAND", required=True)
+    subcommands = parser.add_subparsers(prog="sipmi", dest="subcommand", metavar="SUBCOMMAND", required=True)
     for subcommand in SUBCOMMANDS:
         subcommand.add(subcommands)
     if sys.platform.startswith("linux"):
         for subcommand in LINUX_SUBCOMMANDS:
             subcommand.add(subcommands)
+    shorten_usage(parser)
     return parser

@@ -25,6 +25,8 @@ class Live:
 
     def __init__(self, mi: Client) -> None:
         self.mi = mi
+        self.known: dict[str, CommandSchema] = {}
+        """What was asked for so far."""
         self._statistics: dict[str, list[str]] = {}
 
     def commands(self, begun: str) -> Iterator[Choice]:
@@ -63,7 +65,17 @@ class Live:
 
     def schema(self, command: str) -> CommandSchema:
         """All about a command."""
-        return self.mi.cmd[command].schema
+        if command not in self.known:
+            self.known.update(self._described(command))
+        return self.known[command]
+
+    def _described(self, command: str) -> dict[str, CommandSchema]:
+        from ..schema import CommandSchema
+
+        try:
+            return {command: self.mi.commands(command)[command]}
+        except (MiError, KeyError):
+            return {command: CommandSchema(command)}
 
     def _listed(self, group: str) -> list[str]:
         if group not in self._statistics:

@@ -5,17 +5,26 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
+import textwrap
 from collections.abc import Sequence
 from typing import Any, NoReturn, Optional
 
 from .ending import Usage
 
 
+class Help(argparse.HelpFormatter):
+    """Help whose lines stay lines, and are broken where they are too long for the terminal."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        lines = (textwrap.wrap(line, width, initial_indent=indent) or [""] for line in text.splitlines())
+        return "\n".join(piece for pieces in lines for piece in pieces)
+
+
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser that raises :class:`Usage` in place of printing a page and ending the process."""
 
     def __init__(self, **options: Any) -> None:
-        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        options.setdefault("formatter_class", Help)
         options["allow_abbrev"] = False
         super().__init__(**options)
         self._is_inside = False
@@ -35,6 +44,23 @@ class Parser(argparse.ArgumentParser):
             return self.parse_known_intermixed_args(args, namespace)
         finally:
             self._is_inside = False
+
+
+def shorten_usage(parser: argparse.ArgumentParser) -> None:
+    """``[OPTION...]`` for all options, here and in all subparsers: each is listed below with its meaning."""
+    nested = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    for action in nested:
+        for subparser in action.choices.values():
+            shorten_usage(subparser)
+    if parser.usage is None and not nested:
+        words = (_shown(action) for action in parser._actions if not action.option_strings)
+        parser.usage = " ".join([parser.prog, "[OPTION...]", *words])
+
+
+def _shown(action: argparse.Action) -> str:
+    name = "{" + ",".join(map(str, action.choices)) + "}" if action.choices else str(action.metavar or action.dest)
+    shapes = {None: "{}", "?": "[{}]", "*": "[{}...]", "+": "{}..."}
+    return shapes[action.nargs if action.nargs is None else str(action.nargs)].format(name)
 
 
 def _meant(message: str) -> Optional[str]:

@@ -27,7 +27,9 @@ def add(subcommands: Any) -> None:
     parser.add_argument("--pidfile", help="the server's pidfile instead of its name")
     parser.add_argument("--mi", metavar="ADDRESS", help="the server's MI, to ask it (ps) what each process does")
     add_cpu_options(parser, required=False)
-    parser.add_argument("--policy", choices=("same", "siblings", "spread"), default="same")
+    parser.add_argument(
+        "--policy", choices=("same", "siblings", "spread"), default="same", help="where each goes within the CPUs; same"
+    )
     parser.add_argument(
         "--reuse-port", action="store_true", help="each worker has a socket of its own: spread gives each a CPU"
     )

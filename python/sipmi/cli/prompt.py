@@ -20,7 +20,7 @@ from prompt_toolkit.styles import Style
 
 from .confirm import risk
 from .ending import OK
-from .live import Choice, Live, matching
+from .live import Choice, matching
 from .servers import read_servers
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Prompt:
         """What the command that is being typed takes; or who is there."""
         text = self._session.default_buffer.document.text_before_cursor
         words = text.split()
-        known = _known(self._shell, words[0]) if words else None
+        known = self._shell.live.known.get(words[0]) if words else None
         if known is None:
             took = "" if self._shell.elapsed is None else f"   last call {self._shell.elapsed * 1000:.1f} ms"
             return HTML(f" {escape(self._shell.mi.address)}<quiet>{took}   Tab completes   .help</quiet>")
@@ -121,17 +121,11 @@ def _history() -> History:
     return FileHistory(str(path))
 
 
-def _known(shell: Shell, name: str) -> Optional[CommandSchema]:
-    """All about a command, as far as completion has asked for it already."""
-    return shell.mi._completion._commands.get(name)
-
-
 class LineCompleter(Completer):
     """Completes a line. Runs in a thread: the server may take its time."""
 
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
-        self._live = Live(shell.mi)
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:
         text = document.text_before_cursor.lstrip()
@@ -140,15 +134,13 @@ class LineCompleter(Completer):
         return (Completion(word, -len(begun), display_meta=about) for word, about in self._choices(words, begun))
 
     def _choices(self, words: list[str], begun: str) -> Iterator[Choice]:
-        if self._live.mi is not self._shell.mi:
-            self._live = Live(self._shell.mi)
         if not words and begun.startswith("."):
             return matching(begun, ORDERS.items())
         if words == [".use"]:
             return matching(begun, ((name, target.address) for name, target in read_servers().targets.items()))
         if not words or words == ["?"]:
-            return self._live.commands(begun)
-        return iter(()) if "|" in words else self._live.arguments(words[0], words[1:], begun)
+            return self._shell.live.commands(begun)
+        return iter(()) if "|" in words else self._shell.live.arguments(words[0], words[1:], begun)
 
 
 def _split(text: str) -> list[str]:

@@ -14,6 +14,7 @@ from .arguments import ask, read_json
 from .call import call_lines
 from .confirm import confirm
 from .ending import OK, USAGE, Failure, Usage, complain, explain
+from .live import Live
 from .options import add_address, add_client_options, add_http_options, add_json, add_yes, client
 from .output import print_value, value_text
 from .servers import Target, read_servers, resolve
@@ -61,6 +62,7 @@ class Shell:
         self.options = options
         self.target = target
         self.mi: Client = client(target, options)
+        self.live = Live(self.mi)
         self.code = OK
         """How the last line ended."""
         self.elapsed: Optional[float] = None
@@ -154,14 +156,14 @@ class Shell:
         mi = client(target, self.options)
         self.mi.close()
         moved = target != self.target
-        self.mi, self.target = mi, target
+        self.mi, self.live, self.target = mi, Live(mi), target
         if moved:
             self._greet()
 
     def _explain(self, word: str) -> None:
-        names = self.mi.cmd._ipython_key_completions_()
-        if word in names or not names:
-            schema = self.mi.cmd[word].schema
+        names = self.live.names()
+        if word and (word in names or not names):
+            schema = self.live.schema(word)
             for recipe in schema.recipes if schema.recipes is not None else [("...",)]:
                 print(" ".join([word, *recipe]))
             if schema.help:
