@@ -57,9 +57,9 @@ def sparkline(values: Sequence[float | None], width: int, *, from_zero: bool = T
     """The last values as bars, the newest at the right; a gap where there was none.
 
     >>> sparkline([0, 1, None, 4, 8], 8)
-    '   ▁▁ ▄█'
+    '   ▁▂ ▅█'
     >>> sparkline([100, 101, 102], 3, from_zero=False)
-    '▁▄█'
+    '▁▅█'
     """
     shown = list(values)[-width:]
     known = [value for value in shown if value is not None]
