@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -76,6 +77,12 @@ class Terminal:
                 assert wanted(self.text), f"expected {shown!r} before the end, found:\n{self.text}"
         return self.text
 
+    def run_for(self, seconds: float) -> None:
+        """Reads for some time: for pictures of what moves."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0 and self._read(left):
+            pass
+
     def wait(self, *, timeout: float = PATIENCE) -> int:
         """Reads to the end of the program; gives its exit code, or minus the signal that ended it."""
         deadline = time.monotonic() + timeout
@@ -127,4 +134,7 @@ class Terminal:
                 )  # fmt: skip
                 line.append(char.data, style)
             console.print(line, overflow="crop", crop=True)
-        path.write_text(console.export_svg(title=title))
+        drawn = console.export_svg(title=title, unique_id=path.stem)
+        # Whoever looks at it fetches no font from anywhere.
+        drawn = re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL)
+        path.write_text(drawn.replace("Fira Code, monospace", "Menlo, Consolas, DejaVu Sans Mono, monospace"))
