@@ -36,6 +36,7 @@ bench: build
 	cargo bench --quiet --no-default-features --bench core
 	$(BIN)/python tests/bench/run.py $(BENCH_ARGS)
 	$(BIN)/python tests/bench/large.py
+	$(BIN)/python tests/bench/fleet.py
 
 # Long proofs: many more random cases, and minutes under fire.
 prove: build

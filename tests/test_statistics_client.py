@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 import re
 import signal
@@ -200,6 +201,27 @@ def test_a_watch_asks_once_a_second_for_what_it_shows_and_stops_asking_when_its_
     assert samples[1].change is not None
     assert samples[1].change["core:rcv_requests"] == 10
     assert samples[1].rates["core:rcv_requests"] > 0
+
+
+def test_readings_and_watches_can_be_awaited() -> None:
+    server = sipmi.Server("billing")
+    server.statistic("sub_adds").inc(3)
+    server.listen("udp:127.0.0.1:0")
+
+    async def ask(address: str) -> tuple[Reading, list[Sample]]:
+        async with sipmi.AsyncClient(address) as mi:
+            samples = []
+            async for sample in mi.watch(["billing:"]):
+                samples.append(sample)
+                if len(samples) == 2:
+                    break
+            return await mi.statistics("billing:", "nosuch:"), samples
+
+    with server:
+        found, samples = asyncio.run(ask(server.addresses[0]))
+    assert (dict(found), found.missing) == ({"billing:sub_adds": 3}, ("nosuch:",))
+    assert found["billing:sub_adds"].kind == "counter"
+    assert samples[1].rates == {"billing:sub_adds": 0.0}
 
 
 def test_a_reading_that_is_not_answered_is_a_gap_and_the_next_one_changes_from_before_it() -> None:

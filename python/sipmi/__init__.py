@@ -21,8 +21,10 @@ from .errors import (
 if TYPE_CHECKING:
     from . import events
     from ._processes import Process, ProcessFlags
+    from ._secret import Secret
     from .async_client import AsyncClient, connect_async
     from .client import Client, Commands, Reply, connect
+    from .fleet import Fleet, FleetResult
     from .schema import CommandSchema, Schema, SchemaDiff
     from .server import Export, Flags, Server, Subscriber, current_request
 
@@ -34,12 +36,15 @@ _LATER = {
     "CommandSchema": "schema",
     "Commands": "client",
     "Export": "server",
+    "Fleet": "fleet",
+    "FleetResult": "fleet",
     "Flags": "server",
     "Process": "_processes",
     "ProcessFlags": "_processes",
     "Reply": "client",
     "Schema": "schema",
     "SchemaDiff": "schema",
+    "Secret": "_secret",
     "Server": "server",
     "Subscriber": "server",
     "connect": "client",
@@ -47,7 +52,7 @@ _LATER = {
     "current_request": "server",
 }
 #: Its modules, which are there without an import of their own.
-_MODULES = frozenset({"client", "events", "server"})
+_MODULES = frozenset({"client", "events", "exporter", "fleet", "server", "statistics"})
 
 __all__ = [
     "AmbiguousMethod",
@@ -63,6 +68,8 @@ __all__ = [
     "Export",
     "Fault",
     "Flags",
+    "Fleet",
+    "FleetResult",
     "InvalidParams",
     "MethodNotFound",
     "MiError",
@@ -74,6 +81,7 @@ __all__ = [
     "RequestRefused",
     "Schema",
     "SchemaDiff",
+    "Secret",
     "Server",
     "Subscriber",
     "TransportError",

@@ -8,6 +8,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 from . import _core
+from ._secret import Secret, check_portable, revealed
 
 if TYPE_CHECKING:
     from .client import Client
@@ -30,8 +31,8 @@ class ClientBase:
         timeout: float = 5.0,
         wire: str = "auto",
         reply_dir: Optional[Path] = None,
-        auth: Optional[tuple[str, str]] = None,
-        token: Optional[str] = None,
+        auth: Optional[tuple[str, Union[str, Secret]]] = None,
+        token: Optional[Union[str, Secret]] = None,
         cafile: Optional[Path] = None,
         cert: Optional[Union[Path, tuple[Path, Path]]] = None,
         verify: bool = True,
@@ -43,12 +44,26 @@ class ClientBase:
             address,
             None if wire == "auto" else wire,
             None if reply_dir is None else os.fspath(reply_dir),
-            auth=auth,
-            token=token,
+            auth=None if auth is None else (auth[0], revealed(auth[1])),
+            token=None if token is None else revealed(token),
             cafile=None if cafile is None else os.fspath(cafile),
             cert=_certificate_and_key(cert),
             verify=verify,
             in_flight=in_flight,
+        )
+        self._made_of = (
+            address,
+            {
+                "timeout": timeout,
+                "wire": wire,
+                "reply_dir": reply_dir,
+                "auth": auth,
+                "token": token,
+                "cafile": cafile,
+                "cert": cert,
+                "verify": verify,
+                "in_flight": in_flight,
+            },
         )
         self._timeout = float(timeout)
         self._completion: Optional[Completion] = None
@@ -73,8 +88,18 @@ class ClientBase:
         """The same client, as one that waits: what completion asks with, which cannot await."""
         raise NotImplementedError
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A client travels as its address and options, without sockets; and without secrets, or not at all."""
+        address, options = self._made_of
+        check_portable(repr(self), address, options)
+        return _again, (type(self), address, options)
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.address}>"
+
+
+def _again(kind: type[ClientBase], address: str, options: dict[str, Any]) -> ClientBase:
+    return kind(address, **options)
 
 
 def _certificate_and_key(cert: Optional[Union[Path, tuple[Path, Path]]]) -> Optional[tuple[str, Optional[str]]]:

@@ -423,6 +423,9 @@ class Client:
         """Generation and version, each None when the server does not say."""
 
     def close(self) -> None: ...
+    def rest(self) -> None:
+        """Lets go of what is kept for later calls. What was found out stays known."""
+
     def renewed(self) -> Client:
         """The same client with sockets, files and locks of its own: what a child of this process goes on with."""
 

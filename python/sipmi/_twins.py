@@ -6,11 +6,14 @@ coroutine to its end without an event loop.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Coroutine
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from .client import Client
+if TYPE_CHECKING:
+    from .async_client import AsyncClient
+    from .client import Client
 
 T = TypeVar("T")
 
@@ -46,6 +49,21 @@ class Blocking:
 
     async def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
+
+
+class Awaiting:
+    """Drives coroutines of an :class:`AsyncClient`, on its event loop."""
+
+    def __init__(self, mi: AsyncClient) -> None:
+        self._mi = mi
+        self.address = mi.address
+        self.timeout = mi.timeout
+
+    async def call(self, command: str, /, *args: Any, timeout: float, **kwargs: Any) -> Any:
+        return await self._mi.call(command, *args, timeout=timeout, **kwargs)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
 
 
 def finish(coroutine: Coroutine[Any, Any, T]) -> T:

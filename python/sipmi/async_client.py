@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable, Generator, Iterable
 from types import TracebackType
-from typing import Any, Callable, Generic, Optional, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Callable, Generic, Optional, TypeVar, Union
 
 from . import _core
 from ._client_base import ClientBase, Path
 from ._drivers import driver_of
+from ._secret import Secret
 from .client import Client, Commands, Reply
+
+if TYPE_CHECKING:
+    from .statistics import AsyncWatch, Reading
 
 T = TypeVar("T")
 
@@ -21,8 +25,8 @@ async def connect_async(
     timeout: float = 5.0,
     wire: str = "auto",
     reply_dir: Optional[Path] = None,
-    auth: Optional[tuple[str, str]] = None,
-    token: Optional[str] = None,
+    auth: Optional[tuple[str, Union[str, Secret]]] = None,
+    token: Optional[Union[str, Secret]] = None,
     cafile: Optional[Path] = None,
     cert: Optional[Union[Path, tuple[Path, Path]]] = None,
     verify: bool = True,
@@ -110,6 +114,36 @@ class AsyncClient(ClientBase):
     ) -> Reply:
         """As :meth:`request`, with parameters as a shell has them: strings in order, each with a name or ""."""
         return Reply(await self._wait(_core.Driver.request_strings, command, strings, timeout=timeout))
+
+    async def statistics(self, *selectors: Union[str, Iterable[str]], timeout: Optional[float] = None) -> Reading:
+        """The server's statistics now, as :meth:`sipmi.Client.statistics` gives them."""
+        from . import statistics
+
+        return await statistics.statistics_of_async(self, selectors, timeout)
+
+    def watch(
+        self,
+        selectors: Union[str, Iterable[str]],
+        *,
+        interval: float = 1.0,
+        timeout: Optional[float] = None,
+        count: Optional[int] = None,
+    ) -> AsyncWatch:
+        """Statistics again and again, for ``async for``, as :meth:`sipmi.Client.watch` gives them.
+
+        >>> import asyncio, sipmi
+        >>> server = sipmi.Server("billing")
+        >>> server.listen("udp:127.0.0.1:0")
+        >>> async def main():
+        ...     async with sipmi.AsyncClient(server.addresses[0]) as mi:
+        ...         return [sample["evi:raised"] async for sample in mi.watch(["evi:"], count=1)]
+        >>> with server:
+        ...     asyncio.run(main())
+        [0]
+        """
+        from . import statistics
+
+        return statistics.AsyncWatch(self, statistics.plan_of(selectors, interval, timeout, count))
 
     @property
     def cmd(self) -> Commands:

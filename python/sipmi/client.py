@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Optional, Union
 
 from . import _core
 from ._client_base import ClientBase, Path
+from ._secret import Secret
 
 if TYPE_CHECKING:
     from .schema import BoundCommand, Schema, SchemaDiff
@@ -20,8 +21,8 @@ def connect(
     timeout: float = 5.0,
     wire: str = "auto",
     reply_dir: Optional[Path] = None,
-    auth: Optional[tuple[str, str]] = None,
-    token: Optional[str] = None,
+    auth: Optional[tuple[str, Union[str, Secret]]] = None,
+    token: Optional[Union[str, Secret]] = None,
     cafile: Optional[Path] = None,
     cert: Optional[Union[Path, tuple[Path, Path]]] = None,
     verify: bool = True,
@@ -38,7 +39,8 @@ def connect(
         takes 0.4 seconds to tell.
     :param reply_dir: (FIFO) where reply FIFOs are made, as the server has it; "/tmp" by default.
     :param auth: (HTTP) user and password; the address may hold them too, and is shown without them.
-    :param token: (HTTP) a bearer token.
+    :param token: (HTTP) a bearer token. A :class:`sipmi.Secret`, here or as password, is read where it is used; a
+        client with any other cannot be pickled.
     :param cafile: (https) a PEM file of the certificates that may vouch for the server; those of the system by
         default.
     :param cert: (https) the client's own certificate: a PEM file with certificate and key, or one of each.
@@ -212,7 +214,7 @@ class Client(ClientBase):
         """
         from . import statistics
 
-        return statistics.watch(self, selectors, interval=interval, timeout=timeout, count=count)
+        return statistics.Watch(self, statistics.plan_of(selectors, interval, timeout, count))
 
     @property
     def cmd(self) -> Commands:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Optional, Union
 
 from . import _meanings
 from ._meanings import COUNTER, GAUGE, UNKNOWN, Meaning
-from ._twins import Blocking, Driver, finish
+from ._twins import Awaiting, Blocking, Driver, finish
+from ._uptime import began_again
 from .client import Client
 from .errors import (
     AmbiguousMethod,
@@ -32,12 +33,12 @@ from .errors import (
 if TYPE_CHECKING:
     import pandas
 
+    from .async_client import AsyncClient
+
 #: A real server has one process for its FIFO or for HTTP: it is not asked more often than this, in seconds.
 SHORTEST_INTERVAL = 1.0
 #: Seconds that a server has been up: asked for with every reading, since it tells of a restart.
 _UPTIME = "core:timestamp"
-#: Clocks that count whole seconds, and a timer process that lags, are this far apart without a restart.
-_LAG, _LAG_PART = 2.0, 0.1
 
 #: What servers said of statistics that the table does not know. A name keeps its kind.
 _kinds: weakref.WeakKeyDictionary[Any, dict[str, Meaning]] = weakref.WeakKeyDictionary()
@@ -221,30 +222,72 @@ class Sample(Reading):
 # -- one reading ----------------------------------------------------------------------------------
 
 
-async def read(driver: Driver, client: Any, selectors: tuple[str, ...], timeout: Optional[float]) -> Reading:
+async def read(
+    driver: Driver, client: Any, selectors: Iterable[Union[str, Iterable[str]]], timeout: Optional[float]
+) -> Reading:
     """A reading, for clients of both kinds; ``client`` is whose kinds are remembered."""
     began, clock = time.time(), time.monotonic()
     deadline = clock + (driver.timeout if timeout is None else timeout)
-    wanted = list(dict.fromkeys(selectors))
-    is_asked = any(selector in ("all", "core:", _UPTIME) for selector in wanted)
-    found = await _ask(driver, wanted if is_asked else [*wanted, _UPTIME], deadline)
+    wanted, asked = ask_for(selectors)
+    found = await _ask(driver, asked, deadline)
     took = time.monotonic() - clock
     kinds = _kinds.setdefault(client, {})
-    uptime = found.get(_UPTIME)
-    if not is_asked:
-        found.pop(_UPTIME, None)
     strange = [name for name in found if _meanings.meaning(name).kind == UNKNOWN and name not in kinds]
     if strange:
         kinds.update(await _ask_kinds(driver, strange, deadline))
-    values = {name: Value(number, name, kinds.get(name)) for name, number in found.items()}
+    return _made(found, wanted, asked, driver.address, kinds, began + took / 2, clock + took / 2)
+
+
+def ask_for(selectors: Iterable[Union[str, Iterable[str]]]) -> tuple[list[str], list[str]]:
+    """What is wanted, and what to ask for: the uptime, too."""
+    wanted = list(dict.fromkeys(_selectors(selectors)))
+    is_asked = any(selector in ("all", "core:", _UPTIME) for selector in wanted)
+    return wanted, wanted if is_asked else [*wanted, _UPTIME]
+
+
+def reading_of(
+    value: Any, error: Optional[Exception], wanted: list[str], asked: list[str], address: str, ended: float
+) -> Reading:
+    """A reading of what ``get_statistics`` gave, or of its error. Kinds that the table does not know are unknown.
+
+    :param ended: when the answer came, by the monotonic clock.
+    """
+    if error is not None and not _is_nothing(error):
+        raise error
+    found = {} if error is not None else _numbers(value)
+    at = time.time() - (time.monotonic() - ended)
+    return _made(found, wanted, asked, address, {}, at, ended)
+
+
+def _made(
+    found: dict[str, int],
+    wanted: list[str],
+    asked: list[str],
+    address: str,
+    kinds: Mapping[str, Meaning],
+    at: float,
+    moment: float,
+) -> Reading:
+    uptime = found.get(_UPTIME)
+    if len(asked) > len(wanted):
+        found = {name: number for name, number in found.items() if name != _UPTIME}
     return Reading(
-        values,
-        address=driver.address,
-        time=began + took / 2,
+        {name: Value(number, name, kinds.get(name)) for name, number in found.items()},
+        address=address,
+        time=at,
         uptime=uptime,
         missing=tuple(selector for selector in wanted if not _is_found(selector, found)),
-        moment=clock + took / 2,
+        moment=moment,
     )
+
+
+def _is_nothing(error: Exception) -> bool:
+    """So say 1.x and 2.x when nothing is found; later ones answer with nothing."""
+    return isinstance(error, Fault) and error.code == 404
+
+
+def _numbers(value: Any) -> dict[str, int]:
+    return {name: number for name, number in value.items() if _is_number(number)} if isinstance(value, dict) else {}
 
 
 async def _ask(driver: Driver, selectors: list[str], deadline: float) -> dict[str, int]:
@@ -258,11 +301,10 @@ async def _ask(driver: Driver, selectors: list[str], deadline: float) -> dict[st
         first = await _ask(driver, selectors[:half], deadline)
         return {**first, **await _ask(driver, selectors[half:], deadline)}
     except Fault as fault:
-        # So say 1.x and 2.x when nothing is found; later ones answer with nothing.
-        if fault.code != 404:
+        if not _is_nothing(fault):
             raise
         return {}
-    return {name: number for name, number in value.items() if _is_number(number)} if isinstance(value, dict) else {}
+    return _numbers(value)
 
 
 async def _ask_kinds(driver: Driver, names: list[str], deadline: float) -> dict[str, Meaning]:
@@ -298,8 +340,7 @@ def _is_found(selector: str, found: Mapping[str, int]) -> bool:
 
 def _is_restarted(earlier: Reading, later: Reading, seconds: float, counters: list[Value], back: list[str]) -> bool:
     if earlier.uptime is not None and later.uptime is not None:
-        expected = earlier.uptime + seconds
-        return later.uptime < earlier.uptime or later.uptime < expected - max(_LAG, _LAG_PART * seconds)
+        return began_again(earlier.uptime, later.uptime, seconds)
     counted = [value for value in counters if earlier[value.name] > 0]
     return bool(counted) and len(back) == len(counted)
 
@@ -316,7 +357,14 @@ def _selectors(given: Iterable[Union[str, Iterable[str]]]) -> tuple[str, ...]:
 
 def statistics_of(mi: Client, selectors: tuple[Union[str, Iterable[str]], ...], timeout: Optional[float]) -> Reading:
     """``mi.statistics(...)``."""
-    return finish(read(Blocking(mi), mi, _selectors(selectors), timeout))
+    return finish(read(Blocking(mi), mi, selectors, timeout))
+
+
+async def statistics_of_async(
+    mi: AsyncClient, selectors: tuple[Union[str, Iterable[str]], ...], timeout: Optional[float]
+) -> Reading:
+    """``await mi.statistics(...)``."""
+    return await read(Awaiting(mi), mi, selectors, timeout)
 
 
 # -- readings without end -------------------------------------------------------------------------
@@ -439,15 +487,14 @@ class Watch:
 class AsyncWatch:
     """As :class:`Watch`, for ``async for``."""
 
-    def __init__(self, mi: Any, driver: Driver, plan: _Plan) -> None:
+    def __init__(self, mi: AsyncClient, plan: _Plan) -> None:
         self._mi = mi
-        self._driver = driver
         self._plan = plan
 
     @property
     def address(self) -> str:
         """Whose statistics they are."""
-        return self._driver.address
+        return self._mi.address
 
     @property
     def selectors(self) -> tuple[str, ...]:
@@ -460,10 +507,10 @@ class AsyncWatch:
         return self._plan.interval
 
     async def __aiter__(self) -> AsyncIterator[Sample]:
-        sampler = _Sampler(self._plan)
+        sampler, driver = _Sampler(self._plan), Awaiting(self._mi)
         while (wait := sampler.wait()) is not None:
             await asyncio.sleep(wait)
-            yield await sampler.sample(self._driver, self._mi)
+            yield await sampler.sample(driver, self._mi)
 
     def _ipython_display_(self) -> None:
         from .display import chart
@@ -474,16 +521,14 @@ class AsyncWatch:
         return f"<AsyncWatch of {self.address}: {' '.join(self.selectors)} each {self.interval:g} s>"
 
 
-def watch(
-    mi: Client,
-    selectors: Union[str, Iterable[str]],
-    *,
-    interval: float = 1.0,
-    timeout: Optional[float] = None,
-    count: Optional[int] = None,
-) -> Watch:
-    """``mi.watch(...)``."""
-    return Watch(mi, _Plan(_selectors([selectors]), interval, timeout, count))
+def plan_of(
+    selectors: Union[str, Iterable[str]], interval: float, timeout: Optional[float], count: Optional[int]
+) -> _Plan:
+    """What ``mi.watch(...)`` was told.
+
+    :raises ValueError: the interval is less than a second.
+    """
+    return _Plan(_selectors([selectors]), interval, timeout, count)
 
 
 # -- tables ---------------------------------------------------------------------------------------
@@ -531,5 +576,4 @@ __all__ = [
     "Value",
     "Watch",
     "to_frame",
-    "watch",
 ]

@@ -126,6 +126,12 @@ impl Fifo {
         Ok((request, received))
     }
 
+    /// Removes the reply FIFOs that no call uses.
+    pub(super) fn rest(&self) {
+        let idle = std::mem::take(&mut self.lock().idle);
+        drop(idle);
+    }
+
     /// Removes the reply FIFOs that no call uses, and keeps none from now on.
     pub(super) fn close(&self) {
         let idle = {

@@ -180,6 +180,15 @@ impl Client {
         &self.address
     }
 
+    /// Lets go of what is kept for later calls. What was found out stays known.
+    pub fn rest(&self) {
+        match &self.link {
+            Link::Fifo(fifo) => fifo.rest(),
+            Link::Datagram(pool) => pool.close(),
+            Link::Http(web) => web.close(),
+        }
+    }
+
     /// Lets go of sockets and reply FIFOs. Calls in progress end as they would have, later ones fail.
     pub fn close(&self) {
         self.is_closed.store(true, Ordering::Relaxed);

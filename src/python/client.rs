@@ -159,6 +159,11 @@ impl PyClient {
         self.client.close();
     }
 
+    /// Lets go of what is kept for later calls. What was found out stays known.
+    fn rest(&self) {
+        self.client.rest();
+    }
+
     /// The same client with sockets, files and locks of its own: what a child of this process goes on with.
     fn renewed(&self) -> Self {
         PyClient { client: Arc::new(self.client.renewed()) }

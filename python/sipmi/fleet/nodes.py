@@ -1,0 +1,97 @@
+"""The nodes of a fleet: their names, and what it takes to be a client of each. They travel without secrets."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any, Union
+
+from .._secret import Secret, check_portable
+from ..client import Client, connect
+
+#: What a fleet is made of: addresses by name, or with options of their own, or addresses alone.
+Nodes = Union[Mapping[str, Union[str, Mapping[str, Any], "FleetNode"]], Iterable[str]]
+
+#: What a client may be told: the options of :func:`sipmi.connect`.
+_OPTIONS = frozenset(inspect.signature(connect).parameters) - {"address", "timeout"}
+
+
+@dataclasses.dataclass(frozen=True)
+class FleetNode:
+    """One server of a fleet."""
+
+    name: str
+    """What the fleet calls it."""
+    address: str
+    """Where it is, as :func:`sipmi.connect` takes it."""
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+    """Further options of :func:`sipmi.connect`."""
+    tags: tuple[str, ...] = ()
+    """Words by which :meth:`sipmi.Fleet.select` finds it."""
+
+    def connect(self) -> Client:
+        """A client of it."""
+        return connect(self.address, **self.options)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        check_portable(f"the node {self.name!r}", self.address, self.options)
+        return FleetNode, (self.name, self.address, dict(self.options), self.tags)
+
+
+def read_nodes(nodes: Nodes, defaults: Mapping[str, Any]) -> dict[str, FleetNode]:
+    """The nodes by name.
+
+    :raises ValueError: an address or an option that no client takes, with the name of its node.
+    """
+    given = nodes.items() if isinstance(nodes, Mapping) else ((address, address) for address in nodes)
+    read: dict[str, FleetNode] = {}
+    for name, node in given:
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"expected the name of a node, found {name!r}")
+        if name in read:
+            raise ValueError(f"there are two nodes {name!r}")
+        if isinstance(node, FleetNode):
+            node = {"address": node.address, "tags": node.tags, **node.options}
+        own = {"address": node} if isinstance(node, str) else dict(node)
+        address, tags = own.pop("address", None), own.pop("tags", ())
+        if not isinstance(address, str):
+            raise ValueError(f"node {name!r}: expected an address, found {address!r}")
+        options = {key: _read_option(name, key, value) for key, value in {**defaults, **own}.items()}
+        words = (tags,) if isinstance(tags, str) else tuple(map(str, tags))
+        read[name] = FleetNode(name, address, options, words)
+        try:
+            check_address(read[name])
+        except ValueError as error:
+            raise ValueError(f"node {name!r}: {error}") from error
+    return read
+
+
+def check_address(node: FleetNode) -> None:
+    """Says so when no client can be made of an address; secrets and certificates are not looked at."""
+    shown = {key: value for key, value in node.options.items() if key in ("wire", "reply_dir")}
+    connect(node.address, **shown).close()
+
+
+def _read_option(node: str, key: str, value: Any) -> Any:
+    if key not in _OPTIONS:
+        known = ", ".join(sorted(_OPTIONS))
+        raise ValueError(f"node {node!r}: there is no option {key!r}; expected one of {known}")
+    if key == "token":
+        return _read_secret(node, value)
+    if key == "auth" and value is not None:
+        user, password = value
+        return user, _read_secret(node, password)
+    if key == "cert" and isinstance(value, list):
+        return tuple(value)
+    return value
+
+
+def _read_secret(node: str, value: Any) -> Any:
+    """A secret as files have it: ``{env = "NAME"}`` or ``{file = "/path"}``."""
+    if not isinstance(value, Mapping):
+        return value
+    if len(value) != 1 or not set(value) <= {"env", "file"}:
+        raise ValueError(f"node {node!r}: expected a secret as {{env = 'NAME'}} or {{file = '/path'}}")
+    [(kind, place)] = value.items()
+    return Secret(kind, str(place))

@@ -1,0 +1,56 @@
+"""How a fleet is asked: within which time, how many at once, how many have to succeed, in which batches."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, Callable, Optional, Union
+
+#: Takes how many nodes are done, how many there are, and what the last one answered.
+Progress = Callable[[int, int, Any], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Policy:
+    """How a fleet is asked; :meth:`sipmi.Fleet.using` says what each part means."""
+
+    timeout: float = 5.0
+    concurrency: Optional[int] = None
+    quorum: Union[int, float, None] = None
+    batch: Union[int, float, None] = None
+    most_failures: int = 0
+    check: Union[str, tuple[Any, ...], None] = None
+    healthy: Optional[Callable[[Any], object]] = None
+    check_within: Optional[float] = None
+    pause: float = 0.0
+    dry_run: bool = False
+    progress: Union[bool, Progress] = False
+
+    def __post_init__(self) -> None:
+        if not self.timeout > 0:
+            raise ValueError(f"expected a timeout of more than 0 seconds, found {self.timeout}")
+        if self.concurrency is not None and self.concurrency < 1:
+            raise ValueError(f"expected a concurrency of at least 1 node, found {self.concurrency}")
+        for name in ("quorum", "batch"):
+            share = getattr(self, name)
+            if share is not None and not (0 < share <= 1 if isinstance(share, float) else share >= 1):
+                raise ValueError(f"expected a {name} of nodes, as 3, or a part of them, as 0.5; found {share!r}")
+        if self.quorum is not None and self.batch is not None:
+            raise ValueError("expected a quorum or batches, found both: a rollout is for all nodes")
+        if self.batch is None and (self.check is not None or self.pause):
+            raise ValueError("a health check and a pause come between batches; say batch= too")
+        if self.check is None and (self.healthy is not None or self.check_within is not None):
+            raise ValueError("healthy= and check_within= belong to a health check; say check= too")
+
+    def needed(self, nodes: int) -> Optional[int]:
+        """How many nodes are enough; None when all are wanted."""
+        return None if self.quorum is None else min(_share(self.quorum, nodes), nodes)
+
+    def batches(self, names: list[str]) -> list[list[str]]:
+        """Which nodes are asked together."""
+        size = len(names) if self.batch is None else _share(self.batch, len(names))
+        return [names[at : at + size] for at in range(0, len(names), size)] if names else []
+
+
+def _share(share: Union[int, float], of: int) -> int:
+    return max(1, math.ceil(share * of)) if isinstance(share, float) else share

@@ -1,0 +1,201 @@
+"""What a fleet answered: a value or an error of each node."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Callable, NoReturn, Optional
+
+from ..errors import MiError
+
+if TYPE_CHECKING:
+    import pandas
+
+
+class FleetError(MiError):
+    """Some nodes failed; ``result`` says which, and why."""
+
+    def __init__(self, result: FleetResult) -> None:
+        failed = ", ".join(f"{name}: {error}" for name, error in list(result.failed.items())[:3])
+        more = f", and {len(result.failed) - 3} more" if len(result.failed) > 3 else ""
+        left = f"; {len(result.left_out)} left out" if result.left_out else ""
+        super().__init__(f"{result.command}: {len(result.ok)} of {len(result)} nodes succeeded; {failed}{more}{left}")
+        self.result = result
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FleetError, (self.result,)
+
+
+class Unhealthy(MiError):
+    """A node did what it was told, and its health check failed after it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class NodeResult:
+    """What one node answered."""
+
+    name: str
+    address: str
+    value: Any = None
+    """What ``call`` gives."""
+    error: Optional[Exception] = None
+    """Why there is no value; None when there is."""
+    elapsed: float = 0.0
+    """Seconds from the moment that it was asked."""
+    ended: float = dataclasses.field(default_factory=time.monotonic, repr=False, compare=False)
+    """When its answer was there, by the monotonic clock of whoever has the result."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether it succeeded."""
+        return self.error is None
+
+
+class FleetResult:
+    """What a fleet answered, node by node; true when every node succeeded, or enough of them for its quorum.
+
+    ``result["edge1"]`` is the value of a node, or raises its error. Iterated, it gives a :class:`NodeResult` for
+    each node that was asked, in the order of the fleet.
+
+    >>> import sipmi
+    >>> server = sipmi.Server("billing")
+    >>> server.listen("udp:127.0.0.1:0")
+    >>> with server:
+    ...     result = sipmi.Fleet({"edge1": server.addresses[0]}).call("which", "uptime")
+    >>> result, bool(result), result["edge1"]
+    (<FleetResult of which: 1 ok>, True, [[]])
+    """
+
+    def __init__(
+        self,
+        command: str,
+        results: Iterable[NodeResult],
+        *,
+        left_out: Optional[Mapping[str, str]] = None,
+        batches: Iterable[Iterable[str]] = (),
+        needed: Optional[int] = None,
+        elapsed: float = 0.0,
+        is_dry: bool = False,
+    ) -> None:
+        self.command = command
+        """What was called."""
+        self._results = {result.name: result for result in results}
+        self.left_out = dict(left_out or {})
+        """Nodes that were not asked, or not waited for, and why: a rollout stopped, a quorum was reached."""
+        self.batches = [list(batch) for batch in batches]
+        """Which nodes are asked together, in their order; of a dry run too."""
+        self.needed = needed
+        """How many nodes are enough; None when all are wanted."""
+        self.elapsed = elapsed
+        """Seconds that it took."""
+        self.is_dry = is_dry
+        """Whether nobody was asked."""
+
+    @property
+    def ok(self) -> dict[str, Any]:
+        """The values of the nodes that succeeded, by name."""
+        return {name: result.value for name, result in self._results.items() if result.error is None}
+
+    @property
+    def failed(self) -> dict[str, Exception]:
+        """The errors of the others, by name."""
+        return {name: result.error for name, result in self._results.items() if result.error is not None}
+
+    def __getitem__(self, name: str) -> Any:
+        result = self._results.get(name)
+        if result is None:
+            raise KeyError(f"{name}: {self.left_out[name]}" if name in self.left_out else name)
+        if result.error is not None:
+            raise result.error
+        return result.value
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._results
+
+    def __iter__(self) -> Iterator[NodeResult]:
+        return iter(self._results.values())
+
+    def __len__(self) -> int:
+        return len(self._results) + len(self.left_out)
+
+    def __bool__(self) -> bool:
+        if self.is_dry:
+            return True
+        succeeded = len(self.ok)
+        return succeeded == len(self) if self.needed is None else succeeded >= self.needed
+
+    def check(self) -> FleetResult:
+        """Itself, when it is true.
+
+        :raises FleetError: nodes failed, or too many for the quorum.
+        """
+        if not self:
+            raise FleetError(self)
+        return self
+
+    def map(self, function: Callable[[Any], Any]) -> FleetResult:
+        """The same with each value put through a function; what the function raises is the error of that node."""
+        return self.each(lambda result: function(result.value) if result.error is None else _raise(result.error))
+
+    def each(self, function: Callable[[NodeResult], Any]) -> FleetResult:
+        """As :meth:`map`, with whole results: also those that are errors get what the function makes of them."""
+        return FleetResult(
+            self.command,
+            [_replaced(result, function) for result in self],
+            left_out=self.left_out,
+            batches=self.batches,
+            needed=self.needed,
+            elapsed=self.elapsed,
+            is_dry=self.is_dry,
+        )
+
+    def to_frame(self) -> pandas.DataFrame:
+        """A row for each node: a column for each member of its value, or one for all; its error, and how long it took.
+
+        Needs pandas.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError("tables need pandas: pip install 'sipmi[notebook]'") from error
+        rows = []
+        for result in self:
+            value = result.value
+            columns = dict(value) if isinstance(value, Mapping) else {} if value is None else {"value": value}
+            rows.append({"node": result.name, **columns, "error": result.error and str(result.error),
+                         "elapsed": result.elapsed})  # fmt: skip
+        rows += [{"node": name, "error": why} for name, why in self.left_out.items()]
+        frame: pandas.DataFrame = pandas.DataFrame(rows, columns=None if rows else ["node", "error", "elapsed"])
+        last = [name for name in ("error", "elapsed") if name in frame.columns]
+        frame = frame[[*(name for name in frame.columns if name not in last), *last]].set_index("node")
+        return frame
+
+    def __repr__(self) -> str:
+        if self.is_dry:
+            return f"<FleetResult of {self.command}: a dry run, {len(self)} nodes in {len(self.batches)} batches>"
+        counts = [(len(self.ok), "ok"), (len(self.failed), "failed"), (len(self.left_out), "left out")]
+        told = ", ".join(f"{count} {what}" for count, what in counts if count) or "no nodes"
+        needed = "" if self.needed is None else f", {self.needed} needed"
+        return f"<FleetResult of {self.command}: {told}{needed}>"
+
+    def __str__(self) -> str:
+        """A line for the whole, and one for each node that did not succeed; of a dry run, one for each batch."""
+        lines = [repr(self)[1:-1]]
+        if self.is_dry:
+            lines += [f"  {number}. {' '.join(batch)}" for number, batch in enumerate(self.batches, 1)]
+        else:
+            lines += [f"  {name}: {error}" for name, error in self.failed.items()]
+            lines += [f"  {name}: {why}" for name, why in self.left_out.items()]
+        return "\n".join(lines)
+
+
+def _replaced(result: NodeResult, function: Callable[[NodeResult], Any]) -> NodeResult:
+    try:
+        return dataclasses.replace(result, value=function(result), error=None)
+    except Exception as error:
+        return dataclasses.replace(result, value=None, error=error)
+
+
+def _raise(error: Exception) -> NoReturn:
+    raise error

@@ -1,0 +1,128 @@
+"""The course of a fleet's call: all at once or in batches, until a quorum is reached or too many have failed."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Coroutine, Iterable
+from typing import Any, Protocol
+
+from .nodes import FleetNode
+from .policy import Policy, Progress
+from .result import FleetResult, NodeResult, Unhealthy
+from .round import Tell
+from .waiting import Waiter
+
+#: A node that is not healthy yet is asked again after so many seconds: a server may have one process for that.
+_CHECK_INTERVAL = 1.0
+
+
+class Ask(Protocol):
+    """Asks nodes, from here or from elsewhere."""
+
+    def __call__(
+        self, waiter: Waiter, nodes: list[FleetNode], command: str, args: tuple[Any, ...], kwargs: dict[str, Any], *,
+        timeout: float, tell: Tell,
+    ) -> Coroutine[Any, Any, None]:  # fmt: skip
+        """Asks all nodes at once, and tells what each answered."""
+
+
+@dataclasses.dataclass
+class Rollout:
+    """One call of a fleet."""
+
+    nodes: dict[str, FleetNode]
+    policy: Policy
+    command: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    ask: Ask
+
+    async def run(self, waiter: Waiter, progress: Progress) -> FleetResult:
+        """What the nodes answered."""
+        began = time.monotonic()
+        names = list(self.nodes)
+        batches = self.policy.batches(names)
+        results: dict[str, NodeResult] = {}
+        needed, stopped = self.policy.needed(len(names)), ""
+
+        def tell(result: NodeResult) -> bool:
+            nonlocal stopped
+            results[result.name] = result
+            progress(len(results), len(names), result)
+            if needed is None:
+                return True
+            succeeded = sum(one.ok for one in results.values())
+            if succeeded >= needed:
+                stopped = "not waited for: the quorum was reached"
+            elif succeeded + len(names) - len(results) < needed:
+                stopped = "not waited for: the quorum cannot be reached"
+            return not stopped
+
+        for number, batch in enumerate([] if self.policy.dry_run else batches):
+            if number and self.policy.pause:
+                await waiter.sleep(self.policy.pause)
+            nodes = [self.nodes[name] for name in batch]
+            await self._ask(waiter, nodes, tell)
+            if self.policy.check is not None:
+                await self._check(waiter, [node for node in nodes if results[node.name].ok], results)
+            failed = [name for name, result in results.items() if not result.ok]
+            if needed is None and len(failed) > self.policy.most_failures and number + 1 < len(batches):
+                stopped = f"not asked: the rollout stopped when {failed[-1]} failed"
+                break
+        if self.policy.dry_run:
+            stopped = "not asked: a dry run"
+        return FleetResult(
+            self.command,
+            [results[name] for name in names if name in results],
+            left_out={name: stopped for name in names if name not in results},
+            batches=batches,
+            needed=needed,
+            elapsed=time.monotonic() - began,
+            is_dry=self.policy.dry_run,
+        )
+
+    async def _ask(self, waiter: Waiter, nodes: list[FleetNode], tell: Tell) -> None:
+        timeout = self.policy.timeout
+        await self.ask(waiter, nodes, self.command, self.args, self.kwargs, timeout=timeout, tell=tell)
+
+    async def _check(self, waiter: Waiter, nodes: Iterable[FleetNode], results: dict[str, NodeResult]) -> None:
+        """Makes failures of those that are not healthy in time."""
+        check = self.policy.check
+        command, *args = (check,) if isinstance(check, str) else check or ("",)
+        within = self.policy.timeout if self.policy.check_within is None else self.policy.check_within
+        deadline = time.monotonic() + within
+        sick = {node.name: node for node in nodes}
+        why: dict[str, str] = {}
+
+        def tell(result: NodeResult) -> bool:
+            if (trouble := self._trouble(result)) is None:
+                sick.pop(result.name, None)
+            else:
+                why[result.name] = trouble
+            return True
+
+        while sick and (left := deadline - time.monotonic()) > 0:
+            asked = time.monotonic()
+            timeout = min(left, self.policy.timeout)
+            await self.ask(waiter, list(sick.values()), command, tuple(args), {}, timeout=timeout, tell=tell)
+            again = asked + _CHECK_INTERVAL
+            if sick and again < deadline:
+                await waiter.sleep(max(0.0, again - time.monotonic()))
+            elif sick:
+                break
+        for name, node in sick.items():
+            trouble = why.get(name, "there was no time to ask")
+            error = Unhealthy(f"{node.address}: not healthy within {within:g} s after {self.command}: {trouble}")
+            error.address, error.command = node.address, command
+            results[name] = dataclasses.replace(results[name], error=error)
+
+    def _trouble(self, result: NodeResult) -> Any:
+        """Why a node is not healthy; None when it is."""
+        if result.error is not None:
+            return str(result.error)
+        try:
+            is_healthy = self.policy.healthy is None or self.policy.healthy(result.value)
+        except Exception as error:
+            return f"healthy= raised {error!r}"
+        return None if is_healthy else "healthy= says so"

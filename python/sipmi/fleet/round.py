@@ -1,0 +1,187 @@
+"""One command to many nodes at the same time, on one thread: as many at once as there are file descriptors for."""
+
+from __future__ import annotations
+
+import collections
+import errno
+import os
+import resource
+import time
+from collections.abc import Iterable
+from typing import Any, Callable, Optional
+
+from .. import _core
+from ..client import Client
+from ..errors import CallTimeout
+from .nodes import FleetNode
+from .result import NodeResult
+from .waiting import Waiter
+
+#: Descriptors that are left to the rest of the program.
+_RESERVE = 64
+#: A FIFO takes its reply FIFO, twice while it begins, the command FIFO and a lock; all else is a socket.
+_DESCRIPTORS = {"fifo": 4}
+
+#: Takes what a node answered; False when no more is wanted.
+Tell = Callable[[NodeResult], bool]
+
+
+class Lines:
+    """The clients of a fleet's nodes, made when they are first called."""
+
+    def __init__(self) -> None:
+        self._clients: dict[str, Client] = {}
+        self._is_closed = False
+
+    def check(self) -> None:
+        """Says so when there are none any more.
+
+        :raises RuntimeError: the fleet was closed.
+        """
+        if self._is_closed:
+            raise RuntimeError("the fleet is closed")
+
+    def client(self, node: FleetNode) -> Client:
+        """The client of a node."""
+        client = self._clients.get(node.name)
+        if client is None:
+            self.check()
+            client = self._clients.setdefault(node.name, node.connect())
+        return client
+
+    def held(self) -> int:
+        """How many descriptors its clients keep at most when they have nothing to do."""
+        return sum(_weight(client.address) for client in self._clients.values())
+
+    def rest(self, node: FleetNode) -> None:
+        """Lets go of what a client keeps for later."""
+        client = self._clients.get(node.name)
+        if client is not None:
+            client._core.rest()
+
+    def close(self) -> None:
+        """Closes all clients."""
+        self._is_closed = True
+        for client in self._clients.values():
+            client.close()
+
+
+class _Call:
+    """A call of one node, which its driver takes for the future that it tells."""
+
+    __slots__ = ("began", "id", "node", "round")
+
+    def __init__(self, round: Round, node: FleetNode) -> None:
+        self.round = round
+        self.node = node
+        self.began = time.monotonic()
+        self.id: Optional[int] = None
+
+    def done(self) -> bool:
+        return self.round.is_over
+
+    def set_result(self, reply: _core.Reply) -> None:
+        self.round.waiter.put((self, reply, None))
+
+    def set_exception(self, error: Exception) -> None:
+        self.round.waiter.put((self, None, error))
+
+
+class Round:
+    """A command on its way to many nodes."""
+
+    def __init__(
+        self,
+        lines: Lines,
+        waiter: Waiter,
+        nodes: Iterable[FleetNode],
+        command: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        deadline: float,
+        concurrency: Optional[int] = None,
+        read: Callable[[_core.Reply], Any],
+    ) -> None:
+        self.waiter = waiter
+        self.is_over = False
+        self._lines = lines
+        self._waiting = collections.deque(nodes)
+        self._going_on: set[_Call] = set()
+        self._command = (command, args, kwargs)
+        self._deadline = deadline
+        self._read = read
+        weights = [_weight(node.address) for node in self._waiting]
+        room, wanted = _room() + lines.held(), sum(weights)
+        # Kept connections make the next round faster; but the program needs descriptors, too.
+        self._keeps = wanted <= room // 2
+        self._most = max(
+            1, min(concurrency or len(self._waiting), room if self._keeps else room // max(weights, default=1))
+        )
+
+    async def run(self, tell: Tell) -> None:
+        """Asks all, and tells what each answered, until there is no more or no more is wanted."""
+        try:
+            while self._waiting or self._going_on:
+                self._begin(tell)
+                if not self._going_on:
+                    return
+                for call, reply, error in await self.waiter.get():
+                    if not self._finish(call, reply, error, tell):
+                        return
+        finally:
+            self.is_over = True
+            for call in self._going_on:
+                if call.id is not None:
+                    self.waiter.driver.cancel(call.id)
+
+    def _begin(self, tell: Tell) -> None:
+        command, args, kwargs = self._command
+        while self._waiting and len(self._going_on) < self._most:
+            node = self._waiting.popleft()
+            left = self._deadline - time.monotonic()
+            if left <= 0:
+                late = CallTimeout(f"{node.address}: {command}: not asked: the time was over before its turn came")
+                late.address, late.command = node.address, command
+                if not tell(NodeResult(node.name, node.address, error=late)):
+                    self._waiting.clear()
+                continue
+            call = _Call(self, node)
+            self._going_on.add(call)
+            try:
+                core = self._lines.client(node)._core
+                call.id = self.waiter.driver.request(call, core, command, args, kwargs, left)
+            except (ValueError, TypeError, LookupError, OSError) as error:
+                # No client can be made of it: a certificate or a secret that is not there; or no wire says the value.
+                self.waiter.put((call, None, error))
+
+    def _finish(self, call: _Call, reply: Optional[_core.Reply], error: Optional[Exception], tell: Tell) -> bool:
+        self._going_on.discard(call)
+        node = call.node
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE) and self._going_on:
+            # Nothing was sent. Somebody else took what there was; it has its turn again when another is done.
+            self._most = max(1, len(self._going_on))
+            self._waiting.append(node)
+            return True
+        value = None
+        if reply is not None:
+            try:
+                value = self._read(reply)
+            except Exception as fault:
+                error = fault
+        if not self._keeps:
+            self._lines.rest(node)
+        elapsed = time.monotonic() - call.began
+        return tell(NodeResult(node.name, node.address, value, error, elapsed))
+
+
+def _weight(address: str) -> int:
+    return _DESCRIPTORS.get(address.partition(":")[0], 1)
+
+
+def _room() -> int:
+    """How many more descriptors this process may open, but for a reserve."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return 1 << 20
+    return max(1, limit - len(os.listdir("/proc/self/fd")) - min(_RESERVE, limit // 8))
