@@ -220,6 +220,19 @@ impl Tree {
         self.nodes.len() - 1
     }
 
+    /// How many bytes its names and values have.
+    pub fn text_len(&self) -> usize {
+        self.text.len()
+    }
+
+    /// Takes all nodes away; code and reason stay, and so does the memory for others.
+    pub fn clear(&mut self) {
+        self.nodes.truncate(1);
+        self.nodes[0] = NodeRecord::new(Span::default(), Stored::None, NIL);
+        self.attrs.clear();
+        self.text.clear();
+    }
+
     /// Makes room for nodes and bytes of text that are about to be added.
     pub fn reserve(&mut self, nodes: usize, text: usize) {
         self.nodes.reserve(nodes);

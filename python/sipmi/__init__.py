@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._core import Attr, Command, Counter, Node, RequestContext, Tree, __version__
+from ._core import ASYNC, AsyncHandler, Attr, Command, Counter, Node, RequestContext, Tree, __version__
 from .errors import (
     AmbiguousMethod,
     CallTimeout,
@@ -55,8 +55,10 @@ _LATER = {
 _MODULES = frozenset({"client", "events", "exporter", "fleet", "server", "statistics"})
 
 __all__ = [
+    "ASYNC",
     "AmbiguousMethod",
     "AsyncClient",
+    "AsyncHandler",
     "Attr",
     "CallTimeout",
     "Client",

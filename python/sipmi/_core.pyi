@@ -8,8 +8,10 @@ from typing_extensions import Self, disjoint_base
 
 __version__: str
 __all__ = [
+    "ASYNC",
     "MOST_PROCESSES",
     "Applied",
+    "AsyncHandler",
     "Attr",
     "Client",
     "Command",
@@ -18,11 +20,13 @@ __all__ = [
     "Device",
     "Driver",
     "EventStream",
+    "Feeder",
     "Host",
     "InterruptRow",
     "InterruptTable",
     "Irq",
     "Irqbalance",
+    "Later",
     "Node",
     "Outcome",
     "Plan",
@@ -30,7 +34,6 @@ __all__ = [
     "Processes",
     "Reply",
     "RequestContext",
-    "Responder",
     "Sample",
     "Server",
     "Topology",
@@ -55,7 +58,7 @@ _Described = tuple[str, str, bool, bool, str, Optional[str], str]
 class Tree:
     """A reply: code, reason and nodes (`struct mi_root`; `Tree()` is `init_mi_tree(200, "OK")`).
 
-    `flush_mi_tree` and `free_mi_tree` have no counterpart: generators stream, and memory is freed by itself.
+    `free_mi_tree` has no counterpart: memory is freed by itself.
 
     >>> tree = Tree(200, "OK")
     >>> domain = tree.add_child("Domain", "example.org")
@@ -105,6 +108,21 @@ class Tree:
     @property
     def value(self) -> Any:
         """What the nodes say, by the rule of docs/trees-and-values.md; "OK" when there are none."""
+
+    @property
+    def async_handler(self) -> Optional[AsyncHandler]:
+        """What answers an ASYNC command later (`mi_root.async_hdl`); None for any other tree."""
+
+    def flush(self) -> bool:
+        """Sends the nodes that are complete and takes them out of the tree (`flush_mi_tree`); says whether it did.
+
+        A node that is marked `MI_NOT_COMPLETED` (flag 2) stays, with all after it. For a handler that runs now and not
+        on the event loop: it waits here, without the interpreter, while the client takes its time. Where nobody takes
+        nodes early (`Server.call`, `run_command` without `flush=`) they stay in the tree. What is flushed reads like
+        what a generator yields: a run of nodes of one name is a list.
+
+        Raises BrokenPipeError when nobody takes the reply any more, and RuntimeError outside a handler.
+        """
 
     def add_child(self, name: str, value: _Scalar = None) -> Node:
         """Adds a top node after the others and gives it (`add_mi_node_child` on the root's node).
@@ -305,17 +323,61 @@ class RequestContext:
         """When it must be answered, in seconds since the epoch; None where nothing says so."""
 
 @final
-class Responder:
-    """Answers a request whose handler is awaited elsewhere."""
+class AsyncHandler:
+    """Answers a request later, from any thread (`struct mi_handler`): `root.async_handler` of an ASYNC command.
+
+    Dropped without an answer, the caller is told that the command failed.
+    """
+
+    def reply(self, reply: Any = None, *, done: bool = True) -> bool:
+        """Answers with a tree, a value or an exception (`mi_handler_f`), and says whether anybody still waited for it.
+
+        With done=False it is a provisional reply, which only text over FIFO and datagrams can carry; elsewhere it is
+        dropped, and the result is False.
+        """
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody still waits for the answer."""
+
+    def on_cancel(self, function: Callable[[], Any]) -> None:
+        """Calls `function()` when nobody waits for the answer any more: the deadline has passed, the client has left,
+        or the server stops. At once, if that is so already; never, once it is answered.
+        """
+
+    def stream(self, stop: Callable[[], Any]) -> Optional[Feeder]:
+        """Begins an answer that is fed while it is sent; `stop()` is called when nobody wants more of it."""
 
     def result(self, value: Any) -> None:
         """Answers with a handler's result."""
 
     def cancelled(self) -> None:
-        """Answers for a handler that was cancelled because the server stops."""
+        """Answers for a handler that was cancelled."""
 
     def exception(self, error: BaseException) -> None:
         """Answers with a handler's exception."""
+
+@final
+class Feeder:
+    """What puts nodes into a reply while it is sent, from a task or a thread."""
+
+    def put(self, yielded: Any) -> str:
+        """Puts in what a handler yields: "some" room is left, it is "full", or "closed"."""
+
+    def on_room(self, function: Callable[[], Any]) -> None:
+        """Calls `function()` once there is room, or nobody takes any more."""
+
+    def end(self) -> None:
+        """That was all."""
+
+    def exception(self, error: BaseException) -> None:
+        """There will be no more, because of this exception."""
+
+@final
+class Later:
+    """Said by a handler that answers later (`MI_ROOT_ASYNC_RPL`)."""
+
+ASYNC: Later
 
 @final
 class Server:
@@ -339,6 +401,7 @@ class Server:
         params: Optional[list[_Described]],
         recipes: list[list[str]],
         any_name: bool,
+        conduct: dict[str, Any],
     ) -> Command:
         """Adds a command. `params` None: the handler takes `(root, param)`."""
 
@@ -354,8 +417,10 @@ class Server:
     def call(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Runs a command without a transport in between and gives its value."""
 
-    def run_command(self, command: Command, root: Tree) -> Tree:
-        """Runs a command with a tree of parameters and gives the reply tree (`run_mi_cmd`)."""
+    def run_command(self, command: Command, root: Tree, flush: Optional[Callable[[Tree], Any]] = None) -> Tree:
+        """Runs a command with a tree of parameters and gives the reply tree (`run_mi_cmd`). `flush(tree)` takes what is
+        sent early.
+        """
 
     def listen(self, address: str, options: dict[str, Any]) -> None:
         """Adds an endpoint. `options` may hold what [`read_options`] reads."""

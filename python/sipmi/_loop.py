@@ -1,10 +1,14 @@
-"""The event loop on which coroutine handlers run: one thread, begun by the first of them."""
+"""The event loop on which coroutine handlers run: one thread a process, begun by the first of them."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
+import functools
+import os
 import threading
+from collections.abc import AsyncIterator
 from typing import Any, Callable, Optional
 
 from . import _core
@@ -18,56 +22,93 @@ def request_of_task() -> Optional[_core.RequestContext]:
 
 
 class LoopThread:
-    """An event loop on a thread of its own."""
+    """An event loop on a thread of its own, for as long as anybody uses it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._loop: Optional[asyncio.AbstractEventLoop] = None
         self._thread: Optional[threading.Thread] = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._users: dict[int, set[asyncio.Task[None]]] = {}
+
+    def submit(self, user: int, job: Callable[[], Any], responder: _core.AsyncHandler) -> None:
+        """Runs a coroutine on the loop. It is cancelled when nobody waits for its answer any more."""
+
+        def begin() -> None:
+            task = loop.create_task(job())
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+            responder.on_cancel(lambda: _call(loop, task.cancel))
+
+        with self._lock:
+            loop = self._running_loop()
+            tasks = self._users.setdefault(user, set())
+            loop.call_soon_threadsafe(begin)
+
+    def leave(self, user: int) -> None:
+        """Cancels what still runs for a user, and ends the thread if it was the last."""
+        with self._lock:
+            tasks = self._users.pop(user, None)
+            loop, thread = self._loop, self._thread
+            if tasks is None or loop is None or thread is None:
+                return
+            is_last = not self._users
+            if is_last:
+                self._loop = self._thread = None
+        _call(loop, _cancel, loop, tasks, is_last)
+        if is_last and thread is not threading.current_thread():
+            thread.join(5.0)
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(target=_run, args=(self._loop,), name="sipmi-loop", daemon=True)
+            self._thread.start()
+        return self._loop
+
+
+_thread = LoopThread()
+
+
+def _forget() -> None:
+    """In a fork there is no such thread."""
+    global _thread
+    _thread = LoopThread()
+
+
+os.register_at_fork(after_in_child=_forget)
+
+
+class Coroutines:
+    """The coroutine handlers of one server."""
 
     def submit(
         self,
         function: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: Optional[dict[str, Any]],
-        responder: _core.Responder,
+        responder: _core.AsyncHandler,
         request: _core.RequestContext,
     ) -> None:
         """Runs a handler on the loop; the responder gets its result or exception."""
-
-        def begin() -> None:
-            task = loop.create_task(_answer(function, args, kwargs or {}, responder, request))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-        loop = self._running_loop()
-        loop.call_soon_threadsafe(begin)
+        job = _answer(function, args, kwargs or {}, responder, request)
+        _thread.submit(id(self), lambda: job, responder)
 
     def stop(self) -> None:
-        """Cancels what still runs and ends the thread."""
-        with self._lock:
-            loop, thread = self._loop, self._thread
-            self._loop = self._thread = None
-        if loop is None or thread is None:
-            return
-        loop.call_soon_threadsafe(self._cancel_all, loop)
-        if thread is not threading.current_thread():
-            thread.join(5.0)
+        """Cancels what still runs."""
+        _thread.leave(id(self))
 
-    def _running_loop(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=_run, args=(self._loop,), name="sipmi-loop", daemon=True)
-                self._thread.start()
-            return self._loop
 
-    def _cancel_all(self, loop: asyncio.AbstractEventLoop) -> None:
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        done = asyncio.gather(*tasks, return_exceptions=True)
+def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., Any], *args: Any) -> None:
+    with contextlib.suppress(RuntimeError):  # it has been closed, and all of its tasks have ended
+        loop.call_soon_threadsafe(function, *args)
+
+
+def _cancel(loop: asyncio.AbstractEventLoop, tasks: set[asyncio.Task[None]], is_last: bool) -> None:
+    running = list(tasks)
+    for task in running:
+        task.cancel()
+    if is_last:
+        done = asyncio.gather(*running, return_exceptions=True)
         done.add_done_callback(lambda _: loop.stop())
 
 
@@ -84,13 +125,16 @@ async def _answer(
     function: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-    responder: _core.Responder,
+    responder: _core.AsyncHandler,
     request: _core.RequestContext,
 ) -> None:
     _request.set(request)
     try:
         result = function(*args, **kwargs)
-        result = [item async for item in result] if hasattr(result, "__aiter__") else await result
+        if hasattr(result, "__aiter__"):
+            await _stream(result, responder)
+            return
+        result = await result
     except asyncio.CancelledError:
         responder.cancelled()
     except BaseException as error:
@@ -98,3 +142,31 @@ async def _answer(
         responder.exception(error)
     else:
         responder.result(result)
+
+
+async def _stream(items: AsyncIterator[Any], responder: _core.AsyncHandler) -> None:
+    """Feeds a reply as fast as it is taken. When nobody takes it any more, the task is cancelled."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    feeder = responder.stream(lambda: _call(loop, task.cancel))
+    if feeder is None:
+        return
+    try:
+        async for item in items:
+            room = feeder.put(item)
+            if room == "full":
+                has_room = asyncio.Event()
+                feeder.on_room(functools.partial(_call, loop, has_room.set))
+                await has_room.wait()
+            elif room == "closed":
+                break
+    except asyncio.CancelledError:
+        pass
+    except BaseException as error:
+        feeder.exception(error)
+    else:
+        feeder.end()
+    finally:
+        close = getattr(items, "aclose", None)
+        if close is not None:
+            await close()

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Callable, Optional, TypeVar, Union, overload
 
 from . import _core
-from ._loop import LoopThread, request_of_task
+from ._loop import Coroutines, request_of_task
 from ._processes import Process, Supervisor
 from ._signature import describe_parameters, first_line, is_awaited
 
@@ -123,7 +123,7 @@ class Server:
         self._core = _core.Server(name, version, emulate, allow_kill, hazards)
         self._core.on_log_level(_set_log_level)
         self._core.reliable_events(reliable_events)
-        self._loop = LoopThread()
+        self._loop = Coroutines()
         self._inits: list[tuple[str, Callable[[], Any]]] = []
         self._stopped = threading.Event()
         self._processes: list[Process] = []
@@ -146,6 +146,9 @@ class Server:
         read_only: bool = False,
         recipes: Iterable[Iterable[str]] = (),
         module: Optional[str] = None,
+        blocking: bool = False,
+        serial: bool = False,
+        **limits: Any,
     ) -> Callable[[Handler], Handler]: ...
 
     def command(self, function: Any = None, **options: Any) -> Any:
@@ -160,7 +163,24 @@ class Server:
         :param recipes: the sets of parameter names that may be given together; by default all that the
             signature allows.
         :param module: the module it belongs to; the server's name by default.
+        :param blocking: it waits for others (a database, a network), so it runs on a thread that is kept for that.
+        :param serial: it runs one call at a time; others wait for their turn, without a thread.
+        :param timeout: seconds after which its caller is told that it takes too long; None: never. The listener's
+            (60) unless it says otherwise. The handler is cancelled if it is a coroutine, and is not waited for else.
+        :param request_limit: the largest request in bytes.
+        :param reply_limit: the largest reply in bytes.
+        :param depth_limit: how deep its parameters may nest.
+        :param in_progress_limit: how many of its calls may be in progress.
+        :param queue_limit: how many may wait for a thread (``blocking``) or for their turn (``serial``).
+        :param rate_limit: how many calls a second one peer may make.
         :raises ValueError: there is one of that name already, or no wire can carry the name.
+
+        >>> server = Server("billing")
+        >>> @server.command(serial=True, timeout=2.5, rate_limit=10)
+        ... def recount() -> int:
+        ...     return 7
+        >>> server.call("recount")
+        7
         """
         if function is None:
             return functools.partial(self._add, **options)
@@ -178,6 +198,7 @@ class Server:
         read_only: bool = False,
         recipes: Iterable[Iterable[str]] = (),
         module: Optional[str] = None,
+        **conduct: Any,
     ) -> Handler:
         flags = Flags.NONE
         flags |= Flags.NO_INPUT if no_input else Flags.NONE
@@ -194,6 +215,7 @@ class Server:
             params=params,
             recipes=[list(recipe) for recipe in recipes],
             any_name=any_name,
+            conduct=conduct,
         )
         return function
 
@@ -229,6 +251,7 @@ class Server:
         param: Any = None,
         recipes: Iterable[list[str]] = (),
         any_name: bool = False,
+        conduct: Optional[dict[str, Any]] = None,
     ) -> _core.Command:
         self._check_undivided("commands are added")
         return self._core.register(
@@ -244,6 +267,7 @@ class Server:
             params=params,
             recipes=list(recipes),
             any_name=any_name,
+            conduct=conduct or {},
         )
 
     def unregister(self, name: str) -> None:
@@ -268,13 +292,17 @@ class Server:
         """
         return self._core.lookup(name)
 
-    def run_command(self, command: _core.Command, root: _core.Tree) -> _core.Tree:
+    def run_command(
+        self, command: _core.Command, root: _core.Tree, *, flush: Optional[Callable[[_core.Tree], Any]] = None
+    ) -> _core.Tree:
         """Runs a command with the nodes of a tree as parameters, no transport in between (``run_mi_cmd``).
 
+        :param flush: called with a tree of the nodes that the handler sends early (``flush_mi_tree``), in the
+            thread that runs it; without it they stay in the reply.
         :raises InvalidParams: the parameters do not fit.
         :raises Fault: the handler raised, or returned what cannot be sent.
         """
-        return self._core.run_command(command, root)
+        return self._core.run_command(command, root, flush)
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """Runs a command without a transport and gives its value.
@@ -318,6 +346,12 @@ class Server:
         :param group: (FIFO, UNIX) group name or number.
         :param write_timeout: seconds that a client may take to read its reply; 5.
         :param request_limit: the largest request in bytes; 4 MiB.
+        :param timeout: seconds after which a caller is told that its command takes too long; None: never; 60.
+        :param reply_limit: the largest reply in bytes, streamed ones included; what the transport carries by default.
+        :param depth_limit: how deep parameters may nest; 128.
+        :param in_progress_limit: how many requests may be in progress; any number by default.
+        :param queue_limit: how many requests may wait for a thread or their turn; any number by default.
+        :param rate_limit: how many requests a second one peer may make; any number by default.
         :param pretty_printing: spread JSON replies over lines.
         :param workers: how many handlers may run at once; 32.
         :param cpus: (Linux) the CPUs that its workers run on: a `CpuSet`, a list such as "0-3", or numbers.

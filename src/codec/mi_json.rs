@@ -133,7 +133,7 @@ pub fn failure_of(response: &Response) -> Option<Failure> {
 }
 
 /// A tree deeper than [`MAX_DEPTH`].
-struct TooDeep;
+pub(super) struct TooDeep;
 
 /// Appends what `params=` lists; whether it can be understood.
 fn push_listed(params: &mut Vec<Param>, listed: &[u8], dialect: Dialect) -> bool {
@@ -238,6 +238,11 @@ fn write_body(out: &mut Vec<u8>, body: &Body, dialect: Dialect) -> Result<(), To
         Some(tree) => Writer { out, tree: &tree, dialect }.children(NodeId::ROOT, 0),
         None => Ok(()),
     }
+}
+
+/// Appends the object that one node of a list is.
+pub(super) fn push_element(out: &mut Vec<u8>, tree: &Tree, node: NodeId) -> Result<(), TooDeep> {
+    Writer { out, tree, dialect: Dialect::Sipmi }.node(node, 0)
 }
 
 /// The nodes of a body.

@@ -6,6 +6,7 @@ pub mod html;
 pub mod json;
 pub mod jsonrpc;
 pub mod mi_json;
+pub mod pieces;
 mod siblings;
 pub mod text;
 pub mod xmlrpc;

@@ -156,12 +156,12 @@ pub fn encode_response(out: &mut Vec<u8>, result: &Result<Response, Failure>, me
     out.push(b'\n');
     let written = match &response.body {
         Body::Empty => Ok(()),
-        Body::Item(item) => write_nodes(out, &item_to_tree(item), *style),
+        Body::Item(item) => push_nodes(out, &item_to_tree(item), *style),
         Body::Json(text) => match json::parse(text) {
-            Ok(item) => write_nodes(out, &item_to_tree(&item), *style),
+            Ok(item) => push_nodes(out, &item_to_tree(&item), *style),
             Err(_) => Err(TooDeep),
         },
-        Body::Tree(tree) => write_nodes(out, tree, *style),
+        Body::Tree(tree) => push_nodes(out, tree, *style),
     };
     if let Err(TooDeep) = written {
         out.truncate(start);
@@ -334,7 +334,7 @@ fn follows_key(tree: &Tree, node: NodeId) -> bool {
 }
 
 /// A tree deeper than [`MAX_DEPTH`].
-struct TooDeep;
+pub(super) struct TooDeep;
 
 /// Reads parameters, one at a call.
 struct ParamReader<'a> {
@@ -569,7 +569,7 @@ fn printed(item: &Item) -> Vec<u8> {
 }
 
 /// What follows the last node.
-fn ending(style: TextStyle) -> &'static [u8] {
+pub(super) fn ending(style: TextStyle) -> &'static [u8] {
     match (style.carrier, style.dialect) {
         (Carrier::Datagram, Dialect::V1_11) => b"",
         _ => b"\n",
@@ -603,7 +603,8 @@ fn write_failure(out: &mut Vec<u8>, failure: &Failure, method: &[u8], style: Tex
     out.extend_from_slice(&line);
 }
 
-fn write_nodes(out: &mut Vec<u8>, tree: &Tree, style: TextStyle) -> Result<(), TooDeep> {
+/// Appends a line for each node.
+pub(super) fn push_nodes(out: &mut Vec<u8>, tree: &Tree, style: TextStyle) -> Result<(), TooDeep> {
     for (level, node) in tree.walk() {
         if level >= MAX_DEPTH {
             return Err(TooDeep);

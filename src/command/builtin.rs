@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use super::recipe::{Arguments, Kind, ParamSpec, Passing, Recipe, Signature};
 use super::service::Service;
 use super::statistics::{Growth, Statistic};
-use super::{Answer, Call, Command, CommandFlags, Handler};
+use super::{Answer, Call, Command, CommandFlags, Conduct, Handler};
 use crate::dialect::Dialect;
 use crate::item::{Item, Str};
 use crate::response::{Failure, Response};
@@ -142,6 +142,7 @@ pub(super) fn add(
         recipe: Recipe::Signature(signature),
         aliases: alias.into_iter().collect(),
         handler: Box::new(Builtin { service: Arc::downgrade(service), run }),
+        conduct: Conduct::default(),
     };
     let added = service.registry_mut().register(command);
     debug_assert!(added.is_ok(), "{added:?}");

@@ -5,20 +5,27 @@ pub mod builtin;
 pub mod event;
 mod event_commands;
 pub mod introspect;
+pub mod limits;
 pub mod permit;
 pub mod processes;
+pub mod rate;
 pub mod recipe;
 pub mod registry;
+pub mod serial;
 pub mod service;
 pub mod statistics;
+pub mod stream;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Instant;
 
 use crate::item::Str;
 use crate::response::{Failure, Response};
 pub use recipe::{Arguments, Recipe};
+pub use stream::{Filled, Source};
 
 /// What a command says of itself (`mi_export_t` flags).
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -77,6 +84,25 @@ pub struct Command {
     pub aliases: Vec<Str>,
     /// What runs it.
     pub handler: Box<dyn Handler>,
+    /// Where it runs, and what it lets callers ask of it.
+    pub conduct: Conduct,
+}
+
+/// How a command is run, beside what it does.
+#[derive(Debug, Default)]
+pub struct Conduct {
+    /// It waits for others, so it has a thread of those kept for that.
+    pub is_blocking: bool,
+    /// It runs one call at a time.
+    pub serial: Option<Arc<serial::Serial>>,
+    /// What callers may ask of it.
+    pub limits: limits::Limits,
+    /// How often one peer may call it.
+    pub rate: Option<rate::Rate>,
+    /// How many of its calls are in progress.
+    pub in_progress: AtomicUsize,
+    /// How many of its calls wait for a thread, or for their turn.
+    pub waiting: AtomicUsize,
 }
 
 impl Command {
@@ -119,6 +145,8 @@ pub enum Answer {
     Now(Result<Response, Failure>),
     /// Whoever holds the responder answers.
     Later,
+    /// The answer, made while it is sent.
+    Stream(Box<dyn Source>),
 }
 
 impl From<Response> for Answer {
@@ -132,7 +160,23 @@ impl From<Response> for Answer {
 pub trait Responder: Send {
     /// Sends the answer.
     fn answer(self: Box<Self>, result: Result<Response, Failure>);
+
+    /// Answers with nodes that are made while they are sent.
+    fn stream(self: Box<Self>, source: Box<dyn Source>);
+
+    /// Says something before the answer, where the wire can: text over FIFO and datagrams. Whether it could.
+    fn provisional(&self, response: Response) -> bool;
+
+    /// Has this done when nobody waits for the answer any more: the deadline passed, the client left, the server
+    /// stops. At once, if that is so already; never, once it is answered.
+    fn on_cancel(&self, hook: Hook);
+
+    /// Whether somebody still waits for the answer.
+    fn is_awaited(&self) -> bool;
 }
+
+/// Something to do once.
+pub type Hook = Box<dyn FnOnce() + Send>;
 
 /// Who sent a request, and how.
 #[derive(Clone, Debug)]
@@ -147,6 +191,8 @@ pub struct Origin {
     pub peer: Peer,
     /// The name by which the sender was let in, where the listener asks for one.
     pub user: Option<Arc<str>>,
+    /// When it must be answered.
+    pub deadline: Option<Instant>,
 }
 
 impl Origin {
@@ -158,6 +204,7 @@ impl Origin {
             wire: Wire::JsonRpc,
             peer: Peer::Unknown,
             user: None,
+            deadline: None,
         }
     }
 

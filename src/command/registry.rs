@@ -149,7 +149,7 @@ fn check_alias(alias: &Str) -> Result<(), RegisterError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Answer, Call, Handler, Recipe};
+    use super::super::{Answer, Call, Conduct, Handler, Recipe};
     use super::*;
     use crate::response::Response;
 
@@ -173,6 +173,7 @@ mod tests {
             recipe: Recipe::Tree,
             aliases: aliases.iter().map(|alias| (*alias).into()).collect(),
             handler: Box::new(Nothing),
+            conduct: Conduct::default(),
         }
     }
 

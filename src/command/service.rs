@@ -78,26 +78,15 @@ impl Service {
         self.processes.share()
     }
 
-    /// Finds the command, fits the parameters to it and runs it (`run_mi_cmd`), if the listener may.
-    pub fn call(
-        &self,
-        method: &[u8],
-        params: Params,
-        permit: &Permit,
-        origin: &Origin,
-        detach: &mut dyn FnMut() -> Box<dyn Responder>,
-    ) -> Answer {
+    /// The command that a request means, if the listener runs it.
+    pub fn find(&self, method: &[u8], permit: &Permit) -> Result<Arc<Command>, Failure> {
         // Before 4.0 names are flat: a module's name in front makes it another one.
         let qualified = self.dialect.is_emulated() && !self.dialect.has_modules() && method.contains(&b':');
-        let found = if qualified { Err(Failure::UnknownCommand) } else { self.registry().lookup(method) };
-        match found {
-            Ok(command) if permit.allows(&command) => self.run(&command, params, origin, detach),
-            Ok(_) => Answer::Now(Err(Failure::Forbidden)),
-            Err(failure) => Answer::Now(Err(failure)),
-        }
+        let command = if qualified { Err(Failure::UnknownCommand) } else { self.registry().lookup(method) }?;
+        if permit.allows(&command) { Ok(command) } else { Err(Failure::Forbidden) }
     }
 
-    /// Fits the parameters to a command and runs it.
+    /// Fits the parameters to a command and runs it (`run_mi_cmd`).
     pub fn run(
         &self,
         command: &Arc<Command>,

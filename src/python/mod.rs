@@ -14,11 +14,14 @@ mod exit;
 mod handler;
 mod http;
 mod json;
+mod limits;
+mod local;
 mod logging;
 mod processes;
 mod read;
 mod schema;
 mod server;
+mod stream;
 mod tree;
 mod utf8;
 

@@ -1,7 +1,6 @@
 //! The server as Python's `sipmi.server` drives it.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -14,14 +13,16 @@ use super::handler::PyHandler;
 use super::http::HttpReader;
 use super::read::item_from_python;
 use super::tree::PyTree;
-use super::{errors, event, exit, logging};
+use super::{errors, event, exit, limits, local, logging};
 use crate::address::Address;
 use crate::codec::json;
 use crate::codec::text::Indent;
+use crate::command::rate::Rate;
 use crate::command::recipe::{Passing, Recipe, Signature};
+use crate::command::serial::Serial;
 use crate::command::service::Service;
 use crate::command::statistics::{Counter, Growth};
-use crate::command::{Answer, Command, CommandFlags, Origin, Responder};
+use crate::command::{Command, CommandFlags, Conduct};
 use crate::convert::node_to_item;
 use crate::dialect::Dialect;
 use crate::item::Str;
@@ -34,9 +35,6 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PyServer>()?;
     module.add_class::<PyCounter>()
 }
-
-/// Blocked in Rust, a thread looks for signals this often.
-const SIGNALS: Duration = Duration::from_millis(50);
 
 /// A server.
 #[pyclass(frozen, name = "Server", module = "sipmi._core")]
@@ -62,7 +60,9 @@ impl PyServer {
 
     /// Adds a command. `params` None: the handler takes `(root, param)`.
     #[allow(clippy::too_many_arguments)] // called in one place, by name
-    #[pyo3(signature = (*, module, name, help, flags, aliases, function, param, submit, log, params, recipes, any_name))]
+    #[pyo3(signature = (
+        *, module, name, help, flags, aliases, function, param, submit, log, params, recipes, any_name, conduct
+    ))]
     fn register(
         &self,
         py: Python<'_>,
@@ -78,6 +78,7 @@ impl PyServer {
         params: Option<Vec<Described>>,
         recipes: Vec<Vec<String>>,
         any_name: bool,
+        conduct: &Bound<'_, PyDict>,
     ) -> PyResult<PyCommand> {
         let recipe = match params {
             None => Recipe::Tree,
@@ -95,6 +96,7 @@ impl PyServer {
             recipe,
             aliases: aliases.into_iter().map(Str::from).collect(),
             handler: Box::new(PyHandler::new(function, param, submit, log)),
+            conduct: read_conduct(conduct)?,
         };
         let service = &self.server.service;
         let command = exit::detach(py, || service.registry_mut().register(command))?;
@@ -141,10 +143,22 @@ impl PyServer {
         if response.is_success() { body_to_python(py, &response.body) } else { Err(errors::fault(py, &response)?) }
     }
 
-    /// Runs a command with a tree of parameters and gives the reply tree (`run_mi_cmd`).
-    fn run_command(&self, py: Python<'_>, command: &PyCommand, root: &PyTree) -> PyResult<PyTree> {
+    /// Runs a command with a tree of parameters and gives the reply tree (`run_mi_cmd`). `flush(tree)` takes what is
+    /// sent early.
+    #[pyo3(signature = (command, root, flush=None))]
+    fn run_command(
+        &self,
+        py: Python<'_>,
+        command: &PyCommand,
+        root: &PyTree,
+        flush: Option<Py<PyAny>>,
+    ) -> PyResult<PyTree> {
         let params = tree_params(&root.snapshot())?;
-        let Response { code, reason, body } = self.run(py, &command.command, params)?;
+        local::flush_to(flush);
+        let ran = self.run(py, &command.command, params);
+        // A command that runs elsewhere, or not at all, has not taken it.
+        local::flush_to(None);
+        let Response { code, reason, body } = ran?;
         let mut tree = match body {
             Body::Empty => crate::tree::Tree::ok(),
             Body::Item(item) => crate::convert::item_to_tree(&item),
@@ -230,57 +244,10 @@ impl PyServer {
 }
 
 impl PyServer {
-    /// Runs a command and waits for its answer, watching for Ctrl-C.
     fn run(&self, py: Python<'_>, command: &Arc<Command>, params: Params) -> PyResult<Response> {
-        let (sender, receiver) = channel();
-        let mut detach = || Box::new(Local(Some(sender.clone()))) as Box<dyn Responder>;
-        let service = &self.server.service;
-        let answer = exit::detach(py, || service.run(command, params, &Origin::local(), &mut detach));
-        let result = match answer {
-            Answer::Now(result) => result,
-            Answer::Later => wait_for(py, receiver)?,
-        };
-        match result {
+        match local::run(py, &self.server.service, command, params)? {
             Ok(response) => Ok(response),
             Err(failure) => Err(errors::failure(py, &failure)?),
-        }
-    }
-}
-
-fn wait_for(
-    py: Python<'_>,
-    mut receiver: Receiver<Result<Response, Failure>>,
-) -> PyResult<Result<Response, Failure>> {
-    loop {
-        let answer;
-        (receiver, answer) = exit::detach(py, move || {
-            let answer = receiver.recv_timeout(SIGNALS);
-            (receiver, answer)
-        });
-        match answer {
-            Ok(result) => return Ok(result),
-            Err(RecvTimeoutError::Timeout) => py.check_signals()?,
-            Err(RecvTimeoutError::Disconnected) => return Ok(Err(Failure::Handler)),
-        }
-    }
-}
-
-/// Answers a call from within.
-struct Local(Option<Sender<Result<Response, Failure>>>);
-
-impl Responder for Local {
-    fn answer(mut self: Box<Self>, result: Result<Response, Failure>) {
-        if let Some(sender) = self.0.take() {
-            // Whoever asked may have been interrupted.
-            let _ = sender.send(result);
-        }
-    }
-}
-
-impl Drop for Local {
-    fn drop(&mut self) {
-        if let Some(sender) = self.0.take() {
-            let _ = sender.send(Err(Failure::Handler));
         }
     }
 }
@@ -326,6 +293,23 @@ fn tree_params(root: &Tree) -> PyResult<Params> {
     Ok(if strings.is_empty() { Params::None } else { Params::Strings(strings) })
 }
 
+/// Reads how a command is run: `blocking`, `serial` and its limits.
+fn read_conduct(given: &Bound<'_, PyDict>) -> PyResult<Conduct> {
+    let mut conduct = Conduct::default();
+    for (name, value) in given.iter() {
+        let name: String = name.extract()?;
+        match name.as_str() {
+            "blocking" => conduct.is_blocking = value.is_truthy()?,
+            "serial" => conduct.serial = value.is_truthy()?.then(Arc::<Serial>::default),
+            "request_limit" => conduct.limits.request = value.extract()?,
+            name if limits::read(&mut conduct.limits, name, &value)? => {}
+            other => return Err(PyTypeError::new_err(format!("a command has no option {other:?}"))),
+        }
+    }
+    conduct.rate = conduct.limits.rate.map(Rate::new);
+    Ok(conduct)
+}
+
 /// Reads what `listen` was given beside the address.
 fn read_options(address: &mut Address, given: &Bound<'_, PyDict>) -> PyResult<ListenOptions> {
     let mut options = ListenOptions::default();
@@ -341,6 +325,7 @@ fn read_options(address: &mut Address, given: &Bound<'_, PyDict>) -> PyResult<Li
             ("group", Address::Fifo { .. } | Address::Unix { .. }) => options.access.group = Some(value.extract()?),
             ("write_timeout", _) => options.write_timeout = seconds(&value)?,
             ("request_limit", _) => options.request_limit = value.extract()?,
+            (name, _) if limits::read(&mut options.limits, name, &value)? => {}
             ("pretty_printing", _) => options.pretty_printing = value.extract()?,
             #[cfg(target_os = "linux")]
             ("cpus", _) => options.cpus = super::affinity::cpus_to_run_on(&value)?,

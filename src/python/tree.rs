@@ -33,7 +33,7 @@ fn lock(tree: &Shared) -> MutexGuard<'_, Tree> {
 
 /// A reply: code, reason and nodes (`struct mi_root`; `Tree()` is `init_mi_tree(200, "OK")`).
 ///
-/// `flush_mi_tree` and `free_mi_tree` have no counterpart: generators stream, and memory is freed by itself.
+/// `free_mi_tree` has no counterpart: memory is freed by itself.
 ///
 /// >>> tree = Tree(200, "OK")
 /// >>> domain = tree.add_child("Domain", "example.org")
@@ -44,6 +44,8 @@ fn lock(tree: &Shared) -> MutexGuard<'_, Tree> {
 #[pyclass(frozen, name = "Tree", module = "sipmi")]
 pub(super) struct PyTree {
     tree: Shared,
+    /// What answers the command whose parameters it has, when that is ASYNC.
+    async_handler: Option<Py<PyAny>>,
 }
 
 /// A node of a tree: name, value, attributes and children (`struct mi_node`).
@@ -73,7 +75,12 @@ pub(super) struct PyAttr {
 
 impl PyTree {
     pub(super) fn new(tree: Tree) -> Self {
-        PyTree { tree: Arc::new(Mutex::new(tree)) }
+        PyTree { tree: Arc::new(Mutex::new(tree)), async_handler: None }
+    }
+
+    /// The parameters of a command that answers later.
+    pub(super) fn answered_by(self, async_handler: Py<PyAny>) -> Self {
+        PyTree { async_handler: Some(async_handler), ..self }
     }
 
     /// A copy of the tree as it is now.
@@ -208,6 +215,41 @@ impl PyTree {
     fn value<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let item = tree_to_item(&lock(&self.tree))?;
         item.map_or_else(|| Ok(PyString::new(py, "OK").into_any()), |item| item_to_python(py, &item))
+    }
+
+    /// What answers an ASYNC command later (`mi_root.async_hdl`); None for any other tree.
+    #[getter]
+    fn async_handler(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.async_handler.as_ref().map(|handler| handler.clone_ref(py))
+    }
+
+    /// Sends the nodes that are complete and takes them out of the tree (`flush_mi_tree`); says whether it did.
+    ///
+    /// A node that is marked `MI_NOT_COMPLETED` (flag 2) stays, with all after it. For a handler that runs now and not
+    /// on the event loop: it waits here, without the interpreter, while the client takes its time. Where nobody takes
+    /// nodes early (`Server.call`, `run_command` without `flush=`) they stay in the tree. What is flushed reads like
+    /// what a generator yields: a run of nodes of one name is a list.
+    ///
+    /// Raises BrokenPipeError when nobody takes the reply any more, and RuntimeError outside a handler.
+    fn flush(&self, py: Python<'_>) -> PyResult<bool> {
+        let (complete, rest) = {
+            let tree = lock(&self.tree);
+            let (mut complete, mut rest) = (Tree::ok(), Tree::new(tree.code, tree.reason.clone()));
+            rest.set_flags(NodeId::ROOT, tree.flags(NodeId::ROOT));
+            for node in tree.children(NodeId::ROOT) {
+                let stays = !rest.is_empty() || tree.flags(node).has(Flags::NOT_COMPLETED);
+                if stays { &mut rest } else { &mut complete }.graft(NodeId::ROOT, &tree, node);
+            }
+            (complete, rest)
+        };
+        if complete.is_empty() {
+            return Ok(false);
+        }
+        let flushed = super::handler::flush(py, complete)?;
+        if flushed {
+            *lock(&self.tree) = rest;
+        }
+        Ok(flushed)
     }
 
     /// Adds a top node after the others and gives it (`add_mi_node_child` on the root's node).

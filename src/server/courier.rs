@@ -32,6 +32,8 @@ pub(super) enum Parcel {
     },
     /// A reply that its reader takes slowly.
     Write { fifo: ReplyFifo, bytes: Vec<u8>, sent: usize, deadline: Instant, dropped: Counter },
+    /// Somebody goes on with a reply once its reader has taken some of it, or has taken nothing for too long.
+    Room { fifo: Arc<ReplyFifo>, deadline: Instant, then: Box<dyn FnOnce(bool) + Send> },
     /// Anything else that will succeed later; true when there is no more to do.
     Retry { attempt: Box<dyn Fn() -> bool + Send>, deadline: Instant, dropped: Counter },
 }
@@ -117,7 +119,7 @@ impl Courier {
         let parcel = self.attempt(parcel, now)?;
         let due = match parcel {
             // The pipe tells when it has room.
-            Parcel::Write { .. } => now,
+            Parcel::Write { .. } | Parcel::Room { .. } => now,
             _ if now - since < LATE => now + RETRY,
             _ => now + RETRY_LATE,
         };
@@ -140,7 +142,15 @@ impl Courier {
                 }
                 Opened::Refused(why) => given_up(&dropped, &format!("the reply FIFO was refused: {why}")),
             },
-            Parcel::Write { mut fifo, bytes, mut sent, deadline, dropped } => loop {
+            Parcel::Room { fifo, deadline, then } => {
+                let is_ready = fifo.is_ready();
+                if is_ready || now >= deadline {
+                    then(is_ready);
+                    return None;
+                }
+                Some(Parcel::Room { fifo, deadline, then })
+            }
+            Parcel::Write { fifo, bytes, mut sent, deadline, dropped } => loop {
                 match fifo.write(&bytes[sent..]) {
                     Ok(0) if now < deadline => return Some(Parcel::Write { fifo, bytes, sent, deadline, dropped }),
                     Ok(0) => return given_up(&dropped, "the reader of a reply FIFO stopped reading"),
@@ -161,7 +171,8 @@ impl Courier {
 
     /// Sleeps until a pipe has room, the bell rings, or it is time to ask again.
     fn wait(&self, carried: &[Carried]) {
-        let asked_again = carried.iter().filter(|carried| !matches!(carried.parcel, Parcel::Write { .. }));
+        let asked_again =
+            carried.iter().filter(|carried| !matches!(carried.parcel, Parcel::Write { .. } | Parcel::Room { .. }));
         let next = asked_again.map(|carried| carried.due.saturating_duration_since(Instant::now())).min();
         let quiet = if self.bell.is_some() { PATIENCE } else { RETRY };
         let timeout = next.unwrap_or(quiet).min(quiet);
@@ -169,6 +180,7 @@ impl Courier {
         fds.extend(self.bell.as_ref().map(|bell| PollFd::new(bell.as_fd(), PollFlags::POLLIN)));
         fds.extend(carried.iter().filter_map(|carried| match &carried.parcel {
             Parcel::Write { fifo, .. } => Some(PollFd::new(fifo.as_fd(), PollFlags::POLLOUT)),
+            Parcel::Room { fifo, .. } => Some(PollFd::new(fifo.as_fd(), PollFlags::POLLOUT)),
             _ => None,
         }));
         let forever = carried.is_empty() && self.bell.is_some();

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::courier::Parcel;
-use super::desk::{Asked, Desk, Served};
+use super::desk::{Asked, Caller, Desk};
 use super::hazards;
 use super::http::Network;
-use super::pending::Route;
 use super::place::Place;
 use super::post::{Post, Term};
+use super::ticket::Route;
 use super::{Context, ListenOptions, Listener};
 use crate::address::Address;
 use crate::codec::{jsonrpc, text};
@@ -51,7 +51,7 @@ impl DatagramListener {
         let dialect = context.service.dialect;
         let reply_limit = if dialect == Dialect::V1_11 { OLD_REPLY_LIMIT } else { REPLY_LIMIT };
         DatagramListener {
-            desk: Desk::new(context.service.clone(), &address, options, reply_limit),
+            desk: Desk::new(&context, &address, options, reply_limit),
             context,
             address,
             socket: Arc::new(socket),
@@ -77,7 +77,6 @@ impl DatagramListener {
             return self.context.die();
         }
         let peer = received.peer.to_peer();
-        let mut route = || Box::new(self.route(received.peer)) as Box<dyn Route>;
         let asked = match buffer.get(..received.size) {
             Some(datagram) if datagram.len() <= self.request_limit => self.read(datagram),
             _ => {
@@ -85,9 +84,8 @@ impl DatagramListener {
                 Asked::unreadable(false, Str::default(), too_large)
             }
         };
-        if self.desk.serve(asked, peer, out, &mut route) == Served::Now {
-            self.send(std::mem::take(out), received.peer, |bytes| *out = bytes);
-        }
+        let route = Box::new(self.route(received.peer));
+        self.desk.serve(asked, Caller::of(peer, received.size), out, route);
     }
 
     /// Whether a real server would not survive this datagram.
@@ -112,17 +110,6 @@ impl DatagramListener {
             socket: self.socket.clone(),
             peer,
             timeout: self.write_timeout,
-        }
-    }
-
-    /// Sends a reply; one whose receiver is full for now goes to the courier. `keep` gets the buffer back.
-    fn send(&self, bytes: Vec<u8>, peer: RawPeer, keep: impl FnOnce(Vec<u8>)) {
-        if bytes.is_empty() {
-            return keep(bytes);
-        }
-        match try_send(&self.desk, &self.socket, &bytes, &peer) {
-            Attempt::Done => keep(bytes),
-            Attempt::Full => Box::new(self.route(peer)).post(bytes),
         }
     }
 }
@@ -150,6 +137,10 @@ fn try_send(desk: &Desk, socket: &Socket, bytes: &[u8], peer: &RawPeer) -> Attem
 impl Listener for DatagramListener {
     fn address(&self) -> &Address {
         &self.address
+    }
+
+    fn desk(&self) -> &Arc<Desk> {
+        &self.desk
     }
 
     fn post(&self) -> &Post {
@@ -211,6 +202,17 @@ struct DatagramRoute {
 }
 
 impl Route for DatagramRoute {
+    fn reply(self: Box<Self>, out: &mut Vec<u8>) {
+        if !out.is_empty() && matches!(try_send(&self.desk, &self.socket, out, &self.peer), Attempt::Full) {
+            self.post(std::mem::take(out));
+        }
+    }
+
+    /// A datagram of its own, as the originals send it.
+    fn provisional(&mut self, bytes: &[u8]) -> bool {
+        matches!(try_send(&self.desk, &self.socket, bytes, &self.peer), Attempt::Done)
+    }
+
     fn deliver(self: Box<Self>, bytes: Vec<u8>) {
         if !bytes.is_empty() && matches!(try_send(&self.desk, &self.socket, &bytes, &self.peer), Attempt::Full) {
             self.post(bytes);

@@ -1,28 +1,39 @@
 //! One listener's desk: requests are read, run and answered here, whatever carried them.
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use super::ListenOptions;
+use super::gate::Gate;
 use super::http::console::{PageCall, ReplyPage};
-use super::pending::{Batch, BatchRoute, Multicall, MulticallPlace, Pending, Route};
+use super::ticket::{Pending, Route, Ticket, Way};
+use super::together::{Batch, BatchRoute, Multicall, MulticallPlace};
+use super::{Context, ListenOptions};
 use crate::address::Address;
 use crate::codec::jsonrpc::{self, Call, Id, Incoming, Refused};
+use crate::codec::pieces::Pieces;
 use crate::codec::text::{self, Carrier, TextStyle};
 use crate::codec::xmlrpc;
 use crate::codec::{RequestError, mi_json};
 use crate::command::permit::Permit;
 use crate::command::service::Service;
 use crate::command::statistics::TransportCounters;
-use crate::command::{Answer, Command, Origin, Peer, Responder, Transport, Wire, introspect};
+use crate::command::{Answer, Command, Hook, Origin, Peer, Responder, Source, Transport, Wire, introspect};
 use crate::dialect::Dialect;
 use crate::item::Str;
 use crate::request::Request;
 use crate::response::{Failure, Response};
 
 pub(super) struct Desk {
+    context: Arc<Context>,
     service: Arc<Service>,
     pub(super) counters: TransportCounters,
+    /// What it lets callers ask.
+    pub(super) gate: Gate,
+    /// How many requests are in progress here.
+    pub(super) in_progress: AtomicUsize,
+    /// The request that the leader has in hand. When another takes its place, or it stays there for long, it is filed.
+    hand: Mutex<Option<Arc<Ticket>>>,
     listener: Arc<str>,
     transport: Transport,
     style: TextStyle,
@@ -45,14 +56,17 @@ pub(super) enum Asked {
 #[derive(Clone)]
 pub(super) struct Caller {
     pub(super) peer: Peer,
+    /// How many bytes the request has.
+    pub(super) size: usize,
     pub(super) user: Option<Arc<str>>,
     /// Whether only commands that change nothing are run for this request.
     pub(super) reads_only: bool,
 }
 
-impl From<Peer> for Caller {
-    fn from(peer: Peer) -> Self {
-        Caller { peer, user: None, reads_only: false }
+impl Caller {
+    /// Somebody of whom the transport knows no more than this.
+    pub(super) fn of(peer: Peer, size: usize) -> Self {
+        Caller { peer, size, user: None, reads_only: false }
     }
 }
 
@@ -76,21 +90,9 @@ pub(super) enum Form {
     Page(Box<ReplyPage>),
 }
 
-/// What became of a request.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Served {
-    /// The answer is in the buffer; an empty one means that the client wants none.
-    Now,
-    /// It comes later, on the route.
-    Later,
-}
-
-/// Makes the way back to the client, for an answer that comes later.
-pub(super) type MakeRoute<'a> = &'a mut dyn FnMut() -> Box<dyn Route>;
-
 impl Desk {
     pub(super) fn new(
-        service: Arc<Service>,
+        context: &Arc<Context>,
         address: &Address,
         options: &ListenOptions,
         reply_limit: usize,
@@ -101,8 +103,14 @@ impl Desk {
             Address::Udp { .. } => (Transport::Udp, Carrier::Datagram, "mi_datagram"),
             Address::Http(_) => (Transport::Http, Carrier::Datagram, "mi_http"),
         };
+        let service = context.service.clone();
+        let counters = TransportCounters::new(&service.statistics, group);
         Arc::new(Desk {
-            counters: TransportCounters::new(&service.statistics, group),
+            context: context.clone(),
+            gate: Gate::new(&service.statistics, group, address, options.limits.clone()),
+            in_progress: AtomicUsize::new(0),
+            hand: Mutex::default(),
+            counters,
             listener: address.to_string().into(),
             transport,
             style: TextStyle { carrier, dialect: service.dialect, indent: options.indent },
@@ -131,25 +139,17 @@ impl Desk {
         Asked::Json(jsonrpc::decode_request(body, self.dialect()))
     }
 
-    /// Serves what was read.
-    pub(super) fn serve(
-        self: &Arc<Self>,
-        asked: Asked,
-        caller: impl Into<Caller>,
-        out: &mut Vec<u8>,
-        route: MakeRoute<'_>,
-    ) -> Served {
+    /// Serves what was read: runs it now, and answers now or later. `out` is a buffer to write in.
+    pub(super) fn serve(self: &Arc<Self>, asked: Asked, caller: Caller, out: &mut Vec<u8>, route: Box<dyn Route>) {
         let started = Instant::now();
-        let caller = caller.into();
         let (form, asked, wire) = match asked {
-            Asked::Json(Incoming::One(call)) => return self.serve_call(call, (started, caller), out, route),
-            Asked::Json(Incoming::Batch(calls)) => {
-                self.serve_batch(calls, (started, &caller), route);
-                return Served::Later;
+            Asked::Json(Incoming::One(Ok(Call { request, id }))) => (Form::Json { id }, Ok(request), Wire::JsonRpc),
+            Asked::Json(Incoming::One(Err(Refused { failure, id }))) => {
+                (Form::Json { id }, Err(failure), Wire::JsonRpc)
             }
+            Asked::Json(Incoming::Batch(calls)) => return self.serve_batch(calls, (started, &caller), route),
             Asked::Xml(form, Ok(xmlrpc::Incoming::Multicall(calls))) => {
-                self.serve_multicall(calls, form, (started, &caller), route);
-                return Served::Later;
+                return self.serve_multicall(calls, form, (started, &caller), route);
             }
             Asked::Xml(form, Ok(xmlrpc::Incoming::One(request))) => {
                 // Whoever asks about the server expects the answer that XML-RPC itself describes.
@@ -165,29 +165,35 @@ impl Desk {
             Asked::MiJson(asked) => (Form::MiJson, asked.map_err(|error| error.failure), Wire::MiJson),
         };
         match asked {
-            Ok(request) => self.run(request, form, (started, caller, wire), out, route),
-            Err(failure) => self.refuse(&form, failure, started, out),
+            Ok(request) => self.run(request, (started, caller, wire), out, Way::Reply { form, route }),
+            Err(failure) => {
+                self.counters.parse_errors.add(1);
+                self.gate.note_refused(&failure);
+                self.finish(&form, &Err(failure), (started, None), out);
+                route.reply(out);
+            }
         }
-    }
-
-    fn refuse(&self, form: &Form, failure: Failure, started: Instant, out: &mut Vec<u8>) -> Served {
-        self.counters.parse_errors.add(1);
-        self.finish(form, &Err(failure), started, out);
-        Served::Now
     }
 
     fn serve_batch(
         self: &Arc<Self>,
         calls: Vec<Result<Call, Refused>>,
         (started, caller): (Instant, &Caller),
-        route: MakeRoute<'_>,
+        route: Box<dyn Route>,
     ) {
-        let batch = Batch::new(self.clone(), calls.len(), route());
+        let batch = Batch::new(self.clone(), calls.len(), route);
         for (place, call) in calls.into_iter().enumerate() {
-            let mut answer = Vec::new();
-            let mut route = || Box::new(BatchRoute { batch: batch.clone(), place }) as Box<dyn Route>;
-            if self.serve_call(call, (started, caller.clone()), &mut answer, &mut route) == Served::Now {
-                batch.put(place, answer);
+            let (mut out, route) = (Vec::new(), Box::new(BatchRoute { batch: batch.clone(), place }));
+            match call {
+                Ok(Call { request, id }) => {
+                    let way = Way::Reply { form: Form::Json { id }, route };
+                    self.run(request, (started, caller.clone(), Wire::JsonRpc), &mut out, way);
+                }
+                Err(Refused { failure, id }) => {
+                    self.counters.parse_errors.add(1);
+                    self.finish(&Form::Json { id }, &Err(failure), (started, None), &mut out);
+                    route.reply(&mut out);
+                }
             }
         }
     }
@@ -197,110 +203,257 @@ impl Desk {
         calls: Vec<Result<Request, RequestError>>,
         form: xmlrpc::Form,
         (started, caller): (Instant, &Caller),
-        route: MakeRoute<'_>,
+        route: Box<dyn Route>,
     ) {
         let methods = calls.iter().map(|call| match call {
             Ok(request) => request.method.clone(),
             Err(error) => error.method.clone(),
         });
-        let multicall = Multicall::new(self.clone(), form, methods.collect(), started, route());
+        let multicall = Multicall::new(self.clone(), form, methods.collect(), started, route);
         for (place, call) in calls.into_iter().enumerate() {
-            let mut detach = || Box::new(MulticallPlace::new(multicall.clone(), place)) as Box<dyn Responder>;
-            let answer = match call {
-                Ok(request) => self.answer(request, (caller.clone(), xml_wire(form)), &mut detach),
+            let part = MulticallPlace::new(multicall.clone(), place);
+            match call {
+                Ok(request) => {
+                    let asked = (started, caller.clone(), xml_wire(form));
+                    self.run(request, asked, &mut Vec::new(), Way::Part(part));
+                }
                 Err(error) => {
                     self.counters.parse_errors.add(1);
-                    Answer::Now(Err(error.failure))
+                    part.put(Err(error.failure));
                 }
-            };
-            if let Answer::Now(result) = answer {
-                multicall.put(place, result);
             }
         }
         multicall.send_if_empty();
     }
 
-    fn serve_call(
-        self: &Arc<Self>,
-        call: Result<Call, Refused>,
-        (started, caller): (Instant, Caller),
-        out: &mut Vec<u8>,
-        route: MakeRoute<'_>,
-    ) -> Served {
-        match call {
-            Ok(Call { request, id }) => {
-                self.run(request, Form::Json { id }, (started, caller, Wire::JsonRpc), out, route)
-            }
-            Err(Refused { failure, id }) => self.refuse(&Form::Json { id }, failure, started, out),
-        }
-    }
-
+    /// Finds the command and has it run, if it may be.
     fn run(
         self: &Arc<Self>,
-        request: Request,
-        form: Form,
+        Request { method, params }: Request,
         (started, caller, wire): (Instant, Caller, Wire),
         out: &mut Vec<u8>,
-        route: MakeRoute<'_>,
-    ) -> Served {
-        self.counters.in_progress.add(1);
-        let mut form = Some(form);
-        let mut detach = || {
-            let form = form.take().unwrap_or(Form::Json { id: Id::Absent });
-            Box::new(Pending::new(self.clone(), started, form, route())) as Box<dyn Responder>
-        };
-        let answer = self.answer(request, (caller, wire), &mut detach);
-        match (answer, form) {
-            (Answer::Now(result), Some(form)) => {
-                self.counters.in_progress.add(-1);
-                self.finish(&form, &result, started, out);
-                Served::Now
-            }
-            _ => Served::Later,
-        }
-    }
-
-    /// Has the command run.
-    fn answer(
-        &self,
-        Request { method, params }: Request,
-        (Caller { peer, user, reads_only }, wire): (Caller, Wire),
-        detach: &mut dyn FnMut() -> Box<dyn Responder>,
-    ) -> Answer {
+        way: Way,
+    ) {
         self.counters.requests.add(1);
         if matches!(wire, Wire::XmlRpc | Wire::XmlRpcText)
             && let Some(result) = introspect::answer(&self.service, &self.permit, &method, &params)
         {
-            return Answer::Now(result);
+            return self.answer_at_once(way, &result, (started, None), out);
         }
-        let origin = Origin { listener: self.listener.clone(), transport: self.transport, peer, wire, user };
-        if reads_only && !self.permit.read_only {
-            let permit = Permit { read_only: true, ..self.permit.clone() };
-            return self.service.call(&method, params, &permit, &origin, detach);
+        let command = match self.find(&method, caller.reads_only) {
+            Ok(command) => command,
+            Err(failure) => return self.answer_at_once(way, &Err(failure), (started, None), out),
+        };
+        let in_progress = self.in_progress.load(Ordering::Relaxed);
+        if let Err(failure) = self.gate.check(&command, &params, (&caller.peer, caller.size), in_progress, started) {
+            return self.answer_at_once(way, &Err(failure), (started, Some(&command)), out);
         }
-        self.service.call(&method, params, &self.permit, &origin, detach)
+        let ticket = Ticket::new(self, &command, started, way);
+        let origin = Origin {
+            listener: self.listener.clone(),
+            transport: self.transport,
+            peer: caller.peer,
+            wire,
+            user: caller.user,
+            deadline: ticket.deadline(),
+        };
+        if command.conduct.is_blocking || command.conduct.serial.is_some() {
+            return self.run_elsewhere(ticket, params, origin);
+        }
+        self.take_in_hand(&ticket);
+        let answer = self.service.run(&command, params, &origin, &mut || Box::new(Pending::new(&ticket)));
+        match answer {
+            Answer::Now(result) => ticket.reply(result, out),
+            Answer::Stream(source) => ticket.stream(source),
+            Answer::Later => {}
+        }
+        self.put_down(&ticket);
     }
 
-    /// Writes an answer, or the error that it is too large for the transport, and counts it.
+    fn find(&self, method: &[u8], reads_only: bool) -> Result<Arc<Command>, Failure> {
+        if reads_only && !self.permit.read_only {
+            let permit = Permit { read_only: true, ..self.permit.clone() };
+            return self.service.find(method, &permit);
+        }
+        self.service.find(method, &self.permit)
+    }
+
+    /// Answers what has not become a request in progress.
+    fn answer_at_once(
+        &self,
+        way: Way,
+        result: &Result<Response, Failure>,
+        (started, command): (Instant, Option<&Arc<Command>>),
+        out: &mut Vec<u8>,
+    ) {
+        match way {
+            Way::Reply { form, route } => {
+                self.finish(&form, result, (started, command), out);
+                route.reply(out);
+            }
+            Way::Part(part) => part.put(result.clone()),
+        }
+    }
+
+    /// Has a command run on a thread of those that may wait, in its turn.
+    fn run_elsewhere(self: &Arc<Self>, ticket: Arc<Ticket>, params: crate::request::Params, origin: Origin) {
+        let command = ticket.command().clone();
+        if let Err(failure) = self.gate.enter_queue(&command) {
+            return ticket.answer(Err(failure));
+        }
+        ticket.file();
+        let desk = self.clone();
+        let run = move |turn: Option<crate::command::serial::Turn>| {
+            desk.gate.leave_queue(ticket.command());
+            // Nobody waits for it any more, so it need not run at all.
+            if !ticket.is_open() {
+                return;
+            }
+            let mut turn = turn;
+            let mut detach = || Box::new(InTurn(Pending::new(&ticket), turn.take())) as Box<dyn Responder>;
+            let answer = desk.service.run(ticket.command(), params, &origin, &mut detach);
+            match answer {
+                Answer::Now(result) => ticket.answer(result),
+                Answer::Stream(source) => ticket.stream(Box::new(SourceInTurn(source, turn.take()))),
+                Answer::Later => {}
+            }
+        };
+        let pool = self.context.waiting.clone();
+        match &command.conduct.serial {
+            None => pool.run(Box::new(move || run(None))),
+            Some(serial) => serial.wait(Box::new(move |turn| pool.run(Box::new(move || run(Some(turn)))))),
+        }
+    }
+
+    /// The leader begins a request. Another that was in hand is served by somebody who no longer leads.
+    fn take_in_hand(&self, ticket: &Arc<Ticket>) {
+        let other = self.hand().replace(ticket.clone());
+        if let Some(other) = other {
+            self.context.deadlines.file(&other);
+        }
+    }
+
+    fn put_down(&self, ticket: &Arc<Ticket>) {
+        let mut hand = self.hand();
+        if hand.as_ref().is_some_and(|other| Arc::ptr_eq(other, ticket)) {
+            *hand = None;
+        }
+    }
+
+    /// Whoever has a request in hand has had it for long: it is watched over from now on.
+    pub(super) fn set_aside(&self) {
+        let ticket = self.hand().take();
+        if let Some(ticket) = ticket {
+            self.context.deadlines.file(&ticket);
+        }
+    }
+
+    fn hand(&self) -> std::sync::MutexGuard<'_, Option<Arc<Ticket>>> {
+        self.hand.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+
+    /// Has something done by a thread that nobody waits for.
+    pub(super) fn aside(&self, job: Hook) {
+        self.context.aside.run_or_do(job);
+    }
+
+    /// How long a command may take.
+    pub(super) fn time_for(&self, command: &Command) -> Option<Duration> {
+        command.conduct.limits.run.or(self.gate.limits.run)?.time()
+    }
+
+    /// How large a streamed reply may be; one that is gathered first may not be larger than what the transport carries.
+    pub(super) fn stream_limit(&self, command: &Command, is_gathered: bool) -> usize {
+        let own = command.conduct.limits.reply.or(self.gate.limits.reply).unwrap_or(usize::MAX);
+        if is_gathered { own.min(self.reply_limit) } else { own }
+    }
+
+    fn limit_of_replies(&self, command: Option<&Arc<Command>>) -> usize {
+        let own = command.and_then(|command| command.conduct.limits.reply);
+        own.or(self.gate.limits.reply).unwrap_or(usize::MAX).min(self.reply_limit)
+    }
+
+    /// What writes a reply in this form node by node, where that can be.
+    pub(super) fn pieces(&self, form: &Form) -> Option<Pieces> {
+        match form {
+            Form::Text { .. } => Some(Pieces::text(self.style)),
+            Form::Json { id } => Pieces::json(id, self.pretty),
+            Form::MiJson => Pieces::mi_json(self.dialect()),
+            Form::Xml { form, .. } => Pieces::xml(*form, self.dialect()),
+            Form::Page(_) => None,
+        }
+    }
+
+    /// A handler was done after its request had been answered for.
+    pub(super) fn note_late(&self, command: &Command) {
+        self.gate
+            .late
+            .note(1, || format!("{}: command {} was done too late", self.listener, command.canonical_name()));
+    }
+
+    /// A request was answered in the place of its handler.
+    pub(super) fn note_given_up(&self, command: &Command, failure: &Failure, started: Instant) {
+        if *failure == Failure::Timeout {
+            self.gate.timeouts.note(1, || {
+                let (name, time) = (command.canonical_name(), started.elapsed().as_secs_f64());
+                format!("{}: command {name} was not done after {time:.3} s and is answered for", self.listener)
+            });
+        }
+    }
+
+    /// A client has left before its answer came.
+    pub(super) fn note_abandoned(&self, command: &Command) {
+        self.counters.dropped.add(1);
+        log::debug!("{}: who called {} has left", self.listener, command.canonical_name());
+    }
+
+    /// A client took nothing of its reply for as long as it may.
+    pub(super) fn note_stalled(&self, command: &Command) {
+        self.gate.write_timeouts.note(1, || {
+            format!("{}: who called {} does not read the reply", self.listener, command.canonical_name())
+        });
+    }
+
+    /// A reply ended before its end.
+    pub(super) fn note_short(&self, command: &Command) {
+        self.gate
+            .short_replies
+            .note(1, || format!("{}: a reply of command {} ends short", self.listener, command.canonical_name()));
+    }
+
+    /// Writes an answer, or the error that it is too large, and counts it.
     pub(super) fn finish(
         &self,
         form: &Form,
         result: &Result<Response, Failure>,
-        started: Instant,
+        (started, command): (Instant, Option<&Arc<Command>>),
         out: &mut Vec<u8>,
     ) {
         let before = out.len();
         self.encode(form, result, out);
-        let size = out.len() - before;
-        if size > self.reply_limit {
+        let (size, limit) = (out.len() - before, self.limit_of_replies(command));
+        if size > limit {
             out.truncate(before);
-            self.encode(form, &Err(Failure::ReplyTooLarge { size, limit: self.reply_limit }), out);
+            self.gate
+                .too_large_replies
+                .note(1, || format!("{}: a reply of {size} bytes is over the limit of {limit}", self.listener));
+            self.encode(form, &Err(Failure::ReplyTooLarge { size, limit }), out);
         }
-        let is_error = size > self.reply_limit || !result.as_ref().is_ok_and(Response::is_success);
+        let is_error = size > limit || !result.as_ref().is_ok_and(Response::is_success);
+        self.count(command, is_error, started, out.len() - before);
+    }
+
+    /// Counts an answer of so many bytes.
+    pub(super) fn count(&self, command: Option<&Arc<Command>>, is_error: bool, started: Instant, size: usize) {
+        let _ = command;
         self.counters.answered(is_error, started.elapsed());
-        if out.len() > before {
+        if size > 0 {
             self.counters.replies.add(1);
-            self.counters.bytes_out.add((out.len() - before) as i64);
+            self.counters.bytes_out.add(size as i64);
         }
     }
 
@@ -341,12 +494,7 @@ impl Desk {
         out
     }
 
-    /// A detached request has been answered.
-    pub(super) fn leave(&self) {
-        self.counters.in_progress.add(-1);
-    }
-
-    fn encode(&self, form: &Form, result: &Result<Response, Failure>, out: &mut Vec<u8>) {
+    pub(super) fn encode(&self, form: &Form, result: &Result<Response, Failure>, out: &mut Vec<u8>) {
         match form {
             Form::Text { method } => text::encode_response(out, result, method, &self.style),
             Form::Json { id } if self.dialect().is_emulated() && self.plain(id, result).is_some() => {
@@ -376,4 +524,39 @@ impl Desk {
 
 fn xml_wire(form: xmlrpc::Form) -> Wire {
     if form == xmlrpc::Form::Native { Wire::XmlRpc } else { Wire::XmlRpcText }
+}
+
+/// Answers a call of a command that has the turn, which ends when the handler does.
+struct InTurn(Pending, Option<crate::command::serial::Turn>);
+
+impl Responder for InTurn {
+    fn answer(self: Box<Self>, result: Result<Response, Failure>) {
+        Box::new(self.0).answer(result);
+    }
+
+    fn stream(self: Box<Self>, source: Box<dyn Source>) {
+        let InTurn(pending, turn) = *self;
+        Box::new(pending).stream(Box::new(SourceInTurn(source, turn)));
+    }
+
+    fn provisional(&self, response: Response) -> bool {
+        self.0.provisional(response)
+    }
+
+    fn on_cancel(&self, hook: Hook) {
+        self.0.on_cancel(hook);
+    }
+
+    fn is_awaited(&self) -> bool {
+        self.0.is_awaited()
+    }
+}
+
+/// Nodes of a command that has the turn, which ends when they do.
+struct SourceInTurn(Box<dyn Source>, #[allow(dead_code)] Option<crate::command::serial::Turn>);
+
+impl Source for SourceInTurn {
+    fn fill(&mut self, batch: &mut crate::tree::Tree, waker: &std::task::Waker) -> crate::command::Filled {
+        self.0.fill(batch, waker)
+    }
 }

@@ -1,13 +1,14 @@
 //! The FIFO listener: commands come through one named pipe, each reply goes through the client's own (`mi_fifo`).
 
+mod reply;
+
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use super::courier::Parcel;
-use super::desk::{Asked, Desk, Served};
+use super::desk::{Asked, Caller, Desk};
 use super::hazards::{self, Framing};
-use super::pending::Route;
 use super::place::Place;
 use super::post::{Post, Term};
 use super::{Context, ListenOptions, Listener, ServerError};
@@ -22,6 +23,7 @@ use crate::response::Failure;
 use crate::transport::eagerness::Habit;
 use crate::transport::fifo::{CommandFifo, Opened, Refusal, ReplyDir, ReplyFifo, Waker};
 use crate::transport::io_error;
+use reply::FifoRoute;
 
 /// How often an unfinished request is looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -70,7 +72,7 @@ impl FifoListener {
         let dialect = context.service.dialect;
         let waker = fifo.waker().map_err(io_error("keep open", "the command FIFO"))?;
         Ok(FifoListener {
-            desk: Desk::new(context.service.clone(), &address, options, usize::MAX),
+            desk: Desk::new(&context, &address, options, usize::MAX),
             context,
             address,
             intake: Mutex::new(Intake {
@@ -174,7 +176,7 @@ impl FifoListener {
     }
 
     /// Looks for a missing reader a few times, as real servers do, while everybody waits.
-    fn look_for_reader(self: &Arc<Self>, asked: Asked, reply: Str) {
+    fn look_for_reader(self: &Arc<Self>, asked: (Asked, usize), reply: Str) {
         for pause in hazards::READER_LOOKS {
             std::thread::sleep(pause);
             if let Opened::Ready(fifo) = self.open_reply(&reply) {
@@ -184,25 +186,26 @@ impl FifoListener {
         self.desk.counters.dropped.add(1);
     }
 
-    /// The name of the reply FIFO, and the request.
-    fn read(&self, frame: Frame) -> (Str, Asked) {
+    /// The name of the reply FIFO, the request, and how many bytes say it.
+    fn read(&self, frame: Frame) -> (Str, (Asked, usize)) {
         match frame {
-            Frame::Json { reply, body } => (reply.into(), self.desk.read_json(&body)),
+            Frame::Json { reply, body } => (reply.into(), (self.desk.read_json(&body), body.len())),
             Frame::Text { method, reply, params } => {
+                let size = method.len() + params.len();
                 let request = match text::decode_params(&params, self.desk.dialect()) {
                     Ok(params) if params.is_empty() => Ok(Request { method: method.into(), params: Params::None }),
                     Ok(params) => Ok(Request { method: method.into(), params: Params::Strings(params) }),
                     Err(_) => Err(RequestError { method: method.into(), failure: Failure::Parse }),
                 };
-                (reply.into(), Asked::Text(request))
+                (reply.into(), (Asked::Text(request), size))
             }
             Frame::Malformed { reply, method, json, failure } => {
-                (reply.into(), Asked::unreadable(json, method.into(), failure))
+                (reply.into(), (Asked::unreadable(json, method.into(), failure), 0))
             }
         }
     }
 
-    fn await_reader(self: &Arc<Self>, asked: Asked, reply: Str) {
+    fn await_reader(self: &Arc<Self>, asked: (Asked, usize), reply: Str) {
         let (opener, runner) = (self.clone(), self.clone());
         let name = reply.clone();
         self.context.courier.take(Parcel::AwaitReader {
@@ -229,7 +232,7 @@ impl FifoListener {
     }
 
     /// Writes as real servers do: until the client has taken it all, while everybody waits.
-    fn write_to_the_end(&self, mut fifo: ReplyFifo, bytes: Vec<u8>) {
+    fn write_to_the_end(&self, fifo: &ReplyFifo, bytes: Vec<u8>) {
         let bytes = hazards::cut_fifo_reply(self.desk.dialect(), bytes);
         let mut sent = 0;
         while sent < bytes.len() && !self.context.is_stopping() {
@@ -241,17 +244,10 @@ impl FifoListener {
         }
     }
 
-    fn run(self: &Arc<Self>, asked: Asked, reply: Str, fifo: Option<ReplyFifo>) {
+    fn run(self: &Arc<Self>, (asked, size): (Asked, usize), reply: Str, fifo: Option<ReplyFifo>) {
         let mut out = Vec::with_capacity(USUAL_REPLY);
-        let mut way = Some(FifoRoute { listener: self.clone(), fifo });
-        let mut route = || match way.take() {
-            Some(route) => Box::new(route) as Box<dyn Route>,
-            None => Box::new(Nowhere),
-        };
-        let served = self.desk.serve(asked, Peer::Fifo(reply), &mut out, &mut route);
-        if let (Served::Now, Some(route)) = (served, way) {
-            route.send(out);
-        }
+        let route = Box::new(FifoRoute { listener: self.clone(), fifo });
+        self.desk.serve(asked, Caller::of(Peer::Fifo(reply), size), &mut out, route);
     }
 }
 
@@ -310,6 +306,10 @@ impl Listener for FifoListener {
         &self.address
     }
 
+    fn desk(&self) -> &Arc<Desk> {
+        &self.desk
+    }
+
     fn post(&self) -> &Post {
         &self.post
     }
@@ -343,46 +343,4 @@ impl Drop for FifoListener {
             self.intake.get_mut().unwrap_or_else(PoisonError::into_inner).fifo.leave();
         }
     }
-}
-
-/// The way back through a reply FIFO, or nowhere when the client gave none.
-struct FifoRoute {
-    listener: Arc<FifoListener>,
-    fifo: Option<ReplyFifo>,
-}
-
-impl FifoRoute {
-    /// Writes what the pipe takes at once; the courier writes the rest. Dropping the FIFO ends the reply.
-    fn send(self, bytes: Vec<u8>) {
-        let Some(mut fifo) = self.fifo else { return };
-        if self.listener.alone.is_some() {
-            return self.listener.write_to_the_end(fifo, bytes);
-        }
-        let dropped = &self.listener.desk.counters.dropped;
-        match fifo.write(&bytes) {
-            Ok(sent) if sent == bytes.len() => {}
-            Ok(sent) => {
-                let deadline = Instant::now() + self.listener.write_timeout;
-                let dropped = dropped.clone();
-                self.listener.context.courier.take(Parcel::Write { fifo, bytes, sent, deadline, dropped });
-            }
-            Err(error) => {
-                dropped.add(1);
-                log::debug!("a reply was not delivered: {error}");
-            }
-        }
-    }
-}
-
-impl Route for FifoRoute {
-    fn deliver(self: Box<Self>, bytes: Vec<u8>) {
-        self.send(bytes);
-    }
-}
-
-/// For a second answer to one request, which nobody may make.
-struct Nowhere;
-
-impl Route for Nowhere {
-    fn deliver(self: Box<Self>, _: Vec<u8>) {}
 }

@@ -8,16 +8,23 @@
 
 mod courier;
 mod datagram;
+mod deadline;
 mod desk;
 mod endpoint;
 mod event;
 mod fifo;
+mod gate;
 mod hazards;
 pub mod http;
-mod pending;
+mod once;
 mod place;
 mod pool;
 mod post;
+mod stream;
+mod sync;
+mod ticket;
+mod together;
+mod turn;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -25,6 +32,7 @@ use std::time::{Duration, Instant};
 
 use crate::address::Address;
 use crate::codec::text::Indent;
+use crate::command::limits::{Limits, Run};
 use crate::command::permit::Permit;
 use crate::command::service::Service;
 use crate::transport::{Access, OpenError};
@@ -54,6 +62,8 @@ pub struct ListenOptions {
     pub hazards: bool,
     /// Which commands it runs.
     pub permit: Permit,
+    /// How much it lets callers ask of it.
+    pub limits: Limits,
     /// The networks that it serves (UDP and HTTP); empty: all.
     pub allow_from: Vec<http::Network>,
     /// What only HTTP has.
@@ -62,6 +72,14 @@ pub struct ListenOptions {
 
 /// How long a server that dies waits for what it is doing.
 const DEATH: Duration = Duration::from_secs(1);
+/// How long the last answers may take to be delivered, when the time to drain is over.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+/// How long a command may take, unless its listener or itself says otherwise.
+const TIME_TO_RUN: Duration = Duration::from_secs(60);
+/// How many commands that say they wait may run at once.
+const WAITING_THREADS: usize = 256;
+/// How many threads go on with replies that are made while they are sent.
+const ASIDE_THREADS: usize = 32;
 /// More would not fit a FIFO's parameter line of any client; memory for it is bounded by this.
 const DEFAULT_REQUEST_LIMIT: usize = 4 << 20;
 
@@ -78,6 +96,7 @@ impl Default for ListenOptions {
             cpus: Vec::new(),
             hazards: false,
             permit: Permit::default(),
+            limits: Limits { run: Some(Run::For(TIME_TO_RUN)), ..Limits::default() },
             allow_from: Vec::new(),
             http: http::HttpOptions::default(),
         }
@@ -138,6 +157,11 @@ struct Context {
     pool: Arc<pool::Pool>,
     watch: Arc<post::Watch>,
     courier: Arc<courier::Courier>,
+    /// Threads for commands that wait for others.
+    waiting: Arc<pool::Pool>,
+    /// Threads for what goes on beside requests.
+    aside: Arc<pool::Pool>,
+    deadlines: Arc<deadline::Deadlines>,
     stopping: AtomicBool,
     dead: AtomicBool,
     /// The server, to take it down with all its endpoints.
@@ -177,6 +201,8 @@ trait Listener: Send + Sync {
     fn address(&self) -> &Address;
     /// Waits for requests and serves them, until another thread leads or the server stops.
     fn lead(self: Arc<Self>, term: post::Term);
+    /// What reads, runs and answers its requests.
+    fn desk(&self) -> &Arc<desk::Desk>;
     /// Where the leader shows what it does.
     fn post(&self) -> &post::Post;
     /// Whether one process at a time reads it, when there are several.
@@ -344,10 +370,14 @@ impl Server {
     fn context(&self, endpoints: &[(Address, ListenOptions)]) -> Arc<Context> {
         let workers = endpoints.iter().map(|(_, options)| options.workers.max(1)).sum();
         let pool = pool::Pool::new(workers, self.scope.clone());
+        let aside = pool::Pool::new(ASIDE_THREADS, self.scope.clone());
         Arc::new(Context {
             service: self.service.clone(),
             watch: post::Watch::start(),
-            courier: courier::Courier::start(pool.clone()),
+            courier: courier::Courier::start(aside.clone()),
+            waiting: pool::Pool::new(WAITING_THREADS, self.scope.clone()),
+            aside,
+            deadlines: Arc::default(),
             pool,
             stopping: AtomicBool::new(false),
             dead: AtomicBool::new(false),
@@ -380,7 +410,13 @@ impl Running {
             listener.look_after();
         }
         self.context.pool.drain(deadline);
+        self.context.waiting.drain(deadline);
+        self.context.deadlines.drain(deadline);
+        self.context.deadlines.stop();
+        // What was answered in the end is delivered, and whoever was at work for it told to stop.
+        let deadline = deadline.max(Instant::now() + LAST_WORDS);
         self.context.courier.stop(deadline);
+        self.context.aside.drain(deadline);
         self.context.watch.stop();
     }
 }

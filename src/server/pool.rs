@@ -12,6 +12,8 @@ pub type ThreadScope = Arc<dyn Fn(&mut (dyn FnMut() + Send)) + Send + Sync>;
 
 /// A thread that had nothing to do for this long ends.
 const IDLE: Duration = Duration::from_secs(10);
+/// So many threads more may be allowed while all are busy.
+const EXCESS: usize = 256;
 
 pub(super) struct Pool {
     state: Mutex<State>,
@@ -24,20 +26,25 @@ struct State {
     jobs: VecDeque<Job>,
     threads: usize,
     idle: usize,
+    /// How many threads there may be: what was asked for, and those that were allowed beyond it while all were busy.
     most: usize,
+    limit: usize,
     stopping: bool,
 }
 
 impl Pool {
     /// A pool of at most this many threads at work; it has none yet.
     pub(super) fn new(most: usize, scope: ThreadScope) -> Arc<Self> {
-        let state = State { most: most.max(1), ..State::default() };
+        let most = most.max(1);
+        let state = State { most, limit: most, ..State::default() };
         Arc::new(Pool { state: Mutex::new(state), changed: Condvar::new(), scope })
     }
 
     /// Allows this many threads more.
     pub(super) fn grow(&self, more: usize) {
-        self.lock().most += more;
+        let mut state = self.lock();
+        state.most += more;
+        state.limit += more;
     }
 
     /// Runs a job on an idle thread, a new one, or the first that becomes free.
@@ -52,6 +59,22 @@ impl Pool {
             drop(state);
             self.changed.notify_one();
         }
+    }
+
+    /// Runs a job on a thread of the pool; on this one, when the pool has stopped.
+    pub(super) fn run_or_do(self: &Arc<Self>, job: Job) {
+        if self.lock().stopping {
+            return job();
+        }
+        self.run(job);
+    }
+
+    /// Allows one thread more, for all that wait behind those at work: one of these may wait for one that waits.
+    pub(super) fn exceed(&self) -> bool {
+        let mut state = self.lock();
+        let may = state.most < state.limit + EXCESS;
+        state.most += usize::from(may);
+        may
     }
 
     /// Whether a job would find a thread at once.
@@ -80,7 +103,10 @@ impl Pool {
         let spawned = std::thread::Builder::new().name("sipmi-worker".into()).spawn(move || {
             let scope = pool.scope.clone();
             scope(&mut || pool.work());
-            pool.lock().threads -= 1;
+            let mut state = pool.lock();
+            state.threads -= 1;
+            state.most = state.most.min(state.threads.max(state.limit));
+            drop(state);
             pool.changed.notify_all();
         });
         if let Err(error) = spawned {

@@ -9,6 +9,8 @@ use super::pool::Pool;
 
 /// How long a handler may keep its listener waiting.
 const PATIENCE: Duration = Duration::from_millis(1);
+/// When all threads have been busy for so many rounds, there may be one more.
+const EXCESS_AFTER: u32 = 50;
 /// After so many rounds without a request, the watch sleeps until one comes.
 const QUIET_ROUNDS: u32 = 200;
 /// How often listeners are looked after, so that a removed FIFO is back within a second.
@@ -86,6 +88,8 @@ struct Watched {
     listener: Weak<dyn Listener>,
     pool: Weak<Pool>,
     seen: u64,
+    /// For how many rounds the same request has been in hand.
+    rounds: u32,
 }
 
 impl Watch {
@@ -106,7 +110,7 @@ impl Watch {
 
     pub(super) fn add(self: &Arc<Self>, listener: &Arc<dyn Listener>, pool: &Arc<Pool>) {
         let _ = listener.post().watch.set(self.clone());
-        let watched = Watched { listener: Arc::downgrade(listener), pool: Arc::downgrade(pool), seen: 0 };
+        let watched = Watched { listener: Arc::downgrade(listener), pool: Arc::downgrade(pool), seen: 0, rounds: 0 };
         self.posts.lock().unwrap_or_else(PoisonError::into_inner).push(watched);
     }
 
@@ -167,10 +171,16 @@ fn look_at(posts: &mut Vec<Watched>) -> bool {
         let (Some(listener), Some(pool)) = (watched.listener.upgrade(), watched.pool.upgrade()) else { return false };
         let state = listener.post().state.load(Ordering::SeqCst);
         let stuck = state & BUSY != 0 && state == watched.seen;
+        watched.rounds = if stuck { watched.rounds + 1 } else { 0 };
         busy |= state & BUSY != 0 || state != watched.seen;
         watched.seen = state;
+        if watched.rounds == 1 {
+            listener.desk().set_aside();
+        }
+        // One that is stuck may wait for a request that waits behind it.
+        let may_exceed = watched.rounds % EXCESS_AFTER == 0;
         if stuck
-            && pool.has_room()
+            && (pool.has_room() || (may_exceed && pool.exceed()))
             && let Some(term) = listener.post().depose(state)
         {
             pool.run(Box::new(move || listener.lead(term)));

@@ -320,12 +320,18 @@ pub struct ReplyFifo {
 
 impl ReplyFifo {
     /// Writes as much as fits without waiting; 0 when the reader is slow.
-    pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self.file.write(bytes) {
+    pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match (&self.file).write(bytes) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
             other => other,
         }
+    }
+
+    /// Whether a write would do something now: there is room, or the reader has left.
+    pub fn is_ready(&self) -> bool {
+        let mut fd = [nix::poll::PollFd::new(self.file.as_fd(), nix::poll::PollFlags::POLLOUT)];
+        !matches!(nix::poll::poll(&mut fd, nix::poll::PollTimeout::ZERO), Ok(0))
     }
 
     /// For poll.

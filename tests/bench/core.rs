@@ -7,7 +7,7 @@ use sipmi::codec::text::{Carrier, TextStyle};
 use sipmi::codec::xmlrpc::{self, Form};
 use sipmi::codec::{json, jsonrpc, mi_json, text};
 use sipmi::command::registry::Registry;
-use sipmi::command::{Answer, Call, Command, CommandFlags, Handler, Recipe};
+use sipmi::command::{Answer, Call, Command, CommandFlags, Conduct, Handler, Recipe};
 use sipmi::convert::{item_to_tree, tree_to_item};
 use sipmi::dialect::Dialect;
 use sipmi::item::{Item, Str};
@@ -55,6 +55,7 @@ fn registry(commands: usize) -> Registry {
             recipe: Recipe::Tree,
             aliases: vec![format!("alias{number}").into()],
             handler: Box::new(Nothing),
+            conduct: Conduct::default(),
         };
         registry.register(command).expect("names differ");
     }

@@ -15,8 +15,31 @@ pub(super) fn push_tree(
     dialect: Dialect,
     escapes: Escapes,
 ) -> Result<(), Unsayable> {
-    let (mut line, is_array) = (Vec::new(), form == Form::Array);
+    push_begin(out, form);
+    push_nodes(out, tree, form, dialect, escapes)?;
+    push_end(out, form);
+    Ok(())
+}
+
+pub(super) fn push_begin(out: &mut Vec<u8>, form: Form) {
+    let is_array = form == Form::Array;
     out.extend_from_slice(if is_array { b"<value><array><data>\r\n" } else { b"<value><string>" });
+}
+
+pub(super) fn push_end(out: &mut Vec<u8>, form: Form) {
+    let is_array = form == Form::Array;
+    out.extend_from_slice(if is_array { b"</data></array></value>" } else { b"</string></value>" });
+}
+
+/// Appends a line for each node.
+pub(super) fn push_nodes(
+    out: &mut Vec<u8>,
+    tree: &Tree,
+    form: Form,
+    dialect: Dialect,
+    escapes: Escapes,
+) -> Result<(), Unsayable> {
+    let (mut line, is_array) = (Vec::new(), form == Form::Array);
     for (level, node) in tree.walk() {
         if level >= MAX_DEPTH {
             return Err(Unsayable::TooDeep);
@@ -27,7 +50,6 @@ pub(super) fn push_tree(
         push_escaped(out, &line, escapes)?;
         out.extend_from_slice(if is_array { b"</string></value>\r\n" } else { b"" });
     }
-    out.extend_from_slice(if is_array { b"</data></array></value>" } else { b"</string></value>" });
     Ok(())
 }
 

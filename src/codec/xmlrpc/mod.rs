@@ -7,6 +7,7 @@
 mod document;
 mod fault;
 mod lines;
+mod pieces;
 mod request;
 mod structs;
 mod value;
@@ -18,6 +19,7 @@ use std::str::FromStr;
 
 use self::document::{Document, Element, Source, Tag};
 use self::fault::Fault;
+pub(super) use self::pieces::{Lines, Members};
 pub use self::request::{Incoming, decode_request, encode_request};
 use self::value::{Kinds, ValueReader};
 use self::write::{Escapes, Unsayable};

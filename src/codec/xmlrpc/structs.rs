@@ -9,7 +9,7 @@ use crate::item::{Item, MAX_DEPTH, Str};
 use crate::tree::{Flags, NodeId, Tree, Value};
 
 /// What a node without a name is called.
-const NO_NAME: &[u8] = b"name";
+pub(super) const NO_NAME: &[u8] = b"name";
 
 /// What the originals write for an attribute without a value.
 const NO_VALUE: &[u8] = b"value";
@@ -17,6 +17,17 @@ const NO_VALUE: &[u8] = b"value";
 /// Appends a tree as one value.
 pub(super) fn push_tree(out: &mut Vec<u8>, tree: &Tree, dialect: Dialect, escapes: Escapes) -> Result<(), Unsayable> {
     Writer { out, tree, dialect, escapes }.children(NodeId::ROOT, 0)
+}
+
+/// Appends the value that one node of a list is.
+pub(super) fn push_element(
+    out: &mut Vec<u8>,
+    tree: &Tree,
+    node: NodeId,
+    dialect: Dialect,
+    escapes: Escapes,
+) -> Result<(), Unsayable> {
+    Writer { out, tree, dialect, escapes }.node(node, 0)
 }
 
 /// The tree that a struct says, if all of it is a tree.

@@ -6,7 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 
+use hyper::Version;
+
+use super::probe::Probe;
 use super::reactor::Reactor;
+use crate::command::Hook;
+use crate::server::turn::Turn;
 
 /// A connection's whole life.
 pub(super) type Life = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -15,19 +20,9 @@ pub(super) struct Connection {
     pub(super) id: u64,
     pub(super) progress: Arc<Progress>,
     reactor: Weak<Reactor>,
-    turn: AtomicU8,
+    turn: Turn,
     life: Mutex<Option<Life>>,
 }
-
-// Whose turn it is to poll.
-/// Nobody's: nothing has happened.
-const IDLE: u8 = 0;
-/// It is in line, or about to be.
-const CLAIMED: u8 = 1;
-/// A thread is at it.
-const RUNNING: u8 = 2;
-/// A thread is at it, and something has happened since it began.
-const AGAIN: u8 = 3;
 
 impl Connection {
     pub(super) fn new(id: u64, reactor: &Arc<Reactor>, progress: Arc<Progress>, life: Life) -> Arc<Self> {
@@ -35,42 +30,45 @@ impl Connection {
             id,
             progress,
             reactor: Arc::downgrade(reactor),
-            turn: AtomicU8::new(IDLE),
+            turn: Turn::default(),
             life: Mutex::new(Some(life)),
         })
     }
 
     /// Something has happened: true for the one caller who now has to see that it is run.
     pub(super) fn claim(&self) -> bool {
-        let next = |turn| match turn {
-            IDLE => Some(CLAIMED),
-            RUNNING => Some(AGAIN),
-            _ => None,
-        };
-        self.turn.fetch_update(Ordering::AcqRel, Ordering::Acquire, next) == Ok(IDLE)
+        self.turn.claim()
     }
 
     /// Takes it as far as it goes; true when it could go on, which is the caller's claim now. Only after a claim.
+    ///
+    /// A request that has been read is served here, between two looks at the connection: others may look at it
+    /// meanwhile, so that it can be answered for.
     #[must_use]
     pub(super) fn run(self: &Arc<Self>) -> bool {
         let waker = Waker::from(self.clone());
         let mut context = Context::from_waker(&waker);
-        let mut life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
-        self.turn.store(RUNNING, Ordering::Release);
-        let Some(future) = life.as_mut() else { return false };
-        if self.progress.has_ended() || future.as_mut().poll(&mut context) == Poll::Ready(()) {
-            *life = None;
-            drop(life);
-            if let Some(reactor) = self.reactor.upgrade() {
-                reactor.remove(self.id);
+        loop {
+            let mut life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
+            self.turn.begin();
+            let Some(future) = life.as_mut() else { return false };
+            if self.progress.has_ended() || future.as_mut().poll(&mut context) == Poll::Ready(()) {
+                let ended = life.take();
+                drop(life);
+                drop(ended);
+                if let Some(reactor) = self.reactor.upgrade() {
+                    reactor.remove(self.id);
+                }
+                return false;
             }
-            return false;
+            drop(life);
+            let Some(errand) = self.progress.take_errand() else { return !self.turn.rest() };
+            self.turn.pause();
+            errand();
+            if !self.turn.claim() {
+                return false;
+            }
         }
-        let rested = self.turn.compare_exchange(RUNNING, IDLE, Ordering::AcqRel, Ordering::Acquire);
-        if rested.is_err() {
-            self.turn.store(CLAIMED, Ordering::Release);
-        }
-        rested.is_err()
     }
 
     /// Takes it as far as it goes, however far that is: nobody else waits.
@@ -100,6 +98,10 @@ pub(super) struct Progress {
     end: AtomicU8,
     /// A request was answered before all of it was read.
     problem: AtomicBool,
+    /// A request that has been read, to be served by whoever read it.
+    errand: Mutex<Option<Hook>>,
+    /// Knows whether the client is still there.
+    probe: Probe,
 }
 
 /// What a connection is at.
@@ -128,12 +130,14 @@ const ORPHANED: u8 = 2;
 const ENDED: u8 = 3;
 
 impl Progress {
-    pub(super) fn new(round: u32) -> Arc<Self> {
+    pub(super) fn new(round: u32, probe: Probe) -> Arc<Self> {
         Arc::new(Progress {
             stage: AtomicU8::new(Stage::Idle as u8),
             since: AtomicU32::new(round),
             end: AtomicU8::new(GOES_ON),
             problem: AtomicBool::new(false),
+            errand: Mutex::default(),
+            probe,
         })
     }
 
@@ -175,6 +179,24 @@ impl Progress {
 
     pub(super) fn is_orphaned(&self) -> bool {
         self.end.load(Ordering::Relaxed) >= ORPHANED
+    }
+
+    pub(super) fn note_version(&self, version: Version) {
+        self.probe.note_version(version);
+    }
+
+    /// Whether the client has left while its answer is being made.
+    pub(super) fn client_has_left(&self) -> bool {
+        self.probe.client_has_left()
+    }
+
+    /// Leaves something to be done by whoever polls the connection, when it is no longer held.
+    pub(super) fn leave_errand(&self, errand: Hook) {
+        *self.errand.lock().unwrap_or_else(PoisonError::into_inner) = Some(errand);
+    }
+
+    fn take_errand(&self) -> Option<Hook> {
+        self.errand.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     pub(super) fn note_problem(&self) {

@@ -485,7 +485,7 @@ fn finish(mut page: Page) -> Page {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::{Answer, Call, Handler};
+    use crate::command::{Answer, Call, Conduct, Handler};
     use crate::request::Params;
 
     struct Nothing;
@@ -512,6 +512,7 @@ mod tests {
             recipe,
             aliases: vec![format!("{name}_alias").into()],
             handler: Box::new(Nothing),
+            conduct: Conduct::default(),
         };
         let signature = Signature { params: vec![user, credit, order], ..Signature::default() };
         let add = command("add", CommandFlags::NONE, Recipe::Signature(signature));

@@ -3,8 +3,8 @@
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Poll, Waker};
+use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Body as _, Incoming};
@@ -14,19 +14,20 @@ use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper::{Method, Request, StatusCode};
 
+use super::body::Making;
 use super::connection::{Life, Progress, Stage};
 use super::guard::Guard;
 use super::original::{self, Ruling};
 use super::reactor::Reactor;
 use super::reply::{self, Problem, Reply};
 use super::route::{Mount, Roots};
+use super::slot::{Made, Slot};
 use super::stream::Stream;
 use crate::codec::{RequestError, jsonrpc, mi_json, xmlrpc};
 use crate::command::Peer;
 use crate::dialect::Dialect;
 use crate::response;
-use crate::server::desk::{Asked, Caller, Desk, Served};
-use crate::server::pending::Route;
+use crate::server::desk::{Asked, Caller, Desk};
 
 /// No head of ours is near it; a longer one is answered 431.
 const LONGEST_HEAD: usize = 64 << 10;
@@ -98,6 +99,7 @@ impl Service<Request<Incoming>> for Exchange {
         Box::pin(async move {
             progress.reach(Stage::Body, site.reactor.round());
             let version = request.version();
+            progress.note_version(version);
             let answered = site.answer(request, peer, &progress).await;
             progress.reach(Stage::Reply, site.reactor.round());
             let is_problem = answered.is_err();
@@ -121,7 +123,12 @@ impl Service<Request<Incoming>> for Exchange {
 }
 
 impl Site {
-    async fn answer(&self, request: Request<Incoming>, peer: Peer, progress: &Progress) -> Result<Reply, Problem> {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        peer: Peer,
+        progress: &Arc<Progress>,
+    ) -> Result<Reply, Problem> {
         let (head, body) = request.into_parts();
         let refused = |refusal| Problem::Refused(refusal, self.guard.challenge());
         // Also where a version is imitated that never asked: a link could run its commands.
@@ -133,7 +140,7 @@ impl Site {
             known: self.roots.paths().collect::<Vec<_>>().join(", "),
         })?;
         let reads_only = head.method != Method::POST && self.json_get_reads_only;
-        let caller = Caller { peer, user, reads_only };
+        let caller = Caller { peer, size: 0, user, reads_only };
         let dialect = self.desk.dialect();
         if dialect.is_emulated() {
             match original::rule(dialect, mount, &head, self.hazards) {
@@ -144,7 +151,7 @@ impl Site {
                 Ruling::Fail(code, words) => return Ok(self.xml_error(&Ok(response::Response::error(code, words)))),
             }
         }
-        let (asked, content_type) = match mount {
+        let (asked, size, content_type) = match mount {
             // Where 1.x and 2.x have their pages; JSON-RPC is never asked for by GET.
             Mount::Mi if head.method == Method::GET && self.has_old_page(path) => {
                 let root = self.roots.mi.as_deref().unwrap_or_default();
@@ -156,13 +163,13 @@ impl Site {
                     found.starts_with("application/json") || found == "text/xml"
                 })?;
                 let body = self.read(&head.headers, body, progress).await?;
-                (self.desk.read_json(&body), reply::JSON)
+                (self.desk.read_json(&body), body.len(), reply::JSON)
             }
             Mount::Json(command) => {
                 expect_method(&head.method, &[Method::GET], "GET")?;
                 let query = head.uri.query().map(str::as_bytes);
                 let request = mi_json::decode_request(command.as_bytes(), query, self.desk.dialect());
-                (Asked::MiJson(request), reply::JSON)
+                (Asked::MiJson(request), query.map_or(0, <[u8]>::len), reply::JSON)
             }
             Mount::Rpc | Mount::Xmlrpc => {
                 expect_method(&head.method, &[Method::POST], "POST")?;
@@ -173,7 +180,8 @@ impl Site {
                 }
                 let form = if mount == Mount::Xmlrpc { xmlrpc::Form::Ng } else { self.form };
                 let body = self.read(&head.headers, body, progress).await?;
-                (Asked::Xml(form, xmlrpc::decode_request(&body, form, self.desk.dialect())), reply::XML)
+                let asked = xmlrpc::decode_request(&body, form, self.desk.dialect());
+                (Asked::Xml(form, asked), body.len(), reply::XML)
             }
             Mount::Html(_) => {
                 let words = !self.desk.dialect().reads_json();
@@ -184,7 +192,13 @@ impl Site {
         progress.reach(Stage::Running, self.reactor.round());
         let is_broken =
             matches!(&asked, Asked::Json(jsonrpc::Incoming::One(Ok(call))) if call.id == jsonrpc::Id::Broken);
-        let body = self.run(asked, caller).await;
+        let body = match self.run(asked, Caller { size, ..caller }, progress).await {
+            Made::Whole(body) => body,
+            Made::Begun(first, stream) => {
+                let making = Making::new(first, *stream, progress.clone(), self.reactor.clone());
+                return Ok(reply::with_making(content_type, making));
+            }
+        };
         Ok(if is_broken && dialect.is_emulated() {
             reply::with_body(StatusCode::INTERNAL_SERVER_ERROR, content_type, Bytes::new())
         } else if body.is_empty() && mount == Mount::Mi {
@@ -215,14 +229,22 @@ impl Site {
         self.roots.html.is_some() && !self.desk.dialect().is_emulated() && below.len() > 1
     }
 
-    pub(super) async fn run(&self, asked: Asked, caller: Caller) -> Vec<u8> {
-        let mut out = Vec::with_capacity(256);
-        let slot = Arc::new(Slot::default());
-        let mut route = || Box::new(HttpRoute(slot.clone())) as Box<dyn Route>;
-        match self.desk.serve(asked, caller, &mut out, &mut route) {
-            Served::Now => out,
-            Served::Later => poll_fn(|context| slot.poll(context.waker())).await,
-        }
+    /// Has a request served by whoever polls the connection, and waits for the answer.
+    pub(super) async fn run(&self, asked: Asked, caller: Caller, progress: &Progress) -> Made {
+        let slot = Slot::default();
+        let (desk, route) = (self.desk.clone(), slot.route());
+        progress.leave_errand(Box::new(move || desk.serve(asked, caller, &mut Vec::with_capacity(256), route)));
+        let mut is_served = false;
+        poll_fn(|context| {
+            let answer = slot.poll(context.waker());
+            let is_waited_for = std::mem::replace(&mut is_served, true) && answer.is_pending();
+            if is_waited_for && progress.client_has_left() {
+                progress.set_ended();
+                context.waker().wake_by_ref();
+            }
+            answer
+        })
+        .await
     }
 
     /// The whole body.
@@ -283,39 +305,4 @@ fn expect_type(head: &HeaderMap, expected: &'static str, is_right: impl FnOnce(&
         return Ok(());
     }
     Err(Problem::WrongType { found, expected })
-}
-
-/// Where an answer that comes later is put down for its connection.
-#[derive(Default)]
-struct Slot(Mutex<(Option<Vec<u8>>, Option<Waker>)>);
-
-impl Slot {
-    fn poll(&self, waker: &Waker) -> Poll<Vec<u8>> {
-        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(answer) = slot.0.take() {
-            return Poll::Ready(answer);
-        }
-        slot.1 = Some(waker.clone());
-        Poll::Pending
-    }
-
-    fn put(&self, answer: Vec<u8>) {
-        let waker = {
-            let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            slot.0 = Some(answer);
-            slot.1.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-}
-
-/// The way back to the sender of a request.
-struct HttpRoute(Arc<Slot>);
-
-impl Route for HttpRoute {
-    fn deliver(self: Box<Self>, bytes: Vec<u8>) {
-        self.0.put(bytes);
-    }
 }

@@ -4,15 +4,18 @@
 //! a handler takes long. hyper reads and writes HTTP; its connections are futures, and the leader polls the one that
 //! the kernel reports ready (`reactor`), so that a request stays on the thread that read it.
 
+mod body;
 mod connection;
 pub(super) mod console;
 mod exchange;
 mod guard;
 mod original;
 mod pages;
+mod probe;
 mod reactor;
 mod reply;
 mod route;
+mod slot;
 mod stream;
 #[cfg(feature = "tls")]
 pub mod tls;
@@ -37,6 +40,7 @@ use connection::{Connection, Progress, Stage};
 use exchange::Site;
 use guard::Guard;
 pub use guard::{Credentials, Network, NetworkError};
+use probe::Probe;
 use reactor::{Reactor, Ready};
 pub use route::Roots;
 use stream::Stream;
@@ -121,7 +125,7 @@ impl HttpListener {
         let roots = http.roots.clone().unwrap_or_else(|| Roots::of(dialect));
         let scheme = if http.is_secure() { "https" } else { "http" };
         let address = address(bound, http, dialect);
-        let desk = Desk::new(context.service.clone(), &address, options, REPLY_LIMIT);
+        let desk = Desk::new(&context, &address, options, REPLY_LIMIT);
         let reactor = Arc::new(reactor);
         let mut hosts = http.hosts.clone();
         hosts.push(host);
@@ -196,12 +200,23 @@ impl HttpListener {
         // Answers are written whole; nothing is gained by waiting for more.
         socket.set_nodelay(true)?;
         let fd = socket.as_fd().try_clone_to_owned()?;
-        let progress = Progress::new(self.reactor.round());
+        let progress = Progress::new(self.reactor.round(), self.probe(&socket));
         let stream = self.stream(socket, &progress)?;
         let life = exchange::life(self.site.clone(), stream, peer, progress.clone());
         let connection = Connection::new(self.reactor.number(), &self.reactor, progress, life);
         self.reactor.add(&connection, fd.as_fd())?;
         Ok(())
+    }
+
+    #[cfg(feature = "tls")]
+    fn probe(&self, socket: &TcpStream) -> Probe {
+        Probe::new(socket, self.tls.is_some())
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[allow(clippy::unused_self)] // it has TLS to look at in other builds
+    fn probe(&self, socket: &TcpStream) -> Probe {
+        Probe::new(socket, false)
     }
 
     #[cfg(feature = "tls")]
@@ -265,6 +280,10 @@ impl HttpListener {
 impl Listener for HttpListener {
     fn address(&self) -> &Address {
         &self.address
+    }
+
+    fn desk(&self) -> &Arc<Desk> {
+        &self.site.desk
     }
 
     fn post(&self) -> &Post {

@@ -1,7 +1,8 @@
 //! The console and the pages, mounted: from the head of a request to what `console` reads, and from its answers to HTTP.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, IF_NONE_MATCH};
 use hyper::http::request::Parts;
@@ -11,6 +12,7 @@ use super::connection::{Progress, Stage};
 use super::console::{self, Asked, Page, PageRequest};
 use super::exchange::Site;
 use super::reply::{Problem, Reply};
+use super::slot::Made;
 use crate::server::desk::{self, Caller};
 
 impl Site {
@@ -21,7 +23,7 @@ impl Site {
         (head, body): (&Parts, Incoming),
         (root, words): (&str, bool),
         caller: Caller,
-        progress: &Progress,
+        progress: &Arc<Progress>,
     ) -> Result<Reply, Problem> {
         let body = if head.method == Method::POST {
             match self.read(&head.headers, body, progress).await {
@@ -53,7 +55,9 @@ impl Site {
         };
         let status = call.reply.status();
         progress.reach(Stage::Running, self.reactor.round());
-        let body = self.run(desk::Asked::Page(call), caller).await;
+        let body = match self.run(desk::Asked::Page(call), caller, progress).await {
+            Made::Whole(body) | Made::Begun(body, _) => body,
+        };
         Ok(reply(status.page(body)))
     }
 }
@@ -63,7 +67,7 @@ fn reply(page: Page) -> Reply {
         std::borrow::Cow::Borrowed(bytes) => Bytes::from_static(bytes),
         std::borrow::Cow::Owned(bytes) => bytes.into(),
     };
-    let mut reply = Response::new(Full::new(body));
+    let mut reply = Response::new(body.into());
     *reply.status_mut() = StatusCode::from_u16(page.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(page.content_type));
     for (name, value) in page.headers {

@@ -1,14 +1,14 @@
 //! Answers of HTTP itself: what is wrong with a request, in the words of HTTP.
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 
+use super::body::{Making, ReplyBody};
 use super::guard::Refusal;
 use crate::dialect::Dialect;
 
-pub(super) type Reply = Response<Full<Bytes>>;
+pub(super) type Reply = Response<ReplyBody>;
 
 /// To somebody whose network the listener does not serve.
 pub(super) const NOT_FROM_THERE: &[u8] = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
@@ -27,10 +27,17 @@ pub(super) const HTML: HeaderValue = HeaderValue::from_static("text/html");
 pub(super) fn with_body(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes>) -> Reply {
     let body = body.into();
     let length = HeaderValue::from(body.len());
-    let mut reply = Response::new(Full::new(body));
+    let mut reply = Response::new(body.into());
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, content_type);
     reply.headers_mut().insert(CONTENT_LENGTH, length);
+    reply
+}
+
+/// A body with its type, which is still being made.
+pub(super) fn with_making(content_type: HeaderValue, body: Making) -> Reply {
+    let mut reply = Response::new(ReplyBody::Made(Box::new(body)));
+    reply.headers_mut().insert(CONTENT_TYPE, content_type);
     reply
 }
 

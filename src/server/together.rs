@@ -1,54 +1,14 @@
-//! A request whose answer comes later, answered exactly once (`struct mi_handler`).
+//! Answers that are sent together: those of a batch, and those of a multicall.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use super::desk::{Desk, Form};
+use super::desk::Desk;
+use super::ticket::{Route, Ticket};
 use crate::codec::xmlrpc;
-use crate::command::Responder;
 use crate::item::Str;
 use crate::response::{Failure, Response};
-
-/// The way back to one client.
-pub(super) trait Route: Send {
-    /// Sends the answer's bytes; none when the client wants no answer.
-    fn deliver(self: Box<Self>, bytes: Vec<u8>);
-}
-
-/// Whoever holds it answers; when it is dropped, the caller is told that the command failed.
-pub(super) struct Pending {
-    desk: Arc<Desk>,
-    started: Instant,
-    way: Option<(Form, Box<dyn Route>)>,
-}
-
-impl Pending {
-    pub(super) fn new(desk: Arc<Desk>, started: Instant, form: Form, route: Box<dyn Route>) -> Self {
-        Pending { desk, started, way: Some((form, route)) }
-    }
-
-    fn send(&mut self, result: &Result<Response, Failure>) {
-        if let Some((form, route)) = self.way.take() {
-            let mut bytes = Vec::new();
-            self.desk.leave();
-            self.desk.finish(&form, result, self.started, &mut bytes);
-            route.deliver(bytes);
-        }
-    }
-}
-
-impl Responder for Pending {
-    fn answer(mut self: Box<Self>, result: Result<Response, Failure>) {
-        self.send(&result);
-    }
-}
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        self.send(&Err(Failure::Handler));
-    }
-}
 
 /// The answers of a batch, sent together when the last has come.
 pub(super) struct Batch {
@@ -93,6 +53,12 @@ pub(super) struct BatchRoute {
 impl Route for BatchRoute {
     fn deliver(self: Box<Self>, bytes: Vec<u8>) {
         self.batch.put(self.place, bytes);
+    }
+
+    fn will_take_long(&mut self, ticket: &Arc<Ticket>) {
+        if let Some(route) = &mut *self.batch.route.lock().unwrap_or_else(PoisonError::into_inner) {
+            route.will_take_long(ticket);
+        }
     }
 }
 
@@ -147,7 +113,7 @@ impl Multicall {
     }
 }
 
-/// A call of a multicall that is answered later.
+/// A place in a multicall. Left without an answer, its call has failed.
 pub(super) struct MulticallPlace(Option<(Arc<Multicall>, usize)>);
 
 impl MulticallPlace {
@@ -155,21 +121,24 @@ impl MulticallPlace {
         MulticallPlace(Some((multicall, place)))
     }
 
-    fn put(&mut self, result: Result<Response, Failure>) {
+    pub(super) fn will_take_long(&self, ticket: &Arc<Ticket>) {
+        let Some((multicall, _)) = &self.0 else { return };
+        if let Some(route) = &mut *multicall.route.lock().unwrap_or_else(PoisonError::into_inner) {
+            route.will_take_long(ticket);
+        }
+    }
+
+    pub(super) fn put(mut self, result: Result<Response, Failure>) {
         if let Some((multicall, place)) = self.0.take() {
             multicall.put(place, result);
         }
     }
 }
 
-impl Responder for MulticallPlace {
-    fn answer(mut self: Box<Self>, result: Result<Response, Failure>) {
-        self.put(result);
-    }
-}
-
 impl Drop for MulticallPlace {
     fn drop(&mut self) {
-        self.put(Err(Failure::Handler));
+        if let Some((multicall, place)) = self.0.take() {
+            multicall.put(place, Err(Failure::Handler));
+        }
     }
 }

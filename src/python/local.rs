@@ -1,0 +1,164 @@
+//! Calls from within: a command is run without a transport, and whoever calls waits for its answer.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::task::{Wake, Waker};
+use std::time::{Duration, Instant};
+
+use pyo3::prelude::*;
+
+use super::exit;
+pub(super) use super::handler::flush_to;
+use crate::command::serial::Turn;
+use crate::command::service::Service;
+use crate::command::{Answer, Command, Filled, Hook, Origin, Responder, Source};
+use crate::request::Params;
+use crate::response::{Failure, Response};
+use crate::tree::{NodeId, Tree};
+
+/// Blocked in Rust, a thread looks for signals this often.
+const SIGNALS: Duration = Duration::from_millis(50);
+
+type Outcome = Result<Response, Failure>;
+
+/// Runs a command and waits for its answer, watching for Ctrl-C.
+pub(super) fn run(py: Python<'_>, service: &Service, command: &Arc<Command>, params: Params) -> PyResult<Outcome> {
+    let time = command.conduct.limits.run.and_then(crate::command::limits::Run::time);
+    let deadline = time.map(|time| Instant::now() + time);
+    let _turn = match take_turn(py, command, deadline)? {
+        Ok(turn) => turn,
+        Err(failure) => return Ok(Err(failure)),
+    };
+    let (sender, receiver) = channel();
+    let mut detach = || Box::new(Local(Some(sender.clone()))) as Box<dyn Responder>;
+    let origin = Origin { deadline, ..Origin::local() };
+    let answer = exit::detach(py, || service.run(command, params, &origin, &mut detach));
+    match answer {
+        Answer::Now(result) => Ok(result),
+        Answer::Stream(source) => gather(py, source, deadline),
+        Answer::Later => match wait(py, receiver, deadline)? {
+            Some(Said::Result(result)) => Ok(result),
+            Some(Said::Stream(source)) => gather(py, source, deadline),
+            None => Ok(Err(Failure::Timeout)),
+        },
+    }
+}
+
+/// Waits for the turn of a command that runs one call at a time.
+fn take_turn(
+    py: Python<'_>,
+    command: &Command,
+    deadline: Option<Instant>,
+) -> PyResult<Result<Option<Turn>, Failure>> {
+    let Some(serial) = &command.conduct.serial else { return Ok(Ok(None)) };
+    let (sender, receiver) = channel();
+    // A turn that comes too late goes to whoever is next.
+    serial.wait(Box::new(move |turn| drop(sender.send(turn))));
+    Ok(wait(py, receiver, deadline)?.map(Some).ok_or(Failure::Timeout))
+}
+
+/// Waits for what is sent; nothing after the deadline.
+fn wait<T: Send>(py: Python<'_>, mut receiver: Receiver<T>, deadline: Option<Instant>) -> PyResult<Option<T>> {
+    loop {
+        let sent;
+        (receiver, sent) = exit::detach(py, move || {
+            let sent = receiver.recv_timeout(SIGNALS);
+            (receiver, sent)
+        });
+        match sent {
+            Ok(sent) => return Ok(Some(sent)),
+            Err(RecvTimeoutError::Timeout) => py.check_signals()?,
+            Err(RecvTimeoutError::Disconnected) => return Ok(None),
+        }
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Ok(None);
+        }
+    }
+}
+
+/// All nodes of a streamed answer, as one tree.
+fn gather(py: Python<'_>, mut source: Box<dyn Source>, deadline: Option<Instant>) -> PyResult<Outcome> {
+    let (bell, mut rings) = channel();
+    let waker = Waker::from(Arc::new(Bell(bell)));
+    let (mut whole, mut batch) = (Tree::ok(), Tree::ok());
+    loop {
+        batch.clear();
+        let filled = exit::detach(py, || source.fill(&mut batch, &waker));
+        whole.mark(NodeId::ROOT, batch.flags(NodeId::ROOT));
+        for node in batch.children(NodeId::ROOT) {
+            whole.graft(NodeId::ROOT, &batch, node);
+        }
+        match filled {
+            Filled::More => py.check_signals()?,
+            Filled::End => return Ok(Ok(whole.into())),
+            Filled::Failed(result) => return Ok(result),
+            Filled::Wait => loop {
+                let rung;
+                (rings, rung) = exit::detach(py, move || {
+                    let rung = rings.recv_timeout(SIGNALS);
+                    (rings, rung)
+                });
+                py.check_signals()?;
+                if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                    return Ok(Err(Failure::Timeout));
+                }
+                if rung.is_ok() {
+                    break;
+                }
+            },
+        }
+    }
+}
+
+struct Bell(Sender<()>);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        // Whoever waited may have been interrupted.
+        let _ = self.0.send(());
+    }
+}
+
+/// What an answer that comes later is.
+enum Said {
+    Result(Outcome),
+    Stream(Box<dyn Source>),
+}
+
+/// Answers a call from within.
+struct Local(Option<Sender<Said>>);
+
+impl Local {
+    fn say(&mut self, said: Said) {
+        if let Some(sender) = self.0.take() {
+            // Whoever asked may have been interrupted.
+            let _ = sender.send(said);
+        }
+    }
+}
+
+impl Responder for Local {
+    fn answer(mut self: Box<Self>, result: Outcome) {
+        self.say(Said::Result(result));
+    }
+
+    fn stream(mut self: Box<Self>, source: Box<dyn Source>) {
+        self.say(Said::Stream(source));
+    }
+
+    fn provisional(&self, _: Response) -> bool {
+        false
+    }
+
+    fn on_cancel(&self, _: Hook) {}
+
+    fn is_awaited(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        self.say(Said::Result(Err(Failure::Handler)));
+    }
+}

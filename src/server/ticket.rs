@@ -1,0 +1,258 @@
+//! A request in progress, answered exactly once: by its handler, its deadline, or the end of the server.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use super::deadline::Place;
+use super::desk::{Desk, Form};
+use super::once::Once;
+use super::stream::Stream;
+use super::together::MulticallPlace;
+use crate::command::{Command, Hook, Responder, Source};
+use crate::response::{Failure, Response};
+
+/// The way back to one client.
+pub(super) trait Route: Send {
+    /// Sends the answer's bytes; none when the client wants no answer.
+    fn deliver(self: Box<Self>, bytes: Vec<u8>);
+
+    /// As `deliver`, from the thread that read the request. The buffer may be used again.
+    fn reply(self: Box<Self>, out: &mut Vec<u8>) {
+        self.deliver(std::mem::take(out));
+    }
+
+    /// How much of a streamed answer is gathered before it begins: all of it, where the wire wants it in one piece.
+    fn window(&self) -> usize {
+        usize::MAX
+    }
+
+    /// Sends an answer that is still being made, of which these are the first bytes.
+    fn stream(self: Box<Self>, first: Vec<u8>, stream: Stream) {
+        drop(stream);
+        self.deliver(first);
+    }
+
+    /// The answer is made elsewhere, or waits for its turn: told where a client that leaves is noticed.
+    fn will_take_long(&mut self, ticket: &Arc<Ticket>) {
+        let _ = ticket;
+    }
+
+    /// Sends something before the answer; whether that can be.
+    fn provisional(&mut self, bytes: &[u8]) -> bool {
+        let _ = bytes;
+        false
+    }
+}
+
+/// What an answer needs.
+pub(super) enum Way {
+    /// It is written in this form and sent.
+    Reply { form: Form, route: Box<dyn Route> },
+    /// It is kept with others.
+    Part(MulticallPlace),
+}
+
+pub(super) struct Ticket {
+    desk: Arc<Desk>,
+    command: Arc<Command>,
+    started: Instant,
+    /// How long it may take.
+    time: Option<Duration>,
+    once: Once<Way, Hook>,
+    place: OnceLock<Place>,
+}
+
+impl Ticket {
+    pub(super) fn new(desk: &Arc<Desk>, command: &Arc<Command>, started: Instant, way: Way) -> Arc<Self> {
+        desk.counters.in_progress.add(1);
+        desk.in_progress.fetch_add(1, Ordering::Relaxed);
+        command.conduct.in_progress.fetch_add(1, Ordering::Relaxed);
+        let time = desk.time_for(command);
+        Arc::new(Ticket {
+            desk: desk.clone(),
+            command: command.clone(),
+            started,
+            time,
+            once: Once::new(way),
+            place: OnceLock::new(),
+        })
+    }
+
+    pub(super) fn desk(&self) -> &Arc<Desk> {
+        &self.desk
+    }
+
+    pub(super) fn command(&self) -> &Arc<Command> {
+        &self.command
+    }
+
+    pub(super) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// When it is answered for.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.started.checked_add(self.time?)
+    }
+
+    /// Gives it its place among those that are watched over; false when it has one.
+    pub(super) fn set_place(&self, place: Place) -> bool {
+        self.place.set(place).is_ok()
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.once.is_open()
+    }
+
+    /// Answers from the thread that read the request, if nobody has; `out` is a buffer to write in.
+    pub(super) fn reply(&self, result: Result<Response, Failure>, out: &mut Vec<u8>) {
+        match self.take() {
+            Some(Way::Reply { form, route }) => {
+                self.desk.finish(&form, &result, (self.started, Some(&self.command)), out);
+                route.reply(out);
+            }
+            Some(Way::Part(part)) => part.put(result),
+            None => self.desk.note_late(&self.command),
+        }
+    }
+
+    /// Answers, if nobody has.
+    pub(super) fn answer(&self, result: Result<Response, Failure>) {
+        match self.take() {
+            Some(way) => self.send(way, result),
+            None => self.desk.note_late(&self.command),
+        }
+    }
+
+    fn send(&self, way: Way, result: Result<Response, Failure>) {
+        match way {
+            Way::Reply { form, route } => {
+                let mut bytes = Vec::new();
+                self.desk.finish(&form, &result, (self.started, Some(&self.command)), &mut bytes);
+                route.deliver(bytes);
+            }
+            Way::Part(part) => part.put(result),
+        }
+    }
+
+    /// Answers with what is still being made, if nobody has answered; else that is not made any further.
+    pub(super) fn stream(self: &Arc<Self>, source: Box<dyn Source>) {
+        let opened = self.once.peek(|way| match way {
+            Way::Reply { form, route } => Stream::new(self, form, route.window(), source),
+            Way::Part(_) => Stream::gathered(self, source),
+        });
+        match opened {
+            Some(stream) => stream.open(),
+            None => self.desk.note_late(&self.command),
+        }
+    }
+
+    /// The way back, for the first who takes it.
+    pub(super) fn take(&self) -> Option<Way> {
+        let way = self.once.take();
+        if way.is_some() {
+            self.leave();
+        }
+        way
+    }
+
+    /// Answers in the place of whoever is at work, who is told to stop.
+    pub(super) fn give_up(&self, failure: Failure) {
+        let Some((way, stop)) = self.once.give_up() else { return };
+        self.leave();
+        self.desk.note_given_up(&self.command, &failure, self.started);
+        self.send(way, Err(failure));
+        if let Some(stop) = stop {
+            self.desk.aside(stop);
+        }
+    }
+
+    /// Nobody waits for the answer any more: the client has left.
+    pub(super) fn abandon(&self) {
+        let Some((_, stop)) = self.once.give_up() else { return };
+        self.leave();
+        self.desk.note_abandoned(&self.command);
+        if let Some(stop) = stop {
+            self.desk.aside(stop);
+        }
+    }
+
+    /// It takes long: it is watched over, and given up when the client leaves.
+    pub(super) fn file(self: &Arc<Self>) {
+        self.desk.context().deadlines.file(self);
+        self.once.peek(|way| match way {
+            Way::Reply { route, .. } => route.will_take_long(self),
+            Way::Part(part) => part.will_take_long(self),
+        });
+    }
+
+    pub(super) fn provisional(&self, response: Response) -> bool {
+        let send = |way: &mut Way| match way {
+            Way::Reply { form: form @ Form::Text { .. }, route } => {
+                let mut bytes = Vec::new();
+                self.desk.encode(form, &Ok(response), &mut bytes);
+                route.provisional(&bytes)
+            }
+            _ => false,
+        };
+        self.once.peek(send).unwrap_or(false)
+    }
+
+    pub(super) fn on_cancel(&self, hook: Hook) {
+        if let Some(hook) = self.once.on_give_up(hook) {
+            self.desk.aside(hook);
+        }
+    }
+
+    fn leave(&self) {
+        if let Some(place) = self.place.get() {
+            self.desk.context().deadlines.strike(*place);
+        }
+        self.desk.counters.in_progress.add(-1);
+        self.desk.in_progress.fetch_sub(1, Ordering::Relaxed);
+        self.command.conduct.in_progress.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Whoever holds it answers; when it is dropped, the caller is told that the command failed.
+pub(super) struct Pending(Arc<Ticket>);
+
+impl Pending {
+    /// Holds a ticket, which is watched over from now on.
+    pub(super) fn new(ticket: &Arc<Ticket>) -> Self {
+        ticket.file();
+        Pending(ticket.clone())
+    }
+}
+
+impl Responder for Pending {
+    fn answer(self: Box<Self>, result: Result<Response, Failure>) {
+        self.0.answer(result);
+    }
+
+    fn stream(self: Box<Self>, source: Box<dyn Source>) {
+        self.0.stream(source);
+    }
+
+    fn provisional(&self, response: Response) -> bool {
+        self.0.provisional(response)
+    }
+
+    fn on_cancel(&self, hook: Hook) {
+        self.0.on_cancel(hook);
+    }
+
+    fn is_awaited(&self) -> bool {
+        self.0.is_open()
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        // After an answer this finds nothing to do.
+        if self.0.is_open() {
+            self.0.answer(Err(Failure::Handler));
+        }
+    }
+}
