@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export VIRTUAL_ENV = $(CURDIR)/$(VENV)
 unexport CONDA_PREFIX
 
-.PHONY: run test conformance lint bench prove prove-short build clean
+.PHONY: run test conformance lint bench prove prove-short docs notebooks build clean
 
 run: build
 	@$(BIN)/python examples/tour.py
@@ -30,6 +30,14 @@ lint: build
 # Replays what real servers answered against the fake, and prints what is identical and what is not.
 conformance: build
 	$(BIN)/python tests/conformance.py $(CONFORMANCE_ARGS)
+
+# The documentation's site, into `site/`; a warning fails it. It needs no network, neither to be built nor to be read.
+docs: build $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+# Runs the notebooks of the documentation. NOTEBOOK_ARGS=--write keeps what their cells say.
+notebooks: build $(VENV)/.docs
+	$(BIN)/python docs/tools/execute.py $(NOTEBOOK_ARGS)
 
 # Ratios against named baselines, measured in one run. Nothing is asserted.
 bench: build
@@ -55,5 +63,9 @@ $(VENV)/.ready: tests/requirements.txt
 	$(BIN)/pip install --quiet "maturin>=1.9,<2" -r tests/requirements.txt
 	touch $@
 
+$(VENV)/.docs: $(VENV)/.ready docs/requirements.txt
+	$(BIN)/pip install --quiet -r docs/requirements.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) target python/sipmi/*.so
+	rm -rf $(VENV) target site python/sipmi/*.so

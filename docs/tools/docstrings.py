@@ -1,0 +1,45 @@
+"""Docstrings as mkdocstrings shows them: examples become code, and the roles of Sphinx become code, too."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import griffe
+
+_ROLE = re.compile(r":(?:class|func|meth|attr|mod|exc):`~?\.?([^`]+)`")
+
+
+class Docstrings(griffe.Extension):
+    """Rewrites the text of every docstring before it is read."""
+
+    def on_instance(self, *, obj: griffe.Object, **kwargs: Any) -> None:
+        """Called for each module, class, function and attribute."""
+        if obj.docstring is not None:
+            obj.docstring.value = fenced(_ROLE.sub(r"`\1`", obj.docstring.value))
+
+
+def fenced(text: str) -> str:
+    """The text with its doctests, and what follows a ``::``, in fences.
+
+    >>> print(fenced("Adds.\\n\\n>>> 1 + 1\\n2\\n\\nThat is all."))
+    Adds.
+    <BLANKLINE>
+    ```pycon
+    >>> 1 + 1
+    2
+    ```
+    <BLANKLINE>
+    That is all.
+    """
+    out: list[str] = []
+    inside = False
+    for line in text.splitlines():
+        if line.lstrip().startswith(">>>") and not inside:
+            out += ["```pycon"]
+            inside = True
+        elif inside and not line.strip():
+            out += ["```"]
+            inside = False
+        out.append(line.lstrip() if inside and line.startswith("    >>>") else line)
+    return "\n".join([*out, *(["```"] if inside else [])])
