@@ -311,7 +311,7 @@ def test_ten_thousand_events_reach_three_subscribers_in_order(billing: sipmi.Ser
             # Datagrams may be lost when nobody can keep up: those who raise go on, so here they wait now and then.
             assert billing.raise_event("E_SUB_ADDED", {"number": number}) == 3
             if number % 200 == 199:
-                eventually(lambda: all(len(receiver._waiting) > number for receiver in receivers))  # noqa: B023
+                eventually(lambda: all(len(receiver._inbox.waiting) > number for receiver in receivers))  # noqa: B023
         for receiver in receivers:
             got = [receiver.get(PATIENCE).params["number"] for _ in range(events)]
             assert got == list(range(events)), receiver.address
@@ -708,13 +708,13 @@ def test_a_receiver_that_is_not_read_takes_no_more_than_it_was_told(billing: sip
         subscribe(billing, receiver.address)
         for number in range(100):
             billing.raise_event("E_SUB_ADDED", {"number": number})
-        eventually(lambda: len(receiver._waiting) == 5)
+        eventually(lambda: len(receiver._inbox.waiting) == 5)
         assert [receiver.get(PATIENCE).params["number"] for _ in range(100)] == list(range(100))
 
 
 def test_a_remote_server_is_not_told_an_address_that_it_cannot_reach(monkeypatch: pytest.MonkeyPatch) -> None:
-    route = sipmi.events._Route("192.0.2.1", "192.0.2.99")
-    monkeypatch.setattr(sipmi.events._Route, "to", lambda _: route)
+    route = sipmi._event_sockets.Route("192.0.2.1", "192.0.2.99")
+    monkeypatch.setattr(sipmi._event_sockets.Route, "to", lambda _: route)
     mi = sipmi.connect("udp:192.0.2.1:8080")
     for at in ("udp:127.0.0.1:0", "tcp:127.0.0.1:0", "udp:[::1]:0", "udp:localhost:0"):
         with pytest.raises(ValueError, match=r"192\.0\.2\.1 is on another machine .* loopback .*use at='...:192"):
@@ -728,9 +728,9 @@ def test_a_remote_server_is_not_told_an_address_that_it_cannot_reach(monkeypatch
 
 
 def test_the_way_to_a_server_is_found_by_its_address() -> None:
-    to = sipmi.events._Route.to
+    to = sipmi._event_sockets.Route.to
     for here in ("fifo:/tmp/x", "unix:/tmp/x", "udp:127.0.0.1:80", "http://localhost:8888/mi", "udp:[::1]:80"):
-        assert to(here) == sipmi.events._Route(None, "127.0.0.1")
+        assert to(here) == sipmi._event_sockets.Route(None, "127.0.0.1")
 
 
 @pytest.mark.parametrize("bad", ["udp", "udp:", "udp:host", "udp:::1:5", "udp:host:70000", "unix:", "sip:h:1", ""])

@@ -1,22 +1,41 @@
-"""Whether a server began again, by how long it says that it is up."""
+"""Whether a server began again, by what it says of how long it is up."""
 
 from __future__ import annotations
 
 import re
-from typing import Any, Optional
+import time
+from typing import Any, NamedTuple, Optional
 
 #: Clocks that count whole seconds, and a timer process that lags, are this far apart without a restart.
 _LAG, _LAG_PART = 2.0, 0.1
 
 
-def seconds_up(uptime: Any) -> Optional[int]:
-    """What the command ``uptime`` says; None when it says something else.
+class Uptime(NamedTuple):
+    """What the command ``uptime`` said."""
 
-    >>> seconds_up({"Now": "...", "Up since": "...", "Up time": "12 [sec]"})
-    12
+    since: str
+    """When the server began, in its words; empty when it did not say."""
+    seconds: int
+    """How long it was up."""
+    moment: float
+    """When it said so, by the monotonic clock."""
+
+
+def read_uptime(said: Any) -> Optional[Uptime]:
+    """What the command ``uptime`` has just said; None when it is something else.
+
+    >>> read_uptime({"Now": "...", "Up since": "Wed Nov 25 13:04:40 2026", "Up time": "12 [sec]"})[:2]
+    ('Wed Nov 25 13:04:40 2026', 12)
     """
-    found = re.match(r"\d+", str(uptime.get("Up time", ""))) if isinstance(uptime, dict) else None
-    return int(found.group()) if found else None
+    found = re.match(r"\d+", str(said.get("Up time", ""))) if isinstance(said, dict) else None
+    return Uptime(str(said.get("Up since", "")), int(found.group()), time.monotonic()) if found else None
+
+
+def is_another(before: Uptime, after: Uptime) -> bool:
+    """Whether the server began again in between."""
+    if before.since and after.since:
+        return before.since != after.since
+    return began_again(before.seconds, after.seconds, after.moment - before.moment)
 
 
 def began_again(before: int, after: int, seconds: float) -> bool:

@@ -14,6 +14,8 @@ from ._secret import Secret
 from .client import Client, Commands, Reply
 
 if TYPE_CHECKING:
+    from .async_events import AsyncListener
+    from .events import Event
     from .statistics import AsyncWatch, Reading
 
 T = TypeVar("T")
@@ -144,6 +146,42 @@ class AsyncClient(ClientBase):
         from . import statistics
 
         return statistics.AsyncWatch(self, statistics.plan_of(selectors, interval, timeout, count))
+
+    def events(
+        self,
+        *events: str,
+        expire: int = 3600,
+        at: str = "udp",
+        advertise: Optional[str] = None,
+        most_waiting: int = 10_000,
+        on_full: str = "drop",
+        check: Optional[float] = 10.0,
+        within: Optional[float] = None,
+        callback: Optional[Callable[[Event], Any]] = None,
+    ) -> AsyncListener:
+        """Events of the server, for ``async for`` or ``async with``, as :meth:`sipmi.Client.events` gives them.
+
+        :param callback: called, and awaited where it gives something to await, with each event while the result is
+            entered with ``async with``.
+
+        >>> import asyncio, sipmi
+        >>> server = sipmi.Server("billing")
+        >>> server.event("E_SUB_ADDED")
+        >>> server.listen("udp:127.0.0.1:0")
+        >>> async def main():
+        ...     async with sipmi.AsyncClient(server.addresses[0]) as mi, mi.events("E_SUB_*") as added:
+        ...         server.raise_event("E_SUB_ADDED", {"user": "alice"})
+        ...         async for event in added:
+        ...             return event.params
+        >>> with server:
+        ...     asyncio.run(main())
+        {'user': 'alice'}
+        """
+        from .async_events import AsyncListener
+
+        where: dict[str, Any] = {"at": at, "advertise": advertise, "expire": expire, "check": check}
+        queue: dict[str, Any] = {"most_waiting": most_waiting, "on_full": on_full, "within": within}
+        return AsyncListener(self, events, callback=callback, **where, **queue)
 
     @property
     def cmd(self) -> Commands:

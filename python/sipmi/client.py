@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Optional, Union
+from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
 from . import _core
 from ._client_base import ClientBase, Path
 from ._secret import Secret
 
 if TYPE_CHECKING:
+    from .events import Event, Listener
     from .schema import BoundCommand, Schema, SchemaDiff
     from .statistics import Reading, Watch
 
@@ -215,6 +216,51 @@ class Client(ClientBase):
         from . import statistics
 
         return statistics.Watch(self, statistics.plan_of(selectors, interval, timeout, count))
+
+    def events(
+        self,
+        *events: str,
+        expire: int = 3600,
+        at: str = "udp",
+        advertise: Optional[str] = None,
+        most_waiting: int = 10_000,
+        on_full: str = "drop",
+        check: Optional[float] = 10.0,
+        within: Optional[float] = None,
+        callback: Optional[Callable[[Event], object]] = None,
+    ) -> Listener:
+        """Events of the server, as an iterable that subscribes (``event_subscribe``) while it is iterated.
+
+        Subscriptions are renewed, and made again when the server began again; leaving the loop ends them, and so do
+        ``close`` of the result and the end of a ``with`` block around it. :func:`sipmi.events.listen` says what
+        ``expire``, ``at``, ``advertise``, ``most_waiting``, ``on_full`` and ``check`` mean.
+
+        :param events: names, or patterns as "E_UL_*", at least one.
+        :param within: iterating ends after so many seconds; never by default.
+        :param callback: called with each event, on a thread of its own, from now until the result is closed.
+        :raises LookupError: the server has no event that a pattern means.
+        :raises ValueError: no event; or the server could not reach the address.
+
+        >>> import sipmi
+        >>> server = sipmi.Server("billing")
+        >>> server.event("E_SUB_ADDED")
+        >>> @server.command
+        ... def sub_add(user: str) -> int:
+        ...     return server.raise_event("E_SUB_ADDED", {"user": user})
+        >>> server.listen("udp:127.0.0.1:0")
+        >>> with server, sipmi.connect(server.addresses[0]) as mi, mi.events("E_SUB_*") as added:
+        ...     subscribers = mi.call("sub_add", "alice")
+        ...     event = added.get(timeout=5.0)
+        >>> event.name, event.params
+        ('E_SUB_ADDED', {'user': 'alice'})
+        """
+        from .events import Listener
+
+        where: dict[str, Any] = {"at": at, "advertise": advertise, "expire": expire, "check": check}
+        listener = Listener(self, events, most_waiting=most_waiting, on_full=on_full, within=within, **where)
+        if callback is not None:
+            listener.call_back(callback)
+        return listener
 
     @property
     def cmd(self) -> Commands:

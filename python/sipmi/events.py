@@ -1,4 +1,4 @@
-"""Receive events: :func:`listen` subscribes at a server and gives what it sends, for as long as it is entered."""
+"""Receive events: ``mi.events(...)``, or :func:`listen`, subscribes at a server and gives what it sends."""
 
 from __future__ import annotations
 
@@ -6,42 +6,27 @@ import atexit
 import collections
 import contextlib
 import dataclasses
-import errno
-import ipaddress
 import logging
-import os
-import secrets
-import selectors
-import socket
-import tempfile
 import threading
 import time
-import urllib.parse
 import weakref
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Optional, Union
+from typing import Any, Callable, Optional, Union
 
 from . import _core
+from ._event_sockets import Place, Route, Source, Sources, parse
+from ._event_subscription import Subscription
+from ._twins import Blocking, finish
 from .client import Client
-from .errors import CodecError, MiError
+from .errors import CodecError
 
 log = logging.getLogger("sipmi.events")
 
-#: A burst of datagrams has to fit the socket while another thread holds the interpreter; the system may give less.
-_SOCKET_BUFFER = 4 << 20
-#: The largest datagram there is.
-_DATAGRAM = 65_536
-#: More servers than this do not send to one receiver over TCP.
-_MOST_CONNECTIONS = 64
-#: Replies that a server does not read wait up to this many bytes; then its connection is closed.
-_MOST_UNREAD = 1 << 20
-#: A renewal that failed is tried again after this part of the time, and after this many seconds at least.
-_RETRY_PART, _SHORTEST_RETRY = 0.1, 0.2
-#: Seconds until a connection is accepted that found no file descriptor.
-_NO_DESCRIPTORS_WAIT = 0.05
+#: So many datagrams at most are read before anything else is looked at.
+_AT_ONCE = 1024
 
-#: Every receiver that listens: closed at exit, so that no socket file is left behind.
+#: Every receiver that listens: closed at exit, so that the server is told.
 _listening: weakref.WeakSet[Receiver] = weakref.WeakSet()
 
 
@@ -71,20 +56,27 @@ def listen(
     at: str = "udp",
     advertise: Optional[str] = None,
     most_waiting: int = 10_000,
+    on_full: str = "wait",
+    check: Optional[float] = 10.0,
+    within: Optional[float] = None,
 ) -> Listener:
-    """Subscribes to events for as long as the result is entered (``event_subscribe``), and gives them.
+    """Subscribes to events for as long as the result is entered or iterated (``event_subscribe``), and gives them.
 
-    The subscriptions are renewed when half of their time has passed, and ended when the block is left.
+    The subscriptions are renewed when half of their time has passed, made again when the server began again, and ended
+    when the block or loop is left.
 
     :param mi: a client of the server.
-    :param events: their names, at least one.
+    :param events: their names, or patterns as "E_UL_*", at least one.
     :param expire: seconds that the server keeps sending after a listener that dies.
     :param at: where to receive: "udp", "unix" or "tcp" pick a free address that the server can reach;
         "udp:host:port", "unix:/path" and "tcp:host:port" name it. OpenSIPS sends over TCP with event_stream
         (3.x, 4.x), and knows IPv4 only. UNIX loses nothing while events come slower than they are taken.
     :param advertise: what to tell the server instead, where an address is translated on its way.
-    :param most_waiting: when so many events wait to be taken, no more are read: the system and the server then hold
-        some, and drop what is beyond.
+    :param most_waiting: how many events wait to be taken at most.
+    :param on_full: what happens then. "wait": no more are read; the system and the server then hold some, and drop
+        what is beyond. "drop": the oldest one is dropped. ``dropped`` of the result counts, as far as anybody knows.
+    :param check: each so many seconds, at least 1, the server is asked for its uptime; None to leave it alone.
+    :param within: iterating ends after so many seconds; never by default.
     :raises ValueError: no event; or the address is one that only this machine can reach and the server is remote.
 
     >>> import sipmi
@@ -97,7 +89,50 @@ def listen(
     >>> event.name, event.params
     ('E_SUB_ADDED', {'user': 'alice', 'credit': 2.5})
     """
-    return Listener(mi, events, expire=expire, at=at, advertise=advertise, most_waiting=most_waiting)
+    options: dict[str, Any] = {"advertise": advertise, "most_waiting": most_waiting, "on_full": on_full}
+    return Listener(mi, events, expire=expire, at=at, check=check, within=within, **options)
+
+
+class Inbox:
+    """Events that wait to be taken, and what was lost before."""
+
+    def __init__(self, most: int, on_full: str) -> None:
+        if most < 1:
+            raise ValueError(f"expected room for at least one event, found {most}")
+        if on_full not in ("wait", "drop"):
+            raise ValueError(f"expected on_full of 'wait' or 'drop', found {on_full!r}")
+        self.waiting: collections.deque[Event] = collections.deque()
+        self.most = most
+        self.drops = on_full == "drop"
+        self.dropped = 0
+        self.unreadable = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more should be read."""
+        return len(self.waiting) >= self.most and not self.drops
+
+    @property
+    def room(self) -> int:
+        """How many more may be read at once."""
+        return _AT_ONCE if self.drops else min(_AT_ONCE, max(1, self.most - len(self.waiting)))
+
+    def read(self, source: Source, found: bytes) -> tuple[Optional[Event], Optional[bytes]]:
+        """What came, as an event, and the reply that its sender wants."""
+        try:
+            name, params, _, reply = _core.decode_event(found)
+        except CodecError as error:
+            self.unreadable += 1
+            log.warning("%s sent what is no event: %s", source.name, error)
+            return None, None
+        return Event(name, params, source.name, time.time()), reply
+
+    def add(self, event: Event) -> None:
+        """Keeps an event until it is taken, in the place of the oldest one when there is no other."""
+        if len(self.waiting) >= self.most and self.drops:
+            self.waiting.popleft()
+            self.dropped += 1
+        self.waiting.append(event)
 
 
 class Receiver:
@@ -106,7 +141,8 @@ class Receiver:
     Entered, it listens; left, it is gone. Events are taken with :meth:`get`, :meth:`within` or by iterating.
 
     :param at: "udp:host:port", "unix:/path" or "tcp:host:port"; port 0 picks a free one.
-    :param most_waiting: when so many events wait to be taken, no more are read.
+    :param most_waiting: how many events wait to be taken at most.
+    :param on_full: "wait": no more are read then; "drop": the oldest one is dropped.
     :raises ValueError: the address cannot be read.
 
     >>> with Receiver("udp:127.0.0.1:0") as receiver:
@@ -114,17 +150,14 @@ class Receiver:
     True
     """
 
-    def __init__(self, at: str, *, most_waiting: int = 10_000) -> None:
-        if most_waiting < 1:
-            raise ValueError(f"expected room for at least one event, found {most_waiting}")
-        self._at = _parse(at)
-        self._most_waiting = most_waiting
-        self._waiting: collections.deque[Event] = collections.deque()
+    def __init__(self, at: str, *, most_waiting: int = 10_000, on_full: str = "wait") -> None:
+        self._inbox = Inbox(most_waiting, on_full)
+        self._at = parse(at)
         self._changed = threading.Condition()
         self._closed = True
         self._failure: Optional[Exception] = None
-        self._unreadable = 0
-        self._sources: Optional[_Sources] = None
+        self._sources: Optional[Sources] = None
+        self._lost = 0
         self._reader: Optional[threading.Thread] = None
 
     @property
@@ -140,7 +173,15 @@ class Receiver:
     @property
     def unreadable(self) -> int:
         """How much came that is no event."""
-        return self._unreadable
+        return self._inbox.unreadable
+
+    @property
+    def dropped(self) -> int:
+        """How many events were lost here: dropped for want of room, by it or (over UDP) by the kernel.
+
+        The kernel tells with the next event that comes.
+        """
+        return self._inbox.dropped + (self._lost if self._sources is None else self._sources.lost)
 
     def get(self, timeout: Optional[float] = None) -> Event:
         """The next event.
@@ -175,11 +216,12 @@ class Receiver:
 
     def _next(self, timeout: Optional[float]) -> Optional[Event]:
         """The next event; None when none came in time, or none will."""
+        waiting = self._inbox.waiting
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closed or self._failure, timeout)
-            if self._waiting:
-                event = self._waiting.popleft()
-                if len(self._waiting) == self._most_waiting - 1:
+            self._changed.wait_for(lambda: waiting or self._closed or self._failure, timeout)
+            if waiting:
+                event = waiting.popleft()
+                if len(waiting) == self._inbox.most - 1:
                     self._changed.notify_all()
                 return event
             if self._failure is not None and not self._closed:
@@ -189,8 +231,8 @@ class Receiver:
     def __enter__(self) -> Receiver:
         if not self._closed:
             raise RuntimeError("the receiver is entered already")
-        self._sources = _Sources(self._at)
-        self._waiting.clear()
+        self._sources = Sources(self._at)
+        self._inbox.waiting.clear()
         self._failure = None
         self._closed = False
         self._reader = threading.Thread(target=self._read, args=(self._sources,), name="sipmi-events", daemon=True)
@@ -217,10 +259,11 @@ class Receiver:
         sources.wake()
         if self._reader is not None and self._reader is not threading.current_thread():
             self._reader.join()
+        self._lost = sources.lost
         sources.close()
         _listening.discard(self)
 
-    def _read(self, sources: _Sources) -> None:
+    def _read(self, sources: Sources) -> None:
         """Puts events where they wait to be taken, until it is closed."""
         while not self._closed:
             try:
@@ -232,19 +275,15 @@ class Receiver:
                 self._fail(error)
                 return
 
-    def _take(self, source: _Source, found: bytes, sources: _Sources) -> None:
-        try:
-            name, params, _, reply = _core.decode_event(found)
-        except CodecError as error:
-            self._unreadable += 1
-            log.warning("%s sent what is no event: %s", source.name, error)
+    def _take(self, source: Source, found: bytes, sources: Sources) -> None:
+        event, reply = self._inbox.read(source, found)
+        if event is None:
             return
-        event = Event(name, params, source.name, time.time())
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or len(self._waiting) < self._most_waiting)
+            self._changed.wait_for(lambda: self._closed or not self._inbox.is_full)
             if self._closed:
                 return
-            self._waiting.append(event)
+            self._inbox.add(event)
             self._changed.notify_all()
         if reply is not None:
             sources.reply(source, reply)
@@ -256,7 +295,10 @@ class Receiver:
 
 
 class Listener(Receiver):
-    """Events of one server; :func:`listen` makes it and says what it is made of."""
+    """Events of one server; ``mi.events(...)`` and :func:`listen` make it and say what it is made of.
+
+    A loop over it subscribes and ends the subscriptions when it is left; so does a ``with`` block around it.
+    """
 
     def __init__(
         self,
@@ -267,26 +309,24 @@ class Listener(Receiver):
         at: str = "udp",
         advertise: Optional[str] = None,
         most_waiting: int = 10_000,
+        on_full: str = "wait",
+        check: Optional[float] = 10.0,
+        within: Optional[float] = None,
     ) -> None:
-        if not events:
-            raise ValueError("expected the name of at least one event, found none")
-        if expire < 1:
-            raise ValueError(f"expected a subscription of at least 1 second, found {expire}")
+        self._subscription = Subscription(events, expire=expire, check=check)
         self._mi = mi
-        self._events = events
-        self._expire = expire
-        self._advertise = advertise
-        self._route = _Route.to(mi.address)
-        super().__init__(self._route.own_address(at), most_waiting=most_waiting)
-        if advertise is None:
-            self._route.check(self._at)
-        self._renewing: Optional[threading.Thread] = None
+        self._way = Way.to(mi.address, at, advertise)
+        super().__init__(str(self._way.at), most_waiting=most_waiting, on_full=on_full)
+        self._within = within
+        self._was_entered = False
+        self._keeping: Optional[threading.Thread] = None
+        self._calling: Optional[threading.Thread] = None
         self._left = threading.Event()
 
     @property
     def events(self) -> tuple[str, ...]:
-        """The names of the events that it is subscribed to."""
-        return self._events
+        """The names of the events that it is subscribed to; those that patterns mean when it is entered."""
+        return self._subscription.names
 
     @property
     def socket(self) -> str:
@@ -294,338 +334,120 @@ class Listener(Receiver):
 
         :raises RuntimeError: it is not entered.
         """
-        return self._advertise or self._route.seen_from_server(self.address)
+        return self._way.advertise or self._way.route.seen_from_server(self.address)
+
+    @property
+    def restarts(self) -> int:
+        """How many times the server began again, and was subscribed to again."""
+        return self._subscription.restarts
 
     def __enter__(self) -> Listener:
+        if self._calling is not None and not self._closed:
+            return self
         super().__enter__()
+        self._was_entered = True
         try:
-            for event in self._events:
-                self._subscribe(event, self._expire)
+            finish(self._subscription.begin(Blocking(self._mi), self.socket))
         except BaseException:
-            self._end_subscriptions()
             super().close()
             raise
         self._left.clear()
-        self._renewing = threading.Thread(target=self._renew, name="sipmi-events-renew", daemon=True)
-        self._renewing.start()
+        self._keeping = threading.Thread(target=self._keep, name="sipmi-events-keep", daemon=True)
+        self._keeping.start()
         return self
+
+    def __iter__(self) -> Iterator[Event]:
+        """Events as they come, until it is left, or for as long as was said. Ctrl-C ends the wait."""
+        with self if not self._was_entered else contextlib.nullcontext():
+            yield from super().__iter__() if self._within is None else self.within(self._within)
+
+    def within(self, seconds: float) -> Iterator[Event]:
+        """All events that come within so many seconds."""
+        with self if not self._was_entered else contextlib.nullcontext():
+            yield from super().within(seconds)
 
     def close(self) -> None:
         """Ends the subscriptions, as far as the server can be reached, and stops listening."""
         self._left.set()
-        renewing, self._renewing = self._renewing, None
-        if renewing is not None:
-            if renewing is not threading.current_thread():
-                renewing.join()
-            self._end_subscriptions()
+        keeping, self._keeping = self._keeping, None
+        if keeping is not None:
+            if keeping is not threading.current_thread():
+                keeping.join()
+            finish(self._subscription.end(Blocking(self._mi)))
         super().close()
+        if self._calling is not None and self._calling is not threading.current_thread():
+            self._calling.join()
 
-    def _subscribe(self, event: str, expire: int) -> None:
-        self._mi.call("event_subscribe", event, self.socket, expire)
+    def call_back(self, function: Callable[[Event], object]) -> None:
+        """Enters it, and calls a function with each event, on a thread of its own, until it is closed.
 
-    def _end_subscriptions(self) -> None:
-        try:
-            for event in self._events:
-                self._subscribe(event, 0)
-        except MiError as error:
-            # They end by themselves when their time is over.
-            log.debug("the subscriptions at %s were not ended: %s", self._mi.address, error)
+        What the function raises is logged.
+        """
+        self.__enter__()
+        self._calling = threading.Thread(target=self._call, args=(function,), name="sipmi-events-call", daemon=True)
+        self._calling.start()
 
-    def _renew(self) -> None:
-        """Subscribes again at half time; after a failure soon again, and for as long as it is entered."""
-        retry = max(self._expire * _RETRY_PART, _SHORTEST_RETRY)
-        ends = time.monotonic() + self._expire
-        wait = self._expire / 2
-        while not self._left.wait(wait):
-            began = time.monotonic()
+    def _call(self, function: Callable[[Event], object]) -> None:
+        while True:
             try:
-                for event in self._events:
-                    self._subscribe(event, self._expire)
-            except MiError as error:
-                log.warning("the subscription at %s was not renewed: %s", self._mi.address, error)
-                wait = retry
-                if time.monotonic() >= ends:
-                    self._fail(error)
-            else:
-                ends, wait = began + self._expire, self._expire / 2
-                self._fail(None)
+                for event in self:
+                    call_one(function, event)
+                return
+            except Exception as error:
+                # The subscription has ended; it is tried to renew it, and events may come again.
+                log.warning("no events of %s come: %s", self._mi.address, error)
+                if self._left.wait(FAILED_WAIT):
+                    return
+
+    def _keep(self) -> None:
+        with contextlib.suppress(_Left):
+            finish(self._subscription.keep(_Interruptible(self._mi, self._left), self._fail))
 
 
-# -- addresses ------------------------------------------------------------------------------------
+#: When a subscription could not be renewed, callbacks wait so many seconds before they ask again whether it was.
+FAILED_WAIT = 1.0
 
 
-@dataclasses.dataclass(frozen=True)
-class _Place:
-    """An address to receive at: a path, or a host and a port."""
-
-    scheme: str
-    host: str = ""
-    port: int = 0
-    path: str = ""
-
-    def __str__(self) -> str:
-        if self.scheme == "unix":
-            return f"unix:{self.path}"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}:{host}:{self.port}"
-
-
-def _parse(address: str) -> _Place:
-    scheme, _, rest = address.partition(":")
-    if scheme == "unix" and rest:
-        return _Place(scheme, path=rest)
-    host, colon, port = rest.rpartition(":")
-    if scheme in ("udp", "tcp") and colon and host and port.isdigit() and int(port) < 1 << 16:
-        if host.startswith("[") and host.endswith("]"):
-            host = host[1:-1]
-        elif ":" in host:
-            raise ValueError(f"cannot read the address {address!r}: expected an IPv6 host in brackets")
-        return _Place(scheme, host=host, port=int(port))
-    raise ValueError(f"cannot read the address {address!r}: expected udp:host:port, tcp:host:port or unix:/path")
+def call_one(function: Callable[[Event], Any], event: Event) -> Any:
+    try:
+        return function(event)
+    except Exception:
+        log.exception("the callback for %s failed", event.name)
+        return None
 
 
 @dataclasses.dataclass(frozen=True)
-class _Route:
-    """The way between this machine and a server, as far as addresses go."""
+class Way:
+    """Where events are received, and what the server is told of it."""
 
-    server: Optional[str]
-    """The server's address; None when it is on this machine."""
-    own: str
-    """This machine's address on that way."""
+    at: Place
+    route: Route
+    advertise: Optional[str]
 
     @classmethod
-    def to(cls, mi_address: str) -> _Route:
-        scheme, _, rest = mi_address.partition(":")
-        if scheme in ("fifo", "unix"):
-            return cls(None, "127.0.0.1")
-        if scheme == "udp":
-            place = _parse(mi_address)
-            host, port = place.host, place.port
-        else:
-            url = urllib.parse.urlsplit(f"{scheme}:{rest}")
-            host, port = url.hostname or "", url.port or 80
-        # OpenSIPS sends over IPv4 only, so that is used where the server has both.
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
-        family, kind, protocol, _, target = min(found, key=lambda one: one[0] != socket.AF_INET)
-        with socket.socket(family, kind, protocol) as probe:
-            # Sends nothing: the system only looks the way up.
-            probe.connect(target)
-            own, server = str(probe.getsockname()[0]), str(target[0])
-        if _is_loopback(server):
-            return cls(None, "127.0.0.1")
-        return cls(None if own == server else server, own)
-
-    def own_address(self, at: str) -> str:
-        """The address that "udp", "tcp" or "unix" means; any other stays as it is."""
-        if at in ("udp", "tcp"):
-            return str(_Place(at, host=self.own))
-        if at == "unix":
-            name = f"sipmi_events_{os.getpid()}_{secrets.token_hex(4)}.sock"
-            return str(_Place("unix", path=os.path.join(tempfile.gettempdir(), name)))
-        return at
-
-    def check(self, at: _Place) -> None:
-        """Says so when the server cannot reach an address."""
-        if self.server is None:
-            return
-        if at.scheme == "unix":
-            raise ValueError(f"the server {self.server} is on another machine and cannot reach {at}; use at='udp'")
-        if _is_loopback(at.host):
-            raise ValueError(
-                f"the server {self.server} is on another machine and cannot reach the loopback address {at}; "
-                f"use at='{at.scheme}:{self.own}:0', or advertise= what is forwarded to it"
-            )
-
-    def seen_from_server(self, address: str) -> str:
-        """What to tell the server: for all addresses of this machine, the one on the way to it."""
-        place = _parse(address)
-        if place.host in ("0.0.0.0", "::"):
-            place = dataclasses.replace(place, host=self.own)
-        return str(place)
+    def to(cls, mi_address: str, at: str, advertise: Optional[str]) -> Way:
+        route = Route.to(mi_address)
+        place = parse(route.own_address(at))
+        if advertise is None:
+            route.check(place)
+        return cls(place, route, advertise)
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
-    except ValueError:
-        return False
+class _Left(Exception):
+    """The listener was left while its subscriptions were kept."""
 
 
-# -- sockets --------------------------------------------------------------------------------------
+class _Interruptible(Blocking):
+    """Drives what keeps subscriptions, until its listener is left."""
 
+    def __init__(self, mi: Client, left: threading.Event) -> None:
+        super().__init__(mi)
+        self._left = left
 
-class _Source:
-    """One who sends: the datagram socket for all of its peers, or a TCP connection."""
-
-    def __init__(self, sock: socket.socket, name: str) -> None:
-        self.socket = sock
-        self.name = name
-
-
-class _Connection(_Source):
-    """Events back to back, and replies that their sender did not read yet."""
-
-    def __init__(self, sock: socket.socket, name: str) -> None:
-        super().__init__(sock, name)
-        self.stream = _core.EventStream()
-        self.unread = bytearray()
-
-
-class _Sources:
-    """The open sockets of a receiver, of which one thread reads."""
-
-    def __init__(self, at: _Place) -> None:
-        self._selector = selectors.DefaultSelector()
-        self._path: Optional[str] = None
-        self._is_stream = at.scheme == "tcp"
-        self._bell, self._ear = socket.socketpair()
-        self._connections: dict[socket.socket, _Connection] = {}
-        try:
-            self._main = self._open(at)
-        except BaseException:
-            self._bell.close()
-            self._ear.close()
-            self._selector.close()
-            raise
-        self._scheme = at.scheme
-        bound = self._main.getsockname()
-        self.address = str(at) if at.scheme == "unix" else str(_Place(at.scheme, host=bound[0], port=bound[1]))
-        for sock in (self._main, self._ear):
-            sock.setblocking(False)
-            self._selector.register(sock, selectors.EVENT_READ)
-
-    def _open(self, at: _Place) -> socket.socket:
-        if at.scheme == "unix":
-            sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            name = "\0" + at.path[1:] if at.path.startswith("@") else at.path
-        else:
-            kind = socket.SOCK_STREAM if self._is_stream else socket.SOCK_DGRAM
-            found = socket.getaddrinfo(at.host, at.port, type=kind)
-            family, _, protocol, _, name = min(found, key=lambda one: one[0] != socket.AF_INET)  # type: ignore[assignment]
-            sock = socket.socket(family, kind, protocol)
-        try:
-            if self._is_stream:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            else:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SOCKET_BUFFER)
-            sock.bind(name)
-            if at.scheme == "unix" and not at.path.startswith("@"):
-                self._path = at.path
-                # The server may be another user.
-                os.chmod(at.path, 0o666)
-            if self._is_stream:
-                sock.listen(_MOST_CONNECTIONS)
-        except BaseException:
-            sock.close()
-            raise
-        return sock
-
-    def receive(self) -> Iterator[tuple[_Source, bytes]]:
-        """Waits until something comes, and gives what may be events."""
-        for key, ready in self._selector.select():
-            sock: Any = key.fileobj
-            if sock is self._main and self._is_stream:
-                self._accept()
-            elif sock is self._main:
-                yield from self._datagrams()
-            elif sock is self._ear:
-                self._ear.recv(64)
-            elif sock in self._connections:
-                if ready & selectors.EVENT_WRITE:
-                    self._write(self._connections[sock])
-                if ready & selectors.EVENT_READ and sock in self._connections:
-                    yield from self._values(self._connections[sock])
-
-    def _datagrams(self) -> Iterator[tuple[_Source, bytes]]:
-        # So many at most before the others are looked at.
-        for _ in range(1024):
-            try:
-                datagram, peer = self._main.recvfrom(_DATAGRAM)
-            except (BlockingIOError, InterruptedError):
-                return
-            if self._scheme == "udp":
-                name = str(_Place("udp", host=peer[0], port=peer[1]))
-            else:
-                path = os.fsdecode(peer or b"")
-                name = "unix:" + ("@" + path[1:] if path.startswith("\0") else path)
-            yield _Source(self._main, name), datagram
-
-    def _accept(self) -> None:
-        try:
-            sock, peer = self._main.accept()
-        except OSError as error:
-            # It left before it was accepted, or no file descriptor is left for it.
-            log.debug("a connection was not accepted: %s", error)
-            if error.errno in (errno.EMFILE, errno.ENFILE):
-                # It stays to be accepted, and would be tried again at once.
-                time.sleep(_NO_DESCRIPTORS_WAIT)
-            return
-        if len(self._connections) >= _MOST_CONNECTIONS:
-            log.warning("more than %d connections: that of %s is closed", _MOST_CONNECTIONS, peer)
-            sock.close()
-            return
-        sock.setblocking(False)
-        self._connections[sock] = _Connection(sock, str(_Place("tcp", host=peer[0], port=peer[1])))
-        self._selector.register(sock, selectors.EVENT_READ)
-
-    def _values(self, source: _Connection) -> Iterator[tuple[_Source, bytes]]:
-        try:
-            piece = source.socket.recv(_DATAGRAM)
-            values = source.stream.feed(piece)
-        except (BlockingIOError, InterruptedError):
-            return
-        except (OSError, CodecError) as error:
-            log.debug("the connection of %s ends: %s", source.name, error)
-            self._hang_up(source)
-            return
-        if not piece:
-            self._hang_up(source)
-        for value in values:
-            yield source, value
-
-    def reply(self, source: _Source, reply: bytes) -> None:
-        """Confirms an event; datagrams want no reply."""
-        connection = self._connections.get(source.socket)
-        if connection is not None:
-            connection.unread += reply
-            self._write(connection)
-
-    def _write(self, source: _Connection) -> None:
-        try:
-            sent = source.socket.send(source.unread)
-        except (BlockingIOError, InterruptedError):
-            sent = 0
-        except OSError as error:
-            log.debug("the connection of %s ends: %s", source.name, error)
-            self._hang_up(source)
-            return
-        del source.unread[:sent]
-        if len(source.unread) > _MOST_UNREAD:
-            log.warning("%s does not read its replies: its connection is closed", source.name)
-            self._hang_up(source)
-            return
-        both = selectors.EVENT_READ | selectors.EVENT_WRITE
-        self._selector.modify(source.socket, both if source.unread else selectors.EVENT_READ)
-
-    def _hang_up(self, source: _Connection) -> None:
-        self._selector.unregister(source.socket)
-        del self._connections[source.socket]
-        source.socket.close()
-
-    def wake(self) -> None:
-        """Ends the wait of the thread that reads."""
-        self._bell.send(b"\0")
-
-    def close(self) -> None:
-        """Closes everything; nobody may read any more."""
-        self._selector.close()
-        for sock in (*self._connections, self._main, self._bell, self._ear):
-            sock.close()
-        if self._path is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(self._path)
+    async def sleep(self, seconds: float) -> None:
+        # Infinity is too long for a thread.
+        if self._left.wait(min(seconds, threading.TIMEOUT_MAX)):
+            raise _Left
 
 
 @atexit.register

@@ -1,0 +1,341 @@
+"""Where events are received: addresses that a server can reach, and the sockets that are open there."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import dataclasses
+import errno
+import ipaddress
+import logging
+import os
+import secrets
+import selectors
+import socket
+import struct
+import tempfile
+import time
+import urllib.parse
+import weakref
+from collections.abc import Iterator
+from typing import Any, Optional
+
+from . import _core
+from .errors import CodecError
+
+log = logging.getLogger("sipmi.events")
+
+#: A burst of datagrams has to fit the socket while another thread holds the interpreter; the system may give less.
+_SOCKET_BUFFER = 4 << 20
+#: The largest datagram there is.
+_DATAGRAM = 65_536
+#: More servers than this do not send to one receiver over TCP.
+_MOST_CONNECTIONS = 64
+#: Replies that a server does not read wait up to this many bytes; then its connection is closed.
+_MOST_UNREAD = 1 << 20
+#: Seconds until a connection is accepted that found no file descriptor.
+_NO_DESCRIPTORS_WAIT = 0.05
+#: With each datagram, the kernel says how many it has dropped before (`SO_RXQ_OVFL`, which Python has no name for).
+_SO_RXQ_OVFL = 40
+
+#: Room for that number.
+_COUNT = socket.CMSG_SPACE(4)
+
+#: Those that are open: closed at exit, so that no socket file is left behind.
+_open: weakref.WeakSet[Sources] = weakref.WeakSet()
+
+
+# -- addresses ------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """An address to receive at: a path, or a host and a port."""
+
+    scheme: str
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    def __str__(self) -> str:
+        if self.scheme == "unix":
+            return f"unix:{self.path}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}:{host}:{self.port}"
+
+
+def parse(address: str) -> Place:
+    scheme, _, rest = address.partition(":")
+    if scheme == "unix" and rest:
+        return Place(scheme, path=rest)
+    host, colon, port = rest.rpartition(":")
+    if scheme in ("udp", "tcp") and colon and host and port.isdigit() and int(port) < 1 << 16:
+        if host.startswith("[") and host.endswith("]"):
+            host = host[1:-1]
+        elif ":" in host:
+            raise ValueError(f"cannot read the address {address!r}: expected an IPv6 host in brackets")
+        return Place(scheme, host=host, port=int(port))
+    raise ValueError(f"cannot read the address {address!r}: expected udp:host:port, tcp:host:port or unix:/path")
+
+
+@dataclasses.dataclass(frozen=True)
+class Route:
+    """The way between this machine and a server, as far as addresses go."""
+
+    server: Optional[str]
+    """The server's address; None when it is on this machine."""
+    own: str
+    """This machine's address on that way."""
+
+    @classmethod
+    def to(cls, mi_address: str) -> Route:
+        scheme, _, rest = mi_address.partition(":")
+        if scheme in ("fifo", "unix"):
+            return cls(None, "127.0.0.1")
+        if scheme == "udp":
+            place = parse(mi_address)
+            host, port = place.host, place.port
+        else:
+            url = urllib.parse.urlsplit(f"{scheme}:{rest}")
+            host, port = url.hostname or "", url.port or 80
+        # OpenSIPS sends over IPv4 only, so that is used where the server has both.
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+        family, kind, protocol, _, target = min(found, key=lambda one: one[0] != socket.AF_INET)
+        with socket.socket(family, kind, protocol) as probe:
+            # Sends nothing: the system only looks the way up.
+            probe.connect(target)
+            own, server = str(probe.getsockname()[0]), str(target[0])
+        if _is_loopback(server):
+            return cls(None, "127.0.0.1")
+        return cls(None if own == server else server, own)
+
+    def own_address(self, at: str) -> str:
+        """The address that "udp", "tcp" or "unix" means; any other stays as it is."""
+        if at in ("udp", "tcp"):
+            return str(Place(at, host=self.own))
+        if at == "unix":
+            name = f"sipmi_events_{os.getpid()}_{secrets.token_hex(4)}.sock"
+            return str(Place("unix", path=os.path.join(tempfile.gettempdir(), name)))
+        return at
+
+    def check(self, at: Place) -> None:
+        """Says so when the server cannot reach an address."""
+        if self.server is None:
+            return
+        if at.scheme == "unix":
+            raise ValueError(f"the server {self.server} is on another machine and cannot reach {at}; use at='udp'")
+        if _is_loopback(at.host):
+            raise ValueError(
+                f"the server {self.server} is on another machine and cannot reach the loopback address {at}; "
+                f"use at='{at.scheme}:{self.own}:0', or advertise= what is forwarded to it"
+            )
+
+    def seen_from_server(self, address: str) -> str:
+        """What to tell the server: for all addresses of this machine, the one on the way to it."""
+        place = parse(address)
+        if place.host in ("0.0.0.0", "::"):
+            place = dataclasses.replace(place, host=self.own)
+        return str(place)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+# -- sockets --------------------------------------------------------------------------------------
+
+
+class Source:
+    """One who sends: the datagram socket for all of its peers, or a TCP connection."""
+
+    def __init__(self, sock: socket.socket, name: str) -> None:
+        self.socket = sock
+        self.name = name
+
+
+class _Connection(Source):
+    """Events back to back, and replies that their sender did not read yet."""
+
+    def __init__(self, sock: socket.socket, name: str) -> None:
+        super().__init__(sock, name)
+        self.stream = _core.EventStream()
+        self.unread = bytearray()
+
+
+class Sources:
+    """The open sockets of a receiver, of which one thread reads."""
+
+    def __init__(self, at: Place) -> None:
+        self.lost = 0
+        """How many datagrams the kernel has dropped, for want of room."""
+        self._selector = selectors.EpollSelector()
+        self._path: Optional[str] = None
+        self._is_stream = at.scheme == "tcp"
+        self._bell, self._ear = socket.socketpair()
+        self._connections: dict[socket.socket, _Connection] = {}
+        try:
+            self._main = self._open(at)
+        except BaseException:
+            self._bell.close()
+            self._ear.close()
+            self._selector.close()
+            raise
+        self._scheme = at.scheme
+        bound = self._main.getsockname()
+        self.address = str(at) if at.scheme == "unix" else str(Place(at.scheme, host=bound[0], port=bound[1]))
+        for sock in (self._main, self._ear):
+            sock.setblocking(False)
+            self._selector.register(sock, selectors.EVENT_READ)
+        _open.add(self)
+
+    def _open(self, at: Place) -> socket.socket:
+        if at.scheme == "unix":
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            name = "\0" + at.path[1:] if at.path.startswith("@") else at.path
+        else:
+            kind = socket.SOCK_STREAM if self._is_stream else socket.SOCK_DGRAM
+            found = socket.getaddrinfo(at.host, at.port, type=kind)
+            family, _, protocol, _, name = min(found, key=lambda one: one[0] != socket.AF_INET)  # type: ignore[assignment]
+            sock = socket.socket(family, kind, protocol)
+        try:
+            if self._is_stream:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            else:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SOCKET_BUFFER)
+                with contextlib.suppress(OSError):  # then nobody counts
+                    sock.setsockopt(socket.SOL_SOCKET, _SO_RXQ_OVFL, 1)
+            sock.bind(name)
+            if at.scheme == "unix" and not at.path.startswith("@"):
+                self._path = at.path
+                # The server may be another user.
+                os.chmod(at.path, 0o666)
+            if self._is_stream:
+                sock.listen(_MOST_CONNECTIONS)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def fileno(self) -> int:
+        """What an event loop watches: ready to read when there is something to receive."""
+        return self._selector.fileno()
+
+    def receive(self, timeout: Optional[float] = None, *, most: int = 1024) -> Iterator[tuple[Source, bytes]]:
+        """Waits until something comes, and gives what may be events; so many datagrams at most."""
+        for key, ready in self._selector.select(timeout):
+            sock: Any = key.fileobj
+            if sock is self._main and self._is_stream:
+                self._accept()
+            elif sock is self._main:
+                yield from self._datagrams(most)
+            elif sock is self._ear:
+                self._ear.recv(64)
+            elif sock in self._connections:
+                if ready & selectors.EVENT_WRITE:
+                    self._write(self._connections[sock])
+                if ready & selectors.EVENT_READ and sock in self._connections:
+                    yield from self._values(self._connections[sock])
+
+    def _datagrams(self, most: int) -> Iterator[tuple[Source, bytes]]:
+        # So many at most before the others are looked at.
+        for _ in range(most):
+            try:
+                datagram, ancillary, _, peer = self._main.recvmsg(_DATAGRAM, _COUNT)
+            except (BlockingIOError, InterruptedError):
+                return
+            for level, kind, value in ancillary:
+                if (level, kind) == (socket.SOL_SOCKET, _SO_RXQ_OVFL):
+                    (self.lost,) = struct.unpack("=I", value[:4])
+            if self._scheme == "udp":
+                name = str(Place("udp", host=peer[0], port=peer[1]))
+            else:
+                path = os.fsdecode(peer or b"")
+                name = "unix:" + ("@" + path[1:] if path.startswith("\0") else path)
+            yield Source(self._main, name), datagram
+
+    def _accept(self) -> None:
+        try:
+            sock, peer = self._main.accept()
+        except OSError as error:
+            # It left before it was accepted, or no file descriptor is left for it.
+            log.debug("a connection was not accepted: %s", error)
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                # It stays to be accepted, and would be tried again at once.
+                time.sleep(_NO_DESCRIPTORS_WAIT)
+            return
+        if len(self._connections) >= _MOST_CONNECTIONS:
+            log.warning("more than %d connections: that of %s is closed", _MOST_CONNECTIONS, peer)
+            sock.close()
+            return
+        sock.setblocking(False)
+        self._connections[sock] = _Connection(sock, str(Place("tcp", host=peer[0], port=peer[1])))
+        self._selector.register(sock, selectors.EVENT_READ)
+
+    def _values(self, source: _Connection) -> Iterator[tuple[Source, bytes]]:
+        try:
+            piece = source.socket.recv(_DATAGRAM)
+            values = source.stream.feed(piece)
+        except (BlockingIOError, InterruptedError):
+            return
+        except (OSError, CodecError) as error:
+            log.debug("the connection of %s ends: %s", source.name, error)
+            self._hang_up(source)
+            return
+        if not piece:
+            self._hang_up(source)
+        for value in values:
+            yield source, value
+
+    def reply(self, source: Source, reply: bytes) -> None:
+        """Confirms an event; datagrams want no reply."""
+        connection = self._connections.get(source.socket)
+        if connection is not None:
+            connection.unread += reply
+            self._write(connection)
+
+    def _write(self, source: _Connection) -> None:
+        try:
+            sent = source.socket.send(source.unread)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError as error:
+            log.debug("the connection of %s ends: %s", source.name, error)
+            self._hang_up(source)
+            return
+        del source.unread[:sent]
+        if len(source.unread) > _MOST_UNREAD:
+            log.warning("%s does not read its replies: its connection is closed", source.name)
+            self._hang_up(source)
+            return
+        both = selectors.EVENT_READ | selectors.EVENT_WRITE
+        self._selector.modify(source.socket, both if source.unread else selectors.EVENT_READ)
+
+    def _hang_up(self, source: _Connection) -> None:
+        self._selector.unregister(source.socket)
+        del self._connections[source.socket]
+        source.socket.close()
+
+    def wake(self) -> None:
+        """Ends the wait of the thread that reads."""
+        self._bell.send(b"\0")
+
+    def close(self) -> None:
+        """Closes everything; nobody may read any more."""
+        _open.discard(self)
+        self._selector.close()
+        for sock in (*self._connections, self._main, self._bell, self._ear):
+            sock.close()
+        if self._path is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(self._path)
+
+
+@atexit.register
+def _close_all() -> None:
+    for sources in list(_open):
+        sources.close()

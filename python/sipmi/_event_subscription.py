@@ -1,0 +1,144 @@
+"""What keeps a server sending events: subscribed, renewed at half time, and again when the server began anew."""
+
+from __future__ import annotations
+
+import fnmatch
+import logging
+import math
+import time
+from typing import Callable, Optional
+
+from ._twins import Driver
+from ._uptime import Uptime, is_another, read_uptime
+from .errors import Fault, MiError
+
+log = logging.getLogger("sipmi.events")
+
+#: A renewal that failed is tried again after this part of the time, and after this many seconds at least.
+_RETRY_PART, _SHORTEST_RETRY = 0.1, 0.2
+#: A server that did not tell its uptime is asked again after so many seconds, since it may be beginning again.
+_CHECK_RETRY = 1.0
+
+#: Takes why there are no subscriptions any more; None when there are again.
+Fail = Callable[[Optional[Exception]], None]
+
+
+class Subscription:
+    """The events that are wanted of a server, and until when it sends them. It has no socket and no thread."""
+
+    def __init__(self, events: tuple[str, ...], *, expire: int, check: Optional[float]) -> None:
+        if not events:
+            raise ValueError("expected the name of at least one event, found none")
+        if expire < 1:
+            raise ValueError(f"expected a subscription of at least 1 second, found {expire}")
+        if check is not None and not check >= 1:
+            raise ValueError(f"expected to ask for the uptime each second at most, found each {check:g} seconds")
+        self._wanted = events
+        self._expire = expire
+        self._check = check
+        self.names: tuple[str, ...] = tuple(name for name in events if not _is_pattern(name))
+        """The events that are subscribed to; those that patterns mean are known when it has begun."""
+        self.restarts = 0
+        """How many times the server began again and was subscribed to again."""
+        self._up: Optional[Uptime] = None
+        self._socket = ""
+
+    async def begin(self, driver: Driver, socket: str) -> None:
+        """Subscribes to all, or to none.
+
+        :raises LookupError: the server has no event that a pattern means.
+        :raises MiError: the server refuses, or does not answer.
+        """
+        self._socket = socket
+        self.names = await self._resolve(driver)
+        try:
+            await self._subscribe(driver, self._expire)
+        except BaseException:
+            await self.end(driver)
+            raise
+        self._up = await self._ask_uptime(driver) if self._check is not None else None
+
+    async def end(self, driver: Driver) -> None:
+        """Ends the subscriptions, as far as the server can be reached."""
+        try:
+            await self._subscribe(driver, 0)
+        except MiError as error:
+            # They end by themselves when their time is over.
+            log.debug("the subscriptions at %s were not ended: %s", driver.address, error)
+
+    async def keep(self, driver: Driver, fail: Fail) -> None:
+        """Renews the subscriptions until its sleep is interrupted. After a failure, soon again."""
+        retry = max(self._expire * _RETRY_PART, _SHORTEST_RETRY)
+        ends = time.monotonic() + self._expire
+        renewal = time.monotonic() + self._expire / 2
+        check = self._next_check()
+        while True:
+            await driver.sleep(max(0.0, min(renewal, check) - time.monotonic()))
+            if time.monotonic() < renewal:
+                is_new = await self._is_new(driver)
+                check = time.monotonic() + _CHECK_RETRY if is_new is None else self._next_check()
+                if not is_new:
+                    continue
+                log.info("%s began again: it is subscribed to again", driver.address)
+                self.restarts += 1
+            began = time.monotonic()
+            try:
+                if self.restarts:
+                    self.names = await self._resolve(driver)
+                await self._subscribe(driver, self._expire)
+            except (MiError, LookupError) as error:
+                log.warning("the subscription at %s was not renewed: %s", driver.address, error)
+                renewal = time.monotonic() + retry
+                if time.monotonic() >= ends:
+                    fail(error)
+            else:
+                ends, renewal = began + self._expire, began + self._expire / 2
+                fail(None)
+
+    def _next_check(self) -> float:
+        """When to ask whether the server began again; never, where it does not say how long it is up."""
+        return math.inf if self._check is None or self._up is None else time.monotonic() + self._check
+
+    async def _is_new(self, driver: Driver) -> Optional[bool]:
+        """Whether the server began again since it was asked last; None when it does not say."""
+        try:
+            up = await self._ask_uptime(driver)
+        except MiError as error:
+            log.debug("%s did not say how long it is up: %s", driver.address, error)
+            return None
+        before = self._up
+        if before is None or up is None:
+            return None
+        self._up = up
+        return is_another(before, up)
+
+    async def _ask_uptime(self, driver: Driver) -> Optional[Uptime]:
+        """How long the server is up; None where there is no such command."""
+        try:
+            return read_uptime(await driver.call("uptime", timeout=driver.timeout))
+        except Fault:
+            return None
+
+    async def _resolve(self, driver: Driver) -> tuple[str, ...]:
+        """The names that are wanted, with those that patterns mean."""
+        if not any(_is_pattern(wanted) for wanted in self._wanted):
+            return self._wanted
+        listed = await driver.call("events_list", timeout=driver.timeout)
+        rows = listed.get("Events", []) if isinstance(listed, dict) else []
+        there = [str(row["name"]) for row in rows if isinstance(row, dict) and "name" in row]
+        names: dict[str, None] = {}
+        for wanted in self._wanted:
+            found = [wanted] if not _is_pattern(wanted) else fnmatch.filter(there, wanted)
+            if not found:
+                known = ", ".join(sorted(there)) or "none"
+                raise LookupError(f"{driver.address} has no event {wanted!r}; it has {known}")
+            names.update(dict.fromkeys(found))
+        return tuple(names)
+
+    async def _subscribe(self, driver: Driver, expire: int) -> None:
+        for name in self.names:
+            await driver.call("event_subscribe", name, self._socket, expire, timeout=driver.timeout)
+
+
+def _is_pattern(name: str) -> bool:
+    return any(letter in name for letter in "*?[")

@@ -1,0 +1,241 @@
+"""Receive events on an event loop: what ``mi.events(...)`` of an :class:`sipmi.AsyncClient` gives."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import logging
+import time
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Callable, Optional
+
+from ._event_sockets import Sources
+from ._event_subscription import Subscription
+from ._twins import Awaiting
+from .events import FAILED_WAIT, Event, Inbox, Way, call_one
+
+if TYPE_CHECKING:
+    from .async_client import AsyncClient
+
+log = logging.getLogger("sipmi.events")
+
+
+class AsyncListener:
+    """Events of one server, for ``async for``; ``mi.events(...)`` of an :class:`sipmi.AsyncClient` makes it.
+
+    As :class:`Listener`, without threads: the event loop reads.
+    """
+
+    def __init__(
+        self,
+        mi: AsyncClient,
+        events: tuple[str, ...],
+        *,
+        expire: int = 3600,
+        at: str = "udp",
+        advertise: Optional[str] = None,
+        most_waiting: int = 10_000,
+        on_full: str = "drop",
+        check: Optional[float] = 10.0,
+        within: Optional[float] = None,
+        callback: Optional[Callable[[Event], Any]] = None,
+    ) -> None:
+        self._subscription = Subscription(events, expire=expire, check=check)
+        self._inbox = Inbox(most_waiting, on_full)
+        self._mi = mi
+        self._way = Way.to(mi.address, at, advertise)
+        self._within = within
+        self._callback = callback
+        self._was_entered = False
+        self._failure: Optional[Exception] = None
+        self._sources: Optional[Sources] = None
+        self._lost = 0
+        self._is_reading = False
+        self._changed = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def events(self) -> tuple[str, ...]:
+        """The names of the events that it is subscribed to; those that patterns mean when it is entered."""
+        return self._subscription.names
+
+    @property
+    def address(self) -> str:
+        """Where it really listens.
+
+        :raises RuntimeError: it is not entered.
+        """
+        if self._sources is None:
+            raise RuntimeError("the listener has no address before it is entered")
+        return self._sources.address
+
+    @property
+    def socket(self) -> str:
+        """What the server was told.
+
+        :raises RuntimeError: it is not entered.
+        """
+        return self._way.advertise or self._way.route.seen_from_server(self.address)
+
+    @property
+    def restarts(self) -> int:
+        """How many times the server began again, and was subscribed to again."""
+        return self._subscription.restarts
+
+    @property
+    def unreadable(self) -> int:
+        """How much came that is no event."""
+        return self._inbox.unreadable
+
+    @property
+    def dropped(self) -> int:
+        """How many events were lost here, as :attr:`Listener.dropped` counts them."""
+        return self._inbox.dropped + (self._lost if self._sources is None else self._sources.lost)
+
+    async def get(self, timeout: Optional[float] = None) -> Event:
+        """The next event.
+
+        :raises TimeoutError: none came in time.
+        :raises RuntimeError: it was closed.
+        :raises MiError: the subscription could not be renewed and has ended.
+        """
+        event = await self._next(timeout)
+        if event is not None:
+            return event
+        if self._sources is None:
+            raise RuntimeError("the listener is closed")
+        raise TimeoutError(f"no event within {timeout} seconds")
+
+    async def within(self, seconds: float) -> AsyncIterator[Event]:
+        """All events that come within so many seconds."""
+        async with contextlib.AsyncExitStack() as entered:
+            if not self._was_entered:
+                await entered.enter_async_context(self)
+            deadline = time.monotonic() + seconds
+            while (event := await self._next(max(0.0, deadline - time.monotonic()))) is not None:
+                yield event
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        async with contextlib.AsyncExitStack() as entered:
+            if not self._was_entered:
+                await entered.enter_async_context(self)
+            deadline = None if self._within is None else time.monotonic() + self._within
+            while True:
+                left = None if deadline is None else max(0.0, deadline - time.monotonic())
+                event = await self._next(left)
+                if event is None:
+                    return
+                yield event
+
+    async def __aenter__(self) -> AsyncListener:
+        if self._sources is not None:
+            raise RuntimeError("the listener is entered already")
+        self._was_entered = True
+        self._sources = Sources(self._way.at)
+        self._inbox.waiting.clear()
+        self._failure = None
+        self._changed.clear()
+        self._read_on()
+        try:
+            await self._subscription.begin(Awaiting(self._mi), self.socket)
+        except BaseException:
+            self._stop_reading()
+            raise
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._subscription.keep(Awaiting(self._mi), self._fail))]
+        if self._callback is not None:
+            self._tasks.append(loop.create_task(self._call(self._callback)))
+        return self
+
+    async def __aexit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends the subscriptions, as far as the server can be reached, and stops listening. Twice does no harm."""
+        tasks, self._tasks = self._tasks, []
+        others = [task for task in tasks if task is not asyncio.current_task()]
+        for task in others:
+            task.cancel()
+        if others:
+            await asyncio.wait(others)
+        if tasks:
+            try:
+                await self._subscription.end(Awaiting(self._mi))
+            finally:
+                self._stop_reading()
+                self._changed.set()
+
+    # -- reading, by the event loop -------------------------------------------------------------------
+
+    async def _next(self, timeout: Optional[float]) -> Optional[Event]:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self._inbox.waiting:
+            if self._sources is None:
+                return None
+            if self._failure is not None:
+                raise self._failure
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            self._changed.clear()
+            try:
+                await asyncio.wait_for(self._changed.wait(), left)
+            except asyncio.TimeoutError:
+                return None
+        event = self._inbox.waiting.popleft()
+        self._read_on()
+        return event
+
+    def _read_on(self) -> None:
+        """Has the loop read, unless it does or there is no room."""
+        if self._sources is not None and not self._is_reading and not self._inbox.is_full:
+            self._is_reading = True
+            asyncio.get_running_loop().add_reader(self._sources.fileno(), self._take)
+
+    def _stop_reading(self) -> None:
+        sources, self._sources = self._sources, None
+        if sources is not None:
+            asyncio.get_running_loop().remove_reader(sources.fileno())
+            self._is_reading = False
+            self._lost = sources.lost
+            sources.close()
+
+    def _take(self) -> None:
+        sources = self._sources
+        if sources is None:
+            return
+        try:
+            for source, found in sources.receive(0, most=self._inbox.room):
+                event, reply = self._inbox.read(source, found)
+                if event is not None:
+                    self._inbox.add(event)
+                    if reply is not None:
+                        sources.reply(source, reply)
+        except Exception as error:
+            log.exception("receiving events failed")
+            self._fail(error)
+        if self._inbox.is_full:
+            asyncio.get_running_loop().remove_reader(sources.fileno())
+            self._is_reading = False
+        self._changed.set()
+
+    def _fail(self, error: Optional[Exception]) -> None:
+        self._failure = error
+        self._changed.set()
+
+    async def _call(self, function: Callable[[Event], Any]) -> None:
+        while True:
+            try:
+                async for event in self:
+                    outcome = call_one(function, event)
+                    if inspect.isawaitable(outcome):
+                        await outcome
+                return
+            except Exception as error:
+                log.warning("no events of %s come: %s", self._mi.address, error)
+                await asyncio.sleep(FAILED_WAIT)
