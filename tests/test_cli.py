@@ -305,6 +305,78 @@ def test_serve_runs_the_server_that_is_named(directory: str) -> None:
         child.communicate(timeout=10)
 
 
+class Reloading:
+    """`sipmi serve --reload` on a file that changes."""
+
+    def __init__(self, directory: str, *options: str) -> None:
+        self.app = Path(directory, "app.py")
+        self.part = Path(directory, "part.py")
+        self.fifo = os.path.join(directory, "fifo")
+        self.common = f"import sipmi\nserver = sipmi.Server('a')\nserver.listen('fifo:{self.fifo}')\n"
+        self.app.write_text(self.common + "import part\nserver.command(part.answer)\n")
+        self.write("one")
+        command = [sys.executable, "-B", "-m", "sipmi", "serve", str(self.app), "--reload", *options]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
+        self.stdout, self.stderr = self.process.stdout, self.process.stderr
+
+    def write(self, word: str) -> None:
+        self.part.write_text(f"def answer() -> str:\n    return {word!r}\n")
+
+    def answer(self) -> str:
+        assert self.stdout.readline() == f"serving a at fifo:{self.fifo}?reply_dir=/tmp\n"
+        return output_of("call", f"fifo:{self.fifo}", "answer").strip()
+
+
+@pytest.mark.parametrize("options", [[], ["--processes", "2"]])
+def test_serve_begins_again_when_a_module_of_the_app_changes(directory: str, options: list[str]) -> None:
+    served = Reloading(directory, *options)
+    try:
+        assert served.answer() == "one"
+        pid = served.process.pid
+        served.write("two")
+        assert served.answer() == "two"
+        assert served.process.pid == pid
+        served.process.send_signal(signal.SIGINT)
+        served.process.communicate(timeout=10)
+        assert served.process.returncode == 0
+    finally:
+        served.process.kill()
+
+
+def test_serve_waits_until_a_mistake_in_the_app_is_corrected(directory: str) -> None:
+    served = Reloading(directory)
+    try:
+        assert served.answer() == "one"
+        served.part.write_text("def answer(:\n")
+        while "SyntaxError" not in served.stderr.readline():
+            assert served.process.poll() is None
+        served.write("three")
+        assert served.answer() == "three"
+        served.process.terminate()
+        served.process.communicate(timeout=10)
+    finally:
+        served.process.kill()
+
+
+def test_serve_has_as_many_processes_as_it_is_told(directory: str) -> None:
+    app = Path(directory, "app.py")
+    app.write_text("import os, sipmi\nserver = sipmi.Server('a')\nserver.command(name='pid')(lambda: os.getpid())\n")
+    arguments = ["serve", str(app), "--listen", "udp:127.0.0.1:0", "--processes", "2", "--json"]
+    child = subprocess.Popen([sys.executable, "-m", "sipmi", *arguments], stdout=subprocess.PIPE, text=True)
+    try:
+        assert child.stdout is not None
+        [address] = json.loads(child.stdout.readline())
+        assert int(output_of("call", address, "pid")) != child.pid
+        processes = json.loads(output_of("call", address, "ps", "--json"))["Processes"]
+        assert len(processes) == 3
+    finally:
+        child.terminate()
+        child.communicate(timeout=20)
+    assert child.returncode == 0
+
+
 # -- pieces ---------------------------------------------------------------------------------------
 
 

@@ -227,6 +227,7 @@ class Supervisor:
             self._wait(time.monotonic() + ROUND)
             self._hear()
             self._reap()
+        self.server._when_ready()
         self.manager.ready(f"{len(self.children)} processes")
 
     def _look_after(self) -> None:

@@ -126,6 +126,8 @@ class Server:
         self._loop = Coroutines()
         self._inits: list[tuple[str, Callable[[], Any]]] = []
         self._stopped = threading.Event()
+        #: What :meth:`run` does once the endpoints are open.
+        self._when_ready: Callable[[], None] = lambda: None
         self._processes: list[Process] = []
         self._supervisor: Optional[Supervisor] = None
 
@@ -464,6 +466,7 @@ class Server:
             self._run_processes(1 if processes is None else processes)
             return
         with self, _stopping_on_signals(self._stopped):
+            self._when_ready()
             # Woken now and then, so that signals are seen also where the wait cannot be interrupted.
             while not self._stopped.wait(0.5):
                 pass

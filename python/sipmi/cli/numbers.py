@@ -56,10 +56,12 @@ def rate(value: float, unit: str = "") -> str:
 def sparkline(values: Sequence[float | None], width: int, *, from_zero: bool = True) -> str:
     """The last values as bars, the newest at the right; a gap where there was none.
 
+    The highest bar leaves an eighth free, so that lines below each other stay apart.
+
     >>> sparkline([0, 1, None, 4, 8], 8)
-    '   ▁▂ ▅█'
+    '   ▁▁ ▄▇'
     >>> sparkline([100, 101, 102], 3, from_zero=False)
-    '▁▅█'
+    '▁▄▇'
     """
     shown = list(values)[-width:]
     known = [value for value in shown if value is not None]
@@ -71,7 +73,7 @@ def sparkline(values: Sequence[float | None], width: int, *, from_zero: bool = T
     def bar(value: float | None) -> str:
         if value is None:
             return " "
-        return BARS[0] if reach <= 0 else BARS[min(int((value - low) / reach * 8), 7)]
+        return BARS[0] if reach <= 0 else BARS[min(int((value - low) / reach * 7), 6)]
 
     return "".join(map(bar, shown)).rjust(width)
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
-import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
-from .ending import OK, TRANSPORT, Usage, complain
+from .ending import OK, TRANSPORT, Failure, Usage, complain
+from .options import add_json
 from .output import print_bytes, print_json
 
 if TYPE_CHECKING:
@@ -27,37 +26,49 @@ def add(subcommands: Any) -> None:
     parser.add_argument(
         "--listen", action="append", default=[], metavar="ADDRESS", help="another endpoint; once or more"
     )
-    parser.add_argument("--json", action="store_true", help="print the addresses as one line of JSON")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        metavar="N",
+        help="so many workers, each with an interpreter of its own; 1",
+    )
+    parser.add_argument(
+        "--reload", action="store_true", help="begin again when a file of the app changes; for development"
+    )
+    add_json(parser, "print the addresses as one line of JSON")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     import logging
 
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    if options.reload:
+        from .reload import serve_again
+
+        return serve_again(options.app, lambda: serve(options))
+    return serve(options)
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Serves until a signal says to stop."""
     server = find_server(options.app)
     for address in options.listen:
         server.listen(address)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    server._when_ready = lambda: announce(server, as_json=options.json)
     try:
-        server.start()
+        server.run(processes=options.processes)
     except OSError as error:
         return complain(TRANSPORT, str(error), "is another server running there?")
-    try:
-        if not server.addresses:
-            raise Usage(f"{server} has no endpoints: call its listen(), or give --listen ADDRESS")
-        announce(server, as_json=options.json)
-        # Woken now and then, so that signals are seen also where the wait cannot be interrupted.
-        while server.is_running and not stop.wait(0.5):
-            pass
-    finally:
-        server.stop()
+    except RuntimeError as error:
+        raise Failure(str(error)) from error
     return OK
 
 
 def announce(server: Server, *, as_json: bool) -> None:
+    """Says where it serves, as soon as it does."""
+    if not server.addresses:
+        raise Usage(f"{server} has no endpoints: call its listen(), or give --listen ADDRESS")
     if as_json:
         print_json(server.addresses)
     else:
