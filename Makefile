@@ -26,6 +26,7 @@ lint: build
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest sipmi._core
+	PYTHONPATH=$(CURDIR)/python $(BIN)/basedpyright --verifytypes sipmi --ignoreexternal >target/types || { cat target/types; exit 1; }
 
 # Replays what real servers answered against the fake, and prints what is identical and what is not.
 conformance: build

@@ -340,7 +340,8 @@ class InterruptWatch:
         if device is not None:
             host.device(device)  # LookupError now, not later
         self._host, self._device, self._action = host, device, action
-        self.interval, self._count = interval, count
+        self.interval: float = interval
+        self._count = count
 
     @property
     def address(self) -> str:

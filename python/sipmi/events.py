@@ -21,7 +21,7 @@ from ._twins import Blocking, finish
 from .client import Client
 from .errors import CodecError
 
-log = logging.getLogger("sipmi.events")
+log: logging.Logger = logging.getLogger("sipmi.events")
 
 #: So many datagrams at most are read before anything else is looked at.
 _AT_ONCE = 1024

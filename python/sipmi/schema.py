@@ -129,9 +129,9 @@ class Schema(Mapping[str, CommandSchema]):
     ) -> None:
         self._commands = {command.name: command for command in commands}
         self._by_flat_name = {command.flat_name: command for command in commands}
-        self.address = address
-        self.generation = generation
-        self.version = version
+        self.address: str = address
+        self.generation: Optional[str] = generation
+        self.version: Optional[str] = version
 
     def __getitem__(self, name: str) -> CommandSchema:
         found = self._commands.get(name) or self._by_flat_name.get(_core.flat_command_name(name))
@@ -379,7 +379,7 @@ class BoundCommand:
     __slots__ = ("__name__", "_client")
 
     def __init__(self, client: ClientBase, name: str) -> None:
-        self.__name__ = name
+        self.__name__: str = name
         self._client = client
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

@@ -23,7 +23,7 @@ from ._signature import describe_parameters, first_line, is_awaited
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
-log = logging.getLogger("sipmi.server")
+log: logging.Logger = logging.getLogger("sipmi.server")
 
 #: Every server that serves: stopped at exit, so that no file is left behind.
 _running: weakref.WeakSet[Server] = weakref.WeakSet()

@@ -91,13 +91,13 @@ class Reading(Mapping[str, Value]):
     ) -> None:
         self._values = dict(values)
         self._moment = moment
-        self.address = address
+        self.address: str = address
         """Whose they are."""
-        self.time = time
+        self.time: float = time
         """When they were read, in seconds since the epoch."""
-        self.uptime = uptime
+        self.uptime: Optional[int] = uptime
         """Seconds that the server was up; None when it does not say."""
-        self.missing = missing
+        self.missing: tuple[str, ...] = missing
         """What was asked for and is not there."""
 
     def __getitem__(self, name: str) -> Value:
@@ -151,7 +151,7 @@ class Change(Mapping[str, int]):
         if earlier.address != later.address:
             raise ValueError(f"expected two readings of one server, found {earlier.address} and {later.address}")
         if earlier._moment is None or later._moment is None:
-            self.seconds = later.time - earlier.time
+            self.seconds: float = later.time - earlier.time
         else:
             self.seconds = later._moment - earlier._moment
         """Seconds between the readings."""
@@ -160,15 +160,15 @@ class Change(Mapping[str, int]):
         both = [value for name, value in later.items() if name in earlier]
         counters = [value for value in both if value.kind == COUNTER]
         back = [value.name for value in counters if value < earlier[value.name]]
-        self.restarted = _is_restarted(earlier, later, self.seconds, counters, back)
+        self.restarted: bool = _is_restarted(earlier, later, self.seconds, counters, back)
         """Whether the server began again in between. Where it does not tell its uptime: whether all went back."""
-        self.reset = () if self.restarted else tuple(back)
+        self.reset: tuple[str, ...] = () if self.restarted else tuple(back)
         """The counters that were reset in between, as far as they have not passed their old value again."""
         begun_again = {value.name for value in counters} if self.restarted else set(back)
         self._values = {
             value.name: int(value) if value.name in begun_again else value - earlier[value.name] for value in both
         }
-        self.rates = {value.name: self._values[value.name] / self.seconds for value in counters}
+        self.rates: dict[str, float] = {value.name: self._values[value.name] / self.seconds for value in counters}
         """How many a second, of each counter."""
         self._later = later
 

@@ -43,9 +43,9 @@ class Row:
         self.name = name
         self.value: Optional[Value] = None
         self.rate: Optional[float] = None
-        self.activity = 0.0
+        self.activity: float = 0.0
         self.values: deque[Optional[float]] = deque(maxlen=KEPT)
-        self.is_trouble = any(word in name.lower() for word in TROUBLE)
+        self.is_trouble: bool = any(word in name.lower() for word in TROUBLE)
 
     def take(self, value: Optional[Value], sample: Sample) -> None:
         """What a sample says of it; None where it says nothing."""
@@ -83,9 +83,9 @@ class Board:
         self.rows: dict[str, Row] = {}
         self.sample: Optional[Sample] = None
         self.trouble: Optional[str] = None
-        self.note = ""
-        self.order = ORDERS[0]
-        self.is_paused = False
+        self.note: str = ""
+        self.order: str = ORDERS[0]
+        self.is_paused: bool = False
         self.is_filtering = False
         self.hides_idle = False
         self.shows_chart = False

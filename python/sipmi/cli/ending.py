@@ -23,7 +23,7 @@ OK, ERROR_ANSWER, USAGE, TRANSPORT, TIMEOUT, INTERRUPTED = 0, 1, 2, 3, 4, 130
 class Failure(Exception):
     """What was asked for could not be done; ``hint`` says what may help."""
 
-    code = ERROR_ANSWER
+    code: int = ERROR_ANSWER
 
     def __init__(self, message: str, hint: Optional[str] = None, *, code: Optional[int] = None) -> None:
         super().__init__(message)

@@ -60,10 +60,10 @@ class Shell:
 
     def __init__(self, target: Target, options: argparse.Namespace) -> None:
         self.options = options
-        self.target = target
+        self.target: Target = target
         self.mi: Client = client(target, options)
-        self.live = Live(self.mi)
-        self.code = OK
+        self.live: Live = Live(self.mi)
+        self.code: int = OK
         """How the last line ended."""
         self.elapsed: Optional[float] = None
         """Seconds that the last call took."""

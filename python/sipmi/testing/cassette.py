@@ -50,13 +50,13 @@ class Cassette:
     def __init__(self, path: Union[str, os.PathLike[str]], *, mode: str = "once", timeout: float = 5.0) -> None:
         if mode not in MODES:
             raise ValueError(f"expected a mode of {', '.join(MODES)}, found {mode!r}")
-        self.path = Path(path)
+        self.path: Path = Path(path)
         found = self.path.exists()
         if not found and mode in ("none", "check"):
             raise FileNotFoundError(f"no cassette at {self.path}: record it with the mode 'once' or 'all'")
         self.mode = mode
         #: Whether real servers are asked.
-        self.is_live = mode in ("all", "check") or not found
+        self.is_live: bool = mode in ("all", "check") or not found
         self._timeout = timeout
         self._old = Tape.load(self.path) if found else Tape()
         self._new = Tape()

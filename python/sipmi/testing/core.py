@@ -38,11 +38,11 @@ class Core(Module):
 
     def __init__(self, fake: FakeOpenSIPS) -> None:
         super().__init__(fake)
-        self.started = time.time()
-        self.log_level = 3
-        self.xlog_level = 3
-        self.arguments = ["opensips", "-f", "opensips.cfg"]
-        self.working_directory = os.getcwd()
+        self.started: float = time.time()
+        self.log_level: int = 3
+        self.xlog_level: int = 3
+        self.arguments: list[str] = ["opensips", "-f", "opensips.cfg"]
+        self.working_directory: str = os.getcwd()
         self.filters: dict[str, int] = {}
         self.muted: dict[str, int] = {}
         self._levels: dict[int, int] = {}

@@ -250,8 +250,10 @@ class Upstream:
     _names = itertools.count()
 
     def __init__(self, address: str, timeout: float, tls: Optional[ssl.SSLContext] = None) -> None:
-        self.address, self.timeout, self._tls = address, timeout, tls
-        self.track = track_of(address)
+        self.address: str = address
+        self.timeout: float = timeout
+        self._tls = tls
+        self.track: Track = track_of(address)
         self._closed = threading.Event()
 
     def close(self) -> None:

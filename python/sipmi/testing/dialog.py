@@ -61,7 +61,7 @@ class Dialog(Module):
     def __init__(self, fake: FakeOpenSIPS) -> None:
         super().__init__(fake)
         self._calls: list[Call] = []
-        self.processed = 0
+        self.processed: int = 0
 
     @property
     def calls(self) -> list[Call]:

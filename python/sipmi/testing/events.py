@@ -64,7 +64,7 @@ class Events(Module):
     def __init__(self, fake: FakeOpenSIPS) -> None:
         super().__init__(fake)
         names = PUBLISHED[fake.version].split()
-        self.names = [name for name in names if all(
+        self.names: list[str] = [name for name in names if all(
             fake.loads(module) for prefix, module in _EXPORTERS.items() if name.startswith(prefix)
         )]  # fmt: skip
         self._subscribers: dict[str, list[Subscriber]] = {}

@@ -72,22 +72,22 @@ class FakeOpenSIPS:
         reply_option: int = 0,
         format_version: int = 2,
     ) -> None:
-        self.version = checked("version", [version], VERSIONS)[0]
-        self.modules = checked("module", LOADABLE if modules is None else modules, LOADABLE)
-        self.transports = checked("transport", transports, TRANSPORTS)
+        self.version: str = checked("version", [version], VERSIONS)[0]
+        self.modules: tuple[str, ...] = checked("module", LOADABLE if modules is None else modules, LOADABLE)
+        self.transports: tuple[str, ...] = checked("transport", transports, TRANSPORTS)
         self.hazards = hazards
         self.sip_socket = sip_socket
-        self.server = Server("opensips", emulate=version, hazards=hazards)
-        self.core = Core(self)
-        self.events = Events(self)
-        self.cache = Cache(self)
-        self.usrloc = Usrloc(self)
-        self.dialog = Dialog(self)
-        self.dispatcher = Dispatcher(self)
-        self.ratelimit = Ratelimit(self)
-        self.tm = Tm(self)
-        self.others = Others(self)
-        self.statistics = Statistics(self)
+        self.server: Server = Server("opensips", emulate=version, hazards=hazards)
+        self.core: Core = Core(self)
+        self.events: Events = Events(self)
+        self.cache: Cache = Cache(self)
+        self.usrloc: Usrloc = Usrloc(self)
+        self.dialog: Dialog = Dialog(self)
+        self.dispatcher: Dispatcher = Dispatcher(self)
+        self.ratelimit: Ratelimit = Ratelimit(self)
+        self.tm: Tm = Tm(self)
+        self.others: Others = Others(self)
+        self.statistics: Statistics = Statistics(self)
         self.statistics.fill()
         self._register_commands()
         pretty = TRANSPORTS if pretty_printing is True else pretty_printing or ()

@@ -28,7 +28,7 @@ class Others(Module):
     def __init__(self, fake: FakeOpenSIPS) -> None:
         super().__init__(fake)
         self.shared_variables: dict[str, str] = {}
-        self.probability = 10
+        self.probability: int = 10
 
     @mi("list_blacklists", no_input=True, read_only=True)
     def list_blacklists(self) -> Any:

@@ -32,7 +32,7 @@ class Ratelimit(Module):
     def __init__(self, fake: FakeOpenSIPS) -> None:
         super().__init__(fake)
         self.pipes: dict[str, Pipe] = {}
-        self.pid = {"ki": "0.050", "kp": "0.500", "kd": "0.500"}
+        self.pid: dict[str, str] = {"ki": "0.050", "kp": "0.500", "kd": "0.500"}
         self.drop_rate = 0
 
     def add(self, id: str, **fields: Any) -> Pipe:

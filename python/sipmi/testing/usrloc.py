@@ -86,7 +86,7 @@ class Usrloc(Module):
     def __init__(self, fake: FakeOpenSIPS) -> None:
         super().__init__(fake)
         self.table = "location"
-        self.expired = 0
+        self.expired: int = 0
         self._users: dict[str, User] = {}
 
     def users(self) -> list[User]:
