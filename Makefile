@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export VIRTUAL_ENV = $(CURDIR)/$(VENV)
 unexport CONDA_PREFIX
 
-.PHONY: run test conformance lint bench prove prove-short docs notebooks build clean
+.PHONY: run test conformance lint bench prove prove-short docs notebooks packages build clean
 
 run: build
 	@$(BIN)/python examples/tour.py
@@ -55,6 +55,12 @@ prove: build
 prove-short: build
 	PROPTEST_CASES=2000 cargo test --quiet --no-default-features
 	SIPMI_PROVE_SECONDS=15 $(BIN)/python -m pytest -q tests/test_fire.py
+
+# Wheel and source distribution as their users get them, and tests of them in clean environments, one for each extra.
+packages: build
+	rm -rf target/packages
+	$(BIN)/maturin build --quiet --release --sdist --out target/packages
+	$(BIN)/python -m pytest -q --timeout 900 tests/packages.py
 
 build: $(VENV)/.ready
 	$(BIN)/maturin develop --quiet --release
