@@ -40,8 +40,9 @@ def serve_again(app: str, serve: Callable[[], int]) -> int:
             return OK
     except Failure as error:
         complain(error.code, str(error), error.hint)
-    except Exception:
+    except Exception as error:
         traceback.print_exc()
+        files.add_those_of(error)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
     while not changed and not files.have_changed():
@@ -62,16 +63,26 @@ class Files:
         self._app = Path(app if Path(app).exists() else app.rpartition(":")[0])
         self._installed = [str(Path(path).resolve()) for path in sysconfig.get_paths().values()]
         self._installed.append(str(Path(__file__).resolve().parent.parent))
+        self._began = time.time_ns()
         self._seen = {self._app: modified(self._app)}
 
     def have_changed(self) -> bool:
-        """Whether one was written since it was first seen. What is imported later is seen later."""
+        """Whether one was written since this process began."""
         for module in list(sys.modules.values()):
             name = getattr(module, "__file__", None)
             path = Path(name) if isinstance(name, str) else None
             if path is not None and path not in self._seen and not self._is_installed(path):
                 self._seen[path] = modified(path)
-        return any(modified(path) != then for path, then in self._seen.items())
+        return any(modified(path) != then or then > self._began for path, then in self._seen.items())
+
+    def add_those_of(self, error: Exception) -> None:
+        """What failed to be imported is no module; but the error knows where it is."""
+        names = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+        if isinstance(error, SyntaxError) and error.filename:
+            names.append(error.filename)
+        for path in map(Path, names):
+            if path.is_file() and not self._is_installed(path):
+                self._seen.setdefault(path, modified(path))
 
     def _is_installed(self, path: Path) -> bool:
         return str(path.resolve()).startswith(tuple(self._installed))
