@@ -26,9 +26,9 @@ FOLDER = Path(os.environ.get("SIPMI_PACKAGES", Path(__file__).parent.parent / "t
 #: What each extra is for, as a script that needs it.
 USES = {
     "cli": "from sipmi.cli.prompt import Prompt; from sipmi.cli.screen import Live",
-    "notebook": "import pandas, sipmi.statistics; sipmi.statistics._pandas()",
-    "metrics": "import prometheus_client",
-    "fleet": "import sipmi; sipmi.Fleet",
+    "notebook": "import pandas, anywidget, sipmi.statistics; sipmi.statistics._pandas()",
+    "metrics": "import sipmi.exporter, prometheus_client",
+    "fleet": "import sipmi, yaml, dns.resolver, rich.progress; sipmi.Fleet",
 }
 
 #: A program as users write it; it is checked as strictly as they may.

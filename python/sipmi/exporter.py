@@ -21,7 +21,7 @@ from .statistics import COUNTER, GAUGE, SHORTEST_INTERVAL, Reading, Value
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
-log = logging.getLogger("sipmi.exporter")
+log: logging.Logger = logging.getLogger("sipmi.exporter")
 
 #: Statistics of which there is one for each process, socket or domain: their group, what is in their name, and what
 #: they are called together.

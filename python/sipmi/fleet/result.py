@@ -81,9 +81,9 @@ class FleetResult:
         self.command = command
         """What was called."""
         self._results = {result.name: result for result in results}
-        self.left_out = dict(left_out or {})
+        self.left_out: dict[str, str] = dict(left_out or {})
         """Nodes that were not asked, or not waited for, and why: a rollout stopped, a quorum was reached."""
-        self.batches = [list(batch) for batch in batches]
+        self.batches: list[list[str]] = [list(batch) for batch in batches]
         """Which nodes are asked together, in their order; of a dry run too."""
         self.needed = needed
         """How many nodes are enough; None when all are wanted."""

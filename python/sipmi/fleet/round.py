@@ -104,7 +104,7 @@ class Round:
         read: Callable[[_core.Reply], Any],
     ) -> None:
         self.waiter = waiter
-        self.is_over = False
+        self.is_over: bool = False
         self._lines = lines
         self._waiting = collections.deque(nodes)
         self._going_on: set[_Call] = set()

@@ -41,7 +41,7 @@ class BlockingWaiter:
     """Waits on the calling thread; Ctrl-C ends it."""
 
     def __init__(self) -> None:
-        self.driver = _core.Driver()
+        self.driver: _core.Driver = _core.Driver()
         self._items: collections.deque[Any] = collections.deque()
         self._bell, self._ear = socket.socketpair()
         for end in (self._bell, self._ear):
@@ -86,7 +86,7 @@ class LoopWaiter:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self.driver = driver_of(self._loop)
+        self.driver: _core.Driver = driver_of(self._loop)
         self._items: collections.deque[Any] = collections.deque()
         self._came = asyncio.Event()
 
