@@ -33,7 +33,7 @@ def test_the_sessions_of_the_page_run_as_they_stand(number: int, tmp_path: Path)
     program.chmod(0o755)
     with FakeOpenSIPS("3.4") as fake:
         udp, fifo = fake.address("udp"), fake.address("fifo")
-        (tmp_path / "sipmi.toml").write_text(f'[servers]\nedge1 = "{udp}"\nedge2 = "udp:127.0.0.1:9"\n')
+        (tmp_path / "sipmi.toml").write_text(f'[servers]\nedge2 = "udp:127.0.0.1:9"\nedge1 = "{udp}"\n')
         # The endpoints are ones that are free here.
         moved = {"udp:127.0.0.1:8080": udp, "/run/opensips/opensips_fifo": fifo}
         for command, promised in commands(SESSIONS[number]):
@@ -69,4 +69,4 @@ def test_the_file_of_servers_is_read_as_the_page_says() -> None:
     assert read.default == "edge1"
     assert read.targets["edge1"].options["cafile"] == "/home/ann/.config/ca.pem"
     named = re.findall(r"A server may have (.*?)\. What", PAGE, re.DOTALL)[0]
-    assert set(re.findall(r"`(\w+)`", named)) == {"address", *servers.OPTIONS}
+    assert set(re.findall(r"`(\w+)`", named)) == {"address", "tags", *servers.OPTIONS}

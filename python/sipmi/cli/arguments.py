@@ -38,18 +38,35 @@ def ask(mi: Client, command: str, arguments: Sequence[str], *, read: Callable[[s
 
     :param read: what becomes of each value: :func:`read_json`, or ``str`` to leave it as it is.
     """
-    pairs = [split(argument) for argument in arguments]
-    values = [read(value) for _, value in pairs]
-    place = LISTS.get(command)
-    if place is not None and len(pairs) > place and not isinstance(values[place], list):
-        name = pairs[place][0]
-        pairs = [*pairs[:place], (name, "")]
-        values = [*values[:place], values[place:]]
-    if all(isinstance(value, str) for value in values):
-        return mi.request_strings(command, [(name, value) for (name, _), value in zip(pairs, values)])
-    positional = [value for (name, _), value in zip(pairs, values) if not name]
-    named = {name: value for (name, _), value in zip(pairs, values) if name}
+    pairs = read_pairs(command, arguments, read=read)
+    if all(isinstance(value, str) for _, value in pairs):
+        return mi.request_strings(command, pairs)
+    positional, named = parted(pairs)
+    # A parameter may be called as one of request() is.
     return Reply(mi._core.request(command, tuple(positional), named, mi.timeout))
+
+
+def read_arguments(command: str, arguments: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
+    """The strings of a shell as what a call is given by position, and by name.
+
+    >>> read_arguments("get_statistics", ["core:", "load:"]), read_arguments("dlg_list", ["callid::7", "a"])
+    (([['core:', 'load:']], {}), (['a'], {'callid': '7'}))
+    """
+    return parted(read_pairs(command, arguments, read=read_json))
+
+
+def parted(pairs: Sequence[tuple[str, Any]]) -> tuple[list[Any], dict[str, Any]]:
+    """Values without names, and those with."""
+    return [value for name, value in pairs if not name], {name: value for name, value in pairs if name}
+
+
+def read_pairs(command: str, arguments: Sequence[str], *, read: Callable[[str], Any]) -> list[tuple[str, Any]]:
+    """Names, or "", with values; those that a list is wanted for become one."""
+    pairs = [(name, read(value)) for name, value in map(split, arguments)]
+    place = LISTS.get(command)
+    if place is None or len(pairs) <= place or isinstance(pairs[place][1], list):
+        return pairs
+    return [*pairs[:place], (pairs[place][0], [value for _, value in pairs[place:]])]
 
 
 def split(argument: str) -> tuple[str, str]:

@@ -11,6 +11,7 @@
     address = "https://192.0.2.1:8888/mi"
     token = "secret"
     timeout = 3
+    tags = ["eu"]
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ class Target(NamedTuple):
     """As the user called it: its name, or its address."""
     options: Mapping[str, Any]
     """What the file says of it."""
+    tags: tuple[str, ...] = ()
+    """Words by which a fleet chooses it."""
 
 
 class Servers(NamedTuple):
@@ -126,6 +129,9 @@ def _target(name: str, said: Any, path: Path) -> Target:
     if not is_address(options["address"]) or is_address(name):
         raise Usage(f"{path}: servers.{name}: expected an address as udp:192.0.2.1:8080")
     others: dict[str, Any] = {key: value for key, value in options.items() if key != "address"}
+    tags = others.pop("tags", [])
+    if not (isinstance(tags, list) and all(isinstance(tag, str) for tag in tags)):
+        raise Usage(f"{path}: servers.{name}.tags: expected a list of words, found {tags!r}")
     for key, value in others.items():
         if key not in OPTIONS:
             raise Usage(
@@ -136,7 +142,7 @@ def _target(name: str, said: Any, path: Path) -> Target:
             raise Usage(f"{path}: servers.{name}.{key}: expected {expected}, found {type(value).__name__}")
         if key in PATHS:
             others[key] = str(path.parent / Path(str(value)).expanduser())
-    return Target(options["address"], name, others)
+    return Target(options["address"], name, others, tuple(tags))
 
 
 def is_address(word: str) -> bool:
