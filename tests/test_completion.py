@@ -24,6 +24,7 @@ def address() -> Iterator[str]:
         """Show an account."""
         return user
 
+    server.event("E_ACCOUNT_SHOWN")
     server.listen("udp:127.0.0.1:0")
     with server:
         yield server.addresses[0]
@@ -122,6 +123,7 @@ def test_words_are_completed_where_they_stand(env: dict[str, str]) -> None:
     assert complete("call", "edge1", "account_show", "user::a", "", **env) == ["domain::"]
     assert complete("call", "account", SIPMI_ADDRESS="edge1", **env) == ["account_show"]
     assert complete("call", "--", "--", **env) == []
+    assert complete("events", "edge1", "E_ACC", **env) == ["E_ACCOUNT_SHOWN"]
     assert complete("irq", "s", **env) == ["show", "set"]
     assert complete("irq", "top", "--device", "l", **env)[:1] == ["lo"]
     assert complete("nosuch", "", **env) == []

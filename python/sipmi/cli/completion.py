@@ -10,6 +10,7 @@ from typing import Any, Optional
 from ..client import connect
 from ..errors import MiError
 from .ending import OK, Failure
+from .events import names_of
 from .live import PATIENCE, Choice, Live, matching
 from .options import client_options
 from .output import print_bytes
@@ -225,6 +226,8 @@ def _asked(target: Target, subcommand: str, words: Sequence[str], begun: str) ->
         live = Live(mi)
         if subcommand == "watch":
             yield from live.statistics(begun)
+        elif subcommand == "events":
+            yield from matching(begun, ((name, "event") for name in names_of(mi.call("events_list"))))
         elif not words:
             yield from live.commands(begun)
         else:

@@ -46,15 +46,20 @@ def run(options: argparse.Namespace) -> int:
     if options.reload:
         from .reload import serve_again
 
-        return serve_again(options.app, lambda: serve(options))
-    return serve(options)
+        return serve_again(options.app, lambda: serve_app(options))
+    return serve_app(options)
 
 
-def serve(options: argparse.Namespace) -> int:
-    """Serves until a signal says to stop."""
+def serve_app(options: argparse.Namespace) -> int:
+    """Serves what a file makes."""
     server = find_server(options.app)
     for address in options.listen:
         server.listen(address)
+    return serve(server, options)
+
+
+def serve(server: Server, options: argparse.Namespace) -> int:
+    """Serves until a signal says to stop."""
     server._when_ready = lambda: announce(server, as_json=options.json)
     try:
         server.run(processes=options.processes)
