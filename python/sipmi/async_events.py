@@ -19,7 +19,7 @@ from .events import FAILED_WAIT, Event, Inbox, Way, call_one
 if TYPE_CHECKING:
     from .async_client import AsyncClient
 
-log = logging.getLogger("sipmi.events")
+log: logging.Logger = logging.getLogger("sipmi.events")
 
 
 class AsyncListener:

@@ -103,7 +103,7 @@ class Inbox:
             raise ValueError(f"expected on_full of 'wait' or 'drop', found {on_full!r}")
         self.waiting: collections.deque[Event] = collections.deque()
         self.most = most
-        self.drops = on_full == "drop"
+        self.drops: bool = on_full == "drop"
         self.dropped = 0
         self.unreadable = 0
 
