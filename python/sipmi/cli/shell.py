@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import subprocess
 import sys
 from typing import Any, Optional
 
@@ -128,6 +127,8 @@ class Shell:
         if program is None:
             print_value(reply.value, as_json=self.options.json)
             return
+        import subprocess
+
         text = value_text(reply.value, as_json=self.options.json)
         self.code = subprocess.run(program, shell=True, input=text, check=False).returncode
 
