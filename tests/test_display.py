@@ -90,6 +90,16 @@ def test_a_large_tree_is_shown_in_part_and_says_how_much_is_left() -> None:
     assert len(shown) < 40_000
 
 
+def test_what_a_fleet_answered_is_a_table_of_who_did_and_who_did_not(directory: str) -> None:
+    with FakeOpenSIPS("2.4") as opensips:
+        nodes = {"<edge1>": opensips.address("udp"), "edge2": f"unix:{directory}/nobody.sock"}
+        with sipmi.Fleet(nodes, timeout=2.0) as fleet:
+            shown = page(fleet.call("get_statistics", ["core:drop_requests"]))
+    assert shown.tags.count("tr") == 3
+    for said in ("1 of 2 ok", "<edge1>", "core:drop_requests=", "TransportError", "nobody.sock"):
+        assert said in shown.text
+
+
 def test_cpus_are_boxes_with_the_list_and_the_mask_beside() -> None:
     shown = page(CpuSet("0-3,8"))
     assert shown.tags.count("span") >= 16

@@ -146,6 +146,16 @@ def test_the_script_of_the_contract_that_calls_runs_as_it_stands(directory: str,
         assert names["reply"].value["Domains"][0]["AORs"]
 
 
+def test_the_script_of_the_contract_about_fleets_runs_as_it_stands(directory: str) -> None:
+    with FakeOpenSIPS("4.0") as opensips:
+        names: dict[str, Any] = {"sipmi": sipmi}
+        source = pages.Stand(directory, opensips).moved(script("sipmi.Fleet("))
+        exec(compile(source, "contract: fleet", "exec"), names)
+        assert sorted(names["result"].ok) == ["edge1", "edge2"]
+        assert names["result"].failed == {}
+        assert len(names["result"].to_frame()) > 0
+
+
 def test_the_script_of_the_contract_about_affinity_runs_as_it_stands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

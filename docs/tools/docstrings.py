@@ -16,7 +16,29 @@ class Docstrings(griffe.Extension):
     def on_instance(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         """Called for each module, class, function and attribute."""
         if obj.docstring is not None:
-            obj.docstring.value = fenced(_ROLE.sub(r"`\1`", obj.docstring.value))
+            obj.docstring.value = examples_first(fenced(_ROLE.sub(r"`\1`", obj.docstring.value)))
+
+
+def examples_first(text: str) -> str:
+    """The text with its examples before its fields: what follows a field would be taken for a part of it.
+
+    >>> print(examples_first("Adds.\\n\\n:param a: one\\n\\n```pycon\\n>>> 1\\n```"))
+    Adds.
+    <BLANKLINE>
+    ```pycon
+    >>> 1
+    ```
+    <BLANKLINE>
+    :param a: one
+    """
+    fields = re.search(r"^:\w[^\n]*:", text, re.MULTILINE)
+    if fields is None:
+        return text
+    said, told = text[: fields.start()], text[fields.start() :]
+    examples = re.findall(r"^```pycon\n.*?^```$", told, re.DOTALL | re.MULTILINE)
+    for example in examples:
+        told = told.replace(example, "")
+    return "\n\n".join(part.strip() for part in [said, *examples, told] if part.strip())
 
 
 def fenced(text: str) -> str:

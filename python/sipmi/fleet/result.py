@@ -171,6 +171,11 @@ class FleetResult:
         frame = frame[[*(name for name in frame.columns if name not in last), *last]].set_index("node")
         return frame
 
+    def _repr_html_(self) -> str:
+        from ..display import html
+
+        return html(self)
+
     def __repr__(self) -> str:
         if self.is_dry:
             return f"<FleetResult of {self.command}: a dry run, {len(self)} nodes in {len(self.batches)} batches>"
