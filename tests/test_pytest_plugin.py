@@ -328,39 +328,53 @@ def test_cpus(): assert CpuSet("0-3") == CpuSet("2-5")
     ])  # fmt: skip
 
 
-ASKED_AGAIN = """
-import asyncio
-import functools
+AWAITED = """
 import pytest
 
 {mark}
-async def test_it(mi_server, mi_client, eventually, {fixture}):
+async def test_it(mi_server, mi_async_client, mi_async, eventually, {fixture}):
     answers = []
 
     @mi_server.command
     async def later() -> int:
         answers.append(1)
-        await asyncio.sleep(0)
         return len(answers)
 
-    async def ask():
-        return await asyncio.get_running_loop().run_in_executor(None, functools.partial(mi_client.call, "later"))
-
-    assert await eventually(ask, 3) == 3
+    assert await mi_async.generation == "4.x"
+    assert await eventually(lambda: mi_async_client.call("later"), 3) == 3
     with pytest.raises(AssertionError, match="the last answer was 5, expected 3"):
-        await eventually(ask, 3, within=0)
+        await eventually(lambda: mi_async_client.call("later"), 3, within=0)
 """
 
 
 def test_fixtures_work_in_coroutines_of_pytest_asyncio(run) -> None:
-    source = ASKED_AGAIN.format(mark="@pytest.mark.asyncio", fixture="request")
-    run(source, "-o", "asyncio_default_fixture_loop_scope=function", plugin="asyncio").assert_outcomes(passed=1)
+    source = AWAITED.format(mark="@pytest.mark.asyncio", fixture="request")
+    scope = "asyncio_default_fixture_loop_scope=function"
+    with FakeOpenSIPS("4.0") as opensips:
+        address = opensips.address("udp")
+        run(source, "-o", scope, "--mi-address", address, plugin="asyncio").assert_outcomes(passed=1)
 
 
 def test_fixtures_work_in_coroutines_of_anyio(run) -> None:
-    source = ASKED_AGAIN.format(mark="@pytest.mark.parametrize('anyio_backend', ['asyncio'])\n@pytest.mark.anyio",
-                                fixture="anyio_backend")  # fmt: skip
-    run(source, plugin="anyio").assert_outcomes(passed=1)
+    backend = "@pytest.mark.parametrize('anyio_backend', ['asyncio'])\n@pytest.mark.anyio"
+    source = AWAITED.format(mark=backend, fixture="anyio_backend")
+    with FakeOpenSIPS("4.0") as opensips:
+        run(source, "--mi-address", opensips.address("udp"), plugin="anyio").assert_outcomes(passed=1)
+
+
+def test_without_such_plugins_a_test_runs_its_coroutines_itself(run) -> None:
+    result = run("""
+import asyncio
+import pytest
+
+@pytest.mark.mi_transport("fifo", "unix", "http")
+def test_it(mi_async_client):
+    async def ask():
+        return await asyncio.gather(*(mi_async_client.call("which", "uptime") for _ in range(3)))
+
+    assert asyncio.run(ask()) == [[[]]] * 3
+""")
+    result.assert_outcomes(passed=3)
 
 
 # -- with others --------------------------------------------------------------------------------------

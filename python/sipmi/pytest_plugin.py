@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional
 import pytest
 
 if TYPE_CHECKING:
+    from .async_client import AsyncClient
     from .client import Client
     from .testing import Cassette, FakeOpenSIPS, LiveServer
 
@@ -28,8 +29,16 @@ _RECORD = {
 _MARKERS = (
     "mi(address=None, **options): the live server that the fixture `mi` calls; options are those of sipmi.connect",
     "mi_server(name='test', **options): what the fixture `mi_server` is made of, as LiveServer takes it",
-    "mi_transport(*transports): run the test with `mi_client` over each of fifo, udp, unix, http",
+    "mi_transport(*transports): run the test with `mi_client` or `mi_async_client` over each of fifo, udp, unix, http",
     "fake_opensips(*versions, **options): run the test with `fake_opensips` of each version; options as FakeOpenSIPS",
+)
+
+
+#: Which fixtures a marker's arguments are for.
+_PARAMETRISED = (
+    ("fake_opensips", "fake_opensips"),
+    ("mi_client", "mi_transport"),
+    ("mi_async_client", "mi_transport"),
 )
 
 
@@ -61,7 +70,7 @@ def pytest_report_header(config: pytest.Config) -> Optional[str]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test that names several versions or transports runs once with each."""
-    for fixture, marker in (("fake_opensips", "fake_opensips"), ("mi_client", "mi_transport")):
+    for fixture, marker in _PARAMETRISED:
         mark = metafunc.definition.get_closest_marker(marker)
         if mark is not None and mark.args and fixture in metafunc.fixturenames:
             metafunc.parametrize(fixture, mark.args, indirect=True)
@@ -121,6 +130,16 @@ def mi_client(request: pytest.FixtureRequest, mi_server: LiveServer) -> Iterator
 
 
 @pytest.fixture
+def mi_async_client(request: pytest.FixtureRequest, mi_server: LiveServer) -> Iterator[AsyncClient]:
+    """As `mi_client`, for coroutines: whoever runs them, pytest-asyncio, anyio or the test itself."""
+    import sipmi
+
+    client = sipmi.AsyncClient(mi_server.address(getattr(request, "param", "udp")))
+    yield client
+    client._core.close()  # what its close() does, without an event loop
+
+
+@pytest.fixture
 def fake_opensips(request: pytest.FixtureRequest) -> Iterator[FakeOpenSIPS]:
     """A started FakeOpenSIPS: of 4.0, or of the version that the marker `fake_opensips` or a parameter says."""
     from .testing import FakeOpenSIPS
@@ -134,30 +153,42 @@ def fake_opensips(request: pytest.FixtureRequest) -> Iterator[FakeOpenSIPS]:
 
 
 @pytest.fixture(scope="session")
-def _mi_clients() -> Iterator[dict[str, Client]]:
+def _mi_clients() -> Iterator[dict[str, Any]]:
     """Clients of live servers: what they have found out serves the whole run."""
-    clients: dict[str, Client] = {}
+    clients: dict[str, Any] = {}
     yield clients
     for client in clients.values():
-        client.close()
+        client._core.close()
 
 
 @pytest.fixture
-def mi(request: pytest.FixtureRequest, _mi_clients: dict[str, Client]) -> Client:
+def mi(request: pytest.FixtureRequest, _mi_clients: dict[str, Any]) -> Client:
     """A client of the live server that `--mi-address`, the ini option `mi_address` or the marker `mi` names.
 
     Skipped where none does. Credentials come from the marker, the address, or the variables SIPMI_AUTH (user:password)
     and SIPMI_TOKEN.
     """
+    client: Client = _live_client(request, _mi_clients, "Client")
+    return client
+
+
+@pytest.fixture
+def mi_async(request: pytest.FixtureRequest, _mi_clients: dict[str, Any]) -> AsyncClient:
+    """As `mi`, for coroutines."""
+    client: AsyncClient = _live_client(request, _mi_clients, "AsyncClient")
+    return client
+
+
+def _live_client(request: pytest.FixtureRequest, clients: dict[str, Any], kind: str) -> Any:
     address, options = _live(request)
     if address is None:
         pytest.skip("no live server: give --mi-address, or @pytest.mark.mi(address)")
-    key = repr((address, sorted(options.items())))
-    if key not in _mi_clients:
+    key = repr((kind, address, sorted(options.items())))
+    if key not in clients:
         import sipmi
 
-        _mi_clients[key] = sipmi.connect(address, **options)
-    return _mi_clients[key]
+        clients[key] = getattr(sipmi, kind)(address, **options)
+    return clients[key]
 
 
 def _live(request: pytest.FixtureRequest) -> tuple[Optional[str], dict[str, Any]]:
