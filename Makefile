@@ -46,11 +46,13 @@ bench: build
 	$(BIN)/python tests/bench/run.py $(BENCH_ARGS)
 	$(BIN)/python tests/bench/large.py
 	$(BIN)/python tests/bench/fleet.py
+	$(BIN)/python tests/bench/concurrent.py
 
 # Long proofs: many more random cases, and minutes under fire.
 prove: build
 	PROPTEST_CASES=20000 cargo test --quiet --release --no-default-features
 	SIPMI_PROVE_SECONDS=60 $(BIN)/python -m pytest -q --timeout 600 tests/test_fire.py
+	SIPMI_PROVE_CALLS=100000 $(BIN)/python -m pytest -q --timeout 900 tests/test_faults.py
 
 prove-short: build
 	PROPTEST_CASES=2000 cargo test --quiet --no-default-features

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Optional, Union
 
 from . import _core
 from ._secret import Secret, check_portable, revealed
+from ._times import Zone, zone_of
 
 if TYPE_CHECKING:
-    from .client import Client
+    from .client import Client, Reply
     from .schema import Completion
 
 #: What names a file or directory.
@@ -37,6 +38,10 @@ class ClientBase:
         cert: Optional[Union[Path, tuple[Path, Path]]] = None,
         verify: bool = True,
         in_flight: Optional[int] = None,
+        retries: int = 0,
+        breaker: Optional[int] = None,
+        typed: bool = False,
+        tz: Zone = None,
     ) -> None:
         if not timeout > 0:
             raise ValueError(f"expected a timeout of more than 0 seconds, found {timeout}")
@@ -50,6 +55,8 @@ class ClientBase:
             cert=_certificate_and_key(cert),
             verify=verify,
             in_flight=in_flight,
+            retries=retries,
+            breaker=breaker,
         )
         self._made_of = (
             address,
@@ -63,9 +70,15 @@ class ClientBase:
                 "cert": cert,
                 "verify": verify,
                 "in_flight": in_flight,
+                "retries": retries,
+                "breaker": breaker,
+                "typed": typed,
+                "tz": tz,
             },
         )
         self._timeout = float(timeout)
+        self._typed = typed
+        self._zone = zone_of(tz)
         self._completion: Optional[Completion] = None
         _clients.add(self)
 
@@ -78,6 +91,11 @@ class ClientBase:
     def timeout(self) -> float:
         """Seconds that a call may take, unless it says otherwise."""
         return self._timeout
+
+    def _reply(self, core: _core.Reply, typed: Optional[bool]) -> Reply:
+        from .client import Reply
+
+        return Reply(core, self._zone, self._typed if typed is None else typed)
 
     def call(self, command: str, /, *args: Any, **kwargs: Any) -> Any:
         """Runs a command."""

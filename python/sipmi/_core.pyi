@@ -469,16 +469,24 @@ class Client:
         cert: Optional[tuple[str, Optional[str]]] = None,
         verify: bool = True,
         in_flight: Optional[int] = None,
+        retries: int = 0,
+        breaker: Optional[int] = None,
     ) -> Client: ...
     @property
     def address(self) -> str: ...
-    def call(self, command: str, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float) -> Any:
+    def call(
+        self, command: str, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float, force: bool = False
+    ) -> Any:
         """Runs a command and gives its value."""
 
-    def request(self, command: str, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float) -> Reply:
+    def request(
+        self, command: str, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float, force: bool = False
+    ) -> Reply:
         """Runs a command and gives its reply, also when it is an error."""
 
-    def request_strings(self, command: str, strings: list[tuple[str, str]], timeout: float) -> Reply:
+    def request_strings(
+        self, command: str, strings: list[tuple[str, str]], timeout: float, force: bool = False
+    ) -> Reply:
         """As `request`, with strings in order, each with a name or without (an empty one)."""
 
     def wire(self, timeout: float) -> str:
@@ -510,11 +518,18 @@ class Driver:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         timeout: float,
+        force: bool = False,
     ) -> int:
         """Begins a call whose reply the future gets. What this gives is for `cancel`."""
 
     def request_strings(
-        self, future: Any, client: Client, command: str, strings: list[tuple[str, str]], timeout: float
+        self,
+        future: Any,
+        client: Client,
+        command: str,
+        strings: list[tuple[str, str]],
+        timeout: float,
+        force: bool = False,
     ) -> int:
         """As `request`, with strings in order, each with a name or without (an empty one)."""
 

@@ -11,6 +11,7 @@ from . import _core
 from ._client_base import ClientBase, Path
 from ._drivers import driver_of
 from ._secret import Secret
+from ._times import Zone, with_times
 from .client import Client, Commands, Reply
 
 if TYPE_CHECKING:
@@ -33,6 +34,10 @@ async def connect_async(
     cert: Optional[Union[Path, tuple[Path, Path]]] = None,
     verify: bool = True,
     in_flight: Optional[int] = None,
+    retries: int = 0,
+    breaker: Optional[int] = None,
+    typed: bool = False,
+    tz: Zone = None,
 ) -> AsyncClient:
     """An :class:`AsyncClient` of the server at an address. Touches no network: the first call does.
 
@@ -59,6 +64,10 @@ async def connect_async(
         cert=cert,
         verify=verify,
         in_flight=in_flight,
+        retries=retries,
+        breaker=breaker,
+        typed=typed,
+        tz=tz,
     )
 
 
@@ -102,20 +111,48 @@ class AsyncClient(ClientBase):
         """Awaited: the server's version, "2.4.11"; None when it does not say."""
         return _Later(lambda: self._found(1))
 
-    async def call(self, command: str, /, *args: Any, timeout: Optional[float] = None, **kwargs: Any) -> Any:
+    async def call(
+        self,
+        command: str,
+        /,
+        *args: Any,
+        timeout: Optional[float] = None,
+        force: bool = False,
+        typed: Optional[bool] = None,
+        **kwargs: Any,
+    ) -> Any:
         """Runs a command and gives its value, as :meth:`sipmi.Client.call` does."""
-        core = await self._wait(_core.Driver.request, command, args, kwargs, timeout=timeout)
-        return core.value
+        core = await self._wait(_core.Driver.request, command, args, kwargs, timeout=timeout, force=force)
+        value = core.value
+        return with_times(command, value, self._zone) if (self._typed if typed is None else typed) else value
 
-    async def request(self, command: str, /, *args: Any, timeout: Optional[float] = None, **kwargs: Any) -> Reply:
+    async def request(
+        self,
+        command: str,
+        /,
+        *args: Any,
+        timeout: Optional[float] = None,
+        force: bool = False,
+        typed: Optional[bool] = None,
+        **kwargs: Any,
+    ) -> Reply:
         """As :meth:`call`, but gives the whole :class:`sipmi.Reply`, also of an error answer."""
-        return Reply(await self._wait(_core.Driver.request, command, args, kwargs, timeout=timeout))
+        core = await self._wait(_core.Driver.request, command, args, kwargs, timeout=timeout, force=force)
+        return self._reply(core, typed)
 
     async def request_strings(
-        self, command: str, strings: list[tuple[str, str]], /, *, timeout: Optional[float] = None
+        self,
+        command: str,
+        strings: list[tuple[str, str]],
+        /,
+        *,
+        timeout: Optional[float] = None,
+        force: bool = False,
+        typed: Optional[bool] = None,
     ) -> Reply:
         """As :meth:`request`, with parameters as a shell has them: strings in order, each with a name or ""."""
-        return Reply(await self._wait(_core.Driver.request_strings, command, strings, timeout=timeout))
+        core = await self._wait(_core.Driver.request_strings, command, strings, timeout=timeout, force=force)
+        return self._reply(core, typed)
 
     async def statistics(self, *selectors: Union[str, Iterable[str]], timeout: Optional[float] = None) -> Reading:
         """The server's statistics now, as :meth:`sipmi.Client.statistics` gives them."""
@@ -216,12 +253,12 @@ class AsyncClient(ClientBase):
         found: tuple[Optional[str], Optional[str]] = await self._wait(_core.Driver.found, timeout=self._timeout)
         return found[place]
 
-    async def _wait(self, begin: Callable[..., int], *what: Any, timeout: Optional[float]) -> Any:
+    async def _wait(self, begin: Callable[..., int], *what: Any, timeout: Optional[float], **options: bool) -> Any:
         """Begins something on the driver of the running loop, and waits for what it gives."""
         loop = asyncio.get_running_loop()
         driver = driver_of(loop)
         future = loop.create_future()
-        call = begin(driver, future, self._core, *what, self._timeout if timeout is None else timeout)
+        call = begin(driver, future, self._core, *what, self._timeout if timeout is None else timeout, **options)
         try:
             return await future
         except BaseException:

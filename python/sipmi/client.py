@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, Optional, Union
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 from . import _core
 from ._client_base import ClientBase, Path
 from ._secret import Secret
+from ._times import Zone, with_times
 
 if TYPE_CHECKING:
     from .events import Event, Listener
@@ -28,6 +30,10 @@ def connect(
     cert: Optional[Union[Path, tuple[Path, Path]]] = None,
     verify: bool = True,
     in_flight: Optional[int] = None,
+    retries: int = 0,
+    breaker: Optional[int] = None,
+    typed: bool = False,
+    tz: Zone = None,
 ) -> Client:
     """A client of the server at an address. Touches no network: the first call does.
 
@@ -50,6 +56,13 @@ def connect(
     :param in_flight: how many requests the server is given at a time; further calls wait here for their turn. By
         default 1 for a FIFO or HTTP of OpenSIPS, whose one process others share, 16 datagrams, and more for a server
         of ours.
+    :param retries: how often a call is tried again that failed, within its timeout: one that cannot have run, or that
+        changes nothing. Of those that change nothing and go in datagrams, which may be lost, each try has its share of
+        the timeout.
+    :param breaker: after so many calls in a row without an answer, calls fail at once for a second, and longer each
+        time, but for one now and then that finds out whether the server is back. None: never.
+    :param typed: whether times come as datetime and timedelta (uptime, dlg_list).
+    :param tz: the zone of those times, and that of the server's clock; this machine's by default.
     :raises ValueError: the address or a certificate cannot be read, or the transport has no such wire or option.
 
     >>> import sipmi
@@ -70,6 +83,10 @@ def connect(
         cert=cert,
         verify=verify,
         in_flight=in_flight,
+        retries=retries,
+        breaker=breaker,
+        typed=typed,
+        tz=tz,
     )
 
 
@@ -114,7 +131,16 @@ class Client(ClientBase):
         """
         return self._core.found(self._timeout)[1]
 
-    def call(self, command: str, /, *args: Any, timeout: Optional[float] = None, **kwargs: Any) -> Any:
+    def call(
+        self,
+        command: str,
+        /,
+        *args: Any,
+        timeout: Optional[float] = None,
+        force: bool = False,
+        typed: Optional[bool] = None,
+        **kwargs: Any,
+    ) -> Any:
         """Runs a command and gives its value; a success without one is "OK".
 
         Parameters go by position or by name; JSON-RPC takes no mixture. True and False are sent as 1 and 0.
@@ -125,7 +151,11 @@ class Client(ClientBase):
         None, and an UnclearReplyWarning.
 
         :param command: "ul_dump"; "usrloc:dump" where commands have modules (4.x).
-        :param timeout: seconds that this call may take in all; never a parameter of the command.
+        :param timeout: seconds that this call may take in all. Like the two that follow it is never a parameter of the
+            command.
+        :param force: True to send what is over a limit of the server, where it would do no more than refuse it or say
+            nothing. What it would cut, run in part or die of is never sent.
+        :param typed: True to get times as datetime and timedelta.
         :raises MethodNotFound: there is no such command.
         :raises AmbiguousMethod: several modules have one of that name.
         :raises InvalidParams: wrong count, name or type of parameters.
@@ -135,9 +165,19 @@ class Client(ClientBase):
         :raises CodecError: what came is no answer, or is cut off.
         :raises TransportError: the server cannot be reached, or went away.
         """
-        return self._core.call(command, args, kwargs, self._timeout if timeout is None else timeout)
+        value = self._core.call(command, args, kwargs, self._timeout if timeout is None else timeout, force)
+        return with_times(command, value, self._zone) if (self._typed if typed is None else typed) else value
 
-    def request(self, command: str, /, *args: Any, timeout: Optional[float] = None, **kwargs: Any) -> Reply:
+    def request(
+        self,
+        command: str,
+        /,
+        *args: Any,
+        timeout: Optional[float] = None,
+        force: bool = False,
+        typed: Optional[bool] = None,
+        **kwargs: Any,
+    ) -> Reply:
         """As :meth:`call`, but gives the whole :class:`Reply`, also of an error answer.
 
         >>> import sipmi
@@ -148,10 +188,18 @@ class Client(ClientBase):
         >>> reply.ok, reply.code, reply.reason
         (False, -32601, 'Method not found')
         """
-        return Reply(self._core.request(command, args, kwargs, self._timeout if timeout is None else timeout))
+        timeout = self._timeout if timeout is None else timeout
+        return self._reply(self._core.request(command, args, kwargs, timeout, force), typed)
 
     def request_strings(
-        self, command: str, strings: list[tuple[str, str]], /, *, timeout: Optional[float] = None
+        self,
+        command: str,
+        strings: list[tuple[str, str]],
+        /,
+        *,
+        timeout: Optional[float] = None,
+        force: bool = False,
+        typed: Optional[bool] = None,
     ) -> Reply:
         """As :meth:`request`, with parameters as a shell has them: strings in order, each with a name or "".
 
@@ -165,7 +213,7 @@ class Client(ClientBase):
         [[], ['mi_cmd']]
         """
         timeout = self._timeout if timeout is None else timeout
-        return Reply(self._core.request_strings(command, strings, timeout))
+        return self._reply(self._core.request_strings(command, strings, timeout, force), typed)
 
     def statistics(self, *selectors: Union[str, Iterable[str]], timeout: Optional[float] = None) -> Reading:
         """The server's statistics now (``get_statistics``): a mapping of ``group:name`` to numbers with units.
@@ -374,10 +422,12 @@ class Reply:
     [[], ['mi_cmd']]
     """
 
-    __slots__ = ("_core",)
+    __slots__ = ("_core", "_typed", "_zone")
 
-    def __init__(self, core: _core.Reply) -> None:
+    def __init__(self, core: _core.Reply, zone: Optional[datetime.tzinfo] = None, typed: bool = False) -> None:
         self._core = core
+        self._zone = zone
+        self._typed = typed
 
     @property
     def address(self) -> str:
@@ -418,7 +468,8 @@ class Reply:
 
         :raises Fault: it is an error answer.
         """
-        return self._core.value
+        value = self._core.value
+        return with_times(self._core.command, value, self._zone) if self._typed else value
 
     @property
     def raw(self) -> bytes:

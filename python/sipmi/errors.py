@@ -46,6 +46,9 @@ class CodecError(MiError, ValueError):
 class RequestRefused(MiError, ValueError):
     """The request was not sent: the wire cannot say it, or it would harm the server."""
 
+    #: Whether it is only over a limit, beyond which the server refuses or says nothing: ``force=True`` sends it.
+    can_be_forced: bool = False
+
 
 class Fault(MiError):
     """An error answer: raised by a handler to give one, raised by a call that got one.

@@ -55,6 +55,17 @@ impl Arguments {
     }
 }
 
+/// What a client is asked to do.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Asked {
+    /// The command, by any name that a version has for it.
+    pub method: Str,
+    /// What it is given.
+    pub arguments: Arguments,
+    /// Whether it is sent though it is over a limit of the server, where that does no harm.
+    pub force: bool,
+}
+
 /// What a server answered, be it a success or an error.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Reply {
@@ -112,6 +123,14 @@ pub enum CallError {
     /// Whoever called no longer wants an answer.
     #[error("interrupted")]
     Interrupted,
+    /// The server failed so often that it is left alone for a while.
+    #[error("not tried: it failed {failures} times in a row, and is left alone for another {:.1} s", left.as_secs_f64())]
+    Resting {
+        /// How many times.
+        failures: u32,
+        /// For how long no call is made.
+        left: Duration,
+    },
     /// The client was closed.
     #[error("the client is closed")]
     Closed,

@@ -1,12 +1,15 @@
 //! Requests and replies in datagrams: a pool of sockets, each with one request at a time.
 //!
 //! Text replies say nothing of the request that they answer. So a socket whose request was not answered in time is
-//! thrown away, and with it whatever may still come.
+//! thrown away, and with it whatever may still come; and one that was answered rests for a while, or while many others
+//! are used, since a network may deliver an answer twice.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use nix::poll::PollFlags;
 
@@ -19,8 +22,14 @@ use crate::transport::connected::Connected;
 /// Larger than any UDP datagram.
 const BUFFER: usize = 65_536;
 
+/// So many buffers are kept for later: each takes longer to make than a reply takes to come.
+const BUFFERS: usize = 16;
+
 /// More sockets than this are not kept for later.
 const IDLE: usize = 64;
+
+/// How long a socket rests after a text reply, unless so many rest already that it is the first of them.
+const REST: Duration = Duration::from_millis(100);
 
 /// Where a server listens.
 #[derive(Clone, Debug)]
@@ -33,8 +42,17 @@ pub(super) enum Place {
 #[derive(Debug)]
 pub(super) struct Pool {
     place: Place,
-    idle: Mutex<Vec<Line>>,
+    /// Those that were used last are at the end.
+    idle: Mutex<VecDeque<Idle>>,
+    /// Room for replies.
+    buffers: Mutex<Vec<Box<[u8]>>>,
     known: Known,
+}
+
+#[derive(Debug)]
+struct Idle {
+    socket: Connected,
+    since: Instant,
 }
 
 /// A socket and room for a reply.
@@ -58,7 +76,7 @@ type Peer = Option<SocketAddr>;
 
 impl Pool {
     pub(super) fn new(place: Place) -> Self {
-        Pool { place, idle: Mutex::default(), known: Known::default() }
+        Pool { place, idle: Mutex::default(), buffers: Mutex::default(), known: Known::default() }
     }
 
     pub(super) fn renewed(&self) -> Self {
@@ -78,8 +96,7 @@ impl Pool {
         patience: &mut Patience<'_>,
         read: Read<'_, T>,
     ) -> Result<Heard<T>, CallFailure> {
-        let idle = lock(&self.idle).pop();
-        if let Some(line) = idle.filter(|line| has_id || line.is_silent()) {
+        if let Some(line) = self.take(has_id) {
             match line.send(request, patience).await {
                 Ok(()) => return self.hear(line, request, patience, read).await,
                 // The server was restarted since. Nothing was sent, so another socket may try.
@@ -152,10 +169,43 @@ impl Pool {
         }
     }
 
+    /// A socket that is used again: the last one where replies have ids, and else the one that rested longest.
+    fn take(&self, has_id: bool) -> Option<Line> {
+        let socket = {
+            let mut idle = lock(&self.idle);
+            if has_id {
+                idle.pop_back()?.socket
+            } else {
+                let is_full = idle.len() >= IDLE;
+                // Of a UNIX socket nothing comes twice.
+                let has_rested = |first: &Idle| is_full || self.is_local() || first.since.elapsed() >= REST;
+                idle.front().is_some_and(has_rested).then(|| idle.pop_front())??.socket
+            }
+        };
+        let line = self.line(socket);
+        (has_id || line.is_silent()).then_some(line)
+    }
+
+    fn is_local(&self) -> bool {
+        matches!(self.place, Place::Unix(_))
+    }
+
+    fn line(&self, socket: Connected) -> Line {
+        let buffer = lock(&self.buffers).pop();
+        Line { socket, buffer: buffer.unwrap_or_else(|| vec![0; BUFFER].into_boxed_slice()) }
+    }
+
     fn keep(&self, line: Line) {
+        let Line { socket, buffer } = line;
+        let kept = Idle { socket, since: Instant::now() };
         let mut idle = lock(&self.idle);
         if idle.len() < IDLE {
-            idle.push(line);
+            idle.push_back(kept);
+        }
+        drop(idle);
+        let mut buffers = lock(&self.buffers);
+        if buffers.len() < BUFFERS {
+            buffers.push(buffer);
         }
     }
 
@@ -165,7 +215,7 @@ impl Pool {
             (Place::Udp { .. }, Some(peer)) => Connected::udp(peer, WAKE)?,
             (Place::Udp { .. }, None) => return Err(io::ErrorKind::AddrNotAvailable.into()),
         };
-        Ok(Line { socket, buffer: vec![0; BUFFER].into_boxed_slice() })
+        Ok(self.line(socket))
     }
 
     /// Where the server may be; the likeliest last.

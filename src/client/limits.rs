@@ -1,6 +1,8 @@
 //! What is never sent to a real server, because it would be lost, harm the server or be run as something else.
 //!
-//! These are facts about the servers, not settings: a client does not lift them. Sipmi's own server has none of them.
+//! These are facts about the servers, not settings. Whoever knows better may force what is only a limit, beyond which a
+//! server refuses or says nothing; never what would be run in part, as something else, or at the cost of others. Sipmi's
+//! own server has none of them.
 
 use super::{Generation, Wire};
 use crate::codec::xmlrpc::Form;
@@ -46,6 +48,8 @@ pub struct HttpLimit {
     pub consequence: &'static str,
     /// What to do about it.
     pub remedy: &'static str,
+    /// Whether the server would do no more than refuse it.
+    pub is_harmless: bool,
 }
 
 /// From 3.6 on, `httpd` collects a body in a buffer. What does not fit is dropped, and the rest is run.
@@ -54,6 +58,7 @@ static HTTP_BODY: HttpLimit = HttpLimit {
     bytes: 1024,
     consequence: "the server would drop a part of it and run the rest",
     remedy: "modparam receive_buf_size of httpd, which a client cannot see; a datagram carries more",
+    is_harmless: false,
 };
 
 /// Before 3.6, `httpd` wants head and body in the memory that it has for a connection.
@@ -62,6 +67,7 @@ static HTTP_MESSAGE: HttpLimit = HttpLimit {
     bytes: 16_384,
     consequence: "the server would close the connection",
     remedy: "modparam post_buf_size of httpd does not raise it; a datagram carries more",
+    is_harmless: true,
 };
 
 /// A directory and name of a reply FIFO together.
@@ -114,7 +120,7 @@ pub enum Refusal {
     #[error("{0}")]
     Unsayable(CodecError),
     /// The transport does not carry it whole.
-    #[error("the request has {size} bytes, over the limit of {limit}: {consequence}")]
+    #[error("the request has {size} bytes, over the limit of {limit}: {consequence} ({remedy})")]
     TooLarge {
         /// Its size in bytes.
         size: usize,
@@ -122,10 +128,14 @@ pub enum Refusal {
         limit: usize,
         /// What a server would make of it.
         consequence: &'static str,
+        /// What to do about it.
+        remedy: &'static str,
+        /// Whether the server would do no more than refuse it.
+        is_harmless: bool,
     },
     /// The parameters are too long for a text FIFO.
     #[error(
-        "the parameters take {size} bytes, over the limit of {limit} of a text FIFO: the server would lose them and the next request"
+        "the parameters take {size} bytes, over the limit of {limit} of a text FIFO: the server would lose them and the next request (no modparam of mi_fifo raises it; udp: and unix: carry more)"
     )]
     ParamsTooLarge {
         /// Their size in bytes, line ends included.
@@ -135,7 +145,7 @@ pub enum Refusal {
     },
     /// A line is too long for a command without input.
     #[error(
-        "a parameter takes {size} bytes, over the limit of {limit} for a command without input on a text FIFO: the server would lose it and the next request"
+        "a parameter takes {size} bytes, over the limit of {limit} for a command without input on a text FIFO: the server would lose it and the next request (no modparam of mi_fifo raises it)"
     )]
     LineTooLong {
         /// Its size in bytes.
@@ -168,13 +178,32 @@ pub enum Refusal {
     #[error("a parameter holds a NUL byte, which a server of 3.x or 4.x cannot read")]
     Nul,
     /// Directory and name of the reply FIFO are too long together.
-    #[error("the reply FIFO's path has {size} bytes, over the limit of {limit}: the server would not answer")]
+    #[error(
+        "the reply FIFO's path has {size} bytes, over the limit of {limit}: the server would not answer (modparam reply_dir of mi_fifo, and reply_dir=, name a shorter one)"
+    )]
     ReplyPath {
         /// Its size in bytes.
         size: usize,
         /// How many bytes are taken.
         limit: usize,
     },
+}
+
+impl Refusal {
+    /// Whether the server would do no more than refuse it, or say nothing, so that it may be forced.
+    pub fn is_only_a_limit(&self) -> bool {
+        match self {
+            Refusal::Empty { .. } | Refusal::ReplyPath { .. } => true,
+            Refusal::HttpTooLarge { limit, .. } => limit.is_harmless,
+            Refusal::TooLarge { is_harmless, .. } => *is_harmless,
+            Refusal::Name(_)
+            | Refusal::Unsayable(_)
+            | Refusal::ParamsTooLarge { .. }
+            | Refusal::LineTooLong { .. }
+            | Refusal::Asynchronous
+            | Refusal::Nul => false,
+        }
+    }
 }
 
 impl From<CodecError> for Refusal {
@@ -201,12 +230,14 @@ pub(super) struct Route {
     pub(super) minor: Option<u32>,
     /// Of XML-RPC.
     pub(super) form: Form,
+    /// Whether what is only a limit is disregarded.
+    pub(super) force: bool,
 }
 
 impl Route {
     /// To a server of which nothing is known.
     pub(super) fn unknown(wire: Wire, carrier: Carrier) -> Self {
-        Route { wire, carrier, generation: None, minor: None, form: Form::Native }
+        Route { wire, carrier, generation: None, minor: None, form: Form::Native, force: false }
     }
 
     /// Whether the limits of the originals hold: unless the server is known to be sipmi's.
@@ -244,6 +275,11 @@ impl Route {
         }
     }
 
+    /// What is only a limit is none for who forces it.
+    fn unless_forced(self, checked: Result<(), Refusal>) -> Result<(), Refusal> {
+        checked.or_else(|refusal| if self.force && refusal.is_only_a_limit() { Ok(()) } else { Err(refusal) })
+    }
+
     /// Checks what can be known before the request is written.
     pub(super) fn check_request(self, request: &Request) -> Result<(), Refusal> {
         let bad = |byte: &u8| is_blank(*byte) || *byte < b' ' || matches!(byte, b'"' | b'\\' | 0x7f);
@@ -256,7 +292,7 @@ impl Route {
             return Err(Refusal::Asynchronous);
         }
         if self.wire == Wire::XmlRpc && self.is_original() {
-            self.check_xml_params(&request.params)?;
+            self.unless_forced(self.check_xml_params(&request.params))?;
         }
         Ok(())
     }
@@ -292,13 +328,16 @@ impl Route {
             return Err(Refusal::Nul);
         }
         match (self.carrier, self.wire) {
-            (Carrier::Datagram, _) => self.check_datagram(bytes),
+            (Carrier::Datagram, _) => self.unless_forced(self.check_datagram(bytes)),
             (Carrier::Fifo, _) if !self.is_original() => Ok(()),
             (Carrier::Http, _) => Ok(()),
-            (Carrier::Fifo, Wire::Json) => {
-                let consequence = "what is beyond would be run as a request of its own";
-                check_size(bytes.len(), JSON_FRAME, consequence)
-            }
+            (Carrier::Fifo, Wire::Json) => check_size(bytes.len(), JSON_FRAME, || Refusal::TooLarge {
+                size: bytes.len(),
+                limit: JSON_FRAME,
+                consequence: "what is beyond would be run as a request of its own",
+                remedy: "no modparam of mi_fifo raises it; udp: and unix: carry more",
+                is_harmless: false,
+            }),
             (Carrier::Fifo, _) => self.check_text_fifo(request, bytes),
         }
     }
@@ -319,16 +358,19 @@ impl Route {
             return Ok(());
         }
         let (size, limit) = if self.joins_reads() { (body, &HTTP_BODY) } else { (head + body, &HTTP_MESSAGE) };
-        if size > limit.bytes { Err(Refusal::HttpTooLarge { size, limit }) } else { Ok(()) }
+        self.unless_forced(check_size(size, limit.bytes, || Refusal::HttpTooLarge { size, limit }))
     }
 
     fn check_datagram(self, bytes: &[u8]) -> Result<(), Refusal> {
-        let (limit, consequence) = if self.is_original() {
-            (DATAGRAM, "the server would cut it")
+        let (limit, consequence, remedy) = if self.is_original() {
+            (DATAGRAM, "the server would cut it", "no modparam of mi_datagram raises it")
         } else {
-            (UDP_DATAGRAM, "no datagram is larger")
+            (UDP_DATAGRAM, "no datagram is larger", "HTTP and a FIFO of ours carry more")
         };
-        check_size(bytes.len(), limit, consequence)
+        let size = bytes.len();
+        // JSON that was cut cannot be read; text that was cut is run.
+        let is_harmless = self.wire == Wire::Json;
+        check_size(size, limit, || Refusal::TooLarge { size, limit, consequence, remedy, is_harmless })
     }
 
     fn check_text_fifo(self, request: &Request, bytes: &[u8]) -> Result<(), Refusal> {
@@ -347,15 +389,15 @@ impl Route {
 
     /// Checks the path of a reply FIFO.
     pub(super) fn check_reply_path(self, size: usize) -> Result<(), Refusal> {
-        if self.is_original() && size > REPLY_PATH {
-            return Err(Refusal::ReplyPath { size, limit: REPLY_PATH });
+        if !self.is_original() {
+            return Ok(());
         }
-        Ok(())
+        self.unless_forced(check_size(size, REPLY_PATH, || Refusal::ReplyPath { size, limit: REPLY_PATH }))
     }
 }
 
-fn check_size(size: usize, limit: usize, consequence: &'static str) -> Result<(), Refusal> {
-    if size > limit { Err(Refusal::TooLarge { size, limit, consequence }) } else { Ok(()) }
+fn check_size(size: usize, limit: usize, refusal: impl FnOnce() -> Refusal) -> Result<(), Refusal> {
+    if size > limit { Err(refusal()) } else { Ok(()) }
 }
 
 fn is_empty(item: &Item) -> bool {
@@ -405,6 +447,7 @@ mod tests {
         generation: Some(Generation::OpenSips(4)),
         minor: Some(0),
         form: Form::Native,
+        force: false,
     };
 
     #[test]
@@ -433,6 +476,27 @@ mod tests {
         assert_eq!(REAL.check_bytes(&request, &[b' '; JSON_FRAME]), Ok(()));
         let refused = REAL.check_bytes(&request, &[b' '; JSON_FRAME + 1]);
         assert!(matches!(refused, Err(Refusal::TooLarge { size: 4097, limit: 4096, .. })), "{refused:?}");
+    }
+
+    #[test]
+    fn what_is_only_a_limit_may_be_forced_and_what_harms_may_not() {
+        let request = Request::new("t_uac_dlg");
+        let forced = Route { force: true, ..REAL };
+        assert_eq!(forced.check_request(&request), Err(Refusal::Asynchronous));
+        assert!(forced.check_bytes(&request, &[b' '; JSON_FRAME + 1]).is_err());
+        assert!(Route { carrier: Carrier::Http, ..forced }.check_http(200, 1025).is_err());
+        let older =
+            Route { carrier: Carrier::Http, generation: Some(Generation::OpenSips(3)), minor: Some(4), ..REAL };
+        assert!(older.check_http(200, 16_384).is_err());
+        assert_eq!(Route { force: true, ..older }.check_http(200, 16_384), Ok(()));
+        let datagram = Route { carrier: Carrier::Datagram, ..REAL };
+        let bytes = vec![b' '; DATAGRAM + 1];
+        assert!(datagram.check_bytes(&request, &bytes).is_err());
+        assert_eq!(Route { force: true, ..datagram }.check_bytes(&request, &bytes), Ok(()));
+        let text = Route { wire: Wire::Text, force: true, ..datagram };
+        assert!(text.check_bytes(&request, &bytes).is_err(), "what is left of it would be run");
+        assert!(REAL.check_reply_path(128).is_err());
+        assert_eq!(forced.check_reply_path(128), Ok(()));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! A call has one deadline for all that it does, and never harms the server it calls (see [`limits`]).
 
+mod breaker;
 pub mod call;
 mod datagram;
 pub mod driver;
@@ -15,15 +16,16 @@ mod patience;
 pub mod places;
 pub mod probe;
 mod resolve;
+mod retry;
 pub mod shape;
 mod web;
 
-use std::num::NonZeroUsize;
-use std::sync::OnceLock;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-pub use call::{Arguments, CallError, CallFailure, Reply};
+pub use call::{Arguments, Asked, CallError, CallFailure, Reply};
 pub use patience::Patience;
 pub use probe::{Found, Generation, Wire};
 
@@ -33,13 +35,16 @@ use crate::codec::{CodecError, jsonrpc};
 use crate::item::Str;
 use crate::request::Request;
 use crate::response::{Failure, Response};
+use breaker::Breaker;
 use call::read_json;
 use datagram::{Heard, Place, Pool};
+use effects::Effect;
+use effects::effect_of;
 use fifo::{Ending, Fifo};
 use gate::Gate;
 use http::HttpOptions;
 use limits::{Carrier, Route};
-use patience::run;
+use patience::{Stop, run};
 use web::Web;
 
 /// How long a FIFO may take to answer the JSON question before it is asked in text.
@@ -69,12 +74,16 @@ pub struct Client {
     /// What the user says that the server speaks.
     wire: Option<Wire>,
     link: Link,
-    found: OnceLock<Found>,
+    /// What was found out, and still holds as far as we know.
+    found: RwLock<Option<Arc<Found>>>,
     /// Passed by the call that finds out.
     probing: Gate,
     /// Passed by every call: servers are given so many at a time.
     gate: Gate,
     in_flight: Option<NonZeroUsize>,
+    /// How often a call is tried again.
+    retries: u32,
+    breaker: Breaker,
     last_id: AtomicU32,
     is_closed: AtomicBool,
 }
@@ -139,10 +148,12 @@ impl Client {
             address,
             wire,
             link,
-            found: OnceLock::new(),
+            found: RwLock::default(),
             probing: Gate::default(),
             gate: Gate::default(),
             in_flight: None,
+            retries: 0,
+            breaker: Breaker::new(None),
             last_id: AtomicU32::new(0),
             is_closed: AtomicBool::new(false),
         })
@@ -152,6 +163,18 @@ impl Client {
     #[must_use]
     pub fn with_in_flight(self, most: Option<NonZeroUsize>) -> Self {
         Client { in_flight: most, ..self }
+    }
+
+    /// Tries a call again, so often, that failed and cannot have run, or changes nothing.
+    #[must_use]
+    pub fn with_retries(self, retries: u32) -> Self {
+        Client { retries, ..self }
+    }
+
+    /// Leaves the server alone for a while after so many calls in a row that it did not answer.
+    #[must_use]
+    pub fn with_breaker(self, after: Option<NonZeroU32>) -> Self {
+        Client { breaker: Breaker::new(after), ..self }
     }
 
     /// The same client with sockets, files and locks of its own: what a child of this process goes on with.
@@ -166,10 +189,12 @@ impl Client {
             address: self.address.clone(),
             wire: self.wire,
             link,
-            found: self.found.clone(),
+            found: RwLock::new(self.known()),
             probing: Gate::default(),
             gate: Gate::default(),
             in_flight: self.in_flight,
+            retries: self.retries,
+            breaker: self.breaker.renewed(),
             last_id: AtomicU32::new(self.last_id.load(Ordering::Relaxed)),
             is_closed: AtomicBool::new(self.is_closed.load(Ordering::Relaxed)),
         }
@@ -206,20 +231,60 @@ impl Client {
         arguments: Arguments,
         patience: &mut Patience<'_>,
     ) -> Result<Reply, CallFailure> {
-        run(self.request_async(method, arguments, patience))
+        run(self.answer_async(Asked { method, arguments, force: false }, patience))
     }
 
-    /// As [`Client::request`], and waits as its patience does.
-    pub async fn request_async(
-        &self,
-        method: Str,
-        arguments: Arguments,
-        patience: &mut Patience<'_>,
-    ) -> Result<Reply, CallFailure> {
+    /// As [`Client::request`], for who asks for more than that.
+    pub fn answer(&self, asked: Asked, patience: &mut Patience<'_>) -> Result<Reply, CallFailure> {
+        run(self.answer_async(asked, patience))
+    }
+
+    /// As [`Client::answer`], and waits as its patience does.
+    pub async fn answer_async(&self, asked: Asked, patience: &mut Patience<'_>) -> Result<Reply, CallFailure> {
+        if self.retries == 0 {
+            return self.watched(asked, patience).await;
+        }
+        let effect = effect_of(&asked.method);
+        for further in 1..=self.retries {
+            let mut share = patience.at_most(self.share(effect, self.retries + 2 - further, patience)?);
+            let failure = match self.watched(asked.clone(), &mut share).await {
+                Err(failure) if retry::may_try_again(&failure, effect) => failure,
+                outcome => return outcome,
+            };
+            match patience.rest(retry::pause_before(further)).await {
+                Ok(()) => {}
+                Err(Stop::Deadline) => return Err(failure),
+                Err(stop) => return Err(stop.into()),
+            }
+        }
+        self.watched(asked, patience).await
+    }
+
+    /// How long a try may take. A datagram may be lost, so that only the next one is answered; nothing else is.
+    fn share(&self, effect: Effect, tries: u32, patience: &Patience<'_>) -> Result<Duration, Stop> {
+        let left = patience.left()?;
+        let may_be_lost = effect == Effect::Read && self.carrier() == Carrier::Datagram;
+        Ok(if may_be_lost { left / tries } else { left })
+    }
+
+    /// One try, of whose outcome note is taken.
+    async fn watched(&self, asked: Asked, patience: &mut Patience<'_>) -> Result<Reply, CallFailure> {
+        self.breaker.admit()?;
+        let outcome = self.once(asked, patience).await;
+        if matches!(&outcome, Err(CallFailure { error: CallError::Transport { .. }, .. })) {
+            // Who comes after it may be of another version.
+            *self.found.write().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+        self.breaker.note(&outcome);
+        outcome
+    }
+
+    async fn once(&self, asked: Asked, patience: &mut Patience<'_>) -> Result<Reply, CallFailure> {
+        let Asked { method, arguments, force } = asked;
         if self.is_closed.load(Ordering::Relaxed) {
             return Err(CallError::Closed.into());
         }
-        let route = self.route(patience).await?;
+        let route = Route { force, ..self.route(patience).await? };
         let known_as = route.generation.and_then(|generation| names::on_server(&method, generation, route.minor));
         let method = known_as.unwrap_or(method);
         let mut request = Request { method, params: arguments.into_params(route.is_typed())? };
@@ -234,7 +299,8 @@ impl Client {
             // It may be one that takes more than can be known before it is asked.
             (Err(CallFailure { error: CallError::Refused(_), .. }), Link::Http(_)) if route.generation.is_none() => {
                 self.found_async(patience).await?;
-                self.exchange(self.route(patience).await?, &request, patience).await
+                let route = Route { force, ..self.route(patience).await? };
+                self.exchange(route, &request, patience).await
             }
             (outcome, _) => outcome,
         }?;
@@ -242,14 +308,14 @@ impl Client {
     }
 
     /// What the server speaks and who it is; asked for only once.
-    pub fn found(&self, patience: &mut Patience<'_>) -> Result<&Found, CallFailure> {
+    pub fn found(&self, patience: &mut Patience<'_>) -> Result<Arc<Found>, CallFailure> {
         run(self.found_async(patience))
     }
 
     /// As [`Client::found`], and waits as its patience does.
-    pub async fn found_async(&self, patience: &mut Patience<'_>) -> Result<&Found, CallFailure> {
+    pub async fn found_async(&self, patience: &mut Patience<'_>) -> Result<Arc<Found>, CallFailure> {
         loop {
-            if let Some(found) = self.found.get() {
+            if let Some(found) = self.known() {
                 return Ok(found);
             }
             if self.is_closed.load(Ordering::Relaxed) {
@@ -257,12 +323,15 @@ impl Client {
             }
             // One asks, the others wait for what it finds; if it fails the next one asks.
             let _permit = self.probing.enter(1, patience).await?;
-            if self.found.get().is_none() {
+            if self.known().is_none() {
                 let found = self.probe(patience).await.map_err(|failure| CallFailure { probing: true, ..failure })?;
-                // Nobody else sets it while the guard is held.
-                let _ = self.found.set(found);
+                *self.found.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(found));
             }
         }
+    }
+
+    fn known(&self) -> Option<Arc<Found>> {
+        self.found.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What the user said, or else what was found out, of what the server speaks.
@@ -288,14 +357,14 @@ impl Client {
 
     async fn route(&self, patience: &mut Patience<'_>) -> Result<Route, CallFailure> {
         let carrier = self.carrier();
-        let found = match (self.found.get(), self.wire) {
+        let found = match (self.known(), self.wire) {
             // Only the server can say which form of XML-RPC it has, and whether it answers errors with nothing.
             (None, Some(wire @ (Wire::Text | Wire::Json))) => return Ok(Route::unknown(wire, carrier)),
             (Some(found), _) => found,
             (None, _) => self.found_async(patience).await?,
         };
         let Found { wire, generation, form, .. } = *found;
-        Ok(Route { wire, carrier, generation, minor: found.minor(), form })
+        Ok(Route { wire, carrier, generation, minor: found.minor(), form, force: false })
     }
 
     fn next_id(&self) -> u32 {
@@ -333,12 +402,12 @@ impl Client {
     /// Asks in JSON first: old servers answer that they do not understand, and are asked in text.
     async fn probe(&self, patience: &mut Patience<'_>) -> Result<Found, CallFailure> {
         if let Some(wire) = self.wire {
-            return self.ask(wire, patience).await;
+            return self.version(wire, patience).await;
         }
         let answered = match &self.link {
-            Link::Http(web) => return self.ask(web.likely_wire(), patience).await,
+            Link::Http(web) => return self.version(web.likely_wire(), patience).await,
             Link::Datagram(pool) => self.ask_datagram(pool, patience).await?,
-            Link::Fifo(_) => match self.ask(Wire::Json, &mut patience.at_most(JSON_PROBE)).await {
+            Link::Fifo(_) => match self.version(Wire::Json, &mut patience.at_most(JSON_PROBE)).await {
                 Ok(found) => Some(found),
                 Err(CallFailure { error: CallError::Timeout, .. }) if patience.left().is_ok() => None,
                 Err(failure) => return Err(failure),
@@ -346,11 +415,11 @@ impl Client {
         };
         match answered {
             Some(found) => Ok(found),
-            None => self.ask(Wire::Text, patience).await,
+            None => self.version(Wire::Text, patience).await,
         }
     }
 
-    async fn ask(&self, wire: Wire, patience: &mut Patience<'_>) -> Result<Found, CallFailure> {
+    async fn version(&self, wire: Wire, patience: &mut Patience<'_>) -> Result<Found, CallFailure> {
         let route = Route::unknown(wire, self.carrier());
         self.exchange(route, &Request::new("version"), patience).await.map(|reply| Found::read(wire, &reply.response))
     }

@@ -1,7 +1,7 @@
 //! The client as Python's `sipmi.client` drives it, and what its errors become.
 
 use std::ffi::CString;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use super::read::item_from_python;
 use super::tree::PyTree;
 use crate::address::Address;
 use crate::client::http::{Credentials, HttpOptions, TlsOptions};
-use crate::client::{Arguments, CallError, CallFailure, Client, Found, Patience, Reply, Wire};
+use crate::client::{Arguments, Asked, CallError, CallFailure, Client, Found, Patience, Reply, Wire};
 use crate::codec::json;
 use crate::codec::text::{self, Carrier, TextStyle};
 use crate::convert::item_to_tree;
@@ -52,7 +52,7 @@ impl PyClient {
     /// Touches no network. `wire` None: found out at the first call. The rest is for http: and https:.
     #[new]
     #[pyo3(signature = (address, wire, reply_dir, auth=None, token=None, cafile=None, cert=None, verify=true,
-        in_flight=None))]
+        in_flight=None, retries=0, breaker=None))]
     #[allow(clippy::too_many_arguments)] // they are Python's keywords
     fn new(
         address: &str,
@@ -64,6 +64,8 @@ impl PyClient {
         cert: Option<(PathBuf, Option<PathBuf>)>,
         verify: bool,
         in_flight: Option<i64>,
+        retries: u32,
+        breaker: Option<i64>,
     ) -> PyResult<Self> {
         let mut address: Address = address.parse()?;
         match (&mut address, reply_dir) {
@@ -91,10 +93,13 @@ impl PyClient {
             let options = "auth, token, cafile, cert and verify are for http: and https: alone";
             return Err(PyValueError::new_err(format!("{options}, not for {address}")));
         }
-        let in_flight = in_flight.map(read_in_flight).transpose()?;
+        let in_flight = in_flight.map(|most| read_count("requests in flight", most)).transpose()?;
+        let breaker = breaker.map(|after| read_count("failures", after)).transpose()?;
+        let breaker = breaker.map(|after| NonZeroU32::try_from(after).unwrap_or(NonZeroU32::MAX));
         let client = Client::with_options(address, wire, &HttpOptions { credentials, tls })
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
-        Ok(PyClient { client: Arc::new(client.with_in_flight(in_flight)) })
+        let client = client.with_in_flight(in_flight).with_retries(retries).with_breaker(breaker);
+        Ok(PyClient { client: Arc::new(client) })
     }
 
     #[getter]
@@ -103,6 +108,7 @@ impl PyClient {
     }
 
     /// Runs a command and gives its value.
+    #[pyo3(signature = (command, args, kwargs, timeout, force=false))]
     fn call<'py>(
         &self,
         py: Python<'py>,
@@ -110,13 +116,15 @@ impl PyClient {
         args: &Bound<'py, PyTuple>,
         kwargs: &Bound<'py, PyDict>,
         timeout: f64,
+        force: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         let command = text_from_python(command)?;
-        let reply = self.run(py, &command, read_arguments(args, kwargs)?, timeout)?;
+        let reply = self.run(py, &command, read_arguments(args, kwargs)?, timeout, force)?;
         value_of(py, &reply, || self.address(), &command)
     }
 
     /// Runs a command and gives its reply, also when it is an error.
+    #[pyo3(signature = (command, args, kwargs, timeout, force=false))]
     fn request(
         &self,
         py: Python<'_>,
@@ -124,22 +132,25 @@ impl PyClient {
         args: &Bound<'_, PyTuple>,
         kwargs: &Bound<'_, PyDict>,
         timeout: f64,
+        force: bool,
     ) -> PyResult<PyReply> {
         let command = text_from_python(command)?;
-        let reply = self.run(py, &command, read_arguments(args, kwargs)?, timeout)?;
+        let reply = self.run(py, &command, read_arguments(args, kwargs)?, timeout, force)?;
         Ok(self.reply(reply, command))
     }
 
     /// As `request`, with strings in order, each with a name or without (an empty one).
+    #[pyo3(signature = (command, strings, timeout, force=false))]
     fn request_strings(
         &self,
         py: Python<'_>,
         command: &Bound<'_, PyString>,
         strings: Vec<(Bound<'_, PyString>, Bound<'_, PyString>)>,
         timeout: f64,
+        force: bool,
     ) -> PyResult<PyReply> {
         let command = text_from_python(command)?;
-        let reply = self.run(py, &command, read_strings(strings)?, timeout)?;
+        let reply = self.run(py, &command, read_strings(strings)?, timeout, force)?;
         Ok(self.reply(reply, command))
     }
 
@@ -151,8 +162,8 @@ impl PyClient {
 
     /// Generation and version, each None when the server does not say.
     fn found(&self, py: Python<'_>, timeout: f64) -> PyResult<(Option<String>, Option<String>)> {
-        let found = wait(py, timeout, |patience| self.client.found(patience).cloned())?;
-        self.or_raise(py, &"version".into(), timeout, found).map(who)
+        let found = wait(py, timeout, |patience| self.client.found(patience))?;
+        self.or_raise(py, &"version".into(), timeout, found).map(|found| who(&found))
     }
 
     fn close(&self) {
@@ -171,8 +182,9 @@ impl PyClient {
 }
 
 impl PyClient {
-    fn run(&self, py: Python<'_>, command: &Str, arguments: Arguments, timeout: f64) -> PyResult<Reply> {
-        let outcome = wait(py, timeout, |patience| self.client.request(command.clone(), arguments, patience))?;
+    fn run(&self, py: Python<'_>, command: &Str, arguments: Arguments, timeout: f64, force: bool) -> PyResult<Reply> {
+        let asked = Asked { method: command.clone(), arguments, force };
+        let outcome = wait(py, timeout, |patience| self.client.answer(asked, patience))?;
         self.or_raise(py, command, timeout, outcome)
     }
 
@@ -250,14 +262,14 @@ pub(super) fn read_timeout(timeout: f64) -> PyResult<Duration> {
     Err(PyValueError::new_err(format!("expected a timeout of more than 0 seconds, found {timeout}")))
 }
 
-fn read_in_flight(most: i64) -> PyResult<NonZeroUsize> {
-    let read = usize::try_from(most).ok().and_then(NonZeroUsize::new);
-    read.ok_or_else(|| PyValueError::new_err(format!("expected 1 or more requests in flight, found {most}")))
+fn read_count(of: &str, count: i64) -> PyResult<NonZeroUsize> {
+    let read = usize::try_from(count).ok().and_then(NonZeroUsize::new);
+    read.ok_or_else(|| PyValueError::new_err(format!("expected 1 or more {of}, found {count}")))
 }
 
 /// Generation and version, as Python's users see them.
-pub(super) fn who(found: Found) -> (Option<String>, Option<String>) {
-    (found.generation.map(|generation| generation.to_string()), found.version)
+pub(super) fn who(found: &Found) -> (Option<String>, Option<String>) {
+    (found.generation.map(|generation| generation.to_string()), found.version.clone())
 }
 
 pub(super) fn read_strings(strings: Vec<(Bound<'_, PyString>, Bound<'_, PyString>)>) -> PyResult<Arguments> {
@@ -324,7 +336,9 @@ fn exception(py: Python<'_>, failure: &CallFailure, address: &str, command: &Str
         CallError::Transport { what, errno } => {
             errors::class(py, &TRANSPORT, "TransportError")?.call1((*errno, format!("{head}{what}")))?
         }
-        CallError::Closed => errors::class(py, &TRANSPORT, "TransportError")?.call1((format!("{head}{error}"),))?,
+        CallError::Closed | CallError::Resting { .. } => {
+            errors::class(py, &TRANSPORT, "TransportError")?.call1((format!("{head}{error}"),))?
+        }
         CallError::Timeout => {
             let text = format!("{head}no complete answer{question} within {timeout} s ({sizes})");
             errors::class(py, &TIMEOUT, "CallTimeout")?.call1((text,))?
@@ -332,7 +346,12 @@ fn exception(py: Python<'_>, failure: &CallFailure, address: &str, command: &Str
         CallError::Codec(codec) => errors::class(py, &CODEC, "CodecError")?
             .call1((format!("{head}the answer{question} cannot be read: {codec} ({sizes})"),))?,
         CallError::Refused(refusal) => {
-            errors::class(py, &REFUSED, "RequestRefused")?.call1((format!("{head}not sent: {refusal}"),))?
+            let can_be_forced = refusal.is_only_a_limit();
+            let hint = if can_be_forced { "; force=True sends it all the same" } else { "" };
+            let refused = errors::class(py, &REFUSED, "RequestRefused")?
+                .call1((format!("{head}not sent: {refusal}{hint}"),))?;
+            refused.setattr("can_be_forced", can_be_forced)?;
+            refused
         }
         CallError::Params(why) => {
             let invalid =

@@ -11,7 +11,7 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 use super::client::{PyClient, read_arguments, read_strings, read_timeout, who};
 use super::convert::text_from_python;
 use crate::client::driver::{Call, CallId, Driver, Seat};
-use crate::client::{Arguments, CallFailure, Found, Patience, Reply, Wire};
+use crate::client::{Arguments, Asked, CallFailure, Found, Patience, Reply, Wire};
 use crate::item::Str;
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -34,14 +34,14 @@ struct Waiting {
 }
 
 enum Question {
-    Request(Arguments),
+    Request(Arguments, bool),
     Found,
     Wire,
 }
 
 enum Answer {
     Reply(Box<Reply>),
-    Found(Found),
+    Found(Arc<Found>),
     Wire(Wire),
 }
 
@@ -61,6 +61,7 @@ impl PyDriver {
     }
 
     /// Begins a call whose reply the future gets. What this gives is for `cancel`.
+    #[pyo3(signature = (future, client, command, args, kwargs, timeout, force=false))]
     #[allow(clippy::too_many_arguments)] // they are Python's
     fn request(
         &self,
@@ -70,12 +71,15 @@ impl PyDriver {
         args: &Bound<'_, PyTuple>,
         kwargs: &Bound<'_, PyDict>,
         timeout: f64,
+        force: bool,
     ) -> PyResult<u64> {
         let command = text_from_python(command)?;
-        self.begin(future, client, command, Question::Request(read_arguments(args, kwargs)?), timeout)
+        self.begin(future, client, command, Question::Request(read_arguments(args, kwargs)?, force), timeout)
     }
 
     /// As `request`, with strings in order, each with a name or without (an empty one).
+    #[pyo3(signature = (future, client, command, strings, timeout, force=false))]
+    #[allow(clippy::too_many_arguments)] // they are Python's
     fn request_strings(
         &self,
         future: Bound<'_, PyAny>,
@@ -83,9 +87,10 @@ impl PyDriver {
         command: &Bound<'_, PyString>,
         strings: Vec<(Bound<'_, PyString>, Bound<'_, PyString>)>,
         timeout: f64,
+        force: bool,
     ) -> PyResult<u64> {
         let command = text_from_python(command)?;
-        self.begin(future, client, command, Question::Request(read_strings(strings)?), timeout)
+        self.begin(future, client, command, Question::Request(read_strings(strings)?, force), timeout)
     }
 
     /// Begins to ask for generation and version.
@@ -144,13 +149,12 @@ impl PyDriver {
             Box::pin(async move {
                 let mut patience = Patience::driven(limit, &seat);
                 match question {
-                    Question::Request(arguments) => {
-                        let reply = core.request_async(name, arguments, &mut patience).await;
+                    Question::Request(arguments, force) => {
+                        let asked = Asked { method: name, arguments, force };
+                        let reply = core.answer_async(asked, &mut patience).await;
                         reply.map(|reply| Answer::Reply(Box::new(reply)))
                     }
-                    Question::Found => {
-                        core.found_async(&mut patience).await.map(|found| Answer::Found(found.clone()))
-                    }
+                    Question::Found => core.found_async(&mut patience).await.map(Answer::Found),
                     Question::Wire => core.wire_async(&mut patience).await.map(Answer::Wire),
                 }
             })
@@ -179,7 +183,7 @@ impl Waiting {
         let client = self.client.get();
         let value = match outcome {
             Ok(Answer::Reply(reply)) => Bound::new(py, client.reply(*reply, self.command))?.into_any(),
-            Ok(Answer::Found(found)) => who(found).into_pyobject(py)?.into_any(),
+            Ok(Answer::Found(found)) => who(&found).into_pyobject(py)?.into_any(),
             Ok(Answer::Wire(wire)) => wire.name().into_pyobject(py)?.into_any(),
             Err(failure) => {
                 let error = client.exception(py, &failure, &self.command, self.timeout)?;
