@@ -19,8 +19,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import fcntl
 import os
 import random
+import sys
+import termios
 import threading
 from collections import Counter
 from collections.abc import Coroutine
@@ -270,6 +273,11 @@ class _Datagrams(asyncio.DatagramProtocol):
         """The other side has closed its socket, as sockets do after a timeout."""
 
 
+def unread(fd: int) -> int:
+    """How many bytes are in a FIFO."""
+    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, b"\0" * 4), sys.byteorder)
+
+
 class FifoFaults(Proxy):
     """Between a client and the FIFO of a server, each with its own directory for reply FIFOs."""
 
@@ -317,13 +325,16 @@ class FifoFaults(Proxy):
         os.chmod(path, 0o666)
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         try:
+            # One at a time, as clients do it: what falls into one read may cost the server its FIFO.
             async with self._turn:
                 to_server = os.open(self.upstream, os.O_WRONLY)
                 try:
                     os.write(to_server, request)
+                    while unread(to_server):
+                        await asyncio.sleep(0.0005)
                 finally:
                     os.close(to_server)
-                return await self._read_reply(fd)
+            return await self._read_reply(fd)
         finally:
             os.close(fd)
             os.unlink(path)
