@@ -35,6 +35,7 @@ def with_times(command: str, value: Any, zone: Optional[datetime.tzinfo]) -> Any
 
     What cannot be read stays as it is. Servers do not say their zone: their clocks are read as being in this one.
 
+    >>> import datetime
     >>> times = with_times("uptime", {"Now": "Mon Nov 23 07:35:59 2026", "Up time": "249 [sec]"}, datetime.timezone.utc)
     >>> print(times["Now"], times["Up time"])
     2026-11-23 07:35:59+00:00 0:04:09
