@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 import socket
 import threading
 from pathlib import Path
@@ -15,6 +16,7 @@ import pages
 import sipmi
 from affinity_fixtures import hosts
 from sipmi import affinity
+from sipmi.cli import main, make_parser
 from sipmi.testing import FakeOpenSIPS
 
 #: Pages whose blocks are run otherwise: by pytest itself, on wires, or not at all since they are values.
@@ -51,6 +53,33 @@ def test_the_blocks_of_a_page_run_as_they_stand(
         pages.run(page, pages.Stand(directory))
     else:
         pages.run(page, pages.Stand(directory))
+
+
+def commands(page: Path) -> list[str]:
+    """What a page says to a shell of `sipmi`: in blocks, and in the cells of tables."""
+    lines = [line for _, source in pages.blocks(page, "(?:sh|console)") for line in source.splitlines()]
+    found = [match.group(1) for line in lines if (match := re.match(r"(?:\$ |if ! |\s+)?(sipmi [^#|>&;]*)", line))]
+    return found + re.findall(r"\| `(sipmi [^`]*)`", page.read_text())
+
+
+def test_what_pages_say_to_a_shell_is_understood() -> None:
+    said = [command for page in sorted(pages.DOCS.rglob("*.md")) for command in commands(page)]
+    assert len(said) > 30
+    for command in said:
+        make_parser().parse_args(shlex.split(command)[1:])  # raises Usage for what it does not know
+
+
+@pytest.mark.parametrize("name", CALLING)
+def test_what_pages_call_from_a_shell_is_answered(
+    name: str, directory: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with FakeOpenSIPS(CALLING[name]) as opensips:
+        furnish(opensips)
+        stand = pages.Stand(directory, opensips)
+        called = [words for words in commands(pages.DOCS / name) if words.startswith(("sipmi call", "sipmi fifo --"))]
+        assert len(called) >= 3
+        for command in called:
+            assert main(shlex.split(stand.moved(command))[1:]) == 0, (command, capsys.readouterr())
 
 
 def furnish(opensips: FakeOpenSIPS) -> None:

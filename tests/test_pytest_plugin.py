@@ -18,14 +18,18 @@ OTHERS = ("cacheprovider", "anyio", "hypothesispytest", "timeout", "xdist", "asy
 TRANSPORTS = ("fifo", "udp", "unix", "http")
 
 
+def without(*wanted: str) -> list[str]:
+    """The options that leave out what is not needed."""
+    return [word for name in OTHERS if name not in wanted for word in ("-p", f"no:{name}")]
+
+
 @pytest.fixture
 def run(pytester: pytest.Pytester):
     """Runs the text of a test file, with warnings as errors."""
 
     def run_file(source: str, *args: str, plugin: str = "") -> pytest.RunResult:
         pytester.path.joinpath("test_it.py").write_text(source)
-        alone = [word for name in OTHERS if name != plugin for word in ("-p", f"no:{name}")]
-        return pytester.runpytest("-W", "error", "--strict-markers", "-q", *alone, *args)
+        return pytester.runpytest("-W", "error", "--strict-markers", "-q", *without(plugin), *args)
 
     return run_file
 
@@ -395,7 +399,7 @@ def test_tests_in_parallel_processes_do_not_meet(pytester: pytest.Pytester) -> N
             with mi_cassette.connect(fake_opensips.address("udp")) as mi:
                 assert mi.generation == "4.x"
     """)
-    result = pytester.runpytest_subprocess("-W", "error", "-q", "-n", "2", "-p", "no:asyncio", timeout=50)
+    result = pytester.runpytest_subprocess("-W", "error", "-q", "-n", "2", *without("xdist"), timeout=50)
     result.assert_outcomes(passed=20)
     assert len(list(pytester.path.glob("cassettes/*/*.mi"))) == 4
 
@@ -410,7 +414,7 @@ def test_only_the_standard_library_and_pytest_are_imported_until_a_fixture_is_us
             assert request.config.pluginmanager.has_plugin("sipmi")
             assert "sipmi.testing" not in sys.modules and "sipmi.affinity" not in sys.modules
     """)
-    result = pytester.runpytest_subprocess("-W", "error", "-q", "-p", "no:xdist", "-p", "no:asyncio", timeout=50)
+    result = pytester.runpytest_subprocess("-W", "error", "-q", *without(), timeout=50)
     result.assert_outcomes(passed=1)
 
 
