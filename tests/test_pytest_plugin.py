@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import trustme
 
 import sipmi
-from sipmi.testing import FakeOpenSIPS
+from sipmi.testing import Cassette, FakeOpenSIPS
 
 pytest_plugins = ["pytester"]
 
@@ -283,6 +284,52 @@ def test_without_a_recording_and_a_server_a_test_is_skipped_or_fails_as_it_is_to
     failed = run(test, "--mi-record", "none")
     failed.assert_outcomes(errors=1)
     failed.stdout.fnmatch_lines(["*no cassette at *test_it.mi: record it with*"])
+
+
+def test_tests_of_the_same_name_have_recordings_of_their_own(run, pytester: pytest.Pytester) -> None:
+    test = """
+class Test{name}:
+    def test_it(self, mi_cassette, fake_opensips):
+        with mi_cassette.connect(fake_opensips.address("udp"), wire="jsonrpc") as mi:
+            mi.call("{command}")
+"""
+    run(test.format(name="A", command="ps") + test.format(name="B", command="pwd")).assert_outcomes(passed=2)
+    assert '"ps"' in tape(pytester, "TestA.test_it").read_text()
+    assert '"pwd"' in tape(pytester, "TestB.test_it").read_text()
+
+
+def test_a_server_with_tls_and_users_is_recorded_without_its_secrets(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
+    server = sipmi.Server("guarded")
+
+    @server.command
+    def login(user: str, password: str) -> dict:
+        return {"user": user, "token": "t0k3n"}
+
+    server.listen("https://127.0.0.1:0", tls=str(tmp_path / "server.pem"), auth={"ann": "hunter2"})
+    said = {"user": "bob", "password": "swordfish"}
+    with server:
+        (address,) = server.addresses
+        named = address.replace("//", "//ann:hunter2@")
+        for called, options in ((named, {}), (address, {"auth": ("ann", "hunter2")})):
+            tape_ = Cassette(tmp_path / "tape.mi", mode="all")
+            with tape_, tape_.connect(called, cafile=tmp_path / "ca.pem", **options) as mi:
+                assert mi.call("login", **said) == {"user": "bob", "token": "t0k3n"}
+            assert tape_.differences == []
+    written = (tmp_path / "tape.mi").read_text()
+    assert not any(secret in written for secret in ("hunter2", "YW5uOmh1bnRlcjI", "swordfish", "t0k3n", "127.0.0.1"))
+    with Cassette(tmp_path / "tape.mi") as tape_, tape_.connect() as mi:
+        assert mi.call("login", user="bob", password="another") == {"user": "bob", "token": "***"}
+
+
+def test_a_server_that_cannot_be_reached_leaves_no_recording(tmp_path: Path) -> None:
+    with Cassette(tmp_path / "tape.mi") as tape_, tape_.connect(f"unix:{tmp_path}/nobody.sock", timeout=2.0) as mi:
+        with pytest.raises(sipmi.MiError, match="cannot be reached"):
+            mi.call("uptime")
+        assert tape_.differences[0].startswith("not reached: unix: ")
+    assert not (tmp_path / "tape.mi").exists()
 
 
 # -- waiting and telling ------------------------------------------------------------------------------

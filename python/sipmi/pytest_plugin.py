@@ -231,7 +231,7 @@ def mi_cassette(request: pytest.FixtureRequest) -> Iterator[Cassette]:
 
     mode = request.config.getoption("--mi-record")
     try:
-        cassette = TestCassette(_cassette_path(request.path, request.node.name), mode=mode)
+        cassette = TestCassette(_cassette_path(request.path, request.node.nodeid), mode=mode)
     except FileNotFoundError as error:
         pytest.fail(f"{error} (--mi-record)", pytrace=False)
     with cassette:
@@ -245,7 +245,8 @@ def mi_cassette(request: pytest.FixtureRequest) -> Iterator[Cassette]:
         request.node.user_properties.append(("mi_cassette", (str(cassette.path), differences)))
 
 
-def _cassette_path(test_file: Path, test: str) -> Path:
+def _cassette_path(test_file: Path, nodeid: str) -> Path:
+    test = nodeid.partition("::")[2].replace("::", ".")  # with its class
     name = re.sub(r"[^A-Za-z0-9_.,=+-]+", "-", test).strip("-")[:150]
     return test_file.parent / "cassettes" / test_file.stem / f"{name}.mi"
 

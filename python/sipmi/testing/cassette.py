@@ -101,7 +101,9 @@ class Cassette:
 
     def connect(self, address: Optional[str] = None, **options: Any) -> client.Client:
         """A client of a server, recorded or replayed; ``options`` are those of :func:`sipmi.connect`."""
-        return client.connect(self.through(address), **options)
+        trust = {name: options.pop(name) for name in ("cafile", "cert", "verify") if name in options}
+        tls = _trusting(**trust) if address is not None and address.startswith("https:") else None
+        return client.connect(self.through(address, tls=tls), **options)
 
     def secret(self, *names: str) -> None:
         """Masks values of these names, such as "ha1" or "*_key". Passwords, secrets and tokens always are."""
@@ -242,6 +244,18 @@ class Cassette:
         return "\n".join(
             [head, "the nearest that was (-) and what was asked (+):", *_unified(_request(nearest), lines)]
         )
+
+
+def _trusting(cafile: Any = None, cert: Any = None, verify: bool = True) -> ssl.SSLContext:
+    """What `sipmi.connect` makes of its options, for Python's own TLS."""
+    context = ssl.create_default_context(cafile=cafile)
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if cert is not None:
+        chain, key = cert if isinstance(cert, tuple) else (cert, None)
+        context.load_cert_chain(chain, key)
+    return context
 
 
 def _told(track: Track) -> str:

@@ -5,6 +5,7 @@ And the way on to the real server, for those that record. Neither knows what a r
 
 from __future__ import annotations
 
+import base64
 import concurrent.futures
 import contextlib
 import http.client
@@ -342,9 +343,13 @@ class Upstream:
             else http.client.HTTPConnection(host, where.port, timeout=self.timeout)
         )
         method, _, path = question.target.partition(" ")
+        headers = dict(question.headers)
+        if where.username is not None:
+            who = f"{urllib.parse.unquote(where.username)}:{urllib.parse.unquote(where.password or '')}"
+            headers.setdefault("Authorization", f"Basic {base64.b64encode(who.encode()).decode()}")
         with contextlib.closing(connection):
             try:
-                connection.request(method, path, question.body or None, dict(question.headers))
+                connection.request(method, path, question.body or None, headers)
                 response = connection.getresponse()
                 body = response.read()
             except (socket.timeout, TimeoutError):
