@@ -1,5 +1,6 @@
 //! An answer as every wire means it: [`Response`], or the [`Failure`] to get one.
 
+use crate::dialect::Dialect;
 use crate::item::{Item, Str};
 use crate::tree::{Flags, NodeId, Tree};
 
@@ -44,6 +45,13 @@ impl Response {
     /// Whether the code is 200 to 299.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.code)
+    }
+
+    /// Whether it is told as a success by who answers so: 3.x and 4.x tell one that has a reason of its own as an error,
+    /// as they do `200 Contacts already synced`.
+    pub fn is_success_of(&self, dialect: Dialect) -> bool {
+        let has_own_reason = self.reason != "OK" && matches!(self.body, Body::Empty);
+        self.is_success() && !(has_own_reason && dialect.is_emulated() && dialect.reads_json())
     }
 }
 

@@ -15,8 +15,8 @@ from conformance import DIFFERENT, MASKED, Outcome
 REASONS = Path(__file__).parent.parent / "docs" / "conformance.md"
 ROW = re.compile(r"^\| `([^`]+)` \| `([^`]+)` \| (.+) \|$", re.MULTILINE)
 
-#: What no fake can answer as recorded: transactions of SIP, pages, and a module that broke after its first array.
-NOT_COUNTED = re.compile(r"\S*-html |1\.11-xmlrpc-ro1|\S*-async |\S* t_uac_dlg|\S*-fifo-multi .*async|\S* html_")
+#: What no fake can answer as recorded: transactions of SIP, and a module that broke after its first array.
+NOT_COUNTED = re.compile(r"1\.11-xmlrpc-ro1|\S*-async |\S* t_uac_dlg|\S*-fifo-multi .*async")
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +27,13 @@ def outcomes() -> list[Outcome]:
 def reason(outcome: Outcome) -> str:
     """The row of the table that explains a difference; empty when none does."""
     for files, cases, why in ROW.findall(REASONS.read_text()):
-        if fnmatch.fnmatchcase(outcome.file, files) and any(
-            fnmatch.fnmatchcase(outcome.case, case) for case in cases.split()
-        ):
+        if matches(outcome.file, files) and matches(outcome.case, cases):
             return f"{files} {cases}: {why}"
     return ""
+
+
+def matches(name: str, patterns: str) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns.split())
 
 
 @pytest.mark.timeout(180)
@@ -47,20 +49,20 @@ def test_every_row_of_the_table_explains_something(outcomes: list[Outcome]) -> N
     assert rows - used == set()
 
 
-def test_all_pairs_of_fifos_and_datagrams_are_identical(outcomes: list[Outcome]) -> None:
-    counted = [o for o in outcomes if not NOT_COUNTED.match(f"{o.file} {o.case}") and not is_of_http(o)]
-    assert len(counted) > 1900
-    assert Counter(o.verdict for o in counted)[DIFFERENT] == 0
+def test_no_row_of_the_table_names_what_is_identical(outcomes: list[Outcome]) -> None:
+    assert [(o.file, o.case) for o in outcomes if o.verdict != DIFFERENT and reason(o)] == []
 
 
-def test_ninety_eight_of_a_hundred_pairs_of_all_wires_are_identical(outcomes: list[Outcome]) -> None:
+def test_ninety_nine_of_a_hundred_pairs_are_identical(outcomes: list[Outcome]) -> None:
     counted = [o for o in outcomes if not NOT_COUNTED.match(f"{o.file} {o.case}")]
-    assert len(counted) > 3100
-    assert Counter(o.verdict for o in counted)[DIFFERENT] <= len(counted) // 50
+    assert len(counted) > 3200
+    assert Counter(o.verdict for o in counted)[DIFFERENT] <= len(counted) // 100
 
 
-def is_of_http(outcome: Outcome) -> bool:
-    return b" HTTP/1." in outcome.request
+def test_all_pages_are_identical(outcomes: list[Outcome]) -> None:
+    pages = [o for o in outcomes if o.file.endswith("-html") or o.case.startswith("html_")]
+    assert len(pages) > 70
+    assert Counter(o.verdict for o in pages)[DIFFERENT] == 0
 
 
 def test_masks_are_few_and_each_is_needed(outcomes: list[Outcome]) -> None:
@@ -83,8 +85,16 @@ RENAMED = {
     b"k_fifo": b"q_fifo",
     b"k_datagram": b"q_datagram",
     b"line": b"hose",
+    # Ports and weights of contacts.
+    b":5098": b":5097",
+    b":5099": b":5096",
+    b"0.7": b"0.8",
+    b"0.5": b"0.4",
+    b"qval::500": b"qval::400",
+    b'"qval":500': b'"qval":400',
 }
-_NAMES = re.compile(b"|".join(map(re.escape, RENAMED)))
+_NAMES = re.compile(b"|".join(rb"(?<![\d.])" + re.escape(name) + rb"(?![\d])" if name[:2] == b"0." else re.escape(name)
+                              for name in RENAMED))  # fmt: skip
 
 
 def rename(text: bytes) -> bytes:

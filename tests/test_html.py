@@ -331,7 +331,7 @@ def shown(page: Page) -> str:
     if "<pre>" in text:
         found = re.search(r"<pre>(.*?)</pre>", text, re.DOTALL)
     else:
-        found = re.search(r'<td align="left">(.*?)</td>\s*</pre>', text, re.DOTALL)
+        found = re.search(r'<td align="left">(.*?)</td>', text, re.DOTALL)
     if not found:
         return ""
     reply = html.unescape(re.sub(r"<br\s*/?>\n?", "\n", found[1])).replace("\u2003", "\t")

@@ -6,6 +6,7 @@ from typing import Any, Optional
 
 import pytest
 
+import shapes
 import sipmi
 from replay import Question, Recorded, outcome
 
@@ -90,6 +91,10 @@ def test_every_generation_and_wire_gives_the_shape_of_4_0(command: str) -> None:
         found = shape_of(value_of(name, case))
         absent = ABSENT.get(command, set()) if name in OLD else set()
         assert without(found, absent) == without(expected, absent), (name, found)
+
+
+def test_the_page_of_shapes_is_current() -> None:
+    assert shapes.PAGE.read_text() == shapes.page(), "python tests/shapes.py writes it"
 
 
 def contacts(name: str) -> list[dict[str, Any]]:

@@ -139,6 +139,22 @@ class Tree:
     def find(self, name: str) -> Optional[Node]:
         """The first node of this name at any level, parents before children; None when there is none."""
 
+    def check_text(self) -> None:
+        """Checks that a text reply can tell these nodes, so that a reader gets them back: nothing is escaped there.
+
+        Types, and the difference between None and "", are lost on text and no error.
+
+        Raises CodecError: a node would be read as something else; it says which and why.
+
+        >>> tree = Tree()
+        >>> tree.add_child("a:: b", "c")
+        <Node a:: b: "c">
+        >>> tree.check_text()
+        Traceback (most recent call last):
+            ...
+        sipmi.errors.CodecError: ...
+        """
+
     def clone(self) -> Tree:
         """A copy that shares nothing (`clone_mi_tree`); copy.copy and copy.deepcopy do the same."""
 

@@ -371,6 +371,7 @@ class Server:
         :param read_timeout: (HTTP) seconds for the head of a request and for its body; 10.
         :param idle_timeout: (HTTP) seconds between two requests of a connection; 60.
         :param connections: (HTTP) how many there may be; 16,384.
+        :param receive_buf_size: (HTTP, with ``hazards``) what 3.6 and 4.0 take of a body; 1,024 bytes, as they do.
         :raises ValueError: the address or an option cannot be read.
         :raises OSError: a running server cannot open it.
 

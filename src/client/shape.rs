@@ -274,8 +274,9 @@ fn words(tree: &Tree) -> Item {
 
 /// A list of processes, or the level that was set. `debug` of 1.x has one level, and names it when it was only asked.
 fn log_level(tree: &Tree, params: &Params) -> Option<Item> {
-    if let Some(node) = named(tree, "DEBUG").filter(|_| !params.is_empty()) {
-        return Some(object([("New global log level", typed(Int, text_of(tree, node)))]));
+    if let Some(node) = named(tree, "DEBUG") {
+        let name = if params.is_empty() { "DEBUG" } else { "New global log level" };
+        return Some(object([(name, typed(Int, text_of(tree, node)))]));
     }
     for name in ["New global log level", "Log level"] {
         if let Some(node) = named(tree, name) {

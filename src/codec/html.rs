@@ -5,6 +5,8 @@
 //! and `ROOT/MODULE/CMD?arg=...` the reply. The originals wrote tables with markup of their time; what programs read
 //! from them, paths, status codes and the reply between `<pre>` and `</pre>`, is kept.
 
+mod original;
+
 use super::{CodecError, answer_of, is_blank, json, push_float, push_int};
 use crate::convert::{TooDeep, item_to_tree};
 use crate::dialect::Dialect;
@@ -12,6 +14,7 @@ use crate::item::{Item, MAX_DEPTH, Str};
 use crate::request::{Param, Params};
 use crate::response::{Body, Failure, Response};
 use crate::tree::{NodeId, Tree, Value};
+pub use original::{Chosen, Menu};
 
 /// What `mi_http` says of a path that leads nowhere.
 pub const NO_SUCH_PATH: &[u8] = b"<html><body>Unable to parse URL!</body></html>";
@@ -303,7 +306,7 @@ fn answer_in_json(result: &Result<Response, Failure>, dialect: Dialect) -> Resul
         }
     };
     let value = json::item_of(&response.body).map_err(|_| TooDeep)?.map(std::borrow::Cow::into_owned);
-    if response.is_success() {
+    if response.is_success_of(dialect) {
         return Ok(value.unwrap_or_else(|| "OK".into()));
     }
     let mut members =
@@ -424,7 +427,12 @@ impl Page {
         push_int(&mut self.0, i64::from(response.code));
         self.push(b" : ");
         self.text(&response.reason);
-        self.push(b"</p>\n<pre>");
+        self.push(b"</p>\n");
+        self.lines(response, dialect)
+    }
+
+    fn lines(&mut self, response: &Response, dialect: Dialect) -> Result<(), TooDeep> {
+        self.push(b"<pre>");
         match &response.body {
             Body::Empty => {}
             Body::Item(item) => self.nodes(&item_to_tree(item), dialect)?,

@@ -256,12 +256,13 @@ impl<'a> Outcome<'a> {
     }
 
     fn of_response(response: &'a Response, dialect: Dialect) -> Self {
-        if let (true, Body::Json(text)) = (response.is_success(), &response.body) {
+        let is_success = response.is_success_of(dialect);
+        if let (true, Body::Json(text)) = (is_success, &response.body) {
             return Outcome::Value(Value::Text(text));
         }
         match json::item_of(&response.body) {
-            Ok(None) if response.is_success() => Outcome::Done,
-            Ok(Some(item)) if response.is_success() => Outcome::Value(Value::Item(item)),
+            Ok(None) if is_success => Outcome::Done,
+            Ok(Some(item)) if is_success => Outcome::Value(Value::Item(item)),
             Ok(value) => Outcome::error(response.code, response.reason.clone(), value.map(Cow::into_owned)),
             Err(_) => Outcome::of_failure(&Failure::Handler, dialect),
         }

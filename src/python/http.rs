@@ -35,6 +35,7 @@ impl HttpReader {
             "roots" => self.roots = Some(value.cast::<PyDict>()?.iter().map(read_root).collect::<PyResult<_>>()?),
             "read_timeout" => options.timeouts.read = seconds(value)?,
             "idle_timeout" => options.timeouts.idle = seconds(value)?,
+            "receive_buf_size" => options.receive_buffer = value.extract()?,
             "connections" => options.connections = value.extract::<usize>()?.max(1),
             _ => return Ok(false),
         }

@@ -11,6 +11,7 @@ use pyo3::types::{PyList, PyString};
 use super::convert::{OwnedValue, item_to_python, text_from_python, text_to_python, value_to_python};
 use super::html_of;
 use super::read::item_from_python;
+use crate::codec::text;
 use crate::convert::{item_to_tree, node_to_item, tree_to_item};
 use crate::item::{Item, Str};
 use crate::response::{Body, Response};
@@ -275,6 +276,23 @@ impl PyTree {
         let tree = lock(&self.tree);
         let found = tree.walk().map(|(_, id)| id).find(|id| tree.name(*id) == &*name);
         Ok(found.map(|id| PyNode { tree: self.tree.clone(), id }))
+    }
+
+    /// Checks that a text reply can tell these nodes, so that a reader gets them back: nothing is escaped there.
+    ///
+    /// Types, and the difference between None and "", are lost on text and no error.
+    ///
+    /// Raises CodecError: a node would be read as something else; it says which and why.
+    ///
+    /// >>> tree = Tree()
+    /// >>> tree.add_child("a:: b", "c")
+    /// <Node a:: b: "c">
+    /// >>> tree.check_text()
+    /// Traceback (most recent call last):
+    ///     ...
+    /// sipmi.errors.CodecError: ...
+    fn check_text(&self) -> PyResult<()> {
+        Ok(text::check_expressible(&lock(&self.tree))?)
     }
 
     /// A copy that shares nothing (`clone_mi_tree`); copy.copy and copy.deepcopy do the same.

@@ -41,6 +41,8 @@ pub(super) struct Desk {
     permit: Permit,
     /// The largest reply that the transport carries, in bytes.
     reply_limit: usize,
+    /// Whether a larger one is lost without a word, as in datagrams of 1.x and 2.x.
+    loses_oversize: bool,
 }
 
 /// A request as it was read, or why it is none.
@@ -105,7 +107,10 @@ impl Desk {
         };
         let service = context.service.clone();
         let counters = TransportCounters::new(&service.statistics, group);
+        let by_datagram = matches!(transport, Transport::Unix | Transport::Udp);
+        let legacy = service.dialect.is_emulated() && service.dialect.reads_text();
         Arc::new(Desk {
+            loses_oversize: options.hazards && by_datagram && legacy,
             context: context.clone(),
             gate: Gate::new(&service.statistics, group, address, options.limits.clone()),
             in_progress: AtomicUsize::new(0),
@@ -441,7 +446,9 @@ impl Desk {
             self.gate
                 .too_large_replies
                 .note(1, || format!("{}: a reply of {size} bytes is over the limit of {limit}", self.listener));
-            self.encode(form, &Err(Failure::ReplyTooLarge { size, limit }), out);
+            if !self.loses_oversize {
+                self.encode(form, &Err(Failure::ReplyTooLarge { size, limit }), out);
+            }
         }
         let is_error = size > limit || !result.as_ref().is_ok_and(Response::is_success);
         self.count(command, is_error, started, out.len() - before);

@@ -3,6 +3,7 @@
 mod reply;
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -47,6 +48,8 @@ pub(super) struct FifoListener {
     write_timeout: Duration,
     post: Post,
     place: Place,
+    /// Whether the command that is served is one that answers later, which is deadly in other ways.
+    answers_later: AtomicBool,
     /// Held while a request is served, when the server has hazards: real ones serve one at a time.
     alone: Option<Mutex<()>>,
 }
@@ -89,6 +92,7 @@ impl FifoListener {
             write_timeout: options.write_timeout,
             post: Post::default(),
             place: Place::new(&options.cpus),
+            answers_later: AtomicBool::new(false),
             alone: (options.hazards && dialect.is_emulated()).then(Mutex::default),
         })
     }
@@ -140,6 +144,9 @@ impl FifoListener {
         if self.alone.is_some() && self.dies_of(&frame) {
             return self.context.die();
         }
+        if self.alone.is_some() {
+            self.answers_later.store(hazards::answers_later(&frame), Ordering::Relaxed);
+        }
         let malformed = matches!(frame, Frame::Malformed { .. });
         let (reply, asked) = self.read(frame);
         if reply.is_empty() {
@@ -172,7 +179,7 @@ impl FifoListener {
         if deadly && !reply.is_empty() {
             return matches!(self.open_reply(reply), Opened::Ready(_));
         }
-        deadly || (reply.is_empty() && hazards::dies_of_silence(frame))
+        deadly || (reply.is_empty() && hazards::answers_later(frame))
     }
 
     /// Looks for a missing reader a few times, as real servers do, while everybody waits.
@@ -233,6 +240,9 @@ impl FifoListener {
 
     /// Writes as real servers do: until the client has taken it all, while everybody waits.
     fn write_to_the_end(&self, fifo: &ReplyFifo, bytes: Vec<u8>) {
+        if self.answers_later.load(Ordering::Relaxed) && hazards::dies_of_reply(self.desk.dialect(), &bytes) {
+            return self.context.die();
+        }
         let bytes = hazards::cut_fifo_reply(self.desk.dialect(), bytes);
         let mut sent = 0;
         while sent < bytes.len() && !self.context.is_stopping() {

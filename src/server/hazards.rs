@@ -266,8 +266,9 @@ pub(super) fn dies_of_json(dialect: Dialect, body: &[u8], over_fifo: bool) -> bo
     !matches!(method, Some((_, Item::Str(_))))
 }
 
-/// Whether this request, without a way back for its answer, takes the server down.
-pub(super) fn dies_of_silence(frame: &Frame) -> bool {
+/// Whether this request is for a command that answers later. Without a way back for its answer it takes the server
+/// down.
+pub(super) fn answers_later(frame: &Frame) -> bool {
     match frame {
         Frame::Text { method, .. } => ASYNCHRONOUS.contains(&method.as_slice()),
         Frame::Json { body, .. } => match jsonrpc::decode_request(body, Dialect::Sipmi) {
@@ -276,6 +277,11 @@ pub(super) fn dies_of_silence(frame: &Frame) -> bool {
         },
         Frame::Malformed { .. } => false,
     }
+}
+
+/// Whether 3.x and 4.x do not survive this answer that came later: one of its strings is too long for a reply FIFO.
+pub(super) fn dies_of_reply(dialect: Dialect, reply: &[u8]) -> bool {
+    dialect.reads_json() && long_string(reply).is_some()
 }
 
 /// What of a reply a server of this version writes to a reply FIFO.

@@ -77,10 +77,11 @@ def texts(values: Iterable[str]) -> Tree:
     return array(*(Node("", value) for value in values))
 
 
-def nameless(value: str) -> Tree:
-    """A reply of one nameless value."""
+def nameless(*values: str) -> Tree:
+    """A reply of nameless values that is not marked as a list."""
     tree = Tree()
-    tree.add_child("", value)
+    for value in values:
+        tree.add_child("", value)
     return tree
 
 

@@ -119,7 +119,9 @@ class Dialog(Module):
         """ends an ongoing dialog"""
         if self.fake.version == "1.11" and not all(part.isdigit() for part in (dialog_id, *more[:1])):
             raise Fault(400, "Bad parameter")
-        self._end(next((c for c in self.calls if dialog_id in (str(c.number), str(c.entry), c.callid)), None))
+        # One number is slot and label in one; two are the slot and the label.
+        number = int(dialog_id) << 32 | int(more[0]) if more and dialog_id.isdigit() else dialog_id
+        self._end(next((c for c in self.calls if str(number) == str(c.number) or dialog_id == c.callid), None))
 
     @mi("dlg_end_dlg", MODERN, recipes=[["dialog_id"], ["dialog_id", "extra_hdrs"]])
     def end_json(self, dialog_id: str, extra_hdrs: str = "") -> None:
@@ -139,7 +141,8 @@ class Dialog(Module):
 
     @mi("profile_get_size", recipes=[["profile"], ["profile", "value"]])
     @mi("profile_list_dlgs", recipes=[["profile"], ["profile", "value"]])
-    @mi("profile_end_dlgs", MODERN, recipes=[["profile"], ["profile", "value"]])
+    @mi("profile_get_values", recipes=[["profile"]])
+    @mi("profile_end_dlgs", ("2.4", *MODERN), recipes=[["profile"], ["profile", "value"]])
     def no_profile(self, profile: str, value: str = "") -> None:
         """a profile of dialogs; the configuration has none"""
         raise Fault(404, "Profile not found")

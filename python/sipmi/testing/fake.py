@@ -16,7 +16,7 @@ from .core import Core
 from .dialog import Dialog
 from .dispatcher import Dispatcher
 from .events import Events
-from .names import COMMANDS, LOADABLE, VERSIONS, canonical, exporter, recipes
+from .names import COMMANDS, LEGACY, LOADABLE, NAMED_ONLY, VERSIONS, canonical, exporter, recipes
 from .others import Others, absent
 from .ratelimit import Ratelimit
 from .statistics import Statistics
@@ -39,6 +39,7 @@ class FakeOpenSIPS:
     :param pretty_printing: spread JSON replies over lines (modparam of that name); on all transports or on some.
     :param reply_indent: blanks a level in text replies over a FIFO; a TAB by default (modparam of that name).
     :param reply_option: (1.11) 0: XML-RPC replies at /RPC2 are one string, 1: an array (modparam of mi_xmlrpc).
+    :param receive_buf_size: (3.6, 4.0, with ``hazards``) how large a body may be over HTTP (modparam of httpd).
     :param format_version: (2.4) 1: XML-RPC replies are one string, 2: structs (modparam of mi_xmlrpc_ng).
     :ivar server: the :class:`sipmi.Server`; tests may register commands of their own on it.
     :ivar core: processes, log level, start time.
@@ -71,6 +72,7 @@ class FakeOpenSIPS:
         reply_indent: Optional[int] = None,
         reply_option: int = 0,
         format_version: int = 2,
+        receive_buf_size: Optional[int] = None,
     ) -> None:
         self.version: str = checked("version", [version], VERSIONS)[0]
         self.modules: tuple[str, ...] = checked("module", LOADABLE if modules is None else modules, LOADABLE)
@@ -98,6 +100,8 @@ class FakeOpenSIPS:
             self._http_options["xmlrpc"] = ("string", "array")[reply_option]
         elif version == "2.4":
             self._http_options["xmlrpc"] = {1: "ng1", 2: "ng2"}[format_version]
+        if receive_buf_size is not None:
+            self._http_options["receive_buf_size"] = receive_buf_size
         self._directory: Optional[tempfile.TemporaryDirectory[str]] = None
 
     def loads(self, module: str) -> bool:
@@ -142,14 +146,18 @@ class FakeOpenSIPS:
         return self.server.addresses
 
     def address(self, transport: str) -> str:
-        """Where it listens on a transport: "fifo", "udp", "unix", "http".
+        """Where it listens on a transport: "fifo", "udp", "unix", "http", or "xmlrpc", the root for that over HTTP.
 
         :raises LookupError: it does not, or it is stopped.
         """
-        found = [address for address in self.addresses if address.startswith(f"{transport}:")]
+        scheme = "http" if transport == "xmlrpc" else transport
+        found = [address for address in self.addresses if address.startswith(f"{scheme}:")]
         if not found:
             raise LookupError(f"{self!r} does not listen on {transport}")
-        return found[0]
+        if transport != "xmlrpc":
+            return found[0]
+        # 1.11's mi_xmlrpc has a port of its own, the last one.
+        return f"http://{found[-1].split('/')[2]}/RPC2"
 
     def connect(self, transport: str = "udp", **options: Any) -> client.Client:
         """A client of it; ``options`` are those of :func:`sipmi.connect`."""
@@ -175,6 +183,8 @@ class FakeOpenSIPS:
             self.server.listen(f"unix:{os.path.join(directory, 'opensips.sock')}", **options)
         elif transport == "http":
             self.server.listen("http://127.0.0.1:0", **self._http_options, **options)
+            if self.version == "1.11":
+                self.server.listen("http://127.0.0.1:0", roots={"rpc": "/RPC2"}, **self._http_options, **options)
         else:
             self.server.listen("udp:127.0.0.1:0", **options)
 
@@ -190,8 +200,14 @@ class FakeOpenSIPS:
         for name in COMMANDS[self.version]:
             module, _ = canonical(name)
             if module in self.modules or module not in LOADABLE:
-                method, options = known.get(name) or (absent(name), {"recipes": recipes(name)})
+                method, options = known.get(name) or (absent(name), self._taken_by(name))
                 self._register(name, method, options)
+
+    def _taken_by(self, name: str) -> dict[str, Any]:
+        """What a command takes that is not written out."""
+        if recipes(name) == [[]]:
+            return {"no_input": True}
+        return {"recipes": recipes(name), "named_only": name in NAMED_ONLY and self.version not in LEGACY}
 
     def _register(self, name: str, method: Callable[..., Any], options: dict[str, Any]) -> None:
         """4.0 knows a command as ``module:name``, and by its old name as an alias; before, the old name is all."""

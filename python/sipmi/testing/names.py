@@ -144,6 +144,10 @@ RECIPES = {
 }  # fmt: skip
 
 
+#: Of these, those that take parameters by name alone.
+NAMED_ONLY = ("t_reply",)
+
+
 def recipes(name: str) -> list[list[str]]:
     """The sets of names that a command takes.
 

@@ -96,13 +96,34 @@ class Others(Module):
     @mi("sr_list_status", ("3.4", "3.6", "4.0"), recipes=[[], ["group"]], read_only=True)
     def sr_list_status(self, group: str = "") -> Any:
         """lists the status of all identifiers, of all groups or of one"""
+        shown = [{"Name": name, "Identifiers": found} for name, found in self._reports(group).items()]
+        return shown[0] if group else shown
+
+    @mi("sr_get_status", ("3.4", "3.6", "4.0"), recipes=[["group"], ["group", "identifier"]], read_only=True)
+    def sr_get_status(self, group: str, identifier: str = "main") -> Any:
+        """shows the status of an identifier"""
+        found = [report for report in self._reports(group)[group] if report["Name"] == identifier]
+        if not found:
+            raise Fault(404, "Identifier not found")
+        return {name: value for name, value in found[0].items() if name != "Name"}
+
+    @mi("sr_list_identifiers", ("3.4", "3.6", "4.0"), recipes=[[], ["group"]], read_only=True)
+    def sr_list_identifiers(self, group: str = "") -> Any:
+        """lists the identifiers, of all groups or of one"""
+        shown = [
+            {"Group": name, "Identifiers": [report["Name"] for report in reports]}
+            for name, reports in self._reports(group).items()
+        ]
+        return shown[0] if group else shown
+
+    def _reports(self, group: str) -> dict[str, list[dict[str, Any]]]:
+        """The reports of a group, or of all."""
         groups = {"core": [identifier("main", "running")]}
         if self.fake.loads("dispatcher"):
             groups = {"dispatcher": [identifier("default;events"), identifier("default", "data available")], **groups}
         if group and group not in groups:
             raise Fault(404, "Group not found")
-        shown = [{"Name": name, "Identifiers": found} for name, found in groups.items() if group in ("", name)]
-        return shown[0] if group else shown
+        return {name: reports for name, reports in groups.items() if group in ("", name)}
 
 
 def identifier(name: str, details: str = "") -> dict[str, Any]:
@@ -117,7 +138,7 @@ def absent(name: str) -> Callable[..., None]:
     'mem_pkg_dump'
     """
 
-    def command(**given: Any) -> None:
+    def command(*given: Any, **named: Any) -> None:
         raise Fault(501, f"FakeOpenSIPS has no {name}")
 
     parameters = sorted({parameter for names in recipes(name) for parameter in names})

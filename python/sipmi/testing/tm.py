@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any
 
-from .._core import Node
+from .._core import Node, Tree
 from ..errors import Fault
-from .commands import LEGACY, MODERN, Module, mi, texts
+from .commands import LEGACY, MODERN, Module, mi, nameless
 
 if TYPE_CHECKING:
     from .fake import FakeOpenSIPS
@@ -19,7 +19,7 @@ TIMEOUT = "408 Request Timeout"
 class Tm(Module):
     """Transactions; ``fake.tm.answers["OPTIONS"] = "200 OK"`` has somebody answer.
 
-    :ivar answers: the status line by the method of the request; others are not answered.
+    :ivar answers: the status line by the URI that is asked, or by the method of the request; others are not answered.
     """
 
     def __init__(self, fake: FakeOpenSIPS) -> None:
@@ -30,16 +30,16 @@ class Tm(Module):
     @mi("t_uac_dlg", LEGACY)
     def uac_dlg_text(self, method: str, ruri: str, next_hop: str, socket: str, headers: str, body: str = "") -> Any:
         """starts a distributed UAC dialog (synchronous)"""
-        status, message = self._send(method, headers)
+        status, message = self._send(method, ruri, headers)
         shown = {"Status": status, "RURI": ".", "Next-hop": ".", "Routes": ".", "Message": message or "."}
-        return shown if self.fake.version == "2.4" else texts(shown.values())
+        return shown if self.fake.version == "2.4" else nameless(*shown.values())
 
     @mi("t_uac_dlg", MODERN, named_only=True)
     def uac_dlg_json(
         self, method: str, ruri: str, headers: str, next_hop: str = "", socket: str = "", body: str = ""
     ) -> dict[str, str]:
         """starts a distributed UAC dialog (synchronous)"""
-        status, message = self._send(method, headers)
+        status, message = self._send(method, ruri, headers)
         return {"Status": status, "Message": message} if message else {"Status": status}
 
     @mi("t_uac_cancel")
@@ -51,17 +51,19 @@ class Tm(Module):
     def hash(self) -> Any:
         """prints the statistics of the transaction table"""
         summary = Node("Summary").add_attr("Current", 0).add_attr("Total", 0)
-        return texts([]) if self.legacy else {"Entries": [], summary.name: {"Current": 0, "Total": 0}}
+        return Tree() if self.legacy else {"Entries": [], summary.name: {"Current": 0, "Total": 0}}
 
-    def _send(self, method: str, headers: str) -> tuple[str, str]:
+    def _send(self, method: str, ruri: str, headers: str) -> tuple[str, str]:
         """The status line and the headers of the answer."""
+        if not headers.endswith("\n") or not all(":" in line or line[:1].isspace() for line in headers.splitlines()):
+            raise Fault(400, "Bad headers")
         lines = {line.partition(":")[0].strip().lower(): line for line in headers.splitlines() if ":" in line}
         for name, short in (("To", "t"), ("From", "f")):
             if name.lower() not in lines and short not in lines:
                 raise Fault(400, f"{name} missing")
-        status = self.answers.get(method, TIMEOUT)
+        status = self.answers.get(ruri) or self.answers.get(method, TIMEOUT)
         self._count(status)
-        if method not in self.answers:
+        if status == TIMEOUT:
             return status, ""
         number = next(self._numbers)
         answer = [

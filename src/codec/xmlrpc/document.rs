@@ -203,6 +203,11 @@ impl<'s> Document<'s> {
         }
     }
 
+    /// The name of the innermost element, as it stands there.
+    pub(super) fn name(&self) -> &'s str {
+        self.open.last().copied().unwrap_or_default()
+    }
+
     /// Where the last tag ended, in the text of the source.
     pub(super) fn offset(&self) -> usize {
         self.at

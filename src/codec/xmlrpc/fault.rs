@@ -89,16 +89,8 @@ impl Fault {
     }
 
     fn ng(failure: &Failure, dialect: Dialect) -> Fault {
-        let by_transport = matches!(
-            failure,
-            Failure::Parse
-                | Failure::InvalidRequest
-                | Failure::UnknownCommand
-                | Failure::Ambiguous(_)
-                | Failure::Handler
-        );
         let (code, text) = match failure {
-            _ if by_transport && dialect.is_emulated() => (401, "Empty request".into()),
+            _ if is_by_transport(failure) && dialect.is_emulated() => (401, "Empty request".into()),
             Failure::UnknownCommand | Failure::Ambiguous(_) => (500, "Command not found".into()),
             Failure::Parse | Failure::InvalidRequest => (400, "Parse error".into()),
             Failure::Handler => (500, "Command failed".into()),
@@ -138,6 +130,14 @@ impl Fault {
         out.extend_from_slice(layout.end);
         Ok(())
     }
+}
+
+/// Whether the transports of 1.x and 2.x tell this failure themselves: all others are a command's own there.
+pub(super) fn is_by_transport(failure: &Failure) -> bool {
+    matches!(
+        failure,
+        Failure::Parse | Failure::InvalidRequest | Failure::UnknownCommand | Failure::Ambiguous(_) | Failure::Handler
+    )
 }
 
 /// The lines of a fault.

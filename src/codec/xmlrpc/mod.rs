@@ -6,6 +6,7 @@
 
 mod document;
 mod fault;
+mod library;
 mod lines;
 mod pieces;
 mod request;
@@ -19,6 +20,7 @@ use std::str::FromStr;
 
 use self::document::{Document, Element, Source, Tag};
 use self::fault::Fault;
+pub use self::library::refuse;
 pub(super) use self::pieces::{Lines, Members};
 pub use self::request::{Incoming, decode_request, encode_request};
 use self::value::{Kinds, ValueReader};
@@ -104,8 +106,8 @@ impl fmt::Display for Form {
 /// What XML cannot hold, control characters above all, is answered as a fault that says so, never as a broken document;
 /// so is what is not UTF-8, but for `native`, which has base64, and emulated versions, which do not care. `string`
 /// and `array` lose what is below what, all forms but `native` types, and all forms the code of a success. An error's
-/// nodes are told by `native` alone, as a third member of the fault. 1.11's `ng` answers a page for a failure, and
-/// a command's own error as if it were a success.
+/// nodes are told by `native` alone, as a third member of the fault. 1.11's `ng` answers a page for what no
+/// command was run for, and a command's own error as if it were a success.
 pub fn encode_response(
     out: &mut Vec<u8>,
     result: &Result<Response, Failure>,
@@ -113,7 +115,7 @@ pub fn encode_response(
     form: Form,
     dialect: Dialect,
 ) {
-    if (form, dialect) == (Form::Ng, Dialect::V1_11) && result.is_err() {
+    if (form, dialect) == (Form::Ng, Dialect::V1_11) && result.as_ref().is_err_and(fault::is_by_transport) {
         return out.extend_from_slice(PAGE_OF_1_11);
     }
     let start = out.len();
@@ -229,8 +231,8 @@ fn answer<'a>(
     dialect: Dialect,
 ) -> Result<&'a Body, Fault> {
     match result {
-        Ok(response) if response.is_success() => Ok(&response.body),
-        Ok(_) if (form, dialect) == (Form::Ng, Dialect::V1_11) => Ok(&Body::Empty),
+        Ok(response) if response.is_success_of(dialect) => Ok(&response.body),
+        _ if (form, dialect) == (Form::Ng, Dialect::V1_11) => Ok(&Body::Empty),
         Ok(response) => Err(Fault::of_response(response, form, dialect)),
         Err(failure) => Err(Fault::of_failure(failure, method, form, dialect)),
     }

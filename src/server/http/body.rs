@@ -19,6 +19,8 @@ const TURN: Duration = Duration::from_millis(5);
 pub(super) enum ReplyBody {
     Whole(Full<Bytes>),
     Made(Box<Making>),
+    /// Nothing, and no end either: what some versions leave behind a head.
+    Open,
 }
 
 /// A body that is still being made. hyper asks for more when the socket has taken what there was.
@@ -90,6 +92,7 @@ impl Body for ReplyBody {
         match self.get_mut() {
             ReplyBody::Whole(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
             ReplyBody::Made(making) => making.next(context).map(|next| next.map(|bytes| bytes.map(Frame::data))),
+            ReplyBody::Open => Poll::Pending,
         }
     }
 
@@ -97,13 +100,14 @@ impl Body for ReplyBody {
         match self {
             ReplyBody::Whole(body) => body.is_end_stream(),
             ReplyBody::Made(making) => making.first.is_none() && making.stream.is_none(),
+            ReplyBody::Open => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             ReplyBody::Whole(body) => body.size_hint(),
-            ReplyBody::Made(_) => SizeHint::default(),
+            ReplyBody::Made(_) | ReplyBody::Open => SizeHint::default(),
         }
     }
 }

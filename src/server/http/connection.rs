@@ -102,6 +102,8 @@ pub(super) struct Progress {
     errand: Mutex<Option<Hook>>,
     /// Knows whether the client is still there.
     probe: Probe,
+    /// More than one request came at once, and only the first is known.
+    overfed: AtomicBool,
 }
 
 /// What a connection is at.
@@ -138,6 +140,7 @@ impl Progress {
             problem: AtomicBool::new(false),
             errand: Mutex::default(),
             probe,
+            overfed: AtomicBool::new(false),
         })
     }
 
@@ -205,6 +208,14 @@ impl Progress {
 
     pub(super) fn has_problem(&self) -> bool {
         self.problem.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_overfed(&self) {
+        self.overfed.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn was_overfed(&self) -> bool {
+        self.overfed.load(Ordering::Relaxed)
     }
 
     pub(super) fn set_ended(&self) {

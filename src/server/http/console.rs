@@ -9,7 +9,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use crate::codec::html::{self, Described, Frame, Place, Style};
+use crate::codec::html::{self, Chosen, Described, Frame, Menu, Place, Style};
 use crate::codec::json;
 use crate::command::recipe::{Kind, ParamSpec, Passing, Recipe, Signature};
 use crate::command::service::Service;
@@ -103,6 +103,8 @@ pub(in crate::server) struct PageCall {
 /// What a reply needs to become a page.
 pub(in crate::server) struct ReplyPage {
     frame: Frame,
+    /// The page is that of a version.
+    menu: Option<Menu>,
     described: Described,
     style: Style,
     arg: Vec<u8>,
@@ -135,7 +137,11 @@ impl ReplyPage {
             return out.extend_from_slice(html::NO_REPLY);
         }
         let asked = (self.style, &*self.arg);
-        match html::reply_page(&self.frame, &self.described, asked, result, self.dialect) {
+        let page = match &self.menu {
+            Some(menu) => menu.reply_page(&self.described.module, &self.described.name, result),
+            None => html::reply_page(&self.frame, &self.described, asked, result, self.dialect),
+        };
+        match page {
             Ok(mut page) => out.append(&mut page),
             Err(_) => self.write(out, &Err(Failure::Handler)),
         }
@@ -162,7 +168,7 @@ pub(super) fn answer(request: &PageRequest<'_>, site: &Site<'_>) -> Asked {
             Err(page) => Asked::Page(page),
         },
         Some(Place::Module(module)) => Asked::Page(site.module_page(&module)),
-        Some(Place::Root) => Asked::Page(page(200, html::modules_page(&site.frame(), &site.modules()))),
+        Some(Place::Root) => Asked::Page(page(200, site.modules_page())),
         None => Asked::Page(site.not_found("There is no such page.")),
     }
 }
@@ -216,6 +222,19 @@ impl Site<'_> {
         }
     }
 
+    /// The menu that a version has on its pages.
+    fn menu(&self) -> Option<Menu> {
+        let dialect = self.service.dialect;
+        dialect.is_emulated().then(|| Menu { frame: self.frame(), modules: self.modules(), dialect })
+    }
+
+    fn modules_page(&self) -> Vec<u8> {
+        match self.menu() {
+            Some(menu) => menu.modules_page(),
+            None => html::modules_page(&self.frame(), &self.modules()),
+        }
+    }
+
     /// The commands that may be run here, in the order of registration.
     fn commands(&self) -> Vec<Arc<Command>> {
         // Whoever decides may look at the registry too: it must not be held.
@@ -235,17 +254,29 @@ impl Site<'_> {
     }
 
     fn module_page(&self, module: &Str) -> Page {
-        let of_module = |command: &Arc<Command>| command.module == *module;
-        let commands: Vec<Described> = self
-            .commands()
-            .iter()
-            .filter(|command| of_module(command))
-            .map(|command| self.describe(command))
-            .collect();
+        let commands = self.of_module(module);
         if commands.is_empty() {
             return self.not_found(&format!("There is no module {module}."));
         }
-        page(200, html::module_page(&self.frame(), module, &commands))
+        let body = match self.menu() {
+            Some(menu) => menu.module_page(Chosen { module, commands: &names(&commands) }),
+            None => html::module_page(&self.frame(), module, &commands),
+        };
+        page(200, body)
+    }
+
+    fn of_module(&self, module: &Str) -> Vec<Described> {
+        let commands = self.commands();
+        commands.iter().filter(|command| command.module == *module).map(|command| self.describe(command)).collect()
+    }
+
+    /// A command's form. `notice` says why it was not run, if somebody asked for that.
+    fn form_page(&self, described: &Described, asked: (Style, &[u8]), notice: Option<&str>) -> Vec<u8> {
+        let (module, name) = (&described.module, &described.name);
+        match self.menu() {
+            Some(menu) => menu.form_page(Chosen { module, commands: &names(&self.of_module(module)) }, name),
+            None => html::form_page(&self.frame(), described, asked.0, asked.1, notice),
+        }
     }
 
     /// The command that a path means.
@@ -284,7 +315,7 @@ impl Site<'_> {
         let style = self.style(arg.as_deref().unwrap_or_default());
         let form = |status, notice: Option<&str>| {
             let arg = arg.as_deref().unwrap_or_default();
-            page(status, html::form_page(&self.frame(), &described, style, arg, notice))
+            page(status, self.form_page(&described, (style, arg), notice))
         };
         let Some(asked) = &arg else { return Asked::Page(form(200, None)) };
         // A link must not be able to change anything. The originals run whatever a GET asks, and their clients rely on it.
@@ -297,7 +328,8 @@ impl Site<'_> {
             Ok(params) => {
                 let wire = if style == Style::Words { Wire::HtmlWords } else { Wire::Html };
                 let status = ReplyStatus::default();
-                let reply = ReplyPage { frame: self.frame(), described, style, arg: asked.clone(), dialect, status };
+                let (frame, menu, arg) = (self.frame(), self.menu(), asked.clone());
+                let reply = ReplyPage { frame, menu, described, style, arg, dialect, status };
                 // A version with flat names knows no others.
                 let method = if dialect.has_modules() { command.canonical_name() } else { command.name.clone() };
                 let request = Request { method, params };
@@ -363,6 +395,10 @@ impl Site<'_> {
             ("modules", Item::Array(self.modules().iter().map(of_module).collect())),
         ])
     }
+}
+
+fn names(commands: &[Described]) -> Vec<Str> {
+    commands.iter().map(|command| command.name.clone()).collect()
 }
 
 fn command_item(command: &Command) -> Item {

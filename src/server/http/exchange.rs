@@ -8,16 +8,17 @@ use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::header::{CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::rt::Write as _;
 use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper::{Method, Request, StatusCode};
 
-use super::body::Making;
+use super::body::{Making, ReplyBody};
 use super::connection::{Life, Progress, Stage};
 use super::guard::Guard;
-use super::original::{self, Ruling};
+use super::original::{self, Aftermath, ArrayReply, Arrivals, Gatherer, Ruling, Wishes};
 use super::reactor::Reactor;
 use super::reply::{self, Problem, Reply};
 use super::route::{Mount, Roots};
@@ -27,6 +28,7 @@ use crate::codec::{RequestError, jsonrpc, mi_json, xmlrpc};
 use crate::command::Peer;
 use crate::dialect::Dialect;
 use crate::response;
+use crate::server::Context;
 use crate::server::desk::{Asked, Caller, Desk};
 
 /// No head of ours is near it; a longer one is answered 431.
@@ -46,6 +48,11 @@ pub(super) struct Site {
     pub(super) reactor: Arc<Reactor>,
     /// Whether it has the faults of the version that it imitates.
     pub(super) hazards: bool,
+    /// What it takes of a body, where that is one of them.
+    pub(super) receive_buffer: usize,
+    pub(super) arrivals: Arrivals,
+    pub(super) aftermath: Aftermath,
+    pub(super) context: Arc<Context>,
 }
 
 /// The form of XML-RPC that a version has at `/RPC2` unless it is set up otherwise.
@@ -98,14 +105,18 @@ impl Service<Request<Incoming>> for Exchange {
         let (site, peer, progress) = (site.clone(), peer.clone(), progress.clone());
         Box::pin(async move {
             progress.reach(Stage::Body, site.reactor.round());
-            let version = request.version();
-            progress.note_version(version);
+            progress.note_version(request.version());
+            let dialect = site.desk.dialect();
+            let is_of_abyss = original::is_of_abyss(dialect, &site.roots, request.uri().path());
+            let mut wishes = Wishes::of(request.headers(), request.version(), is_of_abyss);
+            // 1.x and 2.x close then, 3.x and 4.x wait for more.
+            wishes.closes |= dialect.reads_text() && progress.was_overfed();
             let answered = site.answer(request, peer, &progress).await;
             progress.reach(Stage::Reply, site.reactor.round());
             let is_problem = answered.is_err();
             let mut reply = match answered {
                 Ok(reply) => reply,
-                Err(problem) => problem.reply(site.desk.dialect()).ok_or(Silence)?,
+                Err(problem) => problem.reply(dialect).ok_or(Silence)?,
             };
             // After a problem the rest of the request may still be on its way.
             if is_problem {
@@ -114,8 +125,12 @@ impl Service<Request<Incoming>> for Exchange {
             if is_problem || progress.is_orphaned() {
                 reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            if site.desk.dialect().is_emulated() {
-                original::finish(site.desk.dialect(), version, &mut reply);
+            if dialect.is_emulated() {
+                original::finish(dialect, wishes, &mut reply);
+            }
+            if site.hazards && original::is_left_open(dialect, &reply) {
+                reply.headers_mut().remove(CONTENT_LENGTH);
+                return Ok(reply.map(|_| ReplyBody::Open));
             }
             Ok(reply)
         })
@@ -131,25 +146,27 @@ impl Site {
     ) -> Result<Reply, Problem> {
         let (head, body) = request.into_parts();
         let refused = |refusal| Problem::Refused(refusal, self.guard.challenge());
-        // Also where a version is imitated that never asked: a link could run its commands.
-        self.guard.check_site(&head.headers).map_err(refused)?;
+        // Also where a version is imitated that never asks: a link could run its commands. With its faults it may.
+        if !self.hazards {
+            self.guard.check_site(&head.headers).map_err(refused)?;
+        }
         let user = self.guard.authenticate(&head.headers).map_err(refused)?;
         let path = head.uri.path();
-        let mount = self.roots.find(path).ok_or_else(|| Problem::NoSuchPath {
+        let dialect = self.desk.dialect();
+        let mount = self.roots.find(path);
+        if mount.is_none() && original::is_of_abyss(dialect, &self.roots, path) {
+            return Ok(original::not_found_by_abyss(path));
+        }
+        let mount = mount.ok_or_else(|| Problem::NoSuchPath {
             path: path.to_owned(),
             known: self.roots.paths().collect::<Vec<_>>().join(", "),
         })?;
         let reads_only = head.method != Method::POST && self.json_get_reads_only;
         let caller = Caller { peer, size: 0, user, reads_only };
-        let dialect = self.desk.dialect();
-        if dialect.is_emulated() {
-            match original::rule(dialect, mount, &head, self.hazards) {
-                Ruling::Serve => {}
-                Ruling::Answer(reply) => return Ok(reply),
-                Ruling::Close => return Err(Problem::Unserved),
-                Ruling::WithoutBody => return Ok(self.xml_reply(&xmlrpc::decode_request(b"", self.form, dialect))),
-                Ruling::Fail(code, words) => return Ok(self.xml_error(&Ok(response::Response::error(code, words)))),
-            }
+        if dialect.is_emulated()
+            && let Some(reply) = self.rule(mount, &head).await?
+        {
+            return Ok(reply);
         }
         let (asked, size, content_type) = match mount {
             // Where 1.x and 2.x have their pages; JSON-RPC is never asked for by GET.
@@ -169,6 +186,11 @@ impl Site {
                 expect_method(&head.method, &[Method::GET], "GET")?;
                 let query = head.uri.query().map(str::as_bytes);
                 let request = mi_json::decode_request(command.as_bytes(), query, self.desk.dialect());
+                let is_broken = request.as_ref().is_err_and(|error| !error.method.is_empty());
+                if self.hazards && dialect == Dialect::V1_11 && self.aftermath.dies_of_json(is_broken) {
+                    self.context.die();
+                    return Err(Problem::Unserved);
+                }
                 (Asked::MiJson(request), query.map_or(0, <[u8]>::len), reply::JSON)
             }
             Mount::Rpc | Mount::Xmlrpc => {
@@ -179,8 +201,11 @@ impl Site {
                     })?;
                 }
                 let form = if mount == Mount::Xmlrpc { xmlrpc::Form::Ng } else { self.form };
-                let body = self.read(&head.headers, body, progress).await?;
-                let asked = xmlrpc::decode_request(&body, form, self.desk.dialect());
+                let body = match self.read_xml(&head, body, form, progress).await? {
+                    Ok(body) => body,
+                    Err(reply) => return Ok(reply),
+                };
+                let asked = xmlrpc::decode_request(&body, form, dialect);
                 (Asked::Xml(form, asked), body.len(), reply::XML)
             }
             Mount::Html(_) => {
@@ -192,13 +217,16 @@ impl Site {
         progress.reach(Stage::Running, self.reactor.round());
         let is_broken =
             matches!(&asked, Asked::Json(jsonrpc::Incoming::One(Ok(call))) if call.id == jsonrpc::Id::Broken);
-        let body = match self.run(asked, Caller { size, ..caller }, progress).await {
+        let mut body = match self.run(asked, Caller { size, ..caller }, progress).await {
             Made::Whole(body) => body,
             Made::Begun(first, stream) => {
                 let making = Making::new(first, *stream, progress.clone(), self.reactor.clone());
                 return Ok(reply::with_making(content_type, making));
             }
         };
+        if self.hazards && original::is_of_abyss(dialect, &self.roots, path) {
+            body = self.spoil(&body)?;
+        }
         Ok(if is_broken && dialect.is_emulated() {
             reply::with_body(StatusCode::INTERNAL_SERVER_ERROR, content_type, Bytes::new())
         } else if body.is_empty() && mount == Mount::Mi {
@@ -247,8 +275,15 @@ impl Site {
         .await
     }
 
-    /// The whole body.
+    /// The body: all of it, or what a real server makes of it.
     pub(super) async fn read(&self, head: &HeaderMap, body: Incoming, progress: &Progress) -> Result<Bytes, Problem> {
+        if self.hazards && self.desk.dialect().is_emulated() {
+            return self.read_as_the_original(body, progress).await;
+        }
+        self.read_whole(head, body, progress).await
+    }
+
+    async fn read_whole(&self, head: &HeaderMap, body: Incoming, progress: &Progress) -> Result<Bytes, Problem> {
         if let Some(encoding) = head.get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
             return Err(Problem::Encoded(String::from_utf8_lossy(encoding.as_bytes()).into_owned()));
         }
@@ -289,6 +324,103 @@ impl Site {
         } else {
             Ok([first, rest.freeze()].concat().into())
         }
+    }
+}
+
+/// What is only done where a version is imitated.
+impl Site {
+    /// What becomes of a request before its body is looked at: `None` when it is served.
+    async fn rule(&self, mount: Mount<'_>, head: &Parts) -> Result<Option<Reply>, Problem> {
+        let dialect = self.desk.dialect();
+        Ok(match original::rule(dialect, mount, head, self.hazards) {
+            Ruling::Serve => None,
+            Ruling::Answer(reply) => Some(reply),
+            Ruling::Close => return Err(Problem::Unserved),
+            Ruling::Stall => {
+                let seen = self.arrivals.count();
+                poll_fn(|context| self.arrivals.poll_more(seen, context)).await;
+                None
+            }
+            Ruling::WithoutBody => Some(self.xml_reply(&xmlrpc::decode_request(b"", self.form, dialect))),
+            Ruling::Fail(code, words) => Some(self.xml_error(&Ok(response::Response::error(code, words)))),
+        })
+    }
+
+    /// The body of an XML-RPC request, or what a version says to it before it reads what it asks for.
+    async fn read_xml(
+        &self,
+        head: &Parts,
+        body: Incoming,
+        form: xmlrpc::Form,
+        progress: &Progress,
+    ) -> Result<Result<Bytes, Reply>, Problem> {
+        let dialect = self.desk.dialect();
+        let by_abyss = original::is_of_abyss(dialect, &self.roots, head.uri.path());
+        let read = if by_abyss {
+            self.read_whole(&head.headers, body, progress).await
+        } else {
+            self.read(&head.headers, body, progress).await
+        };
+        let body = match read {
+            Err(Problem::NoBody) if dialect.is_emulated() && dialect.reads_json() => {
+                return Ok(Err(reply::with_body(StatusCode::BAD_REQUEST, reply::XML, Bytes::new())));
+            }
+            read => read?,
+        };
+        Ok(match xmlrpc::refuse(&body, form, dialect) {
+            Some(refusal) => {
+                self.desk.counters.parse_errors.add(1);
+                Err(self.xml_error(&Ok(refusal)))
+            }
+            None => Ok(body),
+        })
+    }
+
+    /// A reply as 1.11's `mi_xmlrpc` leaves it.
+    fn spoil(&self, reply: &[u8]) -> Result<Vec<u8>, Problem> {
+        let spoilt = original::spoil_text(reply);
+        let ruling = match self.form {
+            xmlrpc::Form::Array => self.aftermath.rule_on_array(&spoilt),
+            _ => ArrayReply::Sent,
+        };
+        match ruling {
+            ArrayReply::Sent => Ok(spoilt),
+            ArrayReply::NotAnArray => {
+                let fault = Ok(response::Response::error(-501, "Value is not an array"));
+                let mut body = Vec::new();
+                xmlrpc::encode_response(&mut body, &fault, b"", self.form, self.desk.dialect());
+                Ok(body)
+            }
+            ArrayReply::Death => {
+                self.context.die();
+                Err(Problem::Unserved)
+            }
+        }
+    }
+
+    /// The body, as a real server has it that got it in the same pieces.
+    async fn read_as_the_original(&self, body: Incoming, progress: &Progress) -> Result<Bytes, Problem> {
+        let (mut pieces, mut gatherer, mut size) = (Vec::new(), Gatherer::default(), 0);
+        let mut body = pin!(body);
+        loop {
+            let piece = poll_fn(|context| {
+                if progress.is_overdue() {
+                    return Poll::Ready(Some(Err(Problem::TooSlow)));
+                }
+                let piece = gatherer.poll_piece(body.as_mut(), context);
+                piece.map_err(|error| Problem::Unreadable(error.to_string()))
+            });
+            let Some(piece) = piece.await else { break };
+            let piece = piece?;
+            size += piece.len();
+            if size > self.request_limit {
+                return Err(Problem::TooLarge { limit: self.request_limit });
+            }
+            pieces.push(piece);
+        }
+        self.desk.counters.bytes_in.add(size as i64);
+        let joined = original::join(self.desk.dialect(), pieces, self.receive_buffer).ok_or(Problem::Unserved)?;
+        if joined.is_empty() { Err(Problem::NoBody) } else { Ok(joined) }
     }
 }
 

@@ -60,6 +60,8 @@ pub struct HttpOptions {
     pub hosts: Vec<String>,
     /// How long a head, a body and a pause between requests may take.
     pub timeouts: Timeouts,
+    /// What 3.6 and 4.0 take of a body, where their faults are imitated (`receive_buf_size`); 0: as much as they do.
+    pub receive_buffer: usize,
     /// How many connections there may be.
     pub connections: usize,
     /// TLS; without it the connection is plain.
@@ -131,6 +133,10 @@ impl HttpListener {
         hosts.push(host);
         let site = Arc::new(Site {
             hazards: options.hazards,
+            receive_buffer: if http.receive_buffer == 0 { original::RECEIVE_BUFFER } else { http.receive_buffer },
+            arrivals: original::Arrivals::default(),
+            aftermath: original::Aftermath::default(),
+            context: context.clone(),
             desk,
             roots,
             form: http.xmlrpc.unwrap_or_else(|| exchange::form_of(dialect)),
@@ -201,10 +207,16 @@ impl HttpListener {
         socket.set_nodelay(true)?;
         let fd = socket.as_fd().try_clone_to_owned()?;
         let progress = Progress::new(self.reactor.round(), self.probe(&socket));
-        let stream = self.stream(socket, &progress)?;
+        let mut stream = self.stream(socket, &progress)?;
+        if original::has_port_of_abyss(self.context.service.dialect, &self.site.roots) {
+            stream = stream.curt();
+        } else if self.site.hazards && self.context.service.dialect.is_emulated() {
+            stream = stream.forgetful();
+        }
         let life = exchange::life(self.site.clone(), stream, peer, progress.clone());
         let connection = Connection::new(self.reactor.number(), &self.reactor, progress, life);
         self.reactor.add(&connection, fd.as_fd())?;
+        self.site.arrivals.note();
         Ok(())
     }
 

@@ -10,16 +10,23 @@ use std::task::{Context, Poll};
 use hyper::rt::{Read, ReadBufCursor, Write};
 
 use super::connection::{Progress, Stage};
+use super::original;
 use super::reactor::Reactor;
 use super::reply::TOO_SLOW;
 
 /// A socket whose readiness the reactor reports, so that waiting for it needs no more than to say so.
 pub(super) struct Stream {
     socket: Socket,
+    /// Whether it keeps to itself that a body may be sent.
+    is_curt: bool,
+    /// Whether it drops what comes together with a request.
+    is_forgetful: bool,
     progress: Arc<Progress>,
     reactor: Arc<Reactor>,
 }
 
+/// What hyper says when a body is awaited.
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// What is thrown away at a time.
 const DISCARDED: usize = 16 << 10;
 /// So many times, then it is the others' turn.
@@ -33,12 +40,22 @@ enum Socket {
 
 impl Stream {
     pub(super) fn new(socket: TcpStream, reactor: Arc<Reactor>, progress: Arc<Progress>) -> Self {
-        Stream { socket: Socket::Plain(socket), progress, reactor }
+        Stream { socket: Socket::Plain(socket), is_curt: false, is_forgetful: false, progress, reactor }
     }
 
     #[cfg(feature = "tls")]
     pub(super) fn with_tls(socket: super::tls::TlsStream, reactor: Arc<Reactor>, progress: Arc<Progress>) -> Self {
-        Stream { socket: Socket::Tls(Box::new(socket)), progress, reactor }
+        Stream { socket: Socket::Tls(Box::new(socket)), is_curt: false, is_forgetful: false, progress, reactor }
+    }
+
+    /// As this stream, without a `100 Continue`, which hyper always says and not every server did.
+    pub(super) fn curt(self) -> Self {
+        Stream { is_curt: true, ..self }
+    }
+
+    /// As this stream, forgetting requests that do not wait for the answer to the one before.
+    pub(super) fn forgetful(self) -> Self {
+        Stream { is_forgetful: true, ..self }
     }
 
     /// Reads what still comes and throws it away, until the client closes or its time is up.
@@ -111,7 +128,9 @@ impl Read for Stream {
             Stage::Body if this.progress.is_overdue() => return Poll::Pending,
             _ => {}
         }
+        let begins = matches!(this.progress.stage(), Stage::Idle | Stage::Reply);
         let read = match &mut this.socket {
+            Socket::Plain(socket) if this.is_forgetful && begins => receive_one(socket, &mut cursor, &this.progress),
             Socket::Plain(socket) => receive(socket, &mut cursor),
             #[cfg(feature = "tls")]
             Socket::Tls(tls) => tls.read(&mut cursor),
@@ -131,19 +150,26 @@ impl Read for Stream {
 impl Write for Stream {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        let said = if this.is_curt && bytes.starts_with(CONTINUE) { CONTINUE.len() } else { 0 };
+        let bytes = &bytes[said..];
         let written = match &mut this.socket {
+            _ if said > 0 && bytes.is_empty() => Poll::Ready(Ok(0)),
             Socket::Plain(socket) => ready(io::Write::write(socket, bytes)),
             #[cfg(feature = "tls")]
             Socket::Tls(tls) => ready(tls.write(bytes)),
         };
-        this.note_write(written)
+        this.note_write(written.map_ok(|size| said + size))
     }
 
     fn poll_write_vectored(
         self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.is_curt {
+            let first = parts.iter().find(|part| !part.is_empty());
+            return self.poll_write(context, first.map_or(&[], |part| part));
+        }
         let this = self.get_mut();
         let written = match &mut this.socket {
             Socket::Plain(socket) => ready(io::Write::write_vectored(socket, parts)),
@@ -187,6 +213,18 @@ fn ready<T>(result: io::Result<T>) -> Poll<io::Result<T>> {
 
 fn or_pending<T>(error: io::Error) -> Poll<io::Result<T>> {
     if error.kind() == io::ErrorKind::WouldBlock { Poll::Pending } else { Poll::Ready(Err(error)) }
+}
+
+/// Reads the beginning of a request, and drops what is behind it.
+fn receive_one(mut socket: &TcpStream, cursor: &mut ReadBufCursor<'_>, progress: &Progress) -> io::Result<usize> {
+    let mut read = vec![0; cursor.remaining()];
+    let size = io::Read::read(&mut socket, &mut read)?;
+    let kept = original::first_request(&read[..size]);
+    if kept < size {
+        progress.note_overfed();
+    }
+    cursor.put_slice(&read[..kept]);
+    Ok(kept)
 }
 
 /// Reads straight into the buffer's unused part, which is not filled with zeros before.
