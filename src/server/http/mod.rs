@@ -215,8 +215,11 @@ impl HttpListener {
         }
         let life = exchange::life(self.site.clone(), stream, peer, progress.clone());
         let connection = Connection::new(self.reactor.number(), &self.reactor, progress, life);
+        if self.site.hazards {
+            // Before the newcomer: whoever waited for somebody is served first.
+            self.site.arrivals.note();
+        }
         self.reactor.add(&connection, fd.as_fd())?;
-        self.site.arrivals.note();
         Ok(())
     }
 
