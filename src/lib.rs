@@ -6,6 +6,7 @@
 //! - [`convert`], [`command`], [`codec`]: what it means, who does it, how it looks on a wire
 //! - `address`, `transport`: where bytes come from and go to (feature `net`)
 //! - `server`, `client`: the two pipelines below
+//! - `gateway`: what joins them, a server that passes on what it does not know
 //! - `affinity`: interrupts and processes on CPUs; stands alone (feature `net`)
 //! - `python`: the only folder that knows the interpreter (feature `python`)
 //!
@@ -30,6 +31,8 @@ pub mod address;
 pub mod affinity;
 #[cfg(feature = "net")]
 pub mod client;
+#[cfg(feature = "net")]
+pub mod gateway;
 #[cfg(feature = "net")]
 pub mod server;
 #[cfg(feature = "net")]

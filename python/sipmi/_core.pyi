@@ -467,6 +467,11 @@ class Server:
     def reliable_events(self, reliable: bool) -> None:
         """Whether subscribers over TCP have to confirm each event."""
 
+    def forward(self, client: Client, options: dict[str, Any]) -> None:
+        """Leaves to another server what this one does not have. `options` may hold `only`, `timeout`, `threads`,
+        `queue`, `cache`, `rights` and `audit`.
+        """
+
     def on_log_level(self, function: Callable[[int], None]) -> None:
         """Calls `function(level)` when `log_level` sets a level."""
 

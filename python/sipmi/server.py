@@ -14,12 +14,15 @@ import threading
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Callable, Optional, TypeVar, Union, overload
+from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar, Union, overload
 
 from . import _core
 from ._loop import Coroutines, request_of_task
 from ._processes import Process, Supervisor
 from ._signature import describe_parameters, first_line, is_awaited
+
+if TYPE_CHECKING:
+    from .client import Client
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
@@ -124,6 +127,7 @@ class Server:
         self._core.on_log_level(_set_log_level)
         self._core.reliable_events(reliable_events)
         self._loop = Coroutines()
+        self._upstreams: list[Client] = []
         self._inits: list[tuple[str, Callable[[], Any]]] = []
         self._stopped = threading.Event()
         #: What :meth:`run` does once the endpoints are open.
@@ -322,6 +326,65 @@ class Server:
         {'billing:sub_adds': 1}
         """
         return self._core.statistic(self.name, name)
+
+    def forward(
+        self,
+        upstream: Union[str, Client],
+        *,
+        only: Iterable[str] = (),
+        timeout: float = 5.0,
+        in_flight: Optional[int] = None,
+        queue: int = 4096,
+        cache: Optional[Mapping[str, float]] = None,
+        rights: Optional[Mapping[str, Union[str, Iterable[str]]]] = None,
+        audit: bool = True,
+        **client_options: Any,
+    ) -> None:
+        """Passes what this server does not know itself to another one, and answers in the caller's wire.
+
+        The upstream may be an OpenSIPS of any generation. Commands of this server's own go first; those that every
+        server has are the upstream's, but for ``version``; ``which`` and ``help`` show both. ``kill`` is never passed
+        on. With several upstreams the first whose ``only`` means a command takes it. No Python runs on the way.
+
+        :param upstream: whom to call, as :func:`sipmi.connect` takes it, or a client of it.
+        :param only: patterns of the commands that go there, by any of their names; all by default.
+        :param timeout: seconds that a request may take in all, waiting for its turn included.
+        :param in_flight: how many requests the upstream is given at a time; by default what is good for its kind, 1 for
+            a FIFO.
+        :param queue: how many requests may wait for their turn; what is beyond is answered that the server is busy.
+        :param cache: seconds that the answers of a command are good, by name or pattern; only of commands that change
+            nothing. Equal requests in the meantime wait for the same answer. Whatever changes something, by this way,
+            ends them.
+        :param rights: who may have what run: patterns of commands, and "@read" for those that change nothing, by user,
+            by network, or "*" for everybody else. The first that means a caller counts. None: listeners alone say it.
+        :param audit: whether requests leave entries in the log ``sipmi.audit``, when it takes the level INFO.
+        :param client_options: those of :func:`sipmi.connect`: ``wire=``, ``reply_dir=``, ``auth=``, ``cafile=``, ...
+        :raises ValueError: an address, a pattern or a name cannot be read, or a cached command changes something.
+
+        >>> from sipmi.testing import FakeOpenSIPS
+        >>> with FakeOpenSIPS("1.11") as opensips:
+        ...     server = Server("edge")
+        ...     server.forward(opensips.address("udp"), cache={"get_statistics": 1.0}, rights={"*": "@read"})
+        ...     server.call("ul_show_contact", "location", "alice")
+        Traceback (most recent call last):
+        ...
+        sipmi.errors.Fault: 404 AOR not found
+        """
+        from .gateway import forward
+
+        client = forward(
+            self,
+            upstream,
+            only=only,
+            timeout=timeout,
+            in_flight=in_flight,
+            queue=queue,
+            cache=cache,
+            rights=rights,
+            audit=audit,
+            **client_options,
+        )
+        self._upstreams.append(client)
 
     def register_affinity(self, *, allow_write: bool = False) -> None:
         """Adds the commands ``irq_list``, ``irq_affinity``, ``cpu_affinity`` and ``affinity_plan`` (Linux).

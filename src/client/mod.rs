@@ -200,6 +200,12 @@ impl Client {
         }
     }
 
+    /// A client of its own that has yet to find out what the server speaks: another version may have taken its place.
+    #[must_use]
+    pub fn forgetful(&self) -> Self {
+        Client { found: OnceLock::new(), ..self.renewed() }
+    }
+
     /// Whom it calls.
     pub fn address(&self) -> &Address {
         &self.address

@@ -115,6 +115,23 @@ pub fn flat_name(command: &[u8]) -> Str {
     }
 }
 
+/// The name that 4.0 has for a command that had this one before; `None` when that is not known.
+pub fn canonical_name(flat: &[u8]) -> Option<String> {
+    let flat = std::str::from_utf8(flat).ok()?;
+    if let Some(new) = gone(flat).filter(|new| new.contains(':')) {
+        return Some(new.to_owned());
+    }
+    let listed = MODULES.iter().find_map(|(module, names)| {
+        let (new, _) = new_and_old(names).find(|(_, old)| old == flat)?;
+        Some(format!("{module}:{new}"))
+    });
+    let prefixed = || {
+        let (module, prefix) = PREFIXES.iter().find(|(_, prefix)| flat.starts_with(prefix))?;
+        Some(format!("{module}:{}", &flat[prefix.len()..]))
+    };
+    listed.or_else(prefixed)
+}
+
 /// The module that a command is in, by any of its names, as 4.0 has them; `None` when that is not known.
 pub fn module_of(command: &[u8]) -> Option<&'static str> {
     let flat = flat_name(command);
@@ -246,6 +263,8 @@ mod tests {
         ] {
             assert_eq!(flat_name(name.as_bytes()), flat, "{name}");
             assert_eq!(module_of(name.as_bytes()), module, "{name}");
+            let canonical = canonical_name(&flat_name(name.as_bytes()));
+            assert_eq!(canonical.as_deref().and_then(|name| name.split(':').next()), module, "{name}");
         }
     }
 

@@ -8,6 +8,9 @@ use crate::request::{Param, Params};
 const UNUSED: &str = "0";
 const NONE: &str = ".";
 
+/// The parameter that takes all further places.
+const LIST: &str = "statistics";
+
 /// One place: what 4.0 calls the parameter, and what is there when it was not given.
 type Place = (&'static str, Option<&'static str>);
 
@@ -112,6 +115,47 @@ pub fn recipes(command: &[u8]) -> Option<Vec<Vec<&'static str>>> {
 
 /// Parameters that are a number in 4.0, and were a word before: there or not.
 const WORDS: [(&str, &str); 2] = [("ul_dump", "brief"), ("ds_list", "full")];
+
+/// Strings in their places as parameters by name, for servers that have names; `None` when the command has no places, or
+/// not as many.
+///
+/// Of several sets that fit, the one of numbers is meant when all are numbers (`dlg_list index counter`).
+pub fn by_name(command: &[u8], given: &[Param]) -> Option<Vec<(Str, Item)>> {
+    let unnamed = given.iter().take_while(|param| param.name.is_empty()).count();
+    let (places, named) = given.split_at(unnamed);
+    let mut fitting = PLACES.iter().filter(|(of, required, names)| {
+        let takes_all = names.last().is_some_and(|(name, _)| *name == LIST);
+        command == of.as_bytes() && places.len() >= *required && (places.len() <= names.len() || takes_all)
+    });
+    let first = fitting.next()?;
+    let are_numbers = places.iter().all(|param| param.value.iter().all(u8::is_ascii_digit));
+    let (_, _, set) = if are_numbers { fitting.next().unwrap_or(first) } else { first };
+    let mut members = Vec::with_capacity(given.len());
+    for (at, (name, filler)) in set.iter().enumerate().take(places.len()) {
+        let value = &places[at].value;
+        if *name == LIST {
+            let rest = places[at..].iter().map(|param| Item::Str(param.value.clone()));
+            members.push(((*name).into(), Item::Array(rest.collect())));
+        } else if let Some((_, word)) = WORDS.iter().find(|(of, word)| command == of.as_bytes() && name == word) {
+            // Another word was ignored.
+            let is_meant =
+                *value == *word || (value.iter().all(u8::is_ascii_digit) && is_set(&Item::Str(value.clone())));
+            members.extend(is_meant.then(|| ((*word).into(), Item::Int(1))));
+        } else if !name.is_empty() && filler.is_none_or(|filler| *value != filler) {
+            members.push(((*name).into(), Item::Str(value.clone())));
+        }
+    }
+    members.extend(named.iter().map(|param| (param.name.clone(), Item::Str(param.value.clone()))));
+    Some(members)
+}
+
+/// The names of so many parameters by position, where all that 4.0 has are in one order.
+pub fn names_of(command: &[u8], count: usize) -> Option<Vec<&'static str>> {
+    let mut sets = PLACES.iter().filter(|(of, ..)| command == of.as_bytes());
+    let (_, _, places) = sets.next().filter(|_| sets.next().is_none())?;
+    let names: Vec<_> = places.iter().map(|(name, _)| *name).filter(|name| !name.is_empty()).collect();
+    (count <= names.len() && count > 0).then(|| names[..count].to_vec())
+}
 
 /// Brings parameters by name into their places. What is not known stays as it was given.
 pub(super) fn put_in_place(command: &[u8], params: &mut Params) {

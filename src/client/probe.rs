@@ -87,6 +87,15 @@ impl Found {
         Found { form: form_of(generation, response), wire, generation, version }
     }
 
+    /// Whether parameters keep their types, and are told apart as JSON does.
+    pub fn is_typed(&self) -> bool {
+        match self.wire {
+            Wire::Json => true,
+            Wire::XmlRpc => self.form == Form::Native,
+            Wire::Text | Wire::MiJson => false,
+        }
+    }
+
     /// The second part of the version.
     pub(super) fn minor(&self) -> Option<u32> {
         self.version.as_deref()?.split('.').nth(1)?.parse().ok()

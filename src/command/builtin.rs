@@ -59,7 +59,7 @@ impl Handler for Builtin {
     fn run(&self, call: Call<'_>) -> Answer {
         let slots = match call.arguments {
             Arguments::Slots(slots, _) => slots,
-            Arguments::Tree(_) => Vec::new(),
+            Arguments::Tree(_) | Arguments::Raw(_) => Vec::new(),
         };
         let asked = Asked { slots, legacy: call.origin.wire.is_legacy() };
         Answer::Now(self.service.upgrade().ok_or(Failure::Handler).and_then(|service| (self.run)(&service, &asked)))
@@ -214,6 +214,10 @@ pub(crate) fn server_name(service: &Service) -> String {
 
 fn version(service: &Service, asked: &Asked) -> Outcome {
     let server = server_name(service);
+    if let Some(forwarder) = service.forwarder().filter(|_| !service.dialect.is_emulated()) {
+        let said = std::iter::once(("Server", server.into())).chain(forwarder.version());
+        return Ok(Item::Object(said.map(|(name, item)| (name.into(), item)).collect()).into());
+    }
     match asked.text(0) {
         Some(_) if !asked.legacy => object([("Server", server.into()), ("unknown", "unknown".into())]),
         _ => object([("Server", server.into())]),

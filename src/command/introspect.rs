@@ -25,6 +25,11 @@ pub fn is_question(method: &[u8]) -> bool {
     [LIST, HELP, SIGNATURE].iter().any(|name| method == name.as_bytes())
 }
 
+/// The names of the methods of this file.
+pub fn own_names() -> impl Iterator<Item = &'static str> {
+    NAMES.iter().map(|(name, _)| *name)
+}
+
 /// Answers a question about the server; `None` when it is none.
 pub fn answer(
     service: &Service,

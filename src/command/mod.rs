@@ -4,6 +4,7 @@
 pub mod builtin;
 pub mod event;
 mod event_commands;
+pub mod forward;
 pub mod introspect;
 pub mod limits;
 pub mod permit;

@@ -5,7 +5,7 @@ use super::{Command, CommandFlags};
 /// The commands that a listener runs; all of them unless it says otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Permit {
-    /// Patterns of names, bare or `module:name`, with `*` for any bytes and `?` for one; empty: every name.
+    /// Patterns of names, bare, `module:name` or alias, with `*` for any bytes and `?` for one; empty: every name.
     pub allow: Vec<String>,
     /// Only commands that change nothing.
     pub read_only: bool,
@@ -22,9 +22,13 @@ impl Permit {
             return true;
         }
         let canonical = command.canonical_name();
-        self.allow
-            .iter()
-            .any(|pattern| matches(pattern.as_bytes(), &command.name) || matches(pattern.as_bytes(), &canonical))
+        let names = || [&command.name, &canonical].into_iter().chain(&command.aliases);
+        self.allow.iter().any(|pattern| names().any(|name| Permit::is_meant(pattern, name)))
+    }
+
+    /// Whether a pattern with `*` for any bytes and `?` for one means a name.
+    pub fn is_meant(pattern: &str, name: &[u8]) -> bool {
+        matches(pattern.as_bytes(), name)
     }
 }
 

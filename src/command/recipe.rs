@@ -15,6 +15,8 @@ pub enum Recipe {
     Tree,
     /// Fitted to a signature.
     Signature(Signature),
+    /// As they came, for whoever passes them on.
+    Raw,
 }
 
 /// The parameters of a command in order, and which of them may come together.
@@ -80,6 +82,8 @@ pub enum Kind {
 /// What a handler is given.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Arguments {
+    /// The parameters as they came.
+    Raw(Params),
     /// The parameters as nodes.
     Tree(Tree),
     /// One slot for each of the signature's parameters, empty where the default counts,
@@ -101,6 +105,7 @@ impl Recipe {
     pub fn bind(&self, params: Params, dialect: Dialect, named_only: bool) -> Result<Arguments, Failure> {
         match self {
             Recipe::Tree => Ok(Arguments::Tree(params_tree(params))),
+            Recipe::Raw => Ok(Arguments::Raw(params)),
             Recipe::Signature(signature) => signature.bind(params, dialect, named_only),
         }
     }
@@ -108,7 +113,7 @@ impl Recipe {
     /// The sets of names that may be given, shortest first: what `which COMMAND` answers.
     pub fn lists(&self) -> Vec<Vec<Str>> {
         match self {
-            Recipe::Tree => Vec::new(),
+            Recipe::Tree | Recipe::Raw => Vec::new(),
             Recipe::Signature(signature) => signature.lists(),
         }
     }
@@ -425,7 +430,7 @@ mod tests {
     fn slots(recipe: &Recipe, params: Params) -> Result<Vec<Option<Item>>, Failure> {
         recipe.bind(params, Dialect::Sipmi, false).map(|arguments| match arguments {
             Arguments::Slots(slots, _) => slots,
-            Arguments::Tree(_) => panic!("a signature gives slots"),
+            Arguments::Tree(_) | Arguments::Raw(_) => panic!("a signature gives slots"),
         })
     }
 

@@ -5,11 +5,12 @@ use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::SystemTime;
 
 use super::event::Events;
+use super::forward::Forwarder;
 use super::permit::Permit;
 use super::processes::Processes;
 use super::registry::Registry;
 use super::statistics::Statistics;
-use super::{Answer, Call, Command, CommandFlags, Origin, Responder, builtin, event_commands};
+use super::{Answer, Call, Command, CommandFlags, Origin, Responder, builtin, event_commands, introspect};
 use crate::dialect::Dialect;
 use crate::item::Str;
 use crate::request::Params;
@@ -36,6 +37,8 @@ pub struct Service {
     /// Told when `log_level` changes.
     pub on_log_level: OnceLock<Box<dyn Fn(i32) + Send + Sync>>,
     registry: RwLock<Registry>,
+    /// Where commands are run that this server does not have.
+    forwarder: OnceLock<Arc<dyn Forwarder>>,
 }
 
 /// Notices, as OpenSIPS starts.
@@ -56,6 +59,7 @@ impl Service {
             log_level: AtomicI32::new(DEFAULT_LOG_LEVEL),
             on_log_level: OnceLock::new(),
             registry: RwLock::default(),
+            forwarder: OnceLock::new(),
         });
         builtin::register(&service, allow_kill);
         event_commands::register(&service);
@@ -78,12 +82,37 @@ impl Service {
         self.processes.share()
     }
 
+    /// Leaves to another server what this one does not have; false when that is settled already.
+    pub fn leave_to(&self, forwarder: Arc<dyn Forwarder>) -> bool {
+        self.forwarder.set(forwarder).is_ok()
+    }
+
+    /// Where commands are run that this server does not have.
+    pub fn forwarder(&self) -> Option<&Arc<dyn Forwarder>> {
+        self.forwarder.get()
+    }
+
+    /// Whether a command is run here whatever another server has: its user's commands are, and what it says of itself.
+    pub fn keeps(command: &Command) -> bool {
+        !command.flags.has(CommandFlags::BUILT_IN) || matches!(&*command.name, b"version" | b"kill")
+    }
+
     /// The command that a request means, if the listener runs it.
     pub fn find(&self, method: &[u8], permit: &Permit) -> Result<Arc<Command>, Failure> {
         // Before 4.0 names are flat: a module's name in front makes it another one.
         let qualified = self.dialect.is_emulated() && !self.dialect.has_modules() && method.contains(&b':');
-        let command = if qualified { Err(Failure::UnknownCommand) } else { self.registry().lookup(method) }?;
-        if permit.allows(&command) { Ok(command) } else { Err(Failure::Forbidden) }
+        let found = if qualified { Err(Failure::UnknownCommand) } else { self.registry().lookup(method) };
+        let command = match (self.forwarder(), found) {
+            (None, found) => found?,
+            (Some(_), Ok(own)) if Service::keeps(&own) => own,
+            (Some(_), Err(failure)) if failure != Failure::UnknownCommand => return Err(failure),
+            // Events of its own are subscribed to here.
+            (Some(_), Ok(own)) if *own.module == *b"evi" && !self.events.list().is_empty() => own,
+            (Some(forwarder), found) => forwarder.command(method, permit).map_or(found, Ok)?,
+        };
+        // What is asked about the server is answered everywhere, as far as the listener's commands go.
+        let is_allowed = permit.allows(&command) || introspect::is_question(method);
+        if is_allowed { Ok(command) } else { Err(Failure::Forbidden) }
     }
 
     /// Fits the parameters to a command and runs it (`run_mi_cmd`).

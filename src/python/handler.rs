@@ -131,6 +131,7 @@ impl PyHandler {
                 return Ok((PyTuple::new(py, [root, self.param.bind(py).clone()])?, None));
             }
             Arguments::Slots(slots, extra) => (slots, extra),
+            Arguments::Raw(_) => return Ok((PyTuple::empty(py), None)),
         };
         let Recipe::Signature(signature) = &command.recipe else { return Ok((PyTuple::empty(py), None)) };
         let mut positional: Vec<Bound<'py, PyAny>> = Vec::with_capacity(slots.len());

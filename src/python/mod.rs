@@ -11,6 +11,7 @@ mod driver;
 mod errors;
 mod event;
 mod exit;
+mod gateway;
 mod handler;
 mod http;
 mod json;

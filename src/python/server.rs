@@ -1,22 +1,24 @@
 //! The server as Python's `sipmi.server` drives it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
+use super::client::PyClient;
 use super::command::{Described, PyCommand, read_param, read_recipes};
 use super::convert::{body_to_python, text_from_python};
 use super::handler::PyHandler;
 use super::http::HttpReader;
 use super::read::item_from_python;
 use super::tree::PyTree;
-use super::{errors, event, exit, limits, local, logging};
+use super::{errors, event, exit, gateway, limits, local, logging};
 use crate::address::Address;
 use crate::codec::json;
 use crate::codec::text::Indent;
+use crate::command::permit::Permit;
 use crate::command::rate::Rate;
 use crate::command::recipe::{Passing, Recipe, Signature};
 use crate::command::serial::Serial;
@@ -25,6 +27,7 @@ use crate::command::statistics::{Counter, Growth};
 use crate::command::{Command, CommandFlags, Conduct};
 use crate::convert::node_to_item;
 use crate::dialect::Dialect;
+use crate::gateway::Gateway;
 use crate::item::Str;
 use crate::request::{Param, Params};
 use crate::response::{Body, Failure, Response};
@@ -42,6 +45,7 @@ pub(super) struct PyServer {
     pub(super) server: Server,
     /// Whether its listeners have the faults of the version that it imitates.
     hazards: bool,
+    gateway: OnceLock<Arc<Gateway>>,
 }
 
 #[pymethods]
@@ -55,7 +59,7 @@ impl PyServer {
         let scope = Arc::new(|body: &mut (dyn FnMut() + Send)| {
             Python::attach(|py| py.detach(body));
         });
-        Ok(PyServer { server: Server::new(service, scope), hazards })
+        Ok(PyServer { server: Server::new(service, scope), hazards, gateway: OnceLock::new() })
     }
 
     /// Adds a command. `params` None: the handler takes `(root, param)`.
@@ -133,7 +137,7 @@ impl PyServer {
         args: &Bound<'py, PyTuple>,
         kwargs: &Bound<'py, PyDict>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let found = self.server.service.registry().lookup(name.as_bytes());
+        let found = self.server.service.find(name.as_bytes(), &Permit::default());
         let command = match found {
             Ok(command) => command,
             Err(failure) => return Err(errors::failure(py, &failure)?),
@@ -228,6 +232,12 @@ impl PyServer {
     /// Whether subscribers over TCP have to confirm each event.
     fn reliable_events(&self, reliable: bool) {
         self.server.set_reliable_events(reliable);
+    }
+
+    /// Leaves to another server what this one does not have. `options` may hold `only`, `timeout`, `threads`,
+    /// `queue`, `cache`, `rights` and `audit`.
+    fn forward(&self, client: &PyClient, options: &Bound<'_, PyDict>) -> PyResult<()> {
+        gateway::forward(&self.server.service, &self.gateway, client.core(), options)
     }
 
     /// Calls `function(level)` when `log_level` sets a level.

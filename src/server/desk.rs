@@ -241,6 +241,7 @@ impl Desk {
     ) {
         self.counters.requests.add(1);
         if matches!(wire, Wire::XmlRpc | Wire::XmlRpcText)
+            && self.service.forwarder().is_none()
             && let Some(result) = introspect::answer(&self.service, &self.permit, &method, &params)
         {
             return self.answer_at_once(way, &result, (started, None), out);

@@ -414,7 +414,7 @@ fn command_item(command: &Command) -> Item {
     ];
     match &command.recipe {
         _ if command.flags.has(CommandFlags::NO_INPUT) => members.push(("params", Item::Array(Vec::new()))),
-        Recipe::Tree => members.push(("params", Item::Null)),
+        Recipe::Tree | Recipe::Raw => members.push(("params", Item::Null)),
         Recipe::Signature(signature) => {
             members.push(("params", Item::Array(signature.params.iter().map(param_item).collect())));
             members.push(("any_name", Item::Bool(signature.takes_any_name)));

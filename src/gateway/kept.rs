@@ -1,0 +1,239 @@
+//! Answers that are kept for a while, and requests that wait for the same one.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::line::{Outcome, Waiter};
+use super::{NEVER, Names};
+use crate::client::effects::{Effect, effect_of};
+use crate::client::names::module_of;
+use crate::codec::json;
+use crate::command::permit::Permit;
+use crate::item::Item;
+use crate::request::Params;
+
+/// Answers that are kept at most; callers choose the parameters.
+const MOST: usize = 1024;
+
+/// What was asked: the same for the same request in any form.
+pub(super) type Key = Vec<u8>;
+
+/// Answers of one upstream.
+pub(super) struct Kept {
+    /// Patterns of commands, and how long their answers are good.
+    times: Vec<(String, Duration)>,
+    slots: Mutex<HashMap<Key, Slot>>,
+}
+
+enum Slot {
+    Fresh(Arc<Outcome>, Instant),
+    Asked(Arc<Flight>),
+}
+
+/// One request to the upstream, and all who wait for its answer.
+#[derive(Default)]
+pub(super) struct Flight(Mutex<Vec<Waiter>>);
+
+/// What came of wanting an answer.
+pub(super) enum Wanted {
+    /// It was there.
+    Fresh(Arc<Outcome>, Waiter),
+    /// It has been asked for, and comes.
+    Waits,
+    /// It is to be asked for.
+    Asks(Arc<Flight>),
+}
+
+/// The answers of a command cannot be kept.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the answers of {0} cannot be kept: it changes something")]
+pub struct CacheError(String);
+
+impl Flight {
+    pub(super) fn alone(waiter: Waiter) -> Arc<Self> {
+        Arc::new(Flight(Mutex::new(vec![waiter])))
+    }
+
+    pub(super) fn is_awaited(&self) -> bool {
+        let waiters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waiters.iter().any(|waiter| waiter.responder.is_awaited())
+    }
+
+    pub(super) fn take(&self) -> Vec<Waiter> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Kept {
+    /// A pattern with wildcards is about commands that change nothing alone; a name may also be that of a command which no
+    /// table knows.
+    pub(super) fn new(times: Vec<(String, Duration)>) -> Result<Self, CacheError> {
+        let writes = |name: &str| {
+            let is_pattern = name.contains(['*', '?']);
+            !is_pattern
+                && effect_of(name.as_bytes()) == Effect::Write
+                && (module_of(name.as_bytes()).is_some() || name == NEVER)
+        };
+        match times.iter().find(|(name, _)| writes(name)) {
+            Some((name, _)) => Err(CacheError(name.clone())),
+            None => Ok(Kept { times, slots: Mutex::default() }),
+        }
+    }
+
+    /// How long answers of a command are good; `None` when they are not kept.
+    pub(super) fn time_for(&self, names: &Names) -> Option<Duration> {
+        if self.times.is_empty() {
+            return None;
+        }
+        let is_read = effect_of(&names.flat) == Effect::Read;
+        let canonical = names.canonical.as_deref().unwrap_or_default();
+        let means = |pattern: &String| {
+            let is_exact = !pattern.contains(['*', '?']);
+            [&*names.flat, canonical].iter().any(|name| (is_read || is_exact) && Permit::is_meant(pattern, name))
+        };
+        self.times.iter().find(|(pattern, _)| means(pattern)).map(|(_, time)| *time)
+    }
+
+    /// An answer that is still good.
+    pub(super) fn fresh(&self, key: &Key) -> Option<Arc<Outcome>> {
+        match self.lock().get(key)? {
+            Slot::Fresh(outcome, until) if *until > Instant::now() => Some(outcome.clone()),
+            _ => None,
+        }
+    }
+
+    /// An answer, or a place among those who wait for it.
+    pub(super) fn want(&self, key: &Key, waiter: Waiter) -> Wanted {
+        let mut slots = self.lock();
+        match slots.get(key) {
+            Some(Slot::Fresh(outcome, until)) if *until > Instant::now() => {
+                return Wanted::Fresh(outcome.clone(), waiter);
+            }
+            Some(Slot::Asked(flight)) => {
+                flight.0.lock().unwrap_or_else(PoisonError::into_inner).push(waiter);
+                return Wanted::Waits;
+            }
+            _ => {}
+        }
+        let flight = Flight::alone(waiter);
+        if slots.len() >= MOST {
+            let now = Instant::now();
+            slots.retain(|_, slot| {
+                matches!(slot, Slot::Asked(_)) || matches!(slot, Slot::Fresh(_, until) if *until > now)
+            });
+        }
+        if slots.len() < MOST {
+            slots.insert(key.clone(), Slot::Asked(flight.clone()));
+        }
+        Wanted::Asks(flight)
+    }
+
+    /// Keeps a good answer, unless something has changed meanwhile, and gives those who wait for it.
+    pub(super) fn settle(
+        &self,
+        key: &Key,
+        flight: &Arc<Flight>,
+        outcome: &Arc<Outcome>,
+        time: Duration,
+    ) -> Vec<Waiter> {
+        let mut slots = self.lock();
+        let is_current = matches!(slots.get(key), Some(Slot::Asked(current)) if Arc::ptr_eq(current, flight));
+        if is_current {
+            let is_good = matches!(&**outcome, Ok(reply) if reply.response.is_success() && !reply.is_unclear);
+            if is_good {
+                slots.insert(key.clone(), Slot::Fresh(outcome.clone(), Instant::now() + time));
+            } else {
+                slots.remove(key);
+            }
+        }
+        // Under the lock: nobody joins a flight that has landed.
+        flight.take()
+    }
+
+    /// Something may have changed: what is known is no longer good, and what is being asked is not kept.
+    pub(super) fn forget(&self) {
+        if !self.times.is_empty() {
+            self.lock().clear();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Slot>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The same for requests that mean the same: `["core:"]` in a list, alone and as text. Another name may be another
+/// command, to a server of ours.
+pub(super) fn key_of(method: &[u8], params: &Params) -> Key {
+    let mut key = method.to_vec();
+    match params {
+        Params::None => {}
+        Params::Positional(items) => items.iter().for_each(|item| push(&mut key, b"", item)),
+        Params::Named(members) => {
+            let mut members: Vec<_> = members.iter().collect();
+            members.sort_by(|(one, _), (other, _)| one.cmp(other));
+            members.iter().for_each(|(name, item)| push(&mut key, name, item));
+        }
+        Params::Strings(strings) => {
+            strings.iter().for_each(|param| push(&mut key, &param.name, &Item::Str(param.value.clone())));
+        }
+    }
+    key
+}
+
+/// Every part is preceded by its length, so that no two requests run together.
+fn push(key: &mut Key, name: &[u8], item: &Item) {
+    if let Item::Array(elements) = item {
+        return elements.iter().for_each(|element| push(key, name, element));
+    }
+    let mut value = Vec::new();
+    match item {
+        Item::Str(text) => value.extend_from_slice(text),
+        item => json::write(&mut value, item),
+    }
+    for part in [name, &value] {
+        key.push(b'\n');
+        key.extend_from_slice(part.len().to_string().as_bytes());
+        key.push(b':');
+        key.extend_from_slice(part);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::Param;
+
+    fn key(params: &Params) -> Key {
+        key_of(b"get_statistics", params)
+    }
+
+    #[test]
+    fn a_request_is_the_same_in_every_form() {
+        let text = Params::Strings(vec![Param { name: "".into(), value: "core:".into() }]);
+        let json = Params::Positional(vec![Item::Array(vec!["core:".into()])]);
+        assert_eq!(key(&text), key(&json));
+        let int = |item: Item| key(&Params::Positional(vec![item]));
+        assert_eq!(int(Item::Int(7)), int("7".into()));
+    }
+
+    #[test]
+    fn other_requests_are_others() {
+        let of = |items: &[&str]| key(&Params::Positional(items.iter().map(|item| (*item).into()).collect()));
+        let all = [of(&[]), of(&["a", "b"]), of(&["a\n1:b"]), of(&["ab"]), of(&["", "ab"])];
+        for (at, one) in all.iter().enumerate() {
+            assert!(all[at + 1..].iter().all(|other| other != one), "{one:?}");
+        }
+    }
+
+    #[test]
+    fn answers_of_what_changes_something_are_not_kept() {
+        let second = Duration::from_secs(1);
+        assert!(Kept::new(vec![("ul_rm".into(), second)]).is_err());
+        let kept = Kept::new(vec![("ul_*".into(), second), ("billing_report".into(), second)]).expect("reads");
+        assert_eq!(kept.time_for(&Names::of(b"ul_rm")), None);
+        assert_eq!(kept.time_for(&Names::of(b"usrloc:dump")), Some(second));
+        assert_eq!(kept.time_for(&Names::of(b"billing_report")), Some(second));
+    }
+}

@@ -1,0 +1,390 @@
+//! One upstream: its queue, the threads that call it, and what is known of it.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use super::audit::{Audit, Entry};
+use super::kept::{CacheError, Flight, Kept, Wanted, key_of};
+use super::rights::Rights;
+use super::{NEVER, Names, translate};
+use crate::client::effects::{Effect, effect_of};
+use crate::client::{CallError, CallFailure, Client, Generation, Patience, Reply, Wire};
+use crate::codec::{json, jsonrpc, text};
+use crate::command::{Answer, Origin, Responder};
+use crate::item::{Item, Str};
+use crate::request::Params;
+use crate::response::{Failure, Response};
+
+/// A thread without work for this long ends.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// A server of ours may have become a gateway since it was last asked.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
+/// The names of commands are asked for no more often than this.
+const NAMES_ARE_GOOD: Duration = Duration::from_secs(1);
+
+/// What an upstream is to be used for, and how.
+pub struct LineOptions {
+    /// Patterns of the commands that go there; empty: all.
+    pub only: Vec<String>,
+    /// How long a request may take, from when it came.
+    pub timeout: Duration,
+    /// How many threads call it, and so how many calls may be on their way.
+    pub threads: usize,
+    /// How many requests may wait for them.
+    pub queue: usize,
+    /// Whose answers are kept, and for how long.
+    pub cache: Vec<(String, Duration)>,
+    /// Who may use it for what.
+    pub rights: Rights,
+    /// Where the audit log goes.
+    pub audit: Option<Audit>,
+}
+
+/// Unless it is said otherwise, requests may wait in this number; that is memory for as many.
+const QUEUE: usize = 4096;
+
+/// Unless it is said otherwise: enough for what a server may be given at a time.
+const THREADS: usize = 4;
+
+impl Default for LineOptions {
+    fn default() -> Self {
+        LineOptions {
+            only: Vec::new(),
+            timeout: Duration::from_secs(5),
+            threads: THREADS,
+            queue: QUEUE,
+            cache: Vec::new(),
+            rights: Rights::default(),
+            audit: None,
+        }
+    }
+}
+
+/// The way to one upstream.
+pub struct Line {
+    client: RwLock<Arc<Client>>,
+    pub(super) address: String,
+    options: LineOptions,
+    kept: Kept,
+    queue: Mutex<Queue>,
+    arrived: Condvar,
+    identity: Mutex<Identity>,
+    names: Mutex<Option<(Instant, Arc<Vec<Str>>)>>,
+    gateway: String,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    idle: usize,
+    threads: usize,
+}
+
+/// Something to do on a thread of a line.
+pub(super) type Job = Box<dyn FnOnce(&Arc<Line>) + Send>;
+
+/// What an upstream said of itself.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Identity {
+    /// What `version` says.
+    pub(super) server: Option<Str>,
+    /// The gateways that it is, and leads to.
+    pub(super) gateways: Vec<Str>,
+    asked: Option<Instant>,
+}
+
+/// What an upstream answered, or why it did not.
+pub(super) type Outcome = Result<Reply, Trouble>;
+
+/// Why there is no answer.
+#[derive(Clone, Debug)]
+pub(super) enum Trouble {
+    /// None came in so many seconds.
+    Timeout(f64),
+    /// It cannot be reached, or what it says cannot be read.
+    Unreachable(String),
+    /// It cannot be said to this upstream, or would harm it.
+    Refused(String),
+    /// It is this gateway itself.
+    Loop,
+}
+
+/// A caller that waits for an answer.
+pub(super) struct Waiter {
+    pub(super) responder: Box<dyn Responder>,
+    pub(super) legacy: bool,
+    pub(super) entry: Option<Entry>,
+}
+
+impl Line {
+    /// A line by which nothing has gone yet.
+    pub fn new(client: Arc<Client>, mut options: LineOptions) -> Result<Self, CacheError> {
+        options.threads = options.threads.max(1);
+        Ok(Line {
+            address: client.address().to_string(),
+            kept: Kept::new(std::mem::take(&mut options.cache))?,
+            client: RwLock::new(client),
+            options,
+            queue: Mutex::default(),
+            arrived: Condvar::new(),
+            identity: Mutex::default(),
+            names: Mutex::default(),
+            gateway: String::new(),
+        })
+    }
+
+    pub(super) fn of_gateway(self, id: &str) -> Self {
+        Line { gateway: id.to_owned(), ..self }
+    }
+
+    pub(super) fn takes(&self, names: &Names) -> bool {
+        self.options.only.is_empty() || names.match_any(&self.options.only)
+    }
+
+    pub(super) fn allows(&self, origin: &Origin, names: &Names) -> bool {
+        self.options.rights.allow(origin, names)
+    }
+
+    pub(super) fn identity(&self) -> Identity {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Until when a request that comes now may take.
+    pub(super) fn deadline_for(&self, origin: &Origin) -> Instant {
+        let now = Instant::now();
+        let ours = now.checked_add(self.options.timeout).unwrap_or(now + Duration::from_secs(3_000_000_000));
+        origin.deadline.map_or(ours, |theirs| ours.min(theirs))
+    }
+
+    /// Notes that a caller asked for what it may not have.
+    pub(super) fn note_refused(&self, origin: &Origin, method: &[u8], params: &Params) {
+        let entry = self.entry(origin, method, params);
+        self.note(entry, &Err(Failure::Forbidden), false);
+    }
+
+    /// Has a request answered, by what is known or by the upstream.
+    pub(super) fn forward(
+        self: &Arc<Self>,
+        method: &Str,
+        names: &Names,
+        params: Params,
+        origin: &Origin,
+        detach: &mut dyn FnMut() -> Box<dyn Responder>,
+    ) -> Answer {
+        let legacy = origin.wire.is_legacy();
+        let entry = self.entry(origin, method, &params);
+        let time = self.kept.time_for(names);
+        let key = time.map(|_| key_of(method, &params));
+        if let Some(outcome) = key.as_ref().and_then(|key| self.kept.fresh(key)) {
+            let result = translate::answer(&outcome, legacy, &self.address);
+            self.note(entry, &result, true);
+            return Answer::Now(result);
+        }
+        if self.is_full() {
+            let result = Err(Failure::Busy);
+            self.note(entry, &result, false);
+            return Answer::Now(result);
+        }
+        let waiter = Waiter { responder: detach(), legacy, entry };
+        let flight = match &key {
+            None => Flight::alone(waiter),
+            Some(key) => match self.kept.want(key, waiter) {
+                Wanted::Fresh(outcome, waiter) => {
+                    self.answer(waiter, &outcome, true);
+                    return Answer::Later;
+                }
+                Wanted::Waits => return Answer::Later,
+                Wanted::Asks(flight) => flight,
+            },
+        };
+        let (method, flat, deadline) = (method.clone(), names.flat.clone(), self.deadline_for(origin));
+        self.push(Box::new(move |line| {
+            if key.is_none() && !flight.is_awaited() {
+                // Whoever asked has gone, or was told that it took too long.
+                return flight.take().into_iter().for_each(|gone| line.reply(gone, Err(Failure::Timeout), false));
+            }
+            let outcome = Arc::new(line.ask(&method, params, deadline));
+            if effect_of(&flat) == Effect::Write {
+                line.kept.forget();
+            }
+            let waiters = match (&key, time) {
+                (Some(key), Some(time)) => line.kept.settle(key, &flight, &outcome, time),
+                _ => flight.take(),
+            };
+            for (place, waiter) in waiters.into_iter().enumerate() {
+                line.answer(waiter, &outcome, place > 0);
+            }
+        }));
+        Answer::Later
+    }
+
+    fn answer(&self, waiter: Waiter, outcome: &Outcome, from_cache: bool) {
+        let result = translate::answer(outcome, waiter.legacy, &self.address);
+        self.reply(waiter, result, from_cache);
+    }
+
+    /// Answers a caller and notes it.
+    pub(super) fn reply(&self, waiter: Waiter, result: Result<Response, Failure>, from_cache: bool) {
+        self.note(waiter.entry, &result, from_cache);
+        waiter.responder.answer(result);
+    }
+
+    pub(super) fn entry(&self, origin: &Origin, method: &[u8], params: &Params) -> Option<Entry> {
+        self.options.audit.as_ref().map(|_| Entry::new(origin, method, params, &self.address))
+    }
+
+    fn note(&self, entry: Option<Entry>, result: &Result<Response, Failure>, from_cache: bool) {
+        if let (Some(audit), Some(entry)) = (&self.options.audit, entry) {
+            audit(entry.finish(result, from_cache));
+        }
+    }
+
+    // -- the queue ---------------------------------------------------------------------------------
+
+    pub(super) fn is_full(&self) -> bool {
+        self.lock().jobs.len() >= self.options.queue
+    }
+
+    /// Has something done in its turn. When it cannot be, it is dropped, and whoever waits for it is told.
+    pub(super) fn push(self: &Arc<Self>, job: Job) {
+        let mut queue = self.lock();
+        queue.jobs.push_back(job);
+        if queue.jobs.len() <= queue.idle || queue.threads >= self.options.threads {
+            drop(queue);
+            self.arrived.notify_one();
+            return;
+        }
+        let line = self.clone();
+        match std::thread::Builder::new().name("sipmi-upstream".into()).spawn(move || line.work()) {
+            Ok(_) => queue.threads += 1,
+            Err(error) if queue.threads == 0 => {
+                log::error!("cannot start a thread to call {}: {error}", self.address);
+                let jobs = std::mem::take(&mut queue.jobs);
+                drop(queue);
+                drop(jobs);
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn work(self: Arc<Self>) {
+        while let Some(job) = self.next() {
+            job(&self);
+        }
+    }
+
+    /// The next thing to do; `None` when there has been none for long, and the thread is to end.
+    fn next(&self) -> Option<Job> {
+        let mut queue = self.lock();
+        let until = Instant::now() + IDLE;
+        loop {
+            if let Some(job) = queue.jobs.pop_front() {
+                return Some(job);
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                queue.threads -= 1;
+                return None;
+            }
+            queue.idle += 1;
+            queue = self.arrived.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
+            queue.idle -= 1;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // -- the upstream, on a thread of the line -----------------------------------------------------
+
+    /// Calls a command.
+    pub(super) fn ask(&self, method: &Str, params: Params, deadline: Instant) -> Outcome {
+        let mut never = || false;
+        let mut patience = Patience::new(deadline.saturating_duration_since(Instant::now()), &mut never);
+        let client = self.client.read().unwrap_or_else(PoisonError::into_inner).clone();
+        self.look(&client, &mut patience)?;
+        let typed = client.found(&mut patience).map_err(|failure| self.trouble(failure))?.is_typed();
+        let names = Names::of(method);
+        debug_assert!(names.flat != NEVER);
+        let arguments = translate::arguments(&names.flat, params, typed);
+        let outcome = client.request(method.clone(), arguments, &mut patience);
+        if is_strange(&outcome) {
+            *self.client.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(client.forgetful());
+        }
+        outcome.map_err(|failure| self.trouble(failure))
+    }
+
+    /// Asks who the upstream is, the first time and now and then: it may lead back here.
+    fn look(&self, client: &Client, patience: &mut Patience<'_>) -> Result<(), Trouble> {
+        let is_ours = |client: &Client, patience: &mut Patience<'_>| {
+            client.found(patience).is_ok_and(|found| found.generation == Some(Generation::Sipmi))
+        };
+        let mut identity = self.identity();
+        let is_recent = identity.asked.is_some_and(|asked| asked.elapsed() < LOOK_AGAIN);
+        if !is_recent && (identity.asked.is_none() || is_ours(client, patience)) {
+            let reply = client.request("version".into(), crate::client::Arguments::default(), patience);
+            let reply = reply.map_err(|failure| self.trouble(failure))?;
+            identity = read_identity(&reply.response);
+            *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = identity.clone();
+        }
+        if identity.gateways.iter().any(|gateway| *gateway == *self.gateway) { Err(Trouble::Loop) } else { Ok(()) }
+    }
+
+    /// The names of its commands, as it lists them.
+    pub(super) fn names(&self, deadline: Instant) -> Result<Arc<Vec<Str>>, Trouble> {
+        let known = self.names.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((_, names)) = known.filter(|(asked, _)| asked.elapsed() < NAMES_ARE_GOOD) {
+            return Ok(names);
+        }
+        let reply = self.ask(&"which".into(), Params::None, deadline)?;
+        let names: Vec<Str> = match item_of(&reply.shaped()) {
+            Item::Array(names) => names.iter().filter_map(Item::as_str).map(Str::from).collect(),
+            Item::Str(name) => vec![name],
+            _ => Vec::new(),
+        };
+        let names = Arc::new(names);
+        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), names.clone()));
+        Ok(names)
+    }
+
+    fn trouble(&self, failure: CallFailure) -> Trouble {
+        match failure.error {
+            CallError::Timeout => Trouble::Timeout(self.options.timeout.as_secs_f64()),
+            CallError::Refused(refusal) => Trouble::Refused(refusal.to_string()),
+            CallError::Params(why) => Trouble::Refused(why),
+            CallError::Codec(error) => Trouble::Unreachable(format!("its answer cannot be read: {error}")),
+            error => Trouble::Unreachable(error.to_string()),
+        }
+    }
+}
+
+/// Whether the upstream may be another version than it was: it says nothing, or not what the wire says.
+fn is_strange(outcome: &Result<Reply, CallFailure>) -> bool {
+    match outcome {
+        Ok(reply) => {
+            let is_unread = text::failure_of(&reply.response) == Some(Failure::Parse);
+            is_unread || (reply.wire == Wire::Json && !jsonrpc::looks_like_json(&reply.raw))
+        }
+        Err(failure) => matches!(failure.error, CallError::Timeout | CallError::Codec(_)),
+    }
+}
+
+/// The value of a reply, whatever it came as; null when it has none.
+pub(super) fn item_of(response: &Response) -> Item {
+    json::item_of(&response.body).ok().flatten().map_or(Item::Null, std::borrow::Cow::into_owned)
+}
+
+fn read_identity(response: &Response) -> Identity {
+    let said = item_of(response);
+    let gateways = match said.get("Gateways") {
+        Some(Item::Array(gateways)) => gateways.iter().filter_map(Item::as_str).map(Str::from).collect(),
+        Some(Item::Str(gateway)) => vec![gateway.clone()],
+        _ => Vec::new(),
+    };
+    let server = said.get("Server").and_then(Item::as_str).map(Str::from);
+    Identity { server, gateways, asked: Some(Instant::now()) }
+}

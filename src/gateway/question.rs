@@ -1,0 +1,302 @@
+//! What callers ask about commands: `which`, `help` and the methods of XML-RPC that list and describe. The answer joins
+//! what this server has with what its upstreams have.
+
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use super::line::{Line, Outcome, Waiter, item_of};
+use super::{Gateway, NEVER, Names, raw, translate};
+use crate::client::{names, places};
+use crate::command::forward::Forwarder;
+use crate::command::permit::Permit;
+use crate::command::registry::Registry;
+use crate::command::service::Service;
+use crate::command::{Answer, Call, Command, Handler, Origin, introspect};
+use crate::item::{Item, Str};
+use crate::request::{Param, Params};
+use crate::response::{Failure, Response};
+
+/// What a question is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Subject {
+    /// `which`: the names of all commands, or the parameters of one.
+    Which,
+    /// `help`: what one command does.
+    Help,
+    /// `system.listMethods`.
+    Methods,
+    /// `system.methodHelp`.
+    MethodHelp,
+    /// `system.methodSignature`.
+    MethodSignature,
+}
+
+impl Subject {
+    pub(super) fn of(method: &[u8]) -> Option<Self> {
+        Some(match &*names::flat_name(method) {
+            b"which" => Subject::Which,
+            b"help" => Subject::Help,
+            b"system.listMethods" => Subject::Methods,
+            b"system.methodHelp" => Subject::MethodHelp,
+            b"system.methodSignature" => Subject::MethodSignature,
+            _ => return None,
+        })
+    }
+
+    /// What is asked of an upstream about one command.
+    fn question(self) -> &'static str {
+        if matches!(self, Subject::Help | Subject::MethodHelp) { "help" } else { "which" }
+    }
+}
+
+/// Answers questions.
+pub(super) struct Asking {
+    pub(super) gateway: Weak<Gateway>,
+    pub(super) subject: Subject,
+    /// What the listener of the question runs.
+    pub(super) permit: Permit,
+}
+
+impl Handler for Asking {
+    fn run(&self, mut call: Call<'_>) -> Answer {
+        let Some(gateway) = self.gateway.upgrade() else { return Answer::Now(Err(Failure::UnknownCommand)) };
+        let Some(service) = gateway.service.upgrade() else { return Answer::Now(Err(Failure::UnknownCommand)) };
+        let arguments = std::mem::replace(&mut call.arguments, crate::command::Arguments::Raw(Params::None));
+        let params = raw(arguments);
+        let legacy = call.origin.wire.is_legacy();
+        match (self.subject, first(&params)) {
+            // Before 3.0 it took no input, and ignored what it was given.
+            (Subject::Which, _) if legacy => self.list(&gateway, &service, None, call),
+            (Subject::Which, None) | (Subject::Methods, _) => self.list(&gateway, &service, None, call),
+            (Subject::Which, Some(name)) if name.ends_with(b":") => {
+                let module = name[..name.len() - 1].into();
+                self.list(&gateway, &service, Some(module), call)
+            }
+            (_, Some(name)) if !is_own(&service, &name) => self.about_one(&gateway, &name, params, call),
+            (Subject::MethodHelp | Subject::MethodSignature, _) => {
+                let method =
+                    if self.subject == Subject::MethodHelp { "system.methodHelp" } else { "system.methodSignature" };
+                let answer = introspect::answer(&service, &self.permit, method.as_bytes(), &params);
+                Answer::Now(answer.unwrap_or(Err(Failure::UnknownCommand)))
+            }
+            // What is asked without a name, or about a command of this server.
+            (subject, _) => {
+                let found = service.registry().lookup(subject.question().as_bytes());
+                match found {
+                    Ok(own) => service.run(&own, params, call.origin, call.detach),
+                    Err(failure) => Answer::Now(Err(failure)),
+                }
+            }
+        }
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}
+
+impl Asking {
+    /// All names, of a module or of all.
+    fn list(&self, gateway: &Arc<Gateway>, service: &Arc<Service>, module: Option<Str>, call: Call<'_>) -> Answer {
+        let lines = gateway.lines();
+        if lines.iter().any(|line| line.is_full()) {
+            return Answer::Now(Err(Failure::Busy));
+        }
+        let Some(first) = lines.first().cloned() else { return Answer::Now(Err(Failure::UnknownCommand)) };
+        let waiter = Waiter { responder: (call.detach)(), legacy: call.origin.wire.is_legacy(), entry: None };
+        let listing = Listing {
+            names: own_names(&service.registry(), module.as_ref()),
+            service: Arc::downgrade(service),
+            gateway: gateway.clone(),
+            lines,
+            next: 0,
+            module,
+            permit: self.permit.clone(),
+            origin: call.origin.clone(),
+            is_of_methods: self.subject == Subject::Methods,
+            deadline: first.deadline_for(call.origin),
+            waiter,
+        };
+        listing.go_on(&first);
+        Answer::Later
+    }
+
+    /// About a command of an upstream.
+    fn about_one(&self, gateway: &Arc<Gateway>, name: &Str, params: Params, call: Call<'_>) -> Answer {
+        let names = Names::of(name);
+        let line = gateway.line_for(&names).filter(|line| names.flat != NEVER && line.allows(call.origin, &names));
+        let Some(line) = line else { return Answer::Now(unknown(self.subject)) };
+        if self.subject == Subject::Help {
+            return line.forward(&"help".into(), &Names::of(b"help"), params, call.origin, call.detach);
+        }
+        if line.is_full() {
+            return Answer::Now(Err(Failure::Busy));
+        }
+        let waiter = Waiter { responder: (call.detach)(), legacy: call.origin.wire.is_legacy(), entry: None };
+        let (subject, name, deadline) = (self.subject, name.clone(), line.deadline_for(call.origin));
+        line.push(Box::new(move |line| {
+            let result = describe(line, subject, &name, &names, deadline, waiter.legacy);
+            line.reply(waiter, result, false);
+        }));
+        Answer::Later
+    }
+}
+
+/// A list of names that goes from upstream to upstream.
+struct Listing {
+    names: Vec<Str>,
+    service: Weak<Service>,
+    gateway: Arc<Gateway>,
+    lines: Vec<Arc<Line>>,
+    next: usize,
+    module: Option<Str>,
+    permit: Permit,
+    origin: Origin,
+    is_of_methods: bool,
+    deadline: Instant,
+    waiter: Waiter,
+}
+
+impl Listing {
+    fn go_on(self, line: &Arc<Line>) {
+        line.push(Box::new(move |line| self.ask(line)));
+    }
+
+    fn ask(mut self, line: &Arc<Line>) {
+        let names = match line.names(self.deadline) {
+            Ok(names) => names,
+            Err(trouble) => {
+                let result = translate::answer(&Err(trouble), self.waiter.legacy, &line.address);
+                return line.reply(self.waiter, result, false);
+            }
+        };
+        let added: Vec<Str> = names.iter().filter(|name| self.shows(line, name)).cloned().collect();
+        self.names.extend(added);
+        self.next += 1;
+        match self.lines.get(self.next).cloned() {
+            Some(next) => self.go_on(&next),
+            None => self.finish(line),
+        }
+    }
+
+    /// Whether a request by this name of a line would go there, as far as this caller is concerned.
+    fn shows(&self, line: &Arc<Line>, name: &Str) -> bool {
+        let names = Names::of(name);
+        let is_of_module = self.module.as_ref().is_none_or(|module| names.module == *module);
+        let goes_there = || self.gateway.line_for(&names).is_some_and(|taker| Arc::ptr_eq(&taker, line));
+        let is_permitted = || {
+            let command = self.gateway.command(name, &self.permit);
+            command.is_some_and(|command| self.permit.allows(&command))
+        };
+        let is_own = || self.service.upgrade().is_some_and(|service| is_own(&service, name));
+        let is_asked_here = || Subject::of(name).is_some() || names.flat == "version";
+        is_of_module
+            && !is_own()
+            && !is_asked_here()
+            && line.allows(&self.origin, &names)
+            && goes_there()
+            && is_permitted()
+    }
+
+    fn finish(self, line: &Arc<Line>) {
+        let mut names: Vec<Item> = self.names.into_iter().map(Item::Str).collect();
+        if self.is_of_methods {
+            names.extend(introspect::own_names().map(Item::from));
+        }
+        let nothing = names.is_empty() && self.module.is_some();
+        let result = if nothing { unknown(Subject::Which) } else { Ok(Item::Array(names).into()) };
+        line.reply(self.waiter, result, false);
+    }
+}
+
+/// What this server answers itself: its user's commands, and what it says of itself.
+fn own_names(registry: &Registry, module: Option<&Str>) -> Vec<Str> {
+    let shown = |command: &&Arc<Command>| Service::keeps(command) || Subject::of(&command.name).is_some();
+    let of_module = |command: &&Arc<Command>| module.is_none_or(|module| command.module == *module);
+    let name = |command: &Arc<Command>| {
+        if module.is_some() { command.canonical_name() } else { registry.display_name(command) }
+    };
+    registry.commands().filter(shown).filter(of_module).map(name).collect()
+}
+
+fn is_own(service: &Service, name: &[u8]) -> bool {
+    let found = service.registry().lookup(name);
+    found.is_ok_and(|command| Service::keeps(&command) || Subject::of(name).is_some())
+}
+
+/// The parameters or the help of one command, in the form of the question.
+fn describe(
+    line: &Arc<Line>,
+    subject: Subject,
+    name: &Str,
+    names: &Names,
+    deadline: Instant,
+    legacy: bool,
+) -> Result<Response, Failure> {
+    if subject == Subject::MethodHelp {
+        let outcome = about(line, subject, name, deadline);
+        let help = outcome.as_ref().ok().map(|reply| item_of(&reply.shaped()));
+        return match help.and_then(|help| help.get("Help").cloned()) {
+            Some(help) => Ok(help.into()),
+            None => translate::answer(&outcome, legacy, &line.address),
+        };
+    }
+    let outcome = about(line, subject, name, deadline);
+    let said = outcome.as_ref().map(|reply| item_of(&reply.shaped())).unwrap_or_default();
+    let recipes = match said {
+        Item::Array(lists) if lists.iter().all(|list| matches!(list, Item::Array(_))) => Some(Item::Array(lists)),
+        // Versions before 3.0 list their commands, whatever they are asked.
+        Item::Array(listed) => {
+            let is_there =
+                listed.iter().any(|other| other.as_str().is_some_and(|other| Names::of(other).flat == names.flat));
+            is_there.then(|| known_recipes(names))
+        }
+        _ => return translate::answer(&outcome, legacy, &line.address),
+    };
+    match recipes {
+        None => unknown(subject),
+        Some(recipes) if subject == Subject::MethodSignature => Ok(signatures(&recipes).into()),
+        Some(recipes) => Ok(recipes.into()),
+    }
+}
+
+fn about(line: &Arc<Line>, subject: Subject, name: &Str, deadline: Instant) -> Outcome {
+    let given = Params::Strings(vec![Param { name: Str::default(), value: name.clone() }]);
+    line.ask(&subject.question().into(), given, deadline)
+}
+
+/// Without a table nothing is known of the parameters, which is an empty list.
+fn known_recipes(names: &Names) -> Item {
+    let recipes = places::recipes(&names.flat).unwrap_or_default();
+    Item::Array(recipes.into_iter().map(Item::from).collect())
+}
+
+/// A list of types for each recipe: a struct is answered, strings are taken.
+fn signatures(recipes: &Item) -> Item {
+    let Item::Array(recipes) = recipes else { return "undef".into() };
+    if recipes.is_empty() {
+        return "undef".into();
+    }
+    let one = |recipe: &Item| {
+        let count = if let Item::Array(names) = recipe { names.len() } else { 0 };
+        Item::Array(std::iter::once("struct").chain(std::iter::repeat_n("string", count)).map(Item::from).collect())
+    };
+    Item::Array(recipes.iter().map(one).collect())
+}
+
+fn unknown(subject: Subject) -> Result<Response, Failure> {
+    match subject {
+        Subject::Which | Subject::Help => Ok(Response::error(404, "unknown MI command")),
+        Subject::Methods | Subject::MethodHelp | Subject::MethodSignature => Err(Failure::UnknownCommand),
+    }
+}
+
+/// The command that a question names.
+fn first(params: &Params) -> Option<Str> {
+    match params {
+        Params::None => None,
+        Params::Positional(items) => items.first().and_then(Item::as_str).map(Str::from),
+        Params::Named(members) => members.first().and_then(|(_, item)| item.as_str()).map(Str::from),
+        Params::Strings(strings) => strings.first().map(|param| param.value.clone()),
+    }
+}
