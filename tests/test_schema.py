@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from typing import Any
 
@@ -132,3 +133,14 @@ def test_the_same_version_with_other_modules_differs_in_their_commands() -> None
             diff = ours.diff(theirs)
         assert {command.module for command in diff.only_left} >= {"dialog", "dispatcher"}
         assert (diff.only_right, diff.changed, diff.renamed) == ((), (), ())
+
+
+def test_whoever_awaits_gets_the_same() -> None:
+    async def ask(address: str, other: str) -> tuple[sipmi.Schema, sipmi.SchemaDiff]:
+        async with sipmi.AsyncClient(address) as mi, sipmi.AsyncClient(other) as theirs:
+            return await mi.commands("ul_*"), await mi.diff(theirs)
+
+    with FakeOpenSIPS("2.4") as old, FakeOpenSIPS("4.0") as new, old.connect() as ours, new.connect() as theirs:
+        schema, diff = asyncio.run(ask(old.address("udp"), new.address("udp")))
+        assert dict(schema) == dict(ours.commands("ul_*"))
+        assert str(diff) == str(ours.diff(theirs))

@@ -17,6 +17,7 @@ from .client import Client, Commands, Reply
 if TYPE_CHECKING:
     from .async_events import AsyncListener
     from .events import Event
+    from .schema import Schema, SchemaDiff
     from .statistics import AsyncWatch, Reading
 
 T = TypeVar("T")
@@ -224,6 +225,17 @@ class AsyncClient(ClientBase):
     def cmd(self) -> Commands:
         """The server's commands as functions: ``await mi.cmd.uptime()``, ``await mi.cmd["usrloc:dump"]()``."""
         return Commands(self)
+
+    async def commands(self, pattern: str = "*", *, help: bool = True) -> Schema:
+        """What the server offers, as :meth:`sipmi.Client.commands` says it."""
+        from . import schema
+
+        return await schema.commands_of_async(self, pattern, help=help)
+
+    async def diff(self, other: Union[AsyncClient, Schema]) -> SchemaDiff:
+        """What another server offers differently, as :meth:`sipmi.Client.diff` says it."""
+        ours = await self.commands(help=False)
+        return ours.diff(await other.commands(help=False) if isinstance(other, AsyncClient) else other)
 
     async def close(self) -> None:
         """Lets go of its sockets and files. Calls in progress end as they would have.

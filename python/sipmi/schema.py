@@ -18,6 +18,7 @@ from .errors import Fault, MethodNotFound, MiError
 
 if TYPE_CHECKING:
     from ._client_base import ClientBase
+    from .async_client import AsyncClient
     from .client import Client
 
 #: How a command is asked: as ``call`` of a client, awaited.
@@ -414,10 +415,21 @@ def commands_of(client: Client, pattern: str = "*", *, help: bool = True) -> Sch
     """What the server of a client offers."""
     from ._twins import finish
 
-    generation = client.generation
-    tells = _tells_parameters(generation)
-    listed = finish(read_schema(_asking(client, client.timeout), pattern, help=help, tells=tells))
-    schema = Schema(listed, client.address, generation, client.version)
+    ask = _asking(client, client.timeout)
+    return finish(_read(client, ask, client.generation, client.version, pattern, help))
+
+
+async def commands_of_async(client: AsyncClient, pattern: str = "*", *, help: bool = True) -> Schema:
+    """As :func:`commands_of`, awaited."""
+    generation, version = await client.generation, await client.version
+    return await _read(client, client.call, generation, version, pattern, help)
+
+
+async def _read(
+    client: ClientBase, ask: Ask, generation: Optional[str], version: Optional[str], pattern: str, help: bool
+) -> Schema:
+    listed = await read_schema(ask, pattern, help=help, tells=_tells_parameters(generation))
+    schema = Schema(listed, client.address, generation, version)
     if pattern == "*" and help:
         _completion(client).learn(schema)
     return schema
@@ -450,7 +462,7 @@ def _asking(client: Client, timeout: float) -> Ask:
     return ask
 
 
-def _completion(client: Client) -> Completion:
+def _completion(client: ClientBase) -> Completion:
     if client._completion is None:
         client._completion = Completion()
     return client._completion
