@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ._secret import Secret
     from .async_client import AsyncClient, connect_async
     from .client import Client, Commands, Reply, connect
+    from .diagnosis import Diagnosis, Finding, doctor
     from .fleet import Fleet, FleetResult
     from .schema import CommandSchema, Schema, SchemaDiff
     from .server import Export, Flags, Server, Subscriber, current_request
@@ -35,10 +36,12 @@ _LATER = {
     "Client": "client",
     "CommandSchema": "schema",
     "Commands": "client",
+    "Diagnosis": "diagnosis",
     "Export": "server",
+    "Finding": "diagnosis",
+    "Flags": "server",
     "Fleet": "fleet",
     "FleetResult": "fleet",
-    "Flags": "server",
     "Process": "_processes",
     "ProcessFlags": "_processes",
     "Reply": "client",
@@ -50,6 +53,7 @@ _LATER = {
     "connect": "client",
     "connect_async": "async_client",
     "current_request": "server",
+    "doctor": "diagnosis",
 }
 #: Its modules, which are there without an import of their own.
 _MODULES = frozenset({"client", "events", "exporter", "fleet", "server", "statistics"})
@@ -67,8 +71,10 @@ __all__ = [
     "CommandSchema",
     "Commands",
     "Counter",
+    "Diagnosis",
     "Export",
     "Fault",
+    "Finding",
     "Flags",
     "Fleet",
     "FleetResult",
@@ -93,6 +99,7 @@ __all__ = [
     "connect",
     "connect_async",
     "current_request",
+    "doctor",
     "events",
 ]
 
