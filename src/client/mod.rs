@@ -203,7 +203,7 @@ impl Client {
     /// A client of its own that has yet to find out what the server speaks: another version may have taken its place.
     #[must_use]
     pub fn forgetful(&self) -> Self {
-        Client { found: OnceLock::new(), ..self.renewed() }
+        Client { found: RwLock::default(), ..self.renewed() }
     }
 
     /// Whom it calls.
