@@ -426,6 +426,8 @@ def test_a_file_says_nodes_and_how_they_are_asked(
         ("f.ini", "", r"f\.ini: expected a file that ends in \.toml"),
         ("f.toml", "timeout = 1", r"f\.toml: expected nodes by name"),
         ("f.toml", "tiemout = 1\n[nodes]", r"f\.toml: there is no setting 'tiemout'"),
+        ("f.toml", "timeout = 0\n[nodes]", r"f\.toml: expected a timeout of more than 0"),
+        ("f.toml", "timeout = 'x'\n[nodes]", r"f\.toml: "),
         ("f.json", '{"nodes": {"a": "x"}}', "node 'a': "),
     ],
 )
@@ -490,6 +492,8 @@ def test_a_fleet_is_found_by_the_srv_records_of_a_name(
             Fleet.from_srv(f"{name}._udp.example.org", nameserver=at)
     with pytest.raises(ValueError, match="expected a name as _mi"):
         Fleet.from_srv("example.org", nameserver=at)
+    with pytest.raises(ValueError, match="expected a name server as host or host:port"):
+        Fleet.from_srv("_mi._udp.example.org", nameserver="127.0.0.1:dns")
 
 
 def test_a_name_server_that_does_not_answer_is_an_error_in_time(silent: Callable[[], str]) -> None:
@@ -613,23 +617,47 @@ with sipmi.Fleet(addresses, timeout=30.0) as fleet:
 """
 
 
+@contextlib.contextmanager
+def many(count: int) -> Iterator[list[str]]:
+    """So many endpoints, in a process of their own."""
+    command = [sys.executable, "-c", MANY, str(count)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().split()
+        finally:
+            process.kill()
+
+
 def test_a_thousand_nodes_answer_in_one_call_within_1024_file_descriptors() -> None:
-    with contextlib.ExitStack() as started:
-        addresses: list[str] = []
-        for _ in range(2):
-            server = started.enter_context(
-                subprocess.Popen(
-                    [sys.executable, "-c", MANY, "500"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-                )
-            )
-            started.callback(server.kill)
-            assert server.stdout is not None
-            addresses += server.stdout.readline().split()
+    with many(500) as first, many(500) as second:
+        addresses = [*first, *second]
         assert len(set(addresses)) == 1000
         asked = subprocess.run(
             [sys.executable, "-c", ASK], input=" ".join(addresses), capture_output=True, text=True, timeout=50
         )
     assert asked.stdout.splitlines() == ["1000 0 True"] * 2, asked.stderr
+
+
+CROWDED = """
+import resource, sys
+import sipmi.fleet.round
+addresses = sys.stdin.read().split()
+with sipmi.Fleet(addresses, timeout=30.0) as fleet:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    # As if others took what there was after it had looked.
+    sipmi.fleet.round._room = lambda: 10_000
+    result = fleet.call("uptime")
+    print(result)
+"""
+
+
+def test_nodes_for_which_there_was_no_file_descriptor_have_their_turn_later() -> None:
+    with many(200) as addresses:
+        asked = subprocess.run(
+            [sys.executable, "-c", CROWDED], input=" ".join(addresses), capture_output=True, text=True, timeout=50
+        )
+    assert (asked.stdout, asked.stderr) == ("FleetResult of uptime: 200 ok\n", "")
 
 
 def test_the_page_about_fleets_tells_the_truth(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fnmatch
 import os
@@ -19,7 +20,7 @@ from .progress import shown
 from .result import FleetError, FleetResult, NodeResult, Unhealthy
 from .rollout import Rollout
 from .round import Lines, Round, Tell
-from .waiting import BlockingWaiter, LoopWaiter, Waiter
+from .waiting import BlockingWaiter, LoopWaiter, QueueWaiter, Waiter
 
 __all__ = ["Fleet", "FleetError", "FleetNode", "FleetResult", "NodeResult", "Unhealthy"]
 
@@ -91,7 +92,11 @@ class Fleet:
 
         said = read_file(path)
         nodes, defaults = said.pop("nodes"), said.pop("defaults", {})
-        return cls._made(read_nodes(nodes, defaults), Policy(**said), executor, Lines())
+        try:
+            policy = Policy(**said)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{os.fspath(path)}: {error}") from error
+        return cls._made(read_nodes(nodes, defaults), policy, executor, Lines())
 
     @classmethod
     def from_srv(
@@ -111,6 +116,7 @@ class Fleet:
         :param address: how to make an address: "udp:{host}:{port}" for ``_udp``, "http://{host}:{port}/mi" for
             ``_tcp``, by default.
         :param nameserver: "host" or "host:port", by numbers; those of the system by default.
+        :param timeout: seconds that DNS may take, and then each call.
         :raises LookupError: there is no such name, or no such service.
         :raises OSError: no name server answered.
         :raises ImportError: dnspython is not installed.
@@ -298,12 +304,14 @@ class Fleet:
         self, command: str, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: Optional[float], read: Read
     ) -> FleetResult:
         rollout = self._rollout(command, args, kwargs, timeout, read)
-        waiter = BlockingWaiter()
-        try:
-            with shown(rollout.policy.progress, command) as progress:
-                return finish(rollout.run(waiter, progress))
-        finally:
-            waiter.close()
+        with contextlib.ExitStack() as entered:
+            if self._workers is None:
+                waiter: BlockingWaiter = entered.enter_context(self._lines.waiters.one())
+            else:
+                # Of its own: what workers answer late must not come into another call.
+                waiter = entered.enter_context(contextlib.closing(QueueWaiter()))
+            progress = entered.enter_context(shown(rollout.policy.progress, command))
+            return finish(rollout.run(waiter, progress))
 
     async def _run_async(
         self, command: str, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: Optional[float], read: Read

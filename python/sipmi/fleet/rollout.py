@@ -44,15 +44,15 @@ class Rollout:
         names = list(self.nodes)
         batches = self.policy.batches(names)
         results: dict[str, NodeResult] = {}
-        needed, stopped = self.policy.needed(len(names)), ""
+        needed, stopped, succeeded = self.policy.needed(len(names)), "", 0
 
         def tell(result: NodeResult) -> bool:
-            nonlocal stopped
+            nonlocal stopped, succeeded
             results[result.name] = result
+            succeeded += result.error is None
             progress(len(results), len(names), result)
             if needed is None:
                 return True
-            succeeded = sum(one.ok for one in results.values())
             if succeeded >= needed:
                 stopped = "not waited for: the quorum was reached"
             elif succeeded + len(names) - len(results) < needed:

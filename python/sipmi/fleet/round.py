@@ -15,10 +15,12 @@ from ..client import Client
 from ..errors import CallTimeout
 from .nodes import FleetNode
 from .result import NodeResult
-from .waiting import Waiter
+from .waiting import Waiter, Waiters
 
 #: Descriptors that are left to the rest of the program.
 _RESERVE = 64
+#: Where the system lists those of this process.
+_DIRECTORY = "/proc/self/fd"
 #: A FIFO takes its reply FIFO, twice while it begins, the command FIFO and a lock; all else is a socket.
 _DESCRIPTORS = {"fifo": 4}
 
@@ -31,6 +33,9 @@ class Lines:
 
     def __init__(self) -> None:
         self._clients: dict[str, Client] = {}
+        self.held = 0
+        """How many descriptors its clients keep at most when they have nothing to do."""
+        self.waiters = Waiters()
         self._is_closed = False
 
     def check(self) -> None:
@@ -46,12 +51,11 @@ class Lines:
         client = self._clients.get(node.name)
         if client is None:
             self.check()
-            client = self._clients.setdefault(node.name, node.connect())
+            made = node.connect()
+            client = self._clients.setdefault(node.name, made)
+            # Another thread may have made one at the same time.
+            self.held += _weight(node.address) if client is made else 0
         return client
-
-    def held(self) -> int:
-        """How many descriptors its clients keep at most when they have nothing to do."""
-        return sum(_weight(client.address) for client in self._clients.values())
 
     def rest(self, node: FleetNode) -> None:
         """Lets go of what a client keeps for later."""
@@ -59,11 +63,17 @@ class Lines:
         if client is not None:
             client._core.rest()
 
+    def rest_all(self) -> None:
+        """Lets go of what all clients keep for later."""
+        for client in list(self._clients.values()):
+            client._core.rest()
+
     def close(self) -> None:
         """Closes all clients."""
         self._is_closed = True
-        for client in self._clients.values():
+        for client in list(self._clients.values()):
             client.close()
+        self.waiters.close()
 
 
 class _Call:
@@ -112,7 +122,7 @@ class Round:
         self._deadline = deadline
         self._read = read
         weights = [_weight(node.address) for node in self._waiting]
-        room, wanted = _room() + lines.held(), sum(weights)
+        room, wanted = _room() + lines.held, sum(weights)
         # Kept connections make the next round faster; but the program needs descriptors, too.
         self._keeps = wanted <= room // 2
         self._most = max(
@@ -137,6 +147,7 @@ class Round:
 
     def _begin(self, tell: Tell) -> None:
         command, args, kwargs = self._command
+        request = self.waiter.driver.request
         while self._waiting and len(self._going_on) < self._most:
             node = self._waiting.popleft()
             left = self._deadline - time.monotonic()
@@ -150,7 +161,7 @@ class Round:
             self._going_on.add(call)
             try:
                 core = self._lines.client(node)._core
-                call.id = self.waiter.driver.request(call, core, command, args, kwargs, left)
+                call.id = request(call, core, command, args, kwargs, left)
             except (ValueError, TypeError, LookupError, OSError) as error:
                 # No client can be made of it: a certificate or a secret that is not there; or no wire says the value.
                 self.waiter.put((call, None, error))
@@ -158,8 +169,12 @@ class Round:
     def _finish(self, call: _Call, reply: Optional[_core.Reply], error: Optional[Exception], tell: Tell) -> bool:
         self._going_on.discard(call)
         node = call.node
-        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE) and self._going_on:
+        is_crowded = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
+        if is_crowded and (self._going_on or self._keeps):
             # Nothing was sent. Somebody else took what there was; it has its turn again when another is done.
+            if self._keeps:
+                self._keeps = False
+                self._lines.rest_all()
             self._most = max(1, len(self._going_on))
             self._waiting.append(node)
             return True
@@ -184,4 +199,6 @@ def _room() -> int:
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
         return 1 << 20
-    return max(1, limit - len(os.listdir("/proc/self/fd")) - min(_RESERVE, limit // 8))
+    # Since Linux 6.2 the size of the directory is their number.
+    used = os.stat(_DIRECTORY).st_size or len(os.listdir(_DIRECTORY))
+    return max(1, limit - used - min(_RESERVE, limit // 8))

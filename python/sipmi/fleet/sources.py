@@ -71,8 +71,8 @@ def read_srv(
         resolver = dns.resolver.Resolver()
     else:
         resolver = dns.resolver.Resolver(configure=False)
-        host, _, port = nameserver.rpartition(":") if ":" in nameserver.rpartition("]")[2] else (nameserver, "", "53")
-        resolver.nameservers, resolver.port = [host.strip("[]")], int(port)
+        host, resolver.port = _host_and_port(nameserver)
+        resolver.nameservers = [host]
     try:
         records = resolver.resolve(name, "SRV", lifetime=timeout)
     except dns.resolver.NXDOMAIN as error:
@@ -100,3 +100,13 @@ def _template(name: str) -> str:
         scheme = "https" if service.endswith(("https", "mis")) else "http"
         return scheme + "://{host}:{port}/mi"
     raise ValueError(f"expected a name as _mi._udp.example.org, found {name!r}; or say address='udp:{{host}}:{{port}}'")
+
+
+def _host_and_port(nameserver: str) -> tuple[str, int]:
+    """``127.0.0.1``, ``127.0.0.1:5353``, ``::1`` or ``[::1]:5353``."""
+    host, colon, port = nameserver.rpartition(":")
+    if not colon or (":" in host and not host.endswith("]")):
+        host, port = nameserver, "53"
+    if not port.isdigit():
+        raise ValueError(f"expected a name server as host or host:port, found {nameserver!r}")
+    return host.strip("[]"), int(port)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import os
 import select
-import socket
+import threading
 import time
+from collections.abc import Iterator
 from typing import Any, Optional, Protocol
 
 from .. import _core
@@ -41,44 +43,85 @@ class BlockingWaiter:
     """Waits on the calling thread; Ctrl-C ends it."""
 
     def __init__(self) -> None:
+        self.process = os.getpid()
         self.driver: _core.Driver = _core.Driver()
         self._items: collections.deque[Any] = collections.deque()
-        self._bell, self._ear = socket.socketpair()
-        for end in (self._bell, self._ear):
-            end.setblocking(False)
         self._poll = select.poll()
         self._poll.register(self.driver.fileno(), select.POLLIN)
-        self._poll.register(self._ear, select.POLLIN)
-        self._is_waiting = False
 
     def put(self, item: Any) -> None:
         self._items.append(item)
-        if self._is_waiting:
-            # When it is full it rings already; when it is closed nobody waits any more.
-            with contextlib.suppress(OSError):
-                self._bell.send(b"\0")
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing came in that nobody took."""
+        return not self._items
 
     async def get(self, timeout: Optional[float] = None) -> list[Any]:
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self._items:
-            self._is_waiting = True
             left = _WAKE if deadline is None else min(_WAKE, max(0.0, deadline - time.monotonic()))
-            ready = [] if self._items else self._poll.poll(left * 1000)
-            self._is_waiting = False
-            if any(fd == self._ear.fileno() for fd, _ in ready):
-                self._ear.recv(4096)
-            self.driver.turn()
+            self._wait(left)
             if deadline is not None and time.monotonic() >= deadline:
                 break
         return [self._items.popleft() for _ in range(len(self._items))]
+
+    def _wait(self, seconds: float) -> None:
+        self._poll.poll(seconds * 1000)
+        self.driver.turn()
 
     async def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
 
     def close(self) -> None:
         self.driver.close()
-        self._bell.close()
-        self._ear.close()
+
+
+class QueueWaiter(BlockingWaiter):
+    """Waits on the calling thread for what other threads put there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._came = threading.Event()
+
+    def put(self, item: Any) -> None:
+        super().put(item)
+        self._came.set()
+
+    def _wait(self, seconds: float) -> None:
+        self._came.wait(seconds)
+        self._came.clear()
+
+
+class Waiters:
+    """Those of a fleet that are not in use: what the kernel watches for a driver it need not be told again."""
+
+    def __init__(self) -> None:
+        self._idle: list[BlockingWaiter] = []
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[BlockingWaiter]:
+        """One for a call; it is kept when the call went to its end."""
+        try:
+            waiter = self._idle.pop()
+        except IndexError:
+            waiter = BlockingWaiter()
+        if waiter.process != os.getpid():
+            waiter = BlockingWaiter()  # that of a parent has its descriptors, and its calls
+        try:
+            yield waiter
+        except BaseException:
+            waiter.close()
+            raise
+        if waiter.is_idle:
+            self._idle.append(waiter)
+        else:
+            waiter.close()
+
+    def close(self) -> None:
+        """Closes all."""
+        while self._idle:
+            self._idle.pop().close()
 
 
 class LoopWaiter:

@@ -22,7 +22,7 @@ from ..errors import CallTimeout, MiError, TransportError
 from .nodes import FleetNode
 from .result import NodeResult
 from .round import Lines, Round, Tell
-from .waiting import BlockingWaiter, Waiter
+from .waiting import Waiter
 
 #: Groups for each worker: a slow group leaves the others something to do.
 _GROUPS = 2
@@ -65,9 +65,8 @@ def answer(task: Task) -> list[NodeResult]:
         results.append(result)
         return True
 
-    waiter = BlockingWaiter()
-    try:
-        deadline = time.monotonic() + task.timeout
+    deadline = time.monotonic() + task.timeout
+    with lines.waiters.one() as waiter:
         finish(
             Round(
                 lines,
@@ -81,8 +80,6 @@ def answer(task: Task) -> list[NodeResult]:
                 read=lambda reply: reply.value,
             ).run(tell)
         )
-    finally:
-        waiter.close()
     return results
 
 
