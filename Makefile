@@ -34,7 +34,7 @@ conformance: build
 
 # The documentation's site, into `site/`; a warning fails it. It needs no network, neither to be built nor to be read.
 docs: build $(VENV)/.docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # Runs the notebooks of the documentation. NOTEBOOK_ARGS=--write keeps what their cells say.
 notebooks: build $(VENV)/.docs

@@ -1,12 +1,13 @@
 """Runs the Python blocks of a page as they stand: in order, in one namespace, in a folder of their own.
 
-What a page promises behind a ``print`` is what is printed: ``print(value)  # {'a': 1}``, with ``...`` for anything. The
-addresses that pages name are ones that are free here, or those of a fake server where the page calls an OpenSIPS that
-is there already; see ``Stand``.
+What a page promises behind a ``print`` is what is printed: ``print(value)  # {'a': 1}``, with ``...`` for anything; and
+so is what it promises behind an expression: ``mi.wire  # 'text'``. The addresses that pages name are ones that are free
+here, or those of a fake server where the page calls an OpenSIPS that is there already; see ``Stand``.
 """
 
 from __future__ import annotations
 
+import ast
 import doctest
 import linecache
 import re
@@ -76,20 +77,39 @@ def run(page: Path, stand: Stand, names: Optional[dict[str, Any]] = None) -> dic
 
     :raises AssertionError: something else was printed than the page says; names the line.
     """
-    space: dict[str, Any] = {"__name__": "__main__", **(names or {})}
+    space: dict[str, Any] = {"__name__": "__main__", "_compare": _compare, **(names or {})}
     space["print"] = _checking(space.get("print", print))
     try:
         for line, source in blocks(page):
             moved = stand.moved(source)
             name = f"{page.name}:{line}"
             linecache.cache[name] = (len(moved), None, moved.splitlines(keepends=True), name)
-            exec(compile(moved, name, "exec"), space)
+            exec(compile(_shown(moved), name, "exec"), space)
     finally:
         for thing in list(space.values()):
             stop = getattr(thing, "stop", None)
             if type(thing).__module__.startswith("sipmi") and callable(stop):
                 stop()
     return space
+
+
+def _shown(source: str) -> ast.Module:
+    """The source, with each expression whose line promises a value compared with it."""
+    tree = ast.parse(source)
+    lines = source.splitlines()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and node.end_lineno is not None:
+            promised = re.search(r"[^#]*  # ([\[({'\"\db].*|True|False|None)$", lines[node.end_lineno - 1])
+            is_print = isinstance(node.value, ast.Call) and getattr(node.value.func, "id", "") == "print"
+            if promised is not None and not is_print:
+                arguments = [node.value, ast.Constant(promised.group(1))]
+                node.value = ast.Call(ast.Name("_compare", ast.Load()), arguments, [])
+    return ast.fix_missing_locations(tree)
+
+
+def _compare(value: object, promised: str) -> None:
+    found = doctest.OutputChecker().check_output(promised + "\n", f"{value!r}\n", _FLAGS)
+    assert found, f"the value is\n  {value!r}\nand the page says\n  {promised}"
 
 
 def _checking(printed: Callable[..., None]) -> Callable[..., None]:
