@@ -46,7 +46,7 @@ bench: build
 	$(BIN)/python tests/bench/run.py $(BENCH_ARGS)
 	$(BIN)/python tests/bench/large.py
 	$(BIN)/python tests/bench/fleet.py
-	$(BIN)/python tests/bench/concurrent.py
+	$(BIN)/python tests/bench/in_flight.py
 	$(BIN)/python tests/bench/gateway.py
 
 # Long proofs: many more random cases, and minutes under fire.

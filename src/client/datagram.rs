@@ -18,6 +18,7 @@ use super::patience::{Patience, Stop, WAKE};
 use super::resolve::Known;
 use crate::codec::CodecError;
 use crate::transport::connected::Connected;
+use crate::transport::eagerness::Eagerness;
 
 /// Larger than any UDP datagram.
 const BUFFER: usize = 65_536;
@@ -55,13 +56,6 @@ struct Idle {
     since: Instant,
 }
 
-/// A socket and room for a reply.
-#[derive(Debug)]
-struct Line {
-    socket: Connected,
-    buffer: Box<[u8]>,
-}
-
 /// A reply, as it was read and as it came.
 pub(super) struct Heard<T> {
     pub(super) reply: T,
@@ -96,9 +90,9 @@ impl Pool {
         patience: &mut Patience<'_>,
         read: Read<'_, T>,
     ) -> Result<Heard<T>, CallFailure> {
-        if let Some(line) = self.take(has_id) {
-            match line.send(request, patience).await {
-                Ok(()) => return self.hear(line, request, patience, read).await,
+        if let Some(socket) = self.take(has_id) {
+            match send(&socket, request, patience).await {
+                Ok(()) => return self.hear(socket, request, patience, read).await,
                 // The server was restarted since. Nothing was sent, so another socket may try.
                 Err(Stop::Io(_)) => {}
                 Err(stop) => return Err(stop.into()),
@@ -132,9 +126,9 @@ impl Pool {
         patience: &mut Patience<'_>,
         read: Read<'_, T>,
     ) -> Result<Heard<T>, CallFailure> {
-        let line = self.connect(peer).map_err(|error| self.transport_error(&error))?;
-        match line.send(request, patience).await {
-            Ok(()) => self.hear(line, request, patience, read).await,
+        let socket = self.connect(peer).map_err(|error| self.transport_error(&error))?;
+        match send(&socket, request, patience).await {
+            Ok(()) => self.hear(socket, request, patience, read).await,
             Err(Stop::Io(error)) => Err(self.transport_error(&error).into()),
             Err(stop) => Err(stop.into()),
         }
@@ -142,35 +136,34 @@ impl Pool {
 
     async fn hear<T>(
         &self,
-        mut line: Line,
+        socket: Connected,
         request: &[u8],
         patience: &mut Patience<'_>,
         read: Read<'_, T>,
     ) -> Result<Heard<T>, CallFailure> {
         loop {
-            let size = match line.receive(patience).await {
-                Ok(size) => size,
+            let Received { bytes, size } = match self.receive(&socket, patience).await {
+                Ok(received) => received,
                 Err(Stop::Io(error)) => return Err(self.transport_error(&error).after(request, b"")),
                 Err(stop) => return Err(CallError::from(stop).after(request, b"")),
             };
-            let Some(datagram) = line.buffer.get(..size) else {
-                let cut = CodecError::Truncated { what: "the datagram", size: line.buffer.len() };
-                return Err(CallError::from(cut).after(request, &line.buffer));
-            };
-            match read(datagram) {
+            if size > bytes.len() {
+                let cut = CodecError::Truncated { what: "the datagram", size: bytes.len() };
+                return Err(CallError::from(cut).after(request, &bytes));
+            }
+            match read(&bytes) {
                 None => {}
                 Some(Ok(reply)) => {
-                    let raw = datagram.to_vec();
-                    self.keep(line);
-                    return Ok(Heard { reply, raw });
+                    self.keep(socket);
+                    return Ok(Heard { reply, raw: bytes });
                 }
-                Some(Err(error)) => return Err(CallError::from(error).after(request, datagram)),
+                Some(Err(error)) => return Err(CallError::from(error).after(request, &bytes)),
             }
         }
     }
 
     /// A socket that is used again: the last one where replies have ids, and else the one that rested longest.
-    fn take(&self, has_id: bool) -> Option<Line> {
+    fn take(&self, has_id: bool) -> Option<Connected> {
         let socket = {
             let mut idle = lock(&self.idle);
             if has_id {
@@ -182,40 +175,59 @@ impl Pool {
                 idle.front().is_some_and(has_rested).then(|| idle.pop_front())??.socket
             }
         };
-        let line = self.line(socket);
-        (has_id || line.is_silent()).then_some(line)
+        (has_id || is_silent(&socket)).then_some(socket)
     }
 
     fn is_local(&self) -> bool {
         matches!(self.place, Place::Unix(_))
     }
 
-    fn line(&self, socket: Connected) -> Line {
-        let buffer = lock(&self.buffers).pop();
-        Line { socket, buffer: buffer.unwrap_or_else(|| vec![0; BUFFER].into_boxed_slice()) }
-    }
-
-    fn keep(&self, line: Line) {
-        let Line { socket, buffer } = line;
+    fn keep(&self, socket: Connected) {
         let kept = Idle { socket, since: Instant::now() };
         let mut idle = lock(&self.idle);
         if idle.len() < IDLE {
             idle.push_back(kept);
         }
-        drop(idle);
+    }
+
+    /// The next datagram. A driven call has no buffer while it waits: there may be thousands.
+    async fn receive(&self, socket: &Connected, patience: &mut Patience<'_>) -> Result<Received, Stop> {
+        if patience.is_driven() {
+            loop {
+                patience.sleep(socket.as_fd(), PollFlags::POLLIN).await?;
+                let received = self.with_buffer(|buffer| socket.try_receive(buffer).map_err(Stop::Io))?;
+                if let Some(received) = received {
+                    return Ok(received);
+                }
+            }
+        }
+        let eager = patience.eagerness();
+        self.with_buffer(|buffer| receive_here(socket, buffer, eager, patience).map(Some))?.ok_or(Stop::Deadline)
+    }
+
+    /// Has a datagram read into a buffer, and gives what came.
+    fn with_buffer(
+        &self,
+        read: impl FnOnce(&mut [u8]) -> Result<Option<usize>, Stop>,
+    ) -> Result<Option<Received>, Stop> {
+        let kept = lock(&self.buffers).pop();
+        let mut buffer = kept.unwrap_or_else(|| vec![0; BUFFER].into_boxed_slice());
+        let outcome = read(&mut buffer);
+        let received =
+            outcome.map(|size| size.map(|size| Received { bytes: buffer[..size.min(BUFFER)].to_vec(), size }));
         let mut buffers = lock(&self.buffers);
         if buffers.len() < BUFFERS {
             buffers.push(buffer);
         }
+        received
     }
 
-    fn connect(&self, peer: Peer) -> io::Result<Line> {
-        let socket = match (&self.place, peer) {
-            (Place::Unix(path), _) => Connected::unix(path, WAKE)?,
-            (Place::Udp { .. }, Some(peer)) => Connected::udp(peer, WAKE)?,
-            (Place::Udp { .. }, None) => return Err(io::ErrorKind::AddrNotAvailable.into()),
-        };
-        Ok(self.line(socket))
+    fn connect(&self, peer: Peer) -> io::Result<Connected> {
+        match (&self.place, peer) {
+            (Place::Unix(path), _) => Connected::unix(path, WAKE),
+            (Place::Udp { .. }, Some(peer)) => Connected::udp(peer, WAKE),
+            (Place::Udp { .. }, None) => Err(io::ErrorKind::AddrNotAvailable.into()),
+        }
     }
 
     /// Where the server may be; the likeliest last.
@@ -237,40 +249,48 @@ impl Pool {
     }
 }
 
-impl Line {
-    async fn send(&self, request: &[u8], patience: &mut Patience<'_>) -> Result<(), Stop> {
-        while !self.socket.send(request).map_err(Stop::Io)? {
-            patience.wait(self.socket.as_fd(), PollFlags::POLLOUT).await?;
-        }
-        Ok(())
-    }
+/// A datagram, cut where the buffer ends, and how long it was.
+struct Received {
+    bytes: Vec<u8>,
+    size: usize,
+}
 
-    /// The size of the next datagram, which may be more than the buffer has.
-    async fn receive(&mut self, patience: &mut Patience<'_>) -> Result<usize, Stop> {
-        let eagerness = patience.eagerness();
-        while eagerness.give_way() {
-            if let Some(size) = self.socket.try_receive(&mut self.buffer).map_err(Stop::Io)? {
-                return Ok(size);
-            }
-        }
-        loop {
-            let received = if patience.is_driven() || patience.left()? < WAKE {
-                patience.sleep(self.socket.as_fd(), PollFlags::POLLIN).await?;
-                self.socket.try_receive(&mut self.buffer)
-            } else {
-                self.socket.receive(&mut self.buffer)
-            };
-            match received.map_err(Stop::Io)? {
-                Some(size) => return Ok(size),
-                None => patience.check()?,
-            }
-        }
+async fn send(socket: &Connected, request: &[u8], patience: &mut Patience<'_>) -> Result<(), Stop> {
+    while !socket.send(request).map_err(Stop::Io)? {
+        patience.wait(socket.as_fd(), PollFlags::POLLOUT).await?;
     }
+    Ok(())
+}
 
-    /// Whether nothing waits to be read: a datagram that came twice must not answer the next request.
-    fn is_silent(&self) -> bool {
-        matches!(self.socket.try_receive(&mut [0]), Ok(None))
+/// Waits on this thread for the next datagram, whose size may be more than the buffer has.
+fn receive_here(
+    socket: &Connected,
+    buffer: &mut [u8],
+    eagerness: Eagerness,
+    patience: &mut Patience<'_>,
+) -> Result<usize, Stop> {
+    while eagerness.give_way() {
+        if let Some(size) = socket.try_receive(buffer).map_err(Stop::Io)? {
+            return Ok(size);
+        }
     }
+    loop {
+        let received = if patience.left()? < WAKE {
+            patience.sleep_here(socket.as_fd(), PollFlags::POLLIN)?;
+            socket.try_receive(buffer)
+        } else {
+            socket.receive(buffer)
+        };
+        match received.map_err(Stop::Io)? {
+            Some(size) => return Ok(size),
+            None => patience.check()?,
+        }
+    }
+}
+
+/// Whether nothing waits to be read: a datagram that came twice must not answer the next request.
+fn is_silent(socket: &Connected) -> bool {
+    matches!(socket.try_receive(&mut [0]), Ok(None))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -125,6 +125,11 @@ impl<'a> Patience<'a> {
             let ready = seat.wait(Some((fd.as_raw_fd(), events)), self.deadline).await.map_err(Stop::Io)?;
             return ready.ok_or(Stop::Deadline);
         }
+        self.sleep_here(fd, events)
+    }
+
+    /// As [`Patience::sleep`], on this thread.
+    pub(super) fn sleep_here(&mut self, fd: BorrowedFd<'_>, events: PollFlags) -> Result<PollFlags, Stop> {
         loop {
             let left = self.left()?.min(WAKE);
             // Rounded up: a wait of nothing would spin until the deadline.

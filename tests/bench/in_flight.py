@@ -1,6 +1,6 @@
 """The client beside others on the same server: one caller that waits, and many calls in flight that are awaited.
 
-    python tests/bench/concurrent.py [--seconds S] [--rounds N] [--in-flight N] [--nodes N]
+    python tests/bench/in_flight.py [--seconds S] [--rounds N] [--in-flight N] [--nodes N]
 
 Sides run in turns (A B, B A, ...), each round in a process of its own against a server in another. A figure is the
 median over the rounds. `fleet` calls so many servers, UDP sockets of one process, once each.
