@@ -18,6 +18,7 @@ import anyio
 import pytest
 import trustme
 import uvloop
+from jupyter_client.manager import start_new_kernel
 
 import sipmi
 from rogue import RogueDatagram, RogueFifo, write_reply
@@ -455,3 +456,28 @@ def test_calls_through_a_fifo_are_written_one_at_a_time(directory: str) -> None:
 
         run(work())
         assert len(rogue.requests) == 20
+
+
+def test_it_works_in_the_running_loop_of_jupyter(endpoints: dict[str, dict[str, Any]]) -> None:
+    cells = [
+        "import asyncio, sipmi",
+        f"mi = sipmi.AsyncClient({endpoints['udp']['address']!r})",
+        "print(await mi.call('echo', 'from a cell'))",
+        "print(await asyncio.gather(*[mi.call('echo', str(n)) for n in range(3)]), await mi.generation)",
+        "print('echo' in dir(mi.cmd))",
+        "await mi.close()",
+    ]
+    printed: list[str] = []
+
+    def take(message: dict[str, Any]) -> None:
+        content = message["content"]
+        printed.append(content.get("text", "") + "".join(content.get("traceback", [])))
+
+    manager, kernel = start_new_kernel(kernel_name="python3", startup_timeout=60)
+    try:
+        for cell in cells:
+            kernel.execute_interactive(cell, output_hook=take, timeout=PATIENCE)
+    finally:
+        kernel.stop_channels()
+        manager.shutdown_kernel(now=True)
+    assert "".join(printed) == "from a cell\n['0', '1', '2'] sipmi\nTrue\n"
