@@ -46,6 +46,7 @@ __all__ = [
     "end_with_parent",
     "flat_command_name",
     "is_read_only_command",
+    "latency_classes",
     "legacy_recipes",
     "prepare_exit",
     "set_thread_affinity",
@@ -450,6 +451,15 @@ class Server:
     def statistic(self, group: str, name: str) -> Counter:
         """The counter `group:name`, made when there is none."""
 
+    def statistics(self) -> list[tuple[str, str, bool, int]]:
+        """All statistics: group, name, whether it only grows, and what it says."""
+
+    def trace(self, patterns: list[str], secrets: list[str]) -> None:
+        """Records commands that these patterns mean, without secrets and the values of these names."""
+
+    def on_metrics(self, function: Callable[[], bytes]) -> None:
+        """Has `GET /metrics` of listeners with `metrics=True` answered with what a function gives, as bytes."""
+
     def declare_event(self, name: str) -> None:
         """Makes an event known."""
 
@@ -657,6 +667,9 @@ def end_with_parent(pipe: int, grace: float) -> None:
     """When the other end of a pipe is closed, which the parent holds, asks this process to end by SIGTERM, and ends it
     so many seconds later, whatever it is doing.
     """
+
+def latency_classes() -> list[tuple[str, Optional[float]]]:
+    """The statistics of a latency histogram: name, and upper bound in seconds or None."""
 
 def current_request() -> Optional[RequestContext]:
     """The request that this thread's handler is answering; None outside a handler."""

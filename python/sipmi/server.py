@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 log: logging.Logger = logging.getLogger("sipmi.server")
+trace_log: logging.Logger = logging.getLogger("sipmi.trace")
 
 #: Every server that serves: stopped at exit, so that no file is left behind.
 _running: weakref.WeakSet[Server] = weakref.WeakSet()
@@ -96,6 +97,9 @@ class Server:
     :param hazards: hang, stall, swallow and die where that version of OpenSIPS does; for tests of clients.
     :param reliable_events: subscribers over TCP have to confirm each event, which is sent again until they do or
         30 seconds have passed (``reliable_mode`` of event_stream).
+    :param trace: patterns of commands such as "sub_*" whose requests and replies are recorded: the logger
+        ``sipmi.trace`` gets a record of each at INFO. Values of names that mean secrets are hidden.
+    :param trace_secrets: more names whose values are hidden.
     :raises ValueError: there is no such version, or ``hazards`` without ``emulate``.
 
     >>> server = Server("billing", version="1.4")
@@ -116,6 +120,8 @@ class Server:
         allow_kill: bool = False,
         hazards: bool = False,
         reliable_events: bool = False,
+        trace: Iterable[str] = (),
+        trace_secrets: Iterable[str] = (),
     ) -> None:
         if hazards and emulate is None:
             raise ValueError("hazards are those of a version of OpenSIPS: expected emulate= beside hazards=True")
@@ -126,6 +132,11 @@ class Server:
         self._core = _core.Server(name, version, emulate, allow_kill, hazards)
         self._core.on_log_level(_set_log_level)
         self._core.reliable_events(reliable_events)
+        self._core.on_metrics(self._metrics_page)
+        if traced := list(trace):
+            self._core.trace(traced, list(trace_secrets))
+            if trace_log.level == logging.NOTSET:
+                trace_log.setLevel(logging.INFO)
         self._loop = Coroutines()
         self._upstreams: list[Client] = []
         self._inits: list[tuple[str, Callable[[], Any]]] = []
@@ -386,6 +397,11 @@ class Server:
         )
         self._upstreams.append(client)
 
+    def _metrics_page(self) -> bytes:
+        from .metrics import exposition
+
+        return exposition(self)
+
     def register_affinity(self, *, allow_write: bool = False) -> None:
         """Adds the commands ``irq_list``, ``irq_affinity``, ``cpu_affinity`` and ``affinity_plan`` (Linux).
 
@@ -435,6 +451,7 @@ class Server:
         :param idle_timeout: (HTTP) seconds between two requests of a connection; 60.
         :param connections: (HTTP) how many there may be; 16,384.
         :param receive_buf_size: (HTTP, with ``hazards``) what 3.6 and 4.0 take of a body; 1,024 bytes, as they do.
+        :param metrics: (HTTP) answer ``GET /metrics`` with what is counted, for Prometheus (``sipmi[metrics]``).
         :raises ValueError: the address or an option cannot be read.
         :raises OSError: a running server cannot open it.
 
@@ -445,6 +462,8 @@ class Server:
         ['http://127.0.0.1:.../mi']
         """
         self._check_undivided("endpoints are added")
+        if options.get("metrics"):
+            from . import metrics  # noqa: F401  (missing, it is missed here and not when somebody asks)
         if "owner" in options:
             options["owner"] = _user_number(options["owner"])
         if "group" in options:

@@ -4,6 +4,7 @@
 pub mod builtin;
 pub mod event;
 mod event_commands;
+pub mod figures;
 pub mod forward;
 pub mod introspect;
 pub mod limits;
@@ -16,6 +17,7 @@ pub mod serial;
 pub mod service;
 pub mod statistics;
 pub mod stream;
+pub mod trace;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -100,6 +102,8 @@ pub struct Conduct {
     pub limits: limits::Limits,
     /// How often one peer may call it.
     pub rate: Option<rate::Rate>,
+    /// What is counted of it.
+    pub figures: figures::Figures,
     /// How many of its calls are in progress.
     pub in_progress: AtomicUsize,
     /// How many of its calls wait for a thread, or for their turn.

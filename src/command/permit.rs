@@ -18,12 +18,14 @@ impl Permit {
     }
 
     fn names(&self, command: &Command) -> bool {
-        if self.allow.is_empty() {
-            return true;
-        }
+        self.allow.is_empty() || self.allow.iter().any(|pattern| Permit::means(pattern, command))
+    }
+
+    /// Whether a pattern means a command, by any of its names: bare, `module:name` or an alias.
+    pub fn means(pattern: &str, command: &Command) -> bool {
         let canonical = command.canonical_name();
-        let names = || [&command.name, &canonical].into_iter().chain(&command.aliases);
-        self.allow.iter().any(|pattern| names().any(|name| Permit::is_meant(pattern, name)))
+        let mut names = [&command.name, &canonical].into_iter().chain(&command.aliases);
+        names.any(|name| Permit::is_meant(pattern, name))
     }
 
     /// Whether a pattern with `*` for any bytes and `?` for one means a name.

@@ -10,6 +10,7 @@ use super::permit::Permit;
 use super::processes::Processes;
 use super::registry::Registry;
 use super::statistics::Statistics;
+use super::trace::Trace;
 use super::{Answer, Call, Command, CommandFlags, Origin, Responder, builtin, event_commands, introspect};
 use crate::dialect::Dialect;
 use crate::item::Str;
@@ -36,10 +37,17 @@ pub struct Service {
     pub log_level: AtomicI32,
     /// Told when `log_level` changes.
     pub on_log_level: OnceLock<Box<dyn Fn(i32) + Send + Sync>>,
+    /// Which commands are recorded.
+    pub trace: OnceLock<Trace>,
+    /// Writes what is counted as a page, where a listener shows it.
+    pub metrics_page: OnceLock<MetricsPage>,
     registry: RwLock<Registry>,
     /// Where commands are run that this server does not have.
     forwarder: OnceLock<Arc<dyn Forwarder>>,
 }
+
+/// Makes a page, or nothing where it fails.
+pub type MetricsPage = Box<dyn Fn() -> Option<Vec<u8>> + Send + Sync>;
 
 /// Notices, as OpenSIPS starts.
 const DEFAULT_LOG_LEVEL: i32 = 3;
@@ -58,6 +66,8 @@ impl Service {
             started: SystemTime::now(),
             log_level: AtomicI32::new(DEFAULT_LOG_LEVEL),
             on_log_level: OnceLock::new(),
+            trace: OnceLock::new(),
+            metrics_page: OnceLock::new(),
             registry: RwLock::default(),
             forwarder: OnceLock::new(),
         });

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
+use super::figures::Histogram;
 use crate::item::Str;
 use crate::shared::{Region, SharedLock};
 
@@ -371,6 +372,8 @@ pub struct TransportCounters {
     pub latency_us: Counter,
     /// The longest of them.
     pub max_latency_us: Counter,
+    /// How many took how long.
+    pub histogram: Histogram,
 }
 
 impl TransportCounters {
@@ -389,6 +392,7 @@ impl TransportCounters {
             in_progress: statistics.gauge(group, "in_progress"),
             latency_us: incremental("latency_us"),
             max_latency_us: state("max_latency_us"),
+            histogram: Histogram::new(statistics, group, ""),
         }
     }
 
@@ -398,6 +402,7 @@ impl TransportCounters {
         self.errors.add(i64::from(is_error));
         self.latency_us.add(us);
         self.max_latency_us.raise_to(us);
+        self.histogram.count(elapsed);
     }
 }
 

@@ -36,6 +36,7 @@ impl HttpReader {
             "read_timeout" => options.timeouts.read = seconds(value)?,
             "idle_timeout" => options.timeouts.idle = seconds(value)?,
             "receive_buf_size" => options.receive_buffer = value.extract()?,
+            "metrics" => options.shows_metrics = value.is_truthy()?,
             "connections" => options.connections = value.extract::<usize>()?.max(1),
             _ => return Ok(false),
         }

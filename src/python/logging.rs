@@ -1,19 +1,46 @@
-//! What the Rust side logs goes to Python's logger `sipmi.server`, from a thread of its own:
+//! What the Rust side logs goes to Python's loggers `sipmi.server` and `sipmi.trace`, from a thread of its own:
 //! whoever logs may hold a lock, and must not wait for the interpreter.
 
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 
+use log::kv::{self, Key, Value, VisitSource};
 use log::{Level, LevelFilter, Metadata, Record};
 use pyo3::prelude::*;
+use pyo3::types::{IntoPyDict, PyDict};
 
 use super::exit;
 
 /// More messages than this wait for nobody: the rest is dropped.
 const QUEUE: usize = 1024;
 
-type Queue = SyncSender<(Level, String)>;
+type Queue = SyncSender<Line>;
+
+/// A line on its way to Python.
+struct Line {
+    level: Level,
+    /// The logger that it is for.
+    target: &'static str,
+    message: String,
+    /// What it is about, for `extra=`.
+    fields: Vec<(String, String)>,
+}
+
+const SERVER: &str = "sipmi.server";
+const TRACE: &str = "sipmi.trace";
+/// The fields that are numbers.
+const NUMBERS: [&str; 2] = ["elapsed", "more"];
+
+/// Collects the fields of a record.
+struct Fields(Vec<(String, String)>);
+
+impl<'kvs> VisitSource<'kvs> for Fields {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
+        self.0.push((key.to_string(), value.to_string()));
+        Ok(())
+    }
+}
 
 /// The way to this process' thread; null while there is none. What it points to is never freed.
 static TO_THREAD: AtomicPtr<Queue> = AtomicPtr::new(ptr::null_mut());
@@ -34,7 +61,16 @@ impl log::Log for Forwarder {
 
     fn log(&self, record: &Record<'_>) {
         let Some(queue) = Self::queue() else { return };
-        match queue.try_send((record.level(), record.args().to_string())) {
+        let mut fields = Fields(Vec::new());
+        // The visitor does not fail.
+        let _ = record.key_values().visit(&mut fields);
+        let line = Line {
+            level: record.level(),
+            target: if record.target() == TRACE { TRACE } else { SERVER },
+            message: record.args().to_string(),
+            fields: fields.0,
+        };
+        match queue.try_send(line) {
             Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
         }
     }
@@ -56,7 +92,7 @@ pub(super) fn forget() {
 }
 
 fn begin() {
-    let (sender, receiver) = sync_channel::<(Level, String)>(QUEUE);
+    let (sender, receiver) = sync_channel::<Line>(QUEUE);
     let queue = Box::into_raw(Box::new(sender));
     if TO_THREAD.compare_exchange(ptr::null_mut(), queue, Ordering::AcqRel, Ordering::Acquire).is_err() {
         // SAFETY: nobody else has seen it.
@@ -64,9 +100,9 @@ fn begin() {
         return;
     }
     let spawned = std::thread::Builder::new().name("sipmi-log".into()).spawn(move || {
-        for (level, message) in receiver {
+        for line in receiver {
             exit::attach(|py| {
-                if let Err(error) = forward(py, level, &message) {
+                if let Err(error) = forward(py, &line) {
                     error.write_unraisable(py, None);
                 }
             });
@@ -78,7 +114,8 @@ fn begin() {
 }
 
 fn set_level(py: Python<'_>) -> PyResult<()> {
-    let level: i32 = logger(py)?.call_method0("getEffectiveLevel")?.extract()?;
+    let level_of = |name| -> PyResult<i32> { logger(py, name)?.call_method0("getEffectiveLevel")?.extract() };
+    let level = level_of(SERVER)?.min(level_of(TRACE)?);
     log::set_max_level(match level {
         ..=10 => LevelFilter::Debug,
         11..=20 => LevelFilter::Info,
@@ -88,17 +125,25 @@ fn set_level(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
-fn logger(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    py.import("logging")?.call_method1("getLogger", ("sipmi.server",))
+fn logger<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+    py.import("logging")?.call_method1("getLogger", (name,))
 }
 
-fn forward(py: Python<'_>, level: Level, message: &str) -> PyResult<()> {
-    let level = match level {
+fn forward(py: Python<'_>, line: &Line) -> PyResult<()> {
+    let level = match line.level {
         Level::Error => 40,
         Level::Warn => 30,
         Level::Info => 20,
         Level::Debug | Level::Trace => 10,
     };
-    logger(py)?.call_method1("log", (level, "%s", message))?;
+    let extra = PyDict::new(py);
+    for (name, value) in &line.fields {
+        match value.parse::<f64>() {
+            Ok(number) if NUMBERS.contains(&name.as_str()) => extra.set_item(name, number)?,
+            _ => extra.set_item(name, value)?,
+        }
+    }
+    let options = [("extra", extra)].into_py_dict(py)?;
+    logger(py, line.target)?.call_method("log", (level, "%s", &line.message), Some(&options))?;
     Ok(())
 }

@@ -18,12 +18,14 @@ use super::{errors, event, exit, gateway, limits, local, logging};
 use crate::address::Address;
 use crate::codec::json;
 use crate::codec::text::Indent;
+use crate::command::figures::CLASSES;
 use crate::command::permit::Permit;
 use crate::command::rate::Rate;
 use crate::command::recipe::{Passing, Recipe, Signature};
 use crate::command::serial::Serial;
 use crate::command::service::Service;
 use crate::command::statistics::{Counter, Growth};
+use crate::command::trace::Trace;
 use crate::command::{Command, CommandFlags, Conduct};
 use crate::convert::node_to_item;
 use crate::dialect::Dialect;
@@ -36,7 +38,15 @@ use crate::tree::{NodeId, Tree, Value};
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PyServer>()?;
-    module.add_class::<PyCounter>()
+    module.add_class::<PyCounter>()?;
+    module.add_function(wrap_pyfunction!(latency_classes, module)?)
+}
+
+/// The statistics of a latency histogram: name, and upper bound in seconds or None.
+#[pyfunction]
+fn latency_classes() -> Vec<(&'static str, Option<f64>)> {
+    let seconds = |us: u64| (us < u64::MAX).then_some(us as f64 / 1e6);
+    CLASSES.iter().map(|(us, name)| (*name, seconds(*us))).collect()
 }
 
 /// A server.
@@ -203,6 +213,38 @@ impl PyServer {
     fn statistic(&self, py: Python<'_>, group: &str, name: &str) -> PyCounter {
         let statistics = &self.server.service.statistics;
         PyCounter { counter: exit::detach(py, || statistics.counter(group, name, Growth::Incremental)) }
+    }
+
+    /// All statistics: group, name, whether it only grows, and what it says.
+    fn statistics(&self, py: Python<'_>) -> Vec<(String, String, bool, i64)> {
+        let statistics = exit::detach(py, || self.server.service.statistics.select(&[b"all"]));
+        let said = statistics.iter().map(|statistic| {
+            let grows = statistic.growth == Growth::Incremental;
+            (statistic.group.to_string(), statistic.name.to_string(), grows, statistic.get())
+        });
+        said.collect()
+    }
+
+    /// Records commands that these patterns mean, without secrets and the values of these names.
+    fn trace(&self, patterns: Vec<String>, secrets: Vec<String>) {
+        let _ = self.server.service.trace.set(Trace::new(patterns, secrets));
+    }
+
+    /// Has `GET /metrics` of listeners with `metrics=True` answered with what a function gives, as bytes.
+    fn on_metrics(&self, function: Py<PyAny>) {
+        let page = move || {
+            exit::attach(|py| {
+                match function.call0(py).and_then(|page| page.extract::<Vec<u8>>(py).map_err(PyErr::from)) {
+                    Ok(page) => Some(page),
+                    Err(error) => {
+                        error.write_unraisable(py, None);
+                        None
+                    }
+                }
+            })
+            .flatten()
+        };
+        let _ = self.server.service.metrics_page.set(Box::new(page));
     }
 
     /// Makes an event known.

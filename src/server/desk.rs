@@ -18,6 +18,7 @@ use crate::codec::{RequestError, mi_json};
 use crate::command::permit::Permit;
 use crate::command::service::Service;
 use crate::command::statistics::TransportCounters;
+use crate::command::trace::Trace;
 use crate::command::{Answer, Command, Hook, Origin, Peer, Responder, Source, Transport, Wire, introspect};
 use crate::dialect::Dialect;
 use crate::item::Str;
@@ -254,7 +255,14 @@ impl Desk {
         if let Err(failure) = self.gate.check(&command, &params, (&caller.peer, caller.size), in_progress, started) {
             return self.answer_at_once(way, &Err(failure), (started, Some(&command)), out);
         }
-        let ticket = Ticket::new(self, &command, started, way);
+        if self.transport == Transport::Http && self.context.is_stopping() {
+            return self.answer_at_once(way, &Err(Failure::Busy), (started, Some(&command)), out);
+        }
+        let record = self.service.trace.get().filter(|trace| trace.records(&command)).map(|trace| {
+            let request = trace.request(&command, &params);
+            Box::new(Record { request, peer: caller.peer.clone(), user: caller.user.clone(), wire })
+        });
+        let ticket = Ticket::new(self, &command, (started, record), way);
         let origin = Origin {
             listener: self.listener.clone(),
             transport: self.transport,
@@ -424,6 +432,29 @@ impl Desk {
         });
     }
 
+    /// What was asked and answered, where that is recorded.
+    pub(super) fn record(&self, command: &Command, record: &Record, started: Instant, reply: &str) {
+        let (name, elapsed) = (command.canonical_name().to_string(), started.elapsed().as_secs_f64());
+        let (peer, user) = (record.peer.to_string(), record.user.as_deref().unwrap_or_default());
+        log::info!(
+            target: "sipmi.trace",
+            command = name.as_str(),
+            listener = &*self.listener,
+            transport = self.transport.scheme(),
+            wire = record.wire.name(),
+            peer = peer.as_str(),
+            user = user,
+            elapsed = elapsed,
+            request = record.request.as_str(),
+            reply = reply;
+            "{name} from {peer}: {} -> {reply} in {elapsed:.6} s", record.request
+        );
+    }
+
+    pub(super) fn trace(&self) -> Option<&Trace> {
+        self.service.trace.get()
+    }
+
     /// A reply ended before its end.
     pub(super) fn note_short(&self, command: &Command) {
         self.gate
@@ -441,7 +472,9 @@ impl Desk {
     ) {
         let before = out.len();
         self.encode(form, result, out);
-        let (size, limit) = (out.len() - before, self.limit_of_replies(command));
+        // What is refused is told in few words, however small the limit.
+        let limit = if result.is_ok() { self.limit_of_replies(command) } else { self.reply_limit };
+        let size = out.len() - before;
         if size > limit {
             out.truncate(before);
             self.gate
@@ -457,8 +490,13 @@ impl Desk {
 
     /// Counts an answer of so many bytes.
     pub(super) fn count(&self, command: Option<&Arc<Command>>, is_error: bool, started: Instant, size: usize) {
-        let _ = command;
-        self.counters.answered(is_error, started.elapsed());
+        let elapsed = started.elapsed();
+        self.counters.answered(is_error, elapsed);
+        // Versions that are imitated show no statistics of commands.
+        if let Some(command) = command.filter(|_| !self.dialect().is_emulated()) {
+            let name = || format!("{}.{}", command.module, command.name);
+            command.conduct.figures.count(&self.service.statistics, name, is_error, elapsed);
+        }
         if size > 0 {
             self.counters.replies.add(1);
             self.counters.bytes_out.add(size as i64);
@@ -532,6 +570,14 @@ impl Desk {
 
 fn xml_wire(form: xmlrpc::Form) -> Wire {
     if form == xmlrpc::Form::Native { Wire::XmlRpc } else { Wire::XmlRpcText }
+}
+
+/// What is recorded of a request that is traced.
+pub(super) struct Record {
+    request: String,
+    peer: Peer,
+    user: Option<Arc<str>>,
+    wire: Wire,
 }
 
 /// Answers a call of a command that has the turn, which ends when the handler does.

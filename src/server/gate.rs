@@ -32,6 +32,8 @@ pub(super) struct Gate {
 
 /// Something that should not happen often: counted, and told once a second at most.
 pub(super) struct Excess {
+    name: &'static str,
+    listener: String,
     counter: Counter,
     begun: Instant,
     /// The second in which it was told last, counted from 1.
@@ -40,8 +42,10 @@ pub(super) struct Excess {
 }
 
 impl Excess {
-    fn new(statistics: &Statistics, group: &str, name: &str) -> Self {
+    fn new(statistics: &Statistics, (group, listener): (&str, &Address), name: &'static str) -> Self {
         Excess {
+            name,
+            listener: listener.to_string(),
             counter: statistics.counter(group, name, Growth::Incremental),
             begun: Instant::now(),
             told: AtomicU64::new(0),
@@ -56,16 +60,18 @@ impl Excess {
             self.untold.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        match self.untold.swap(0, Ordering::Relaxed) {
-            0 => log::warn!("{}", say()),
-            more => log::warn!("{} ({more} more since the last line)", say()),
-        }
+        let (more, listener) = (self.untold.swap(0, Ordering::Relaxed), self.listener.as_str());
+        let said = match more {
+            0 => say(),
+            more => format!("{} ({more} more since the last line)", say()),
+        };
+        log::warn!(listener = listener, statistic = self.name, more = more; "{said}");
     }
 }
 
 impl Gate {
     pub(super) fn new(statistics: &Statistics, group: &str, address: &Address, limits: Limits) -> Self {
-        let excess = |name| Excess::new(statistics, group, name);
+        let excess = |name| Excess::new(statistics, (group, address), name);
         Gate {
             listener: address.to_string(),
             waiting: AtomicUsize::new(0),

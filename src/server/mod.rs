@@ -72,6 +72,8 @@ pub struct ListenOptions {
 
 /// How long a server that dies waits for what it is doing.
 const DEATH: Duration = Duration::from_secs(1);
+/// How often a server that stops looks whether all is done.
+const DRAIN_LOOK: Duration = Duration::from_millis(2);
 /// How long the last answers may take to be delivered, when the time to drain is over.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// How long a command may take, unless its listener or itself says otherwise.
@@ -163,6 +165,8 @@ struct Context {
     aside: Arc<pool::Pool>,
     deadlines: Arc<deadline::Deadlines>,
     stopping: AtomicBool,
+    /// Nothing is in progress any more, or not waited for: HTTP, which has said until now that it stops, closes.
+    closing: AtomicBool,
     dead: AtomicBool,
     /// The server, to take it down with all its endpoints.
     server: Weak<Mutex<State>>,
@@ -192,6 +196,10 @@ impl Context {
 
     fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
+    }
+
+    fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
     }
 }
 
@@ -380,6 +388,7 @@ impl Server {
             deadlines: Arc::default(),
             pool,
             stopping: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
             dead: AtomicBool::new(false),
             server: Arc::downgrade(&self.state),
         })
@@ -404,8 +413,20 @@ impl Running {
         self.listeners.push(listener);
     }
 
+    /// Whether requests are in progress anywhere.
+    fn is_busy(&self) -> bool {
+        self.listeners.iter().any(|listener| listener.desk().in_progress.load(Ordering::Relaxed) > 0)
+    }
+
     fn end(self, deadline: Instant) {
         self.context.stopping.store(true, Ordering::SeqCst);
+        for listener in &self.listeners {
+            listener.look_after();
+        }
+        while self.is_busy() && Instant::now() < deadline {
+            std::thread::sleep(DRAIN_LOOK);
+        }
+        self.context.closing.store(true, Ordering::SeqCst);
         for listener in &self.listeners {
             listener.look_after();
         }

@@ -187,6 +187,7 @@ impl Stream {
     fn count(&mut self, is_error: bool) {
         if !std::mem::replace(&mut self.is_counted, true) {
             self.desk().count(Some(self.ticket.command()), is_error, self.ticket.started(), self.sent);
+            self.ticket.note_streamed(self.sent);
         }
     }
 
@@ -291,6 +292,7 @@ impl Task for Opening {
             Advance::Whole(bytes) => {
                 if let Some(Way::Reply { route, .. }) = ticket.take() {
                     stream.desk().count(Some(ticket.command()), false, ticket.started(), bytes.len());
+                    ticket.note_streamed(bytes.len());
                     route.deliver(bytes);
                 }
             }

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::deadline::Place;
-use super::desk::{Desk, Form};
+use super::desk::{Desk, Form, Record};
 use super::once::Once;
 use super::stream::Stream;
 use super::together::MulticallPlace;
@@ -61,10 +61,17 @@ pub(super) struct Ticket {
     time: Option<Duration>,
     once: Once<Way, Hook>,
     place: OnceLock<Place>,
+    /// What was asked, where that is recorded.
+    record: Option<Box<Record>>,
 }
 
 impl Ticket {
-    pub(super) fn new(desk: &Arc<Desk>, command: &Arc<Command>, started: Instant, way: Way) -> Arc<Self> {
+    pub(super) fn new(
+        desk: &Arc<Desk>,
+        command: &Arc<Command>,
+        (started, record): (Instant, Option<Box<Record>>),
+        way: Way,
+    ) -> Arc<Self> {
         desk.counters.in_progress.add(1);
         desk.in_progress.fetch_add(1, Ordering::Relaxed);
         command.conduct.in_progress.fetch_add(1, Ordering::Relaxed);
@@ -76,6 +83,7 @@ impl Ticket {
             time,
             once: Once::new(way),
             place: OnceLock::new(),
+            record,
         })
     }
 
@@ -107,7 +115,11 @@ impl Ticket {
 
     /// Answers from the thread that read the request, if nobody has; `out` is a buffer to write in.
     pub(super) fn reply(&self, result: Result<Response, Failure>, out: &mut Vec<u8>) {
-        match self.take() {
+        let way = self.take();
+        if way.is_some() {
+            self.note_result(&result);
+        }
+        match way {
             Some(Way::Reply { form, route }) => {
                 self.desk.finish(&form, &result, (self.started, Some(&self.command)), out);
                 route.reply(out);
@@ -126,6 +138,7 @@ impl Ticket {
     }
 
     fn send(&self, way: Way, result: Result<Response, Failure>) {
+        self.note_result(&result);
         match way {
             Way::Reply { form, route } => {
                 let mut bytes = Vec::new();
@@ -205,6 +218,19 @@ impl Ticket {
         }
     }
 
+    fn note_result(&self, result: &Result<Response, Failure>) {
+        if let (Some(record), Some(trace)) = (&self.record, self.desk.trace()) {
+            self.desk.record(&self.command, record, self.started, &trace.reply(result));
+        }
+    }
+
+    /// A reply was sent while it was made.
+    pub(super) fn note_streamed(&self, size: usize) {
+        if let Some(record) = &self.record {
+            self.desk.record(&self.command, record, self.started, &format!("{size} bytes, streamed"));
+        }
+    }
+
     fn leave(&self) {
         if let Some(place) = self.place.get() {
             self.desk.context().deadlines.strike(*place);
@@ -216,43 +242,49 @@ impl Ticket {
 }
 
 /// Whoever holds it answers; when it is dropped, the caller is told that the command failed.
-pub(super) struct Pending(Arc<Ticket>);
+pub(super) struct Pending(Option<Arc<Ticket>>);
 
 impl Pending {
     /// Holds a ticket, which is watched over from now on.
     pub(super) fn new(ticket: &Arc<Ticket>) -> Self {
         ticket.file();
-        Pending(ticket.clone())
+        Pending(Some(ticket.clone()))
     }
 }
 
 impl Responder for Pending {
-    fn answer(self: Box<Self>, result: Result<Response, Failure>) {
-        self.0.answer(result);
+    fn answer(mut self: Box<Self>, result: Result<Response, Failure>) {
+        if let Some(ticket) = self.0.take() {
+            ticket.answer(result);
+        }
     }
 
-    fn stream(self: Box<Self>, source: Box<dyn Source>) {
-        self.0.stream(source);
+    fn stream(mut self: Box<Self>, source: Box<dyn Source>) {
+        if let Some(ticket) = self.0.take() {
+            ticket.stream(source);
+        }
     }
 
     fn provisional(&self, response: Response) -> bool {
-        self.0.provisional(response)
+        self.0.as_ref().is_some_and(|ticket| ticket.provisional(response))
     }
 
     fn on_cancel(&self, hook: Hook) {
-        self.0.on_cancel(hook);
+        if let Some(ticket) = &self.0 {
+            ticket.on_cancel(hook);
+        }
     }
 
     fn is_awaited(&self) -> bool {
-        self.0.is_open()
+        self.0.as_ref().is_some_and(|ticket| ticket.is_open())
     }
 }
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        // After an answer this finds nothing to do.
-        if self.0.is_open() {
-            self.0.answer(Err(Failure::Handler));
+        // Nobody is told that an answer which nobody waits for comes late.
+        if let Some(ticket) = self.0.take().filter(|ticket| ticket.is_open()) {
+            ticket.answer(Err(Failure::Handler));
         }
     }
 }

@@ -43,6 +43,7 @@ pub(super) struct Site {
     /// What is spoken at the root for XML-RPC.
     pub(super) form: xmlrpc::Form,
     pub(super) json_get_reads_only: bool,
+    pub(super) shows_metrics: bool,
     pub(super) guard: Guard,
     pub(super) request_limit: usize,
     pub(super) reactor: Arc<Reactor>,
@@ -145,6 +146,9 @@ impl Site {
         progress: &Arc<Progress>,
     ) -> Result<Reply, Problem> {
         let (head, body) = request.into_parts();
+        if let Some(reply) = self.answer_health(&head.method, head.uri.path()) {
+            return Ok(reply);
+        }
         let refused = |refusal| Problem::Refused(refusal, self.guard.challenge());
         // Also where a version is imitated that never asks: a link could run its commands. With its faults it may.
         if !self.hazards {
@@ -152,6 +156,9 @@ impl Site {
         }
         let user = self.guard.authenticate(&head.headers).map_err(refused)?;
         let path = head.uri.path();
+        if let Some(reply) = self.answer_metrics(&head.method, path) {
+            return Ok(reply);
+        }
         let dialect = self.desk.dialect();
         let mount = self.roots.find(path);
         if mount.is_none() && original::is_of_abyss(dialect, &self.roots, path) {

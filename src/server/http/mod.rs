@@ -9,6 +9,7 @@ mod connection;
 pub(super) mod console;
 mod exchange;
 mod guard;
+mod health;
 mod original;
 mod pages;
 mod probe;
@@ -62,6 +63,8 @@ pub struct HttpOptions {
     pub timeouts: Timeouts,
     /// What 3.6 and 4.0 take of a body, where their faults are imitated (`receive_buf_size`); 0: as much as they do.
     pub receive_buffer: usize,
+    /// Whether `GET /metrics` shows what is counted.
+    pub shows_metrics: bool,
     /// How many connections there may be.
     pub connections: usize,
     /// TLS; without it the connection is plain.
@@ -141,6 +144,7 @@ impl HttpListener {
             roots,
             form: http.xmlrpc.unwrap_or_else(|| exchange::form_of(dialect)),
             json_get_reads_only: http.json_get_reads_only,
+            shows_metrics: http.shows_metrics,
             guard: Guard::new(http.credentials.clone(), hosts, scheme),
             request_limit: options.request_limit,
             reactor: reactor.clone(),
@@ -308,7 +312,7 @@ impl Listener for HttpListener {
     fn lead(self: Arc<Self>, term: Term) {
         let _pinned = self.place.enter();
         let (mut has_served, mut habit) = (false, Habit::default());
-        while !self.context.is_stopping() && self.post.leads(term) {
+        while !self.context.is_closing() && self.post.leads(term) {
             let next =
                 if has_served { self.reactor.next_after_one(&mut habit, WAKE) } else { self.reactor.next(WAKE) };
             has_served = next.is_some();
@@ -326,7 +330,7 @@ impl Listener for HttpListener {
                 break;
             }
         }
-        if self.context.is_stopping() {
+        if self.context.is_closing() {
             self.close();
         }
     }
@@ -342,7 +346,7 @@ impl Listener for HttpListener {
                 self.reactor.enqueue(connection);
             }
         }
-        if self.context.is_stopping() {
+        if self.context.is_closing() {
             self.reactor.ring();
         }
     }

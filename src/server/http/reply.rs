@@ -20,7 +20,7 @@ pub(super) const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nContent-Len
 
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 pub(super) const XML: HeaderValue = HeaderValue::from_static("text/xml; charset=utf-8");
-const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+pub(super) const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 pub(super) const HTML: HeaderValue = HeaderValue::from_static("text/html");
 
 /// A body with its type and length.

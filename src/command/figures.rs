@@ -1,0 +1,106 @@
+//! What is counted of one command or transport beside others: how many answers, errors, and how long they took.
+//!
+//! All of it are statistics as any other, so that `get_statistics` shows them and all processes count together.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use super::statistics::{Counter, Growth, Statistics};
+
+/// The group of the statistics of commands.
+pub const GROUP_OF_COMMANDS: &str = "mi_cmd";
+
+/// The classes of times: the upper bound in microseconds, and the name of its statistic.
+pub const CLASSES: [(u64, &str); 17] = [
+    (50, "upto_50us"),
+    (100, "upto_100us"),
+    (250, "upto_250us"),
+    (500, "upto_500us"),
+    (1_000, "upto_1ms"),
+    (2_500, "upto_2500us"),
+    (5_000, "upto_5ms"),
+    (10_000, "upto_10ms"),
+    (25_000, "upto_25ms"),
+    (50_000, "upto_50ms"),
+    (100_000, "upto_100ms"),
+    (250_000, "upto_250ms"),
+    (500_000, "upto_500ms"),
+    (1_000_000, "upto_1s"),
+    (5_000_000, "upto_5s"),
+    (30_000_000, "upto_30s"),
+    (u64::MAX, "longer"),
+];
+
+/// How many answers took how long, each counted in the first class whose bound it is within.
+#[derive(Clone, Debug)]
+pub struct Histogram(Vec<Counter>);
+
+impl Histogram {
+    /// The classes as statistics of a group, with something before their names.
+    pub fn new(statistics: &Statistics, group: &str, before: &str) -> Self {
+        let counter = |name| statistics.counter(group, &format!("{before}{name}"), Growth::Incremental);
+        Histogram(CLASSES.iter().map(|(_, name)| counter(name)).collect())
+    }
+
+    /// Counts an answer.
+    pub fn count(&self, elapsed: Duration) {
+        let us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+        self.0[CLASSES.partition_point(|(bound, _)| *bound < us)].add(1);
+    }
+}
+
+/// What is counted of a command, made with its first call: one that is never called costs nothing.
+#[derive(Debug, Default)]
+pub struct Figures(OnceLock<Box<Counts>>);
+
+#[derive(Debug)]
+struct Counts {
+    calls: Counter,
+    errors: Counter,
+    latency_us: Counter,
+    histogram: Histogram,
+}
+
+impl Figures {
+    /// Counts an answer of the command of this name.
+    pub fn count(&self, statistics: &Statistics, name: impl Fn() -> String, is_error: bool, elapsed: Duration) {
+        let counts = self.0.get_or_init(|| Box::new(Counts::new(statistics, &name())));
+        counts.calls.add(1);
+        if is_error {
+            counts.errors.add(1);
+        }
+        counts.latency_us.add(i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX));
+        counts.histogram.count(elapsed);
+    }
+}
+
+impl Counts {
+    fn new(statistics: &Statistics, name: &str) -> Self {
+        let counter = |what| statistics.counter(GROUP_OF_COMMANDS, &format!("{name}.{what}"), Growth::Incremental);
+        Counts {
+            calls: counter("calls"),
+            errors: counter("errors"),
+            latency_us: counter("latency_us"),
+            histogram: Histogram::new(statistics, GROUP_OF_COMMANDS, &format!("{name}.")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_counted_in_the_class_that_ends_at_its_time() {
+        let (statistics, figures) = (Statistics::default(), Figures::default());
+        for (us, is_error) in [(50, false), (51, true), (40_000_000, false)] {
+            figures.count(&statistics, || "billing.add".into(), is_error, Duration::from_micros(us));
+        }
+        let said = |name: &str| {
+            let name = format!("mi_cmd:billing.add.{name}");
+            statistics.select(&[name.as_bytes()]).first().map(super::super::statistics::Statistic::get)
+        };
+        let found = ["calls", "errors", "latency_us", "upto_50us", "upto_100us", "upto_1s", "longer"].map(said);
+        assert_eq!(found, [3, 1, 40_000_101, 1, 1, 0, 1].map(Some));
+    }
+}

@@ -1,0 +1,146 @@
+//! A record of chosen commands: what was asked and what was answered, without secrets.
+
+use super::permit::Permit;
+use super::{Command, Recipe};
+use crate::codec::json;
+use crate::item::{Item, Str};
+use crate::request::Params;
+use crate::response::{Failure, Response};
+
+/// What is shown in the place of a secret.
+const MASK: &str = "***";
+
+/// Names that mean secrets, also as a part of a longer name and whatever their case.
+const SECRETS: [&str; 7] = ["password", "passwd", "secret", "token", "credential", "api_key", "auth"];
+
+/// Longer texts are cut, so that a record of a large reply is no large reply.
+const LONGEST: usize = 4096;
+
+/// Which commands are recorded, and what is hidden in their records.
+#[derive(Debug, Default)]
+pub struct Trace {
+    /// Patterns of names, as listeners have them.
+    commands: Vec<String>,
+    /// Names whose values are hidden, beside those that are known to mean secrets.
+    secrets: Vec<String>,
+}
+
+impl Trace {
+    /// Records commands whose name, bare or `module:name`, is meant by one of the patterns.
+    pub fn new(commands: Vec<String>, secrets: Vec<String>) -> Self {
+        Trace { commands, secrets: secrets.into_iter().map(|name| name.to_ascii_lowercase()).collect() }
+    }
+
+    /// Whether a command is recorded.
+    pub fn records(&self, command: &Command) -> bool {
+        self.commands.iter().any(|pattern| Permit::means(pattern, command))
+    }
+
+    /// What was asked, as JSON text. Values by position have the names of the signature as far as it has some.
+    pub fn request(&self, command: &Command, params: &Params) -> String {
+        let names: &[super::recipe::ParamSpec] = match &command.recipe {
+            Recipe::Signature(signature) => &signature.params,
+            Recipe::Tree | Recipe::Raw => &[],
+        };
+        let by_position = |place: usize| {
+            // What is beyond the signature belongs to its last parameter.
+            names.get(place).or(names.last()).map_or_else(Str::default, |spec| spec.name.clone())
+        };
+        let members: Vec<(Str, Item)> = match params {
+            Params::None => Vec::new(),
+            Params::Named(members) => members.clone(),
+            Params::Positional(items) => {
+                items.iter().enumerate().map(|(place, item)| (by_position(place), item.clone())).collect()
+            }
+            Params::Strings(params) => params
+                .iter()
+                .enumerate()
+                .map(|(place, param)| {
+                    let name = if param.name.is_empty() { by_position(place) } else { param.name.clone() };
+                    (name, Item::Str(param.value.clone()))
+                })
+                .collect(),
+        };
+        self.written(Item::Object(members))
+    }
+
+    /// What was answered: a value as JSON text, or the error.
+    pub fn reply(&self, result: &Result<Response, Failure>) -> String {
+        match result {
+            Ok(response) => {
+                let value = json::item_of(&response.body).ok().flatten();
+                let value = value.map_or_else(String::new, |value| self.written(value.into_owned()));
+                format!("{} {} {value}", response.code, response.reason).trim_end().to_owned()
+            }
+            Err(failure) => failure.to_string(),
+        }
+    }
+
+    fn written(&self, mut item: Item) -> String {
+        self.mask(&mut item);
+        let mut text = Vec::new();
+        json::write(&mut text, &item);
+        let cut = text.len().min(LONGEST);
+        let shown = String::from_utf8_lossy(&text[..cut]);
+        if cut < text.len() { format!("{shown}... ({} bytes)", text.len()) } else { shown.into_owned() }
+    }
+
+    fn mask(&self, item: &mut Item) {
+        match item {
+            Item::Array(items) => items.iter_mut().for_each(|item| self.mask(item)),
+            Item::Object(members) => {
+                for (name, item) in members {
+                    if self.is_secret(name) { *item = MASK.into() } else { self.mask(item) }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn is_secret(&self, name: &Str) -> bool {
+        let name = name.to_text().to_ascii_lowercase();
+        SECRETS.iter().any(|secret| name.contains(secret)) || self.secrets.iter().any(|secret| *secret == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::recipe::{Kind, ParamSpec, Signature};
+    use super::super::{Answer, Call, CommandFlags, Conduct, Handler};
+    use super::*;
+
+    struct Nothing;
+    impl Handler for Nothing {
+        fn run(&self, _: Call<'_>) -> Answer {
+            Response::ok().into()
+        }
+
+        fn as_any(&self) -> &dyn std::any::Any {
+            self
+        }
+    }
+
+    #[test]
+    fn secrets_are_hidden_by_name_wherever_they_stand() {
+        let params = ["user", "Password"].map(|name| ParamSpec::required(name, Kind::Str)).to_vec();
+        let command = Command {
+            module: "billing".into(),
+            name: "sub_add".into(),
+            help: Str::default(),
+            flags: CommandFlags::NONE,
+            recipe: Recipe::Signature(Signature { params, ..Signature::default() }),
+            aliases: Vec::new(),
+            handler: Box::new(Nothing),
+            conduct: Conduct::default(),
+        };
+        let trace = Trace::new(vec!["sub_*".into()], vec!["PIN".into()]);
+        assert!(trace.records(&command));
+        assert!(!Trace::default().records(&command));
+        let asked = Params::Positional(vec!["alice".into(), "hunter2".into()]);
+        assert_eq!(trace.request(&command, &asked), r#"{"user":"alice","Password":"***"}"#);
+        let inner = Item::from([("auth_token", "t".into()), ("pin", Item::Int(7)), ("spin", Item::Int(7))]);
+        let reply = Response::from(Item::Array(vec![inner]));
+        assert_eq!(trace.reply(&Ok(reply)), r#"200 OK [{"auth_token":"***","pin":"***","spin":7}]"#);
+        assert_eq!(trace.reply(&Err(Failure::Timeout)), "request timeout");
+    }
+}

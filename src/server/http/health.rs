@@ -1,0 +1,37 @@
+//! What watches over a server asks by HTTP: whether it takes requests, and what it has counted.
+
+use hyper::header::HeaderValue;
+use hyper::{Method, StatusCode};
+
+use super::exchange::Site;
+use super::reply::{self, Reply};
+
+const HEALTH: &str = "/healthz";
+const METRICS: &str = "/metrics";
+const EXPOSITION: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+
+impl Site {
+    /// Whether it is well: for anybody, since it says nothing else. Versions that are imitated have no such path.
+    pub(super) fn answer_health(&self, method: &Method, path: &str) -> Option<Reply> {
+        if path != HEALTH || !matches!(*method, Method::GET | Method::HEAD) || self.desk.dialect().is_emulated() {
+            return None;
+        }
+        Some(if self.desk.context().is_stopping() {
+            reply::with_body(StatusCode::SERVICE_UNAVAILABLE, reply::TEXT, "draining\n")
+        } else {
+            reply::with_body(StatusCode::OK, reply::TEXT, "ok\n")
+        })
+    }
+
+    /// What was counted, for who may ask anything.
+    pub(super) fn answer_metrics(&self, method: &Method, path: &str) -> Option<Reply> {
+        if path != METRICS || *method != Method::GET || !self.shows_metrics {
+            return None;
+        }
+        let page = self.desk.service().metrics_page.get().and_then(|page| page());
+        Some(match page {
+            Some(page) => reply::with_body(StatusCode::OK, EXPOSITION, page),
+            None => reply::with_body(StatusCode::INTERNAL_SERVER_ERROR, reply::TEXT, "there are no metrics now\n"),
+        })
+    }
+}
