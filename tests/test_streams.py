@@ -197,12 +197,12 @@ def test_a_reader_that_waits_stops_the_generator_and_holds_no_worker(
     server.command(lambda: "here", name="fast")
     endpoints = serve(server, workers=1, write_timeout=60.0)
     fifo = endpoints.fifo
-    names = [fifo.make_reply() for _ in range(40)]
+    names = [fifo.make_reply() for _ in range(5)]
     readers = [os.open(os.path.join(endpoints.directory, name), os.O_RDONLY | os.O_NONBLOCK) for name in names]
     for name in names:
         fifo.write(f":{method}:{name}\n\n".encode())
     made = -1
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + 4 * PATIENCE
     while made != source.made:  # all of them are made to the brim of their pipes, and no further
         made = source.made
         assert time.monotonic() < deadline
@@ -228,9 +228,9 @@ def test_a_reader_that_waits_for_too_long_is_given_up(serve: Callable[..., Endpo
     os.close(fd)
 
 
-def test_a_million_nodes_need_no_more_memory_than_a_thousand() -> None:
+def test_many_nodes_need_no_more_memory_than_a_few() -> None:
     server = sipmi.Server("streams")
-    Source(server, 1_000_000)
+    Source(server, MANY)
     endpoint = HttpEndpoint(server)
     try:
         connection = http.client.HTTPConnection(*endpoint.place, timeout=PATIENCE)
@@ -244,8 +244,8 @@ def test_a_million_nodes_need_no_more_memory_than_a_thousand() -> None:
                 size += len(piece)
             gained.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
         connection.close()
-        assert size > 2 * 1_000_000 * 19
-        assert max(gained) < 16 << 10, "kilobytes"
+        assert size > 2 * MANY * 15
+        assert max(gained) < 2 << 10, "kilobytes"
     finally:
         server.stop()
 

@@ -99,7 +99,7 @@ impl Trace {
 
     fn is_secret(&self, name: &Str) -> bool {
         let name = name.to_text().to_ascii_lowercase();
-        SECRETS.iter().any(|secret| name.contains(secret)) || self.secrets.iter().any(|secret| *secret == name)
+        SECRETS.iter().any(|secret| name.contains(secret)) || self.secrets.contains(&name)
     }
 }
 

@@ -233,13 +233,11 @@ impl PyServer {
     /// Has `GET /metrics` of listeners with `metrics=True` answered with what a function gives, as bytes.
     fn on_metrics(&self, function: Py<PyAny>) {
         let page = move || {
-            exit::attach(|py| {
-                match function.call0(py).and_then(|page| page.extract::<Vec<u8>>(py).map_err(PyErr::from)) {
-                    Ok(page) => Some(page),
-                    Err(error) => {
-                        error.write_unraisable(py, None);
-                        None
-                    }
+            exit::attach(|py| match function.call0(py).and_then(|page| page.extract::<Vec<u8>>(py)) {
+                Ok(page) => Some(page),
+                Err(error) => {
+                    error.write_unraisable(py, None);
+                    None
                 }
             })
             .flatten()
