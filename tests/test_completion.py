@@ -81,7 +81,7 @@ def test_tab_completes_in_a_real_shell(shell: str, env: dict[str, str], tmp_path
         terminal.send(set_up + "\r", "echo rea''dy\r")
         terminal.wait_for("ready")
         for typed, completed in LINES.values():
-            terminal.send("ctrl-c", "clear\r")
+            terminal.send("ctrl-u", "clear\r")
             terminal.wait_for(lambda text: text.strip() in ("$", "$ "))
             terminal.send(typed, "tab")
             terminal.wait_for(lambda text, wanted=completed: wanted in text.splitlines()[0])
