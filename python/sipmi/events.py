@@ -104,8 +104,8 @@ class Inbox:
         self.waiting: collections.deque[Event] = collections.deque()
         self.most = most
         self.drops: bool = on_full == "drop"
-        self.dropped = 0
-        self.unreadable = 0
+        self.dropped: int = 0
+        self.unreadable: int = 0
 
     @property
     def is_full(self) -> bool:
