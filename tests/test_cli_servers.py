@@ -113,6 +113,9 @@ def test_options_in_the_file_count_unless_the_command_line_says_otherwise(home: 
         ("[servers.a]\naddress = 'udp:h:1'\ntimeout = '1'", "servers.a.timeout: expected int or float, found str"),
         ("[servers.a]\naddress = 'udp:h:1'\ntimeout = true", "servers.a.timeout: expected int or float, found bool"),
         ("default = 'b'\n[servers]\na = 'udp:h:1'", "expected the name of one of its servers as default, found 'b'"),
+        ("[servers.a]\naddress = 'http://h/mi'\ntoken = {url = 'x'}", "servers.a.token: expected a secret, or {env ="),
+        ("[servers.a]\naddress = 'http://h/mi'\nauth = 'ann'", 'servers.a.auth: expected "user:password" or'),
+        ("[servers.a]\naddress = 'udp:h:1'\ntags = 'eu'", "servers.a.tags: expected a list of words"),
         ("[servers\na = 1", "line 1"),
     ],
 )
@@ -127,6 +130,18 @@ def test_certificates_are_looked_for_beside_the_file() -> None:
     text = "[servers.a]\naddress = 'https://h/mi'\ncafile = 'ca.pem'\ncert = '/c.pem'"
     options = parse_servers(text, Path("/etc/sipmi.toml")).targets["a"].options
     assert options == {"cafile": "/etc/ca.pem", "cert": "/c.pem"}
+
+
+def test_secrets_may_be_elsewhere() -> None:
+    text = (
+        "[servers.a]\naddress = 'http://h/mi'\ntoken = {env = 'MI_TOKEN'}\n"
+        "[servers.b]\naddress = 'http://h/mi'\nauth = ['ann', {file = '/run/secrets/mi'}]\n"
+        "[servers.c]\naddress = 'http://h/mi'\nauth = 'ann:pass:word'\n"
+    )
+    targets = parse_servers(text, Path("/etc/sipmi.toml")).targets
+    assert targets["a"].options["token"] == sipmi.Secret.env("MI_TOKEN")
+    assert targets["b"].options["auth"] == ("ann", sipmi.Secret.file("/run/secrets/mi"))
+    assert targets["c"].options["auth"] == ("ann", "pass:word")
 
 
 # -- standard input -------------------------------------------------------------------------------

@@ -79,13 +79,15 @@ def _http_options(target: Target, said: Any, *, insecure: bool) -> dict[str, Any
     auth, token = said("auth"), said("token")
     if is_http and auth is None and token is None and "@" not in target.address:
         auth, token = os.environ.get("SIPMI_AUTH") or None, os.environ.get("SIPMI_TOKEN") or None
-    if auth is not None and ":" not in auth:
-        raise Usage("expected USER:PASSWORD, found no colon")
+    if isinstance(auth, str):
+        if ":" not in auth:
+            raise Usage("expected USER:PASSWORD, found no colon")
+        auth = tuple(auth.split(":", 1))
     cert, key = said("cert"), said("key")
     if key is not None and cert is None:
         raise Usage("--key goes with --cert")
     return {
-        "auth": None if auth is None else tuple(auth.split(":", 1)),
+        "auth": auth,
         "token": token,
         "cafile": said("cafile"),
         "cert": cert if key is None else (cert, key),

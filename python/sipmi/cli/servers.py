@@ -34,8 +34,8 @@ OPTIONS: Mapping[str, tuple[type, ...]] = {
     "timeout": (int, float),
     "wire": (str,),
     "reply_dir": (str,),
-    "auth": (str,),
-    "token": (str,),
+    "auth": (str, list),
+    "token": (str, dict),
     "cafile": (str,),
     "cert": (str,),
     "key": (str,),
@@ -140,9 +140,33 @@ def _target(name: str, said: Any, path: Path) -> Target:
         if not isinstance(value, OPTIONS[key]) or (isinstance(value, bool) and bool not in OPTIONS[key]):
             expected = " or ".join(kind.__name__ for kind in OPTIONS[key])
             raise Usage(f"{path}: servers.{name}.{key}: expected {expected}, found {type(value).__name__}")
+        if key == "token":
+            others[key] = _secret(value, f"{path}: servers.{name}.token")
+        if key == "auth":
+            others[key] = _user(value, f"{path}: servers.{name}.auth")
         if key in PATHS:
             others[key] = str(path.parent / Path(str(value)).expanduser())
     return Target(options["address"], name, others, tuple(tags))
+
+
+def _user(said: Any, where: str) -> tuple[str, Any]:
+    """Who calls: "user:password", or a user and where the password is."""
+    pair = said.split(":", 1) if isinstance(said, str) else said
+    if len(pair) != 2 or not isinstance(pair[0], str):
+        raise Usage(f'{where}: expected "user:password" or ["user", {{file = "/path"}}]')
+    return pair[0], _secret(pair[1], where)
+
+
+def _secret(said: Any, where: str) -> Any:
+    """A secret, or where it is: ``{env = "NAME"}`` or ``{file = "/path"}``. It is read when it is used."""
+    if isinstance(said, str):
+        return said
+    from .._secret import Secret
+
+    if not (isinstance(said, dict) and len(said) == 1 and set(said) <= {"env", "file"}):
+        raise Usage(f'{where}: expected a secret, or {{env = "NAME"}} or {{file = "/path"}}')
+    [(kind, place)] = said.items()
+    return Secret(kind, str(Path(place).expanduser()) if kind == "file" else str(place))
 
 
 def is_address(word: str) -> bool:
