@@ -64,7 +64,7 @@ prove-short: build
 # Wheel and source distribution as their users get them, and tests of them in clean environments, one for each extra.
 packages: build
 	rm -rf target/packages
-	$(BIN)/maturin build --quiet --release --sdist --out target/packages
+	CARGO_TARGET_DIR=$(CURDIR)/target $(BIN)/maturin build --quiet --release --sdist --out target/packages
 	$(BIN)/python -m pytest -q --timeout 900 tests/packages.py
 
 build: $(VENV)/.ready

@@ -33,8 +33,8 @@ _sipmi() {
         esac
     done < <("${words[0]}" __complete -- "${words[@]:1}" 2>/dev/null)
     case $kind in
-        :files) compopt -o filenames; COMPREPLY+=($(compgen -f -- "$begun")) ;;
-        :directories) compopt -o filenames; COMPREPLY+=($(compgen -d -- "$begun")) ;;
+        :files) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$begun") ;;
+        :directories) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -d -- "$begun") ;;
     esac
 }
 complete -F _sipmi sipmi
@@ -45,15 +45,15 @@ ZSH = """\
 # Completion of sipmi for zsh: eval "$(sipmi completion zsh)", or this as _sipmi in a directory of $fpath
 _sipmi() {
     local value about kind=""
-    local -a open done
+    local -a open closed
     while IFS=$'\\t' read -r value about; do
         case $value in
             :files|:directories) kind=$value ;;
             *[:/]) open+=("${value//:/\\\\:}:$about") ;;
-            *) done+=("${value//:/\\\\:}:$about") ;;
+            *) closed+=("${value//:/\\\\:}:$about") ;;
         esac
     done < <("${words[1]}" __complete -- "${(@)words[2,CURRENT]}" 2>/dev/null)
-    (( ${#done} )) && _describe sipmi done
+    (( ${#closed} )) && _describe sipmi closed
     (( ${#open} )) && _describe sipmi open -S ''
     case $kind in
         :files) _files ;;
