@@ -103,7 +103,8 @@ def address(plain: Environment) -> Iterator[str]:
     child, address = plain.serve()
     yield address
     child.terminate()
-    assert child.wait(20) == 0
+    child.communicate(timeout=20)
+    assert child.returncode == 0
 
 
 def test_the_wheel_has_what_belongs_into_it() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 import random
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -70,6 +71,15 @@ def busy_server() -> Iterator[FakeOpenSIPS]:
             worker.join()
 
 
+#: What is typed in a shell, and what comes of it at last.
+SESSION = {
+    "sipmi call edge1 which ul_show_contact": "]",
+    "sipmi call edge1 get_statistics dialog:active_dialogs load:load": "}",
+    "sipmi call edge1 ul_show_contcat location alice": "hint:",
+    "sipmi fleet --on 'edge*' get_statistics load:load": "succeeded",
+}
+
+
 def main() -> None:
     DOCS.mkdir(exist_ok=True)
     with busy_server() as fake, tempfile.TemporaryDirectory() as home:
@@ -99,6 +109,16 @@ def main() -> None:
             terminal.wait_for("table_name::")
             terminal.run_for(1)
             terminal.picture(DOCS / "shell.svg", "sipmi shell")
+        program = Path(home, "sipmi")
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m sipmi "$@"\n')
+        program.chmod(0o755)
+        env_of_shell = {**env, "PATH": f"{home}:/usr/bin:/bin", "PS1": "$ "}
+        with Terminal(program=["bash", "--norc", "--noprofile"], columns=92, lines=24, env=env_of_shell) as terminal:
+            for typed, shown in SESSION.items():
+                terminal.send(f"{typed}\r")
+                terminal.wait_for(shown)
+            terminal.run_for(1)
+            terminal.picture(DOCS / "call.svg", "sipmi call")
         with Terminal("watch", "load:load", "core:rcv_requests", "dialog:active_dialogs", "--count", "8",
                       columns=80, lines=10, env=env) as terminal:  # fmt: skip
             terminal.wait()

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from .server import Server
 
 #: Where each forwarded request leaves an entry: who asked for what, and what came of it.
-audit_log = logging.getLogger("sipmi.audit")
-log = logging.getLogger("sipmi.gateway")
+audit_log: logging.Logger = logging.getLogger("sipmi.audit")
+log: logging.Logger = logging.getLogger("sipmi.gateway")
 
 #: Who may have what run: patterns of commands and ``"@read"`` by user, network or ``"*"``.
 Rights = Mapping[str, Union[str, Iterable[str]]]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import dataclasses
 import enum
 import functools
 import logging
 import os
+import queue
 import signal
 import threading
 import weakref
@@ -141,6 +143,8 @@ class Server:
         self._upstreams: list[Client] = []
         self._inits: list[tuple[str, Callable[[], Any]]] = []
         self._stopped = threading.Event()
+        #: What wakes :meth:`run`. Signals put into it: an event's lock could be in the hands of whom they interrupt.
+        self._signals: queue.SimpleQueue[None] = queue.SimpleQueue()
         #: What :meth:`run` does once the endpoints are open.
         self._when_ready: Callable[[], None] = lambda: None
         self._processes: list[Process] = []
@@ -523,6 +527,7 @@ class Server:
         self._loop.stop()
         _running.discard(self)
         self._stopped.set()
+        self._signals.put(None)
 
     def run(
         self,
@@ -548,11 +553,14 @@ class Server:
         if processes is not None or self._processes:
             self._run_processes(1 if processes is None else processes)
             return
-        with self, _stopping_on_signals(self._stopped):
+        self._signals = queue.SimpleQueue()
+        with self, _stopping_on_signals(self._signals):
             self._when_ready()
             # Woken now and then, so that signals are seen also where the wait cannot be interrupted.
-            while not self._stopped.wait(0.5):
-                pass
+            while not self._stopped.is_set():
+                with contextlib.suppress(queue.Empty):
+                    self._signals.get(timeout=0.5)
+                    break
 
     def _run_processes(self, workers: int) -> None:
         if workers < 1:
@@ -706,16 +714,16 @@ def _group_number(group: Union[str, int]) -> int:
 
 
 class _stopping_on_signals:
-    """SIGINT and SIGTERM set an event while this is entered; only the main thread may."""
+    """SIGINT and SIGTERM put something into a queue while this is entered; only the main thread may."""
 
-    def __init__(self, stopped: threading.Event) -> None:
-        self._stopped = stopped
+    def __init__(self, signals: queue.SimpleQueue[None]) -> None:
+        self._signals = signals
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> None:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, lambda *_: self._stopped.set())
+                self._previous[number] = signal.signal(number, lambda *_: self._signals.put(None))
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():

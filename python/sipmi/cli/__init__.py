@@ -16,12 +16,12 @@ from typing import Callable, Optional
 
 from .. import __version__
 from ..errors import MiError
-from . import call, completion, events, fifo, fleet, irq, pin, serve, shell, top, watch
+from . import call, completion, doctor, events, fifo, fleet, gateway, irq, pin, serve, shell, top, watch
 from .ending import INTERRUPTED, OK, USAGE, Failure, complain, explain
 from .parser import Parser, shorten_usage
 
 #: In the order in which the help lists them.
-SUBCOMMANDS = (call, fifo, shell, top, watch, events, fleet, serve, completion)
+SUBCOMMANDS = (call, fifo, shell, top, watch, events, doctor, fleet, serve, gateway, completion)
 #: Those that need Linux.
 LINUX_SUBCOMMANDS = (irq, pin)
 
