@@ -169,14 +169,22 @@ pub(super) fn key_of(method: &[u8], params: &Params) -> Key {
     let mut key = method.to_vec();
     match params {
         Params::None => {}
-        Params::Positional(items) => items.iter().for_each(|item| push(&mut key, b"", item)),
+        Params::Positional(items) => {
+            for item in items {
+                push(&mut key, b"", item);
+            }
+        }
         Params::Named(members) => {
             let mut members: Vec<_> = members.iter().collect();
             members.sort_by(|(one, _), (other, _)| one.cmp(other));
-            members.iter().for_each(|(name, item)| push(&mut key, name, item));
+            for (name, item) in members {
+                push(&mut key, name, item);
+            }
         }
         Params::Strings(strings) => {
-            strings.iter().for_each(|param| push(&mut key, &param.name, &Item::Str(param.value.clone())));
+            for param in strings {
+                push(&mut key, &param.name, &Item::Str(param.value.clone()));
+            }
         }
     }
     key
@@ -185,7 +193,10 @@ pub(super) fn key_of(method: &[u8], params: &Params) -> Key {
 /// Every part is preceded by its length, so that no two requests run together.
 fn push(key: &mut Key, name: &[u8], item: &Item) {
     if let Item::Array(elements) = item {
-        return elements.iter().for_each(|element| push(key, name, element));
+        for element in elements {
+            push(key, name, element);
+        }
+        return;
     }
     let mut value = Vec::new();
     match item {

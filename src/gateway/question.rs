@@ -66,13 +66,13 @@ impl Handler for Asking {
         let legacy = call.origin.wire.is_legacy();
         match (self.subject, first(&params)) {
             // Before 3.0 it took no input, and ignored what it was given.
-            (Subject::Which, _) if legacy => self.list(&gateway, &service, None, call),
-            (Subject::Which, None) | (Subject::Methods, _) => self.list(&gateway, &service, None, call),
+            (Subject::Which, _) if legacy => self.list(&gateway, &service, None, &mut call),
+            (Subject::Which, None) | (Subject::Methods, _) => self.list(&gateway, &service, None, &mut call),
             (Subject::Which, Some(name)) if name.ends_with(b":") => {
                 let module = name[..name.len() - 1].into();
-                self.list(&gateway, &service, Some(module), call)
+                self.list(&gateway, &service, Some(module), &mut call)
             }
-            (_, Some(name)) if !is_own(&service, &name) => self.about_one(&gateway, &name, params, call),
+            (_, Some(name)) if !is_own(&service, &name) => self.about_one(&gateway, &name, params, &mut call),
             (Subject::MethodHelp | Subject::MethodSignature, _) => {
                 let method =
                     if self.subject == Subject::MethodHelp { "system.methodHelp" } else { "system.methodSignature" };
@@ -97,7 +97,13 @@ impl Handler for Asking {
 
 impl Asking {
     /// All names, of a module or of all.
-    fn list(&self, gateway: &Arc<Gateway>, service: &Arc<Service>, module: Option<Str>, call: Call<'_>) -> Answer {
+    fn list(
+        &self,
+        gateway: &Arc<Gateway>,
+        service: &Arc<Service>,
+        module: Option<Str>,
+        call: &mut Call<'_>,
+    ) -> Answer {
         let lines = gateway.lines();
         if lines.iter().any(|line| line.is_full()) {
             return Answer::Now(Err(Failure::Busy));
@@ -122,7 +128,7 @@ impl Asking {
     }
 
     /// About a command of an upstream.
-    fn about_one(&self, gateway: &Arc<Gateway>, name: &Str, params: Params, call: Call<'_>) -> Answer {
+    fn about_one(&self, gateway: &Arc<Gateway>, name: &Str, params: Params, call: &mut Call<'_>) -> Answer {
         let names = Names::of(name);
         let line = gateway.line_for(&names).filter(|line| names.flat != NEVER && line.allows(call.origin, &names));
         let Some(line) = line else { return Answer::Now(unknown(self.subject)) };

@@ -26,13 +26,12 @@ pub(super) fn forward(
 ) -> PyResult<()> {
     let options = read_options(options)?;
     let line = Line::new(client, options).map_err(|error| PyValueError::new_err(error.to_string()))?;
-    let gateway = match gateway.get() {
-        Some(gateway) => gateway,
-        None => {
-            let made = Gateway::of(service)
-                .ok_or_else(|| PyValueError::new_err("the server leaves its commands to another one already"))?;
-            gateway.get_or_init(|| made)
-        }
+    let gateway = if let Some(gateway) = gateway.get() {
+        gateway
+    } else {
+        let made = Gateway::of(service)
+            .ok_or_else(|| PyValueError::new_err("the server leaves its commands to another one already"))?;
+        gateway.get_or_init(|| made)
     };
     gateway.add(line);
     Ok(())
