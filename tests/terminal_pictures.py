@@ -80,50 +80,70 @@ SESSION = {
 }
 
 
-def main() -> None:
+def top(env: dict[str, str]) -> None:
+    with Terminal("top", "edge1", columns=110, lines=30, env=env) as terminal:
+        terminal.wait_for("OpenSIPS 3.4")
+        terminal.run_for(45)
+        terminal.picture(DOCS / "top.svg", "sipmi top edge1")
+        terminal.send("i", "down", "down", "enter")
+        terminal.wait_for("show idle")
+        terminal.run_for(2)
+        terminal.picture(DOCS / "top-chart.svg", "sipmi top edge1")
+        terminal.send("q")
+        terminal.wait()
+
+
+def shell(env: dict[str, str]) -> None:
+    with Terminal("shell", columns=100, lines=22, env=env) as terminal:
+        terminal.wait_for("edge1 >")
+        terminal.send("get_statistics load:load tm:inuse_transactions\r")
+        terminal.wait_for("}")
+        terminal.send("dlg_end_dlg\r")
+        terminal.wait_for("Go on?")
+        terminal.send("n\r")
+        terminal.wait_for("not sent")
+        terminal.send("ul_show_contact")
+        terminal.wait_for("aor")
+        terminal.send(" ")
+        terminal.wait_for("table_name::")
+        terminal.run_for(1)
+        terminal.picture(DOCS / "shell.svg", "sipmi shell")
+
+
+def call(env: dict[str, str]) -> None:
+    program = Path(env["HOME"], "bin", "sipmi")
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m sipmi "$@"\n')
+    program.chmod(0o755)
+    env = {**env, "PATH": f"{program.parent}:/usr/bin:/bin", "PS1": "$ "}
+    with Terminal(program=["bash", "--norc", "--noprofile"], columns=92, lines=24, env=env) as terminal:
+        for typed, shown in SESSION.items():
+            terminal.send(f"{typed}\r")
+            terminal.wait_for(shown)
+            terminal.wait_for(lambda text: text.endswith("\n$"))
+        terminal.picture(DOCS / "call.svg", "sipmi call")
+
+
+def watch(env: dict[str, str]) -> None:
+    words = ["load:load", "core:rcv_requests", "dialog:active_dialogs"]
+    with Terminal("watch", *words, "--count", "8", columns=80, lines=10, env=env) as terminal:
+        terminal.wait()
+        terminal.picture(DOCS / "watch.svg", f"sipmi watch {' '.join(words)}")
+
+
+PICTURES = {"top": top, "shell": shell, "call": call, "watch": watch}
+
+
+def main(names: list[str]) -> None:
+    """Makes all pictures, or those that are named."""
     DOCS.mkdir(exist_ok=True)
     with busy_server() as fake, tempfile.TemporaryDirectory() as home:
-        Path(home, "sipmi.toml").write_text(f'default = "edge1"\n[servers]\nedge1 = "{fake.address("udp")}"\n')
+        servers = f'edge1 = "{fake.address("udp")}"\nedge2 = "{fake.address("http")}"\n'
+        Path(home, "sipmi.toml").write_text(f'default = "edge1"\n[servers]\n{servers}')
         env = {"XDG_CONFIG_HOME": home, "XDG_STATE_HOME": home, "HOME": home, "COLORTERM": "truecolor"}
-        with Terminal("top", "edge1", columns=110, lines=30, env=env) as terminal:
-            terminal.wait_for("OpenSIPS 3.4")
-            terminal.run_for(45)
-            terminal.picture(DOCS / "top.svg", "sipmi top edge1")
-            terminal.send("i", "down", "down", "enter")
-            terminal.wait_for("show idle")
-            terminal.run_for(2)
-            terminal.picture(DOCS / "top-chart.svg", "sipmi top edge1")
-            terminal.send("q")
-            terminal.wait()
-        with Terminal("shell", columns=100, lines=22, env=env) as terminal:
-            terminal.wait_for("edge1 >")
-            terminal.send("get_statistics load:load tm:inuse_transactions\r")
-            terminal.wait_for("}")
-            terminal.send("dlg_end_dlg\r")
-            terminal.wait_for("Go on?")
-            terminal.send("n\r")
-            terminal.wait_for("not sent")
-            terminal.send("ul_show_contact")
-            terminal.wait_for("aor")
-            terminal.send(" ")
-            terminal.wait_for("table_name::")
-            terminal.run_for(1)
-            terminal.picture(DOCS / "shell.svg", "sipmi shell")
-        program = Path(home, "sipmi")
-        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m sipmi "$@"\n')
-        program.chmod(0o755)
-        env_of_shell = {**env, "PATH": f"{home}:/usr/bin:/bin", "PS1": "$ "}
-        with Terminal(program=["bash", "--norc", "--noprofile"], columns=92, lines=24, env=env_of_shell) as terminal:
-            for typed, shown in SESSION.items():
-                terminal.send(f"{typed}\r")
-                terminal.wait_for(shown)
-            terminal.run_for(1)
-            terminal.picture(DOCS / "call.svg", "sipmi call")
-        with Terminal("watch", "load:load", "core:rcv_requests", "dialog:active_dialogs", "--count", "8",
-                      columns=80, lines=10, env=env) as terminal:  # fmt: skip
-            terminal.wait()
-            terminal.picture(DOCS / "watch.svg", "sipmi watch load:load core:rcv_requests dialog:active_dialogs")
+        for name in names or PICTURES:
+            PICTURES[name](env)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
