@@ -33,9 +33,9 @@ class Lines:
 
     def __init__(self) -> None:
         self._clients: dict[str, Client] = {}
-        self.held = 0
+        self.held: int = 0
         """How many descriptors its clients keep at most when they have nothing to do."""
-        self.waiters = Waiters()
+        self.waiters: Waiters = Waiters()
         self._is_closed = False
 
     def check(self) -> None:

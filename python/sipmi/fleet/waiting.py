@@ -43,7 +43,7 @@ class BlockingWaiter:
     """Waits on the calling thread; Ctrl-C ends it."""
 
     def __init__(self) -> None:
-        self.process = os.getpid()
+        self.process: int = os.getpid()
         self.driver: _core.Driver = _core.Driver()
         self._items: collections.deque[Any] = collections.deque()
         self._poll = select.poll()
