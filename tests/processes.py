@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -92,9 +93,11 @@ class Group:
         return sipmi.connect(self.addresses[transport], **options)
 
     def processes(self) -> list[dict[str, Any]]:
-        with self.connect(wire="jsonrpc") as client:
-            listed: list[dict[str, Any]] = client.call("ps")["Processes"]
-            return listed
+        while True:
+            # Whoever was killed may have had the question in hand.
+            with self.connect(wire="jsonrpc") as client, contextlib.suppress(sipmi.Fault):
+                listed: list[dict[str, Any]] = client.call("ps")["Processes"]
+                return listed
 
     def workers(self) -> list[int]:
         """The pids of those that serve now."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from typing import Any, Callable
 import pytest
 
 import sipmi
+from conftest import FifoPeer, read_reply
 from processes import PATIENCE, Group, eventually, is_alive
 from sipmi._processes import Child
 
@@ -272,3 +275,71 @@ def test_kill_ends_all_processes(group: Callable[..., Group]) -> None:
     with many.connect() as client:
         client.call("kill")
     assert many.ended() == (0, "", "")
+
+
+@pytest.mark.parametrize("wire", ["text", "jsonrpc"])
+@pytest.mark.parametrize("transport", ["unix", "udp", "fifo"])
+def test_whoever_a_dead_worker_had_in_hand_is_told_that_the_command_failed(
+    group: Callable[..., Group], transport: str, wire: str
+) -> None:
+    many = group()
+    faults: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            with many.connect(transport, wire=wire) as client:
+                client.call("sleep", 60.0)
+        except sipmi.MiError as error:
+            faults.append(error)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    os.kill(many.await_asleep()[0], signal.SIGKILL)
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    if transport == "fifo":
+        # The worker had opened the reply FIFO: the client sees its end, which is no answer.
+        assert len(faults) == 1
+    else:
+        assert [getattr(fault, "code", fault) for fault in faults] == [500 if wire == "text" else -32000]
+    with many.connect(transport) as client:
+        assert client.call("pid") > 0
+
+
+@pytest.mark.parametrize("kind", ["coroutine", "batch", "large"])
+def test_orphans_of_every_kind_are_answered(group: Callable[..., Group], kind: str) -> None:
+    many = group(
+        """
+        @server.command
+        async def wait(note: str) -> None:
+            open(f"{directory}/asleep_{os.getpid()}_", "w").close()
+            await asyncio.sleep(60)
+        server.run(processes=1)
+        """
+    )
+    call = {"jsonrpc": "2.0", "method": "wait", "params": ["x" * (20_000 if kind == "large" else 1)], "id": 7}
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+        client.bind("")
+        client.settimeout(PATIENCE)
+        client.sendto(json.dumps([call, call] if kind == "batch" else call).encode(), f"{many.directory}/sock")
+        os.kill(many.await_asleep()[0], signal.SIGKILL)
+        answer = json.loads(client.recv(65536))
+    answers = answer if kind == "batch" else [answer]
+    assert [one["id"] for one in answers] == [7] * (2 if kind == "batch" else 1)
+    assert all(one["error"]["code"] == -32000 for one in answers)
+
+
+def test_requests_that_wait_behind_one_in_a_fifo_survive_their_reader(group: Callable[..., Group]) -> None:
+    many = group("server.run(processes=2)")
+    fifo = FifoPeer(f"{many.directory}/fifo", many.directory)
+    with many.connect("fifo", wire="text") as client:
+        reader = int(client.call("pid"))
+    os.kill(reader, signal.SIGSTOP)
+    names = [fifo.make_reply() for _ in range(20)]
+    fds = [os.open(f"{many.directory}/{name}", os.O_RDONLY | os.O_NONBLOCK) for name in names]
+    fifo.write(b"".join(f":pid:{name}\n\n".encode() for name in names))
+    os.kill(reader, signal.SIGKILL)
+    replies = [read_reply(fd, PATIENCE) for fd in fds]
+    assert all(reply is not None and reply.startswith(b"200 OK\n") for reply in replies), replies
+    for fd in fds:
+        os.close(fd)

@@ -641,7 +641,7 @@ class Processes:
     are open from then on, and are closed by `close`, in the process that made it.
     """
 
-    def __new__(cls, server: Server) -> Processes: ...
+    def __new__(cls, server: Server, workers: int) -> Processes: ...
     def serve(self, rank: int) -> None:
         """In a forked process: begins to serve; its rank says whose requests in progress are counted."""
 
@@ -651,6 +651,7 @@ class Processes:
     def restore(self) -> list[str]:
         """Makes FIFOs again that are gone, and says what came of it."""
 
+    def answer_orphans(self) -> int: ...
     def bury(self, rank: int) -> None:
         """The process of this rank has died."""
 

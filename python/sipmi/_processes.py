@@ -68,6 +68,8 @@ FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 5.0
 #: One that lived for so long did not die young.
 GROWN_UP = 10.0
+#: How often receivers of answers are tried.
+RETRY = 0.005
 #: How often the endpoints are looked after.
 ROUND = 0.4
 #: How long a child may take beyond the drain timeout before it is killed.
@@ -135,7 +137,8 @@ class Supervisor:
         """Serves until a signal says to stop."""
         check_threads()
         self.pid = os.getpid()
-        self.core = _core.Processes(self.server._core)
+        workers = sum(child.process is None for child in self.children)
+        self.core = _core.Processes(self.server._core, workers)
         try:
             for rank, name in [(0, "attendant"), *((child.rank, child.name) for child in self.children)]:
                 self.core.name(rank, name)
@@ -183,6 +186,8 @@ class Supervisor:
     def _wait(self, until: float) -> None:
         """Sleeps until a signal comes, a child says something, or a time has come."""
         pipes = {child.pipe: child for child in self.children if child.pipe is not None}
+        if self.core.answer_orphans():
+            until = min(until, time.monotonic() + RETRY)
         timeout = max(0.0, until - time.monotonic())
         for fd in select.select([self.woken, *pipes], [], [], timeout)[0]:
             if fd == self.woken:

@@ -33,8 +33,8 @@ impl PyProcesses {
 #[pymethods]
 impl PyProcesses {
     #[new]
-    fn new(py: Python<'_>, server: Py<PyServer>) -> PyResult<Self> {
-        exit::detach(py, || server.get().server.bind())?;
+    fn new(py: Python<'_>, server: Py<PyServer>, workers: usize) -> PyResult<Self> {
+        exit::detach(py, || server.get().server.bind(workers))?;
         Ok(PyProcesses { owner: server })
     }
 
@@ -54,9 +54,14 @@ impl PyProcesses {
         self.server().restore()
     }
 
-    /// The process of this rank has died.
+    /// The process of this rank has ended: whoever it had in hand is answered for.
     fn bury(&self, rank: u16) {
-        self.server().service.statistics.clear_gauges(rank);
+        self.server().bury(rank);
+    }
+
+    /// Answers for processes that have ended, and says how many answers wait for their receivers.
+    fn answer_orphans(&self) -> usize {
+        self.server().answer_orphans()
     }
 
     /// Says what the process of a rank is for.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::courier::Parcel;
 use super::desk::{Asked, Caller, Desk};
+use super::hands::Hand;
 use super::hazards;
 use super::http::Network;
 use super::place::Place;
@@ -38,13 +39,20 @@ pub(super) struct DatagramListener {
     request_limit: usize,
     write_timeout: Duration,
     allow_from: Vec<Network>,
+    /// Which endpoint of the server it is.
+    number: usize,
     post: Post,
     place: Place,
     hazards: bool,
 }
 
 impl DatagramListener {
-    pub(super) fn new(context: Arc<Context>, socket: Socket, address: Address, options: &ListenOptions) -> Self {
+    pub(super) fn new(
+        context: Arc<Context>,
+        socket: Socket,
+        address: Address,
+        (number, options): (usize, &ListenOptions),
+    ) -> Self {
         if let Err(error) = socket.set_patience(WAKE) {
             log::error!("{address}: stopping will wait for the next request: {error}");
         }
@@ -58,6 +66,7 @@ impl DatagramListener {
             request_limit: options.request_limit.min(BUFFER),
             write_timeout: options.write_timeout,
             allow_from: options.allow_from.clone(),
+            number,
             post: Post::default(),
             place: Place::new(&options.cpus),
             hazards: options.hazards && dialect.is_emulated(),
@@ -71,7 +80,7 @@ impl DatagramListener {
                 if self.allow_from.iter().any(|network| network.contains(address.ip())))
     }
 
-    fn serve(&self, buffer: &[u8], received: &Received, out: &mut Vec<u8>) {
+    fn serve(&self, buffer: &[u8], received: &Received, hand: Option<Hand>, out: &mut Vec<u8>) {
         self.desk.counters.bytes_in.add(received.size as i64);
         if self.hazards && self.dies_of(&buffer[..received.size.min(buffer.len())]) {
             return self.context.die();
@@ -84,7 +93,7 @@ impl DatagramListener {
                 Asked::unreadable(false, Str::default(), too_large)
             }
         };
-        let route = Box::new(self.route(received.peer));
+        let route = Box::new(self.route(received.peer, hand));
         self.desk.serve(asked, Caller::of(peer, received.size), out, route);
     }
 
@@ -103,12 +112,13 @@ impl DatagramListener {
         }
     }
 
-    fn route(&self, peer: RawPeer) -> DatagramRoute {
+    fn route(&self, peer: RawPeer, hand: Option<Hand>) -> DatagramRoute {
         DatagramRoute {
             context: self.context.clone(),
             desk: self.desk.clone(),
             socket: self.socket.clone(),
             peer,
+            hand,
             timeout: self.write_timeout,
         }
     }
@@ -120,9 +130,12 @@ enum Attempt {
     Full,
 }
 
-fn try_send(desk: &Desk, socket: &Socket, bytes: &[u8], peer: &RawPeer) -> Attempt {
-    let result =
-        if peer.can_be_answered() { socket.send(bytes, peer) } else { Err(io::ErrorKind::NotConnected.into()) };
+fn try_send(desk: &Desk, socket: &Socket, bytes: &[u8], (peer, hand): (&RawPeer, Option<&Hand>)) -> Attempt {
+    let result = match hand {
+        _ if !peer.can_be_answered() => Err(io::ErrorKind::NotConnected.into()),
+        Some(hand) => hand.answer(socket, bytes),
+        None => socket.send(bytes, peer),
+    };
     match result {
         Ok(()) => Attempt::Done,
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Attempt::Full,
@@ -152,12 +165,17 @@ impl Listener for DatagramListener {
         let mut buffer = vec![0; BUFFER];
         let mut out = Vec::new();
         let (mut has_served, mut habit) = (false, Habit::default());
+        let mut hand = None;
         while !self.context.is_stopping() && self.post.leads(term) {
-            let received = if has_served {
-                self.socket.receive_after_one(&mut buffer, &mut habit)
-            } else {
-                self.socket.receive(&mut buffer)
+            if hand.is_none() {
+                hand = self.context.hands.as_ref().and_then(|hands| hands.for_datagram(self.number));
+            }
+            let mut receive = |flags| match &hand {
+                Some(hand) => hand.receive(&self.socket, flags),
+                None => self.socket.receive_with(&mut buffer, flags),
             };
+            let received =
+                if has_served { Socket::receive_after_one(&mut habit, receive) } else { receive(libc::MSG_TRUNC) };
             has_served = received.is_ok();
             let received = match received {
                 Ok(received) => received,
@@ -176,7 +194,10 @@ impl Listener for DatagramListener {
             }
             let turn = self.post.begin(term);
             out.clear();
-            self.serve(&buffer, &received, &mut out);
+            match hand.take() {
+                Some(hand) => self.serve(hand.datagram(), &received, Some(hand), &mut out),
+                None => self.serve(&buffer, &received, None, &mut out),
+            }
             if !self.post.end(turn) {
                 return;
             }
@@ -198,23 +219,28 @@ struct DatagramRoute {
     desk: Arc<Desk>,
     socket: Arc<Socket>,
     peer: RawPeer,
+    /// The request as it is kept until it is answered.
+    hand: Option<Hand>,
     timeout: Duration,
 }
 
 impl Route for DatagramRoute {
     fn reply(self: Box<Self>, out: &mut Vec<u8>) {
-        if !out.is_empty() && matches!(try_send(&self.desk, &self.socket, out, &self.peer), Attempt::Full) {
+        let to = (&self.peer, self.hand.as_ref());
+        if !out.is_empty() && matches!(try_send(&self.desk, &self.socket, out, to), Attempt::Full) {
             self.post(std::mem::take(out));
         }
     }
 
-    /// A datagram of its own, as the originals send it.
+    /// A datagram of its own, as the originals send it. The request stays in hand.
     fn provisional(&mut self, bytes: &[u8]) -> bool {
-        matches!(try_send(&self.desk, &self.socket, bytes, &self.peer), Attempt::Done)
+        matches!(try_send(&self.desk, &self.socket, bytes, (&self.peer, None)), Attempt::Done)
     }
 
     fn deliver(self: Box<Self>, bytes: Vec<u8>) {
-        if !bytes.is_empty() && matches!(try_send(&self.desk, &self.socket, &bytes, &self.peer), Attempt::Full) {
+        if !bytes.is_empty()
+            && matches!(try_send(&self.desk, &self.socket, &bytes, (&self.peer, self.hand.as_ref())), Attempt::Full)
+        {
             self.post(bytes);
         }
     }
@@ -226,7 +252,9 @@ impl DatagramRoute {
         let deadline = Instant::now() + self.timeout;
         let courier = self.context.courier.clone();
         let counters = self.desk.counters.clone();
-        let retry = move || matches!(try_send(&self.desk, &self.socket, &bytes, &self.peer), Attempt::Done);
+        let retry = move || {
+            matches!(try_send(&self.desk, &self.socket, &bytes, (&self.peer, self.hand.as_ref())), Attempt::Done)
+        };
         courier.take(Parcel::Retry { attempt: Box::new(retry), deadline, dropped: counters.dropped });
     }
 }

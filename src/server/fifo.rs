@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::courier::Parcel;
 use super::desk::{Asked, Caller, Desk};
+use super::fifo_stream::FifoStream;
+use super::hands::Hand;
 use super::hazards::{self, Framing};
 use super::place::Place;
 use super::post::{Post, Term};
@@ -35,7 +37,7 @@ const USUAL_REPLY: usize = 1024;
 /// How often a full pipe is looked at, when nobody else may be served meanwhile.
 const FULL_PIPE: Duration = Duration::from_millis(1);
 /// What one read may bring: the size of a pipe.
-const BUFFER: usize = 65_536;
+pub(super) const BUFFER: usize = 65_536;
 
 pub(super) struct FifoListener {
     context: Arc<Context>,
@@ -46,6 +48,8 @@ pub(super) struct FifoListener {
     replies: Arc<RwLock<ReplyDir>>,
     reply_wait: Duration,
     write_timeout: Duration,
+    /// Which endpoint of the server it is.
+    number: usize,
     post: Post,
     place: Place,
     /// Whether the command that is served is one that answers later, which is deadly in other ways.
@@ -62,6 +66,8 @@ struct Intake {
     last_byte: Instant,
     /// The last read brought something, so whoever was served may well ask again at once.
     has_served: bool,
+    /// Whether what another process has left over was taken.
+    has_begun: bool,
     habit: Habit,
 }
 
@@ -70,7 +76,7 @@ impl FifoListener {
         context: Arc<Context>,
         (fifo, replies): (CommandFifo, ReplyDir),
         address: Address,
-        options: &ListenOptions,
+        (number, options): (usize, &ListenOptions),
     ) -> Result<Self, ServerError> {
         let dialect = context.service.dialect;
         let waker = fifo.waker().map_err(io_error("keep open", "the command FIFO"))?;
@@ -84,12 +90,14 @@ impl FifoListener {
                 buffer: vec![0; BUFFER],
                 last_byte: Instant::now(),
                 has_served: false,
+                has_begun: false,
                 habit: Habit::default(),
             }),
             waker: Mutex::new(waker),
             replies: Arc::new(RwLock::new(replies)),
             reply_wait: options.reply_wait,
             write_timeout: options.write_timeout,
+            number,
             post: Post::default(),
             place: Place::new(&options.cpus),
             answers_later: AtomicBool::new(false),
@@ -98,17 +106,36 @@ impl FifoListener {
     }
 
     /// The next request; nothing when the server stops or another thread leads.
-    fn next_frame(&self, term: Term) -> Option<Frame> {
+    fn next_frame(&self, term: Term) -> Option<(Frame, Option<Hand>)> {
         let mut intake = self.intake.lock().unwrap_or_else(PoisonError::into_inner);
+        let stream = self.stream();
+        if let Some(stream) = stream.filter(|_| !std::mem::replace(&mut intake.has_begun, true)) {
+            intake.framer.push(stream.take_over(), &|_| false);
+        }
         while !self.context.is_stopping() && self.post.leads(term) {
-            if let Some(frame) = intake.next_frame(&self.desk, &self.address, &|method| self.takes_no_input(method)) {
-                return Some(frame);
+            let takes_no_input = |method: &[u8]| self.takes_no_input(method);
+            let frame = intake.next_frame((&self.desk, stream), &self.address, &takes_no_input);
+            // First it is in hand, and then off the stream: so it is in one of both whenever this process dies.
+            let place = stream.map(|stream| stream.place(intake.framer.buffered()));
+            let hand = frame.as_ref().zip(place).and_then(|(frame, place)| {
+                self.context.hands.as_ref().and_then(|hands| hands.with_frame(self.number, frame, place))
+            });
+            if let (Some(stream), Some(place)) = (stream, place) {
+                stream.note_served(place);
+            }
+            if let Some(frame) = frame {
+                return Some((frame, hand));
             }
             if lock(&self.waker).is_replaced() {
                 self.restore(&mut intake);
             }
         }
         None
+    }
+
+    /// Where what was read and not served is kept for another process.
+    fn stream(&self) -> Option<&FifoStream> {
+        self.context.common.as_ref()?.streams.get(self.number)?.as_ref()
     }
 
     fn takes_no_input(&self, method: &[u8]) -> bool {
@@ -139,7 +166,7 @@ impl FifoListener {
     /// Serves one request once its reply FIFO has a reader.
     ///
     /// It is read before that FIFO is opened: opening wakes the client, and the answer had better be quick then.
-    fn serve(self: &Arc<Self>, frame: Frame) {
+    fn serve(self: &Arc<Self>, frame: Frame, hand: Option<Hand>) {
         let _alone = self.alone.as_ref().map(lock);
         if self.alone.is_some() && self.dies_of(&frame) {
             return self.context.die();
@@ -155,14 +182,14 @@ impl FifoListener {
                 self.desk.counters.parse_errors.add(1);
                 self.desk.counters.dropped.add(1);
             } else {
-                self.run(asked, reply, None);
+                self.run(asked, (reply, hand), None);
             }
             return;
         }
         match self.open_reply(&reply) {
-            Opened::Ready(fifo) => self.run(asked, reply, Some(fifo)),
+            Opened::Ready(fifo) => self.run(asked, (reply, hand), Some(fifo)),
             Opened::NoReader if self.alone.is_some() => self.look_for_reader(asked, reply),
-            Opened::NoReader => self.await_reader(asked, reply),
+            Opened::NoReader => self.await_reader(asked, reply, hand),
             Opened::Refused(why) => {
                 self.desk.counters.dropped.add(1);
                 log::debug!("{}: reply FIFO {reply:?} refused: {why}", self.address);
@@ -187,7 +214,7 @@ impl FifoListener {
         for pause in hazards::READER_LOOKS {
             std::thread::sleep(pause);
             if let Opened::Ready(fifo) = self.open_reply(&reply) {
-                return self.run(asked, reply, Some(fifo));
+                return self.run(asked, (reply, None), Some(fifo));
             }
         }
         self.desk.counters.dropped.add(1);
@@ -212,12 +239,12 @@ impl FifoListener {
         }
     }
 
-    fn await_reader(self: &Arc<Self>, asked: (Asked, usize), reply: Str) {
+    fn await_reader(self: &Arc<Self>, asked: (Asked, usize), reply: Str, hand: Option<Hand>) {
         let (opener, runner) = (self.clone(), self.clone());
         let name = reply.clone();
         self.context.courier.take(Parcel::AwaitReader {
             open: Box::new(move || opener.open_reply(&name)),
-            then: Box::new(move |fifo| runner.run(asked, reply, Some(fifo))),
+            then: Box::new(move |fifo| runner.run(asked, (reply, hand), Some(fifo))),
             deadline: Instant::now() + self.reply_wait,
             dropped: self.desk.counters.dropped.clone(),
         });
@@ -254,9 +281,14 @@ impl FifoListener {
         }
     }
 
-    fn run(self: &Arc<Self>, (asked, size): (Asked, usize), reply: Str, fifo: Option<ReplyFifo>) {
+    fn run(
+        self: &Arc<Self>,
+        (asked, size): (Asked, usize),
+        (reply, hand): (Str, Option<Hand>),
+        fifo: Option<ReplyFifo>,
+    ) {
         let mut out = Vec::with_capacity(USUAL_REPLY);
-        let route = Box::new(FifoRoute { listener: self.clone(), fifo });
+        let route = Box::new(FifoRoute { listener: self.clone(), fifo, hand });
         self.desk.serve(asked, Caller::of(Peer::Fifo(reply), size), &mut out, route);
     }
 }
@@ -269,14 +301,14 @@ impl Intake {
     /// Waits a moment for the next request.
     fn next_frame(
         &mut self,
-        desk: &Desk,
+        (desk, stream): (&Desk, Option<&FifoStream>),
         address: &Address,
         takes_no_input: &dyn Fn(&[u8]) -> bool,
     ) -> Option<Frame> {
         if let Some(frame) = self.framer.next_frame() {
             return Some(frame);
         }
-        match self.read(takes_no_input) {
+        match self.read(stream, takes_no_input) {
             Ok(0) => {}
             Ok(read) => {
                 desk.counters.bytes_in.add(read as i64);
@@ -296,7 +328,7 @@ impl Intake {
     }
 
     /// Reads what comes next. An unfinished request is not waited for without end.
-    fn read(&mut self, takes_no_input: &dyn Fn(&[u8]) -> bool) -> io::Result<usize> {
+    fn read(&mut self, stream: Option<&FifoStream>, takes_no_input: &dyn Fn(&[u8]) -> bool) -> io::Result<usize> {
         if self.framer.is_mid_frame() && !self.fifo.wait(LOOK)? {
             return Ok(0);
         }
@@ -304,9 +336,16 @@ impl Intake {
             self.fifo.await_eagerly(&mut self.habit)?;
         }
         let room = self.framer.room(self.buffer.len());
-        let read = self.fifo.read(&mut self.buffer[..room])?;
+        let buffer = match stream {
+            Some(stream) => stream.room(room),
+            None => &mut self.buffer[..room],
+        };
+        let read = self.fifo.read(buffer)?;
         self.has_served = read > 0;
-        self.framer.push(&self.buffer[..read], takes_no_input);
+        self.framer.push(&buffer[..read], takes_no_input);
+        if let Some(stream) = stream {
+            stream.note_read(read);
+        }
         Ok(read)
     }
 }
@@ -337,9 +376,9 @@ impl Listener for FifoListener {
 
     fn lead(self: Arc<Self>, term: Term) {
         let _pinned = self.place.enter();
-        while let Some(frame) = self.next_frame(term) {
+        while let Some((frame, hand)) = self.next_frame(term) {
             let turn = self.post.begin(term);
-            self.serve(frame);
+            self.serve(frame, hand);
             if !self.post.end(turn) {
                 return;
             }

@@ -93,6 +93,14 @@ impl Framing {
         }
     }
 
+    /// How many bytes were taken that no request has come of yet.
+    pub(super) fn buffered(&self) -> usize {
+        match self {
+            Framing::Sound(framer) => framer.buffered(),
+            _ => 0,
+        }
+    }
+
     /// Whether a request is unfinished whose end is not waited for without end.
     pub(super) fn is_mid_frame(&self) -> bool {
         matches!(self, Framing::Sound(framer) if framer.is_mid_frame())

@@ -6,6 +6,7 @@
 //! nobody. What would make a thread wait for a client, a reply FIFO that has no reader yet or is full,
 //! goes to the courier instead.
 
+mod burial;
 mod courier;
 mod datagram;
 mod deadline;
@@ -13,7 +14,9 @@ mod desk;
 mod endpoint;
 mod event;
 mod fifo;
+mod fifo_stream;
 mod gate;
+mod hands;
 mod hazards;
 pub mod http;
 mod once;
@@ -141,6 +144,10 @@ struct State {
     endpoints: Vec<(Address, ListenOptions)>,
     /// Those that are open and served by other processes.
     bound: Vec<Endpoint>,
+    /// What those processes have in hand.
+    common: Option<Common>,
+    /// Answers to whoever a dead process had in hand.
+    answers: Vec<burial::Answer>,
     /// Whether the server is one of several processes, or looks after them.
     is_divided: bool,
     running: Option<Running>,
@@ -153,9 +160,20 @@ struct Running {
     unread: Vec<Arc<dyn Listener>>,
 }
 
+/// What several processes have in common.
+#[derive(Clone)]
+struct Common {
+    hands: Arc<hands::Hands>,
+    /// One for each endpoint that is a FIFO.
+    streams: Arc<[Option<fifo_stream::FifoStream>]>,
+}
+
 /// What all listeners of a running server share.
 struct Context {
     service: Arc<Service>,
+    /// Where requests are kept for the case that this process dies.
+    hands: Option<Arc<hands::OwnHands>>,
+    common: Option<Common>,
     pool: Arc<pool::Pool>,
     watch: Arc<post::Watch>,
     courier: Arc<courier::Courier>,
@@ -240,9 +258,10 @@ impl Server {
         if state.is_divided {
             return Err(ServerError::Divided);
         }
+        let number = state.endpoints.len();
         if let Some(running) = &mut state.running {
             let endpoint = Endpoint::open(&address, &options, running.context.service.dialect.is_emulated())?;
-            let listener = listen(&running.context, endpoint, &options)?;
+            let listener = listen(&running.context, endpoint, (number, &options))?;
             running.context.pool.grow(options.workers);
             running.begin(listener);
         }
@@ -254,17 +273,60 @@ impl Server {
     pub fn start(&self) -> Result<(), ServerError> {
         let mut state = self.lock();
         let opened = self.open_all(&state)?;
-        state.running = Some(self.serve(&state.endpoints, opened, false)?);
+        state.running = Some(self.serve(&state.endpoints, opened, None)?);
         Ok(())
     }
 
     /// Opens all endpoints, for processes that are forked afterwards, and makes what these have in common. No thread
     /// is begun.
-    pub fn bind(&self) -> Result<(), ServerError> {
+    pub fn bind(&self, workers: usize) -> Result<(), ServerError> {
         let mut state = self.lock();
         state.bound = self.open_all(&state)?;
         state.is_divided = true;
-        self.service.share().map_err(ServerError::Memory)
+        self.service.share().map_err(ServerError::Memory)?;
+        let stream = |(endpoint, (_, options)): (&Endpoint, &(Address, ListenOptions))| {
+            let room = options.request_limit + fifo::BUFFER;
+            matches!(endpoint, Endpoint::Fifo { .. }).then(|| fifo_stream::FifoStream::new(room)).transpose()
+        };
+        let streams: Result<Vec<_>, _> = state.bound.iter().zip(&state.endpoints).map(stream).collect();
+        state.common = Some(Common {
+            hands: hands::Hands::new(workers).map_err(ServerError::Memory)?,
+            streams: streams.map_err(ServerError::Memory)?.into(),
+        });
+        Ok(())
+    }
+
+    /// A worker has ended: whoever it had in hand will be answered by [`Server::answer_orphans`], and what it had
+    /// read from FIFOs waits for the next reader.
+    pub fn bury(&self, rank: u16) {
+        let mut state = self.lock();
+        self.service.statistics.clear_gauges(rank);
+        let Some(common) = state.common.clone() else { return };
+        let mut answers = Vec::new();
+        common.hands.bury(
+            rank.into(),
+            |endpoint, place| {
+                if let Some(Some(stream)) = common.streams.get(endpoint) {
+                    stream.catch_up(place);
+                }
+            },
+            |endpoint, orphan| {
+                let options = state.endpoints.get(endpoint).map(|(_, options)| options);
+                answers.extend(
+                    options.and_then(|options| burial::Answer::to(&orphan, endpoint, options, self.service.dialect)),
+                );
+            },
+        );
+        state.answers.extend(answers);
+    }
+
+    /// Answers for workers that have ended, as far as that can be done without waiting. Says how many answers wait.
+    pub fn answer_orphans(&self) -> usize {
+        let mut state = self.lock();
+        let mut answers = std::mem::take(&mut state.answers);
+        answers.retain(|answer| answer.must_wait(&state.bound));
+        state.answers = answers;
+        state.answers.len()
     }
 
     /// In a forked process: begins to serve what was bound before, but for FIFOs, which one process reads.
@@ -276,7 +338,8 @@ impl Server {
         self.service.statistics.set_rank(rank);
         let mut bound = std::mem::take(&mut state.bound);
         bound.iter_mut().for_each(Endpoint::leave);
-        state.running = Some(self.serve(&state.endpoints, bound, true)?);
+        let shared = state.common.clone().map(|common| (rank, common));
+        state.running = Some(self.serve(&state.endpoints, bound, shared)?);
         Ok(())
     }
 
@@ -307,6 +370,8 @@ impl Server {
     pub fn unbind(&self) {
         let mut state = self.lock();
         state.bound.clear();
+        state.answers.clear();
+        state.common = None;
         state.is_divided = false;
         self.service.processes.clear();
     }
@@ -323,13 +388,15 @@ impl Server {
         &self,
         endpoints: &[(Address, ListenOptions)],
         opened: Vec<Endpoint>,
-        is_shared: bool,
+        shared: Option<(u16, Common)>,
     ) -> Result<Running, ServerError> {
-        let context = self.context(endpoints);
+        let is_shared = shared.is_some();
+        let context = self.context(endpoints, shared);
         let listeners: Result<Vec<_>, _> = opened
             .into_iter()
             .zip(endpoints)
-            .map(|(endpoint, (_, options))| listen(&context, endpoint, options))
+            .enumerate()
+            .map(|(number, (endpoint, (_, options)))| listen(&context, endpoint, (number, options)))
             .collect();
         let mut running = Running { context, listeners: Vec::new(), unread: Vec::new() };
         match listeners {
@@ -375,12 +442,14 @@ impl Server {
         listeners.map(|listener| listener.address().clone()).collect()
     }
 
-    fn context(&self, endpoints: &[(Address, ListenOptions)]) -> Arc<Context> {
+    fn context(&self, endpoints: &[(Address, ListenOptions)], shared: Option<(u16, Common)>) -> Arc<Context> {
         let workers = endpoints.iter().map(|(_, options)| options.workers.max(1)).sum();
         let pool = pool::Pool::new(workers, self.scope.clone());
         let aside = pool::Pool::new(ASIDE_THREADS, self.scope.clone());
         Arc::new(Context {
             service: self.service.clone(),
+            hands: shared.as_ref().map(|(rank, common)| common.hands.of(usize::from(*rank))),
+            common: shared.map(|(_, common)| common),
             watch: post::Watch::start(),
             courier: courier::Courier::start(aside.clone()),
             waiting: pool::Pool::new(WAITING_THREADS, self.scope.clone()),
@@ -445,15 +514,15 @@ impl Running {
 fn listen(
     context: &Arc<Context>,
     endpoint: Endpoint,
-    options: &ListenOptions,
+    (number, options): (usize, &ListenOptions),
 ) -> Result<Arc<dyn Listener>, ServerError> {
     let context = context.clone();
     Ok(match endpoint {
         Endpoint::Fifo { fifo, replies, address } => {
-            Arc::new(fifo::FifoListener::new(context, (fifo, replies), address, options)?)
+            Arc::new(fifo::FifoListener::new(context, (fifo, replies), address, (number, options))?)
         }
         Endpoint::Datagram { socket, address } => {
-            Arc::new(datagram::DatagramListener::new(context, socket, address, options))
+            Arc::new(datagram::DatagramListener::new(context, socket, address, (number, options)))
         }
         Endpoint::Http { door, bound, host } => {
             Arc::new(http::HttpListener::new(context, (door, bound), host, options)?)

@@ -25,8 +25,8 @@ pub struct Socket {
 /// The address of a sender.
 #[derive(Clone, Copy)]
 pub struct RawPeer {
-    storage: libc::sockaddr_storage,
-    len: libc::socklen_t,
+    pub(super) storage: libc::sockaddr_storage,
+    pub(super) len: libc::socklen_t,
 }
 
 /// A datagram as it was received.
@@ -96,16 +96,20 @@ impl Socket {
         self.receive_with(buffer, libc::MSG_TRUNC)
     }
 
-    /// As [`Socket::receive`], for who has just served somebody and may well be asked again at once.
-    pub fn receive_after_one(&self, buffer: &mut [u8], habit: &mut Habit) -> io::Result<Received> {
-        let eager = habit.try_eagerly(|| match self.receive_with(buffer, libc::MSG_TRUNC | libc::MSG_DONTWAIT) {
+    /// Receives by flags, eagerly first: for who has just served somebody and may well be asked again at once.
+    pub fn receive_after_one(
+        habit: &mut Habit,
+        mut receive: impl FnMut(libc::c_int) -> io::Result<Received>,
+    ) -> io::Result<Received> {
+        let eager = habit.try_eagerly(|| match receive(libc::MSG_TRUNC | libc::MSG_DONTWAIT) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
             other => Some(other),
         });
-        eager.unwrap_or_else(|| self.receive(buffer))
+        eager.unwrap_or_else(|| receive(libc::MSG_TRUNC))
     }
 
-    fn receive_with(&self, buffer: &mut [u8], flags: libc::c_int) -> io::Result<Received> {
+    /// As [`Socket::receive`], with flags of recv(2).
+    pub fn receive_with(&self, buffer: &mut [u8], flags: libc::c_int) -> io::Result<Received> {
         let mut storage = MaybeUninit::<libc::sockaddr_storage>::zeroed();
         let mut len = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
         // SAFETY: buffer, storage and len live across the call and have the sizes it is told.
@@ -139,7 +143,7 @@ impl Socket {
         Ok(())
     }
 
-    fn raw(&self) -> RawFd {
+    pub(super) fn raw(&self) -> RawFd {
         self.fd.as_raw_fd()
     }
 }

@@ -3,6 +3,7 @@
 pub mod connected;
 pub mod datagram;
 pub mod eagerness;
+pub mod envelope;
 pub mod fifo;
 pub mod reply_fifo;
 pub mod stream;

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::FifoListener;
 use crate::server::courier::Parcel;
+use crate::server::hands::Hand;
 use crate::server::stream::{Advance, Driver, Stream, Task, WINDOW};
 use crate::server::ticket::Route;
 use crate::transport::fifo::ReplyFifo;
@@ -16,12 +17,17 @@ use crate::transport::fifo::ReplyFifo;
 pub(super) struct FifoRoute {
     pub(super) listener: Arc<FifoListener>,
     pub(super) fifo: Option<ReplyFifo>,
+    /// The request as it is kept until it is answered.
+    pub(super) hand: Option<Hand>,
 }
 
 impl FifoRoute {
     /// Writes what the pipe takes at once; the courier writes the rest. Dropping the FIFO ends the reply.
     fn send(self, bytes: &mut Vec<u8>) {
         let Some(fifo) = self.fifo else { return };
+        if let Some(hand) = &self.hand {
+            hand.begin_answer();
+        }
         if self.listener.alone.is_some() {
             return self.listener.write_to_the_end(&fifo, std::mem::take(bytes));
         }
@@ -56,7 +62,11 @@ impl Route for FifoRoute {
     }
 
     fn stream(self: Box<Self>, first: Vec<u8>, stream: Stream) {
-        let FifoRoute { listener, fifo } = *self;
+        let FifoRoute { listener, fifo, hand } = *self;
+        if let Some(hand) = hand {
+            // The end of the process ends the reply from now on.
+            hand.begin_answer();
+        }
         let pool = listener.context.aside.clone();
         let task = FifoStream {
             listener,
@@ -72,6 +82,9 @@ impl Route for FifoRoute {
 
     /// Written ahead of the answer, if the pipe has room for all of it.
     fn provisional(&mut self, bytes: &[u8]) -> bool {
+        if let Some(hand) = &self.hand {
+            hand.begin_answer();
+        }
         match &self.fifo {
             Some(fifo) if bytes.len() <= libc::PIPE_BUF => fifo.write(bytes).is_ok_and(|sent| sent == bytes.len()),
             _ => false,

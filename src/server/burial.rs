@@ -1,0 +1,140 @@
+//! Answering for a worker that has died: whoever it had in hand is told that the command failed.
+
+use std::time::{Duration, Instant};
+
+use super::ListenOptions;
+use super::endpoint::Endpoint;
+use super::hands::Orphan;
+use crate::codec::jsonrpc::{self, Call, Id, Incoming, Refused};
+use crate::codec::text::{self, Carrier, TextStyle};
+use crate::dialect::Dialect;
+use crate::response::Failure;
+use crate::transport::datagram::RawPeer;
+use crate::transport::fifo::Opened;
+
+/// How long a receiver that is full, or does not read yet, is tried.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// An answer that is on its way.
+pub(super) struct Answer {
+    endpoint: usize,
+    to: To,
+    bytes: Vec<u8>,
+    until: Instant,
+}
+
+enum To {
+    Peer(Box<RawPeer>),
+    Fifo(Vec<u8>),
+}
+
+impl Answer {
+    /// What to say to an orphan; nothing if it wants no answer.
+    pub(super) fn to(
+        orphan: &Orphan<'_>,
+        endpoint: usize,
+        options: &ListenOptions,
+        dialect: Dialect,
+    ) -> Option<Answer> {
+        let carrier = if matches!(orphan, Orphan::Fifo { .. }) { Carrier::Fifo } else { Carrier::Datagram };
+        let style = TextStyle { carrier, dialect, indent: options.indent };
+        let (to, bytes, patience) = match orphan {
+            Orphan::Datagram { bytes, peer } if peer.can_be_answered() => {
+                let is_json = dialect.reads_json() && (jsonrpc::looks_like_json(bytes) || !dialect.reads_text());
+                let answer = if is_json {
+                    failed_json(bytes, dialect, options.pretty_printing)
+                } else {
+                    let method = match text::decode_request(bytes, dialect) {
+                        Ok(request) => request.method,
+                        Err(error) => error.method,
+                    };
+                    failed_text(&method, &style)
+                };
+                (To::Peer(Box::new(*peer)), answer, PATIENCE)
+            }
+            Orphan::Datagram { .. } => return None,
+            Orphan::Fifo { reply, json: true, bytes } => {
+                (To::Fifo(reply.to_vec()), failed_json(bytes, dialect, options.pretty_printing), options.reply_wait)
+            }
+            Orphan::Fifo { reply, json: false, bytes } => {
+                (To::Fifo(reply.to_vec()), failed_text(bytes, &style), options.reply_wait)
+            }
+        };
+        (!bytes.is_empty()).then(|| Answer { endpoint, to, bytes, until: Instant::now() + patience })
+    }
+
+    /// Sends it; true when it is to be tried again.
+    pub(super) fn must_wait(&self, endpoints: &[Endpoint]) -> bool {
+        let is_early = Instant::now() < self.until;
+        match (&self.to, endpoints.get(self.endpoint)) {
+            (To::Peer(peer), Some(Endpoint::Datagram { socket, .. })) => {
+                let sent = socket.send(&self.bytes, peer);
+                is_early && sent.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+            }
+            (To::Fifo(name), Some(Endpoint::Fifo { replies, .. })) => match replies.open_reply(name) {
+                Opened::Ready(fifo) => {
+                    // A pipe has room for so little; if not, its reader has left it full.
+                    let _ = fifo.write(&self.bytes);
+                    false
+                }
+                Opened::NoReader => is_early,
+                Opened::Refused(_) => false,
+            },
+            _ => false,
+        }
+    }
+}
+
+fn failed_text(method: &[u8], style: &TextStyle) -> Vec<u8> {
+    let mut out = Vec::new();
+    text::encode_response(&mut out, &Err(Failure::Handler), method, style);
+    out
+}
+
+fn failed_json(bytes: &[u8], dialect: Dialect, pretty: bool) -> Vec<u8> {
+    let one = |call: Result<Call, Refused>| {
+        let (id, failure) = match call {
+            Ok(Call { id, .. }) => (id, Failure::Handler),
+            Err(Refused { id, failure }) => (id, failure),
+        };
+        let mut out = Vec::new();
+        jsonrpc::encode_response(&mut out, &Err(failure), &id, dialect, pretty);
+        out
+    };
+    if bytes.is_empty() {
+        return one(Err(Refused { failure: Failure::Handler, id: Id::Null }));
+    }
+    match jsonrpc::decode_request(bytes, dialect) {
+        Incoming::One(call) => one(call),
+        Incoming::Batch(calls) => {
+            let mut out = Vec::new();
+            let parts: Vec<Vec<u8>> = calls.into_iter().map(one).collect();
+            if parts.iter().any(|part| !part.is_empty()) {
+                jsonrpc::encode_batch(&mut out, &parts);
+            }
+            out
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(bytes: &[u8]) -> String {
+        String::from_utf8(failed_json(bytes, Dialect::Sipmi, false)).expect("JSON is text")
+    }
+
+    #[test]
+    fn an_orphan_is_answered_in_the_form_of_its_request() {
+        let one = failed(br#"{"jsonrpc":"2.0","id":"x","method":"m"}"#);
+        assert!(one.contains("-32000") && one.contains(r#""id":"x""#), "{one}");
+        assert_eq!(failed(br#"{"jsonrpc":"2.0","method":"m"}"#), "", "a notification wants no answer");
+        let both = failed(br#"[{"jsonrpc":"2.0","id":1,"method":"m"},{"jsonrpc":"2.0","id":2,"method":"m"}]"#);
+        assert!(both.starts_with('[') && both.contains(r#""id":1"#) && both.contains(r#""id":2"#), "{both}");
+        assert!(failed(b"").contains(r#""id":null"#));
+        let style = TextStyle { carrier: Carrier::Datagram, dialect: Dialect::Sipmi, indent: Default::default() };
+        let text = String::from_utf8(failed_text(b"m", &style)).expect("text");
+        assert!(text.starts_with("500 "), "{text}");
+    }
+}
