@@ -54,12 +54,12 @@ bench: build
 prove: build
 	PROPTEST_CASES=20000 cargo test --quiet --release --no-default-features
 	$(BIN)/python tests/bench/scale.py --calls 10000000 --nodes 10000000
-	SIPMI_PROVE_SECONDS=60 $(BIN)/python -m pytest -q --timeout 600 tests/test_fire.py
+	SIPMI_PROVE_SECONDS=60 $(BIN)/python -m pytest -q --timeout 600 tests/test_fire.py tests/test_fire_processes.py
 	SIPMI_PROVE_CALLS=100000 $(BIN)/python -m pytest -q --timeout 900 tests/test_faults.py
 
 prove-short: build
 	PROPTEST_CASES=2000 cargo test --quiet --no-default-features
-	SIPMI_PROVE_SECONDS=15 $(BIN)/python -m pytest -q tests/test_fire.py
+	SIPMI_PROVE_SECONDS=15 $(BIN)/python -m pytest -q tests/test_fire.py tests/test_fire_processes.py
 
 # Wheel and source distribution as their users get them, and tests of them in clean environments, one for each extra.
 packages: build

@@ -343,3 +343,87 @@ def test_requests_that_wait_behind_one_in_a_fifo_survive_their_reader(group: Cal
     assert all(reply is not None and reply.startswith(b"200 OK\n") for reply in replies), replies
     for fd in fds:
         os.close(fd)
+
+
+EVENTS = """
+@server.command
+def shout(word: str) -> list:
+    return [os.getpid(), server.raise_event("E_WORD", {"word": word})]
+server.run(processes=2)
+"""
+
+
+def test_an_event_of_any_process_reaches_every_subscriber_once(group: Callable[..., Group]) -> None:
+    many = group("server.event('E_WORD')\n" + EVENTS)
+    with many.connect() as client, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as subscriber:
+        subscriber.bind(("127.0.0.1", 0))
+        subscriber.settimeout(PATIENCE)
+        here = f"udp:127.0.0.1:{subscriber.getsockname()[1]}"
+        client.call("event_subscribe", "E_WORD", here, 600)
+        raisers: set[int] = set()
+        words = 0
+        while len(raisers) < 2:
+            pid, subscribers = client.call("shout", str(words))
+            assert subscribers == 1, "whoever raises it knows who subscribed"
+            raisers.add(pid)
+            assert json.loads(subscriber.recv(1000))["params"] == {"word": str(words)}
+            words += 1
+        os.kill(raisers.pop(), signal.SIGKILL)
+        workers = eventually(lambda: len(pids := many.workers()) == 2 and pids)
+        raisers = set()
+        while raisers != set(workers):
+            pid, subscribers = client.call("shout", str(words))
+            assert subscribers == 1, "also who was forked later"
+            raisers.add(pid)
+            assert json.loads(subscriber.recv(1000))["params"] == {"word": str(words)}
+            words += 1
+        for _ in range(10):
+            listed = client.call("subscribers_list", "E_WORD")["Event"]["Subscribers"]
+            assert [one["socket"] for one in listed] == [here]
+        client.call("event_subscribe", "E_WORD", here, 0)
+        assert {client.call("shout", "x")[1] for _ in range(10)} == {0}
+
+
+def test_events_have_the_same_numbers_in_all_processes(group: Callable[..., Group]) -> None:
+    many = group(
+        """
+        @server.command
+        def declare(name: str) -> int:
+            server.event(name)
+            return os.getpid()
+        server.run(processes=2)
+        """
+    )
+    with many.connect() as client:
+        pids = {client.call("declare", f"E_{number}") for number in range(20)}
+        assert len(pids) == 2
+        expected = [{"name": f"E_{number}", "id": number} for number in range(20)]
+        assert all(client.call("events_list")["Events"] == expected for _ in range(10))
+
+
+def test_a_log_level_is_told_to_all_processes_or_to_the_one_that_is_meant(group: Callable[..., Group]) -> None:
+    many = group(
+        """
+        import logging
+        @server.command
+        def level() -> list:
+            return [os.getpid(), logging.getLogger("sipmi").level]
+        def function(rank):
+            while True:
+                open(f"{directory}/level_{logging.getLogger('sipmi').level}", "w").close()
+                time.sleep(0.02)
+        server.register_process(sipmi.Process("extra", function))
+        server.run(processes=2)
+        """
+    )
+    with many.connect(wire="jsonrpc") as client:
+        client.call("log_level", 4)
+        assert {process["Log level"] for process in client.call("log_level")["Processes"]} == {4}
+        workers = many.workers()
+        for _ in range(2):
+            eventually(lambda: {tuple(client.call("level")) for _ in range(20)} == {(pid, 10) for pid in workers})
+        many.await_files("level_10")
+        client.call("log_level", -1, workers[0])
+        eventually(lambda: {tuple(client.call("level")) for _ in range(20)} == {(workers[0], 40), (workers[1], 10)})
+        with pytest.raises(sipmi.InvalidParams):
+            client.call("log_level", 1, 1)

@@ -651,9 +651,14 @@ class Processes:
     def restore(self) -> list[str]:
         """Makes FIFOs again that are gone, and says what came of it."""
 
-    def answer_orphans(self) -> int: ...
+    def answer_orphans(self) -> int:
+        """Answers for processes that have ended, and says how many answers wait for their receivers."""
+
     def bury(self, rank: int) -> None:
-        """The process of this rank has died."""
+        """The process of this rank has ended: whoever it had in hand is answered for."""
+
+    def log_level(self, rank: int) -> int:
+        """The log level that the process of a rank shall have, as OpenSIPS counts them."""
 
     def name(self, rank: int, name: str) -> None:
         """Says what the process of a rank is for."""

@@ -67,7 +67,7 @@ class Process:
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 5.0
 #: One that lived for so long did not die young.
-GROWN_UP = 10.0
+GROWN_UP = 2.0
 #: How often receivers of answers are tried.
 RETRY = 0.005
 #: How often the endpoints are looked after.
@@ -90,6 +90,7 @@ class Child:
         self.said = b""
         self.is_ready = False
         self.is_done = False
+        self.log_level = 0
         #: How the last one ended.
         self.end = ""
         self.born = 0.0
@@ -140,6 +141,9 @@ class Supervisor:
         workers = sum(child.process is None for child in self.children)
         self.core = _core.Processes(self.server._core, workers)
         try:
+            adopt_log_level(self.core, 0)
+            for child in self.children:
+                child.log_level = self.core.log_level(child.rank)
             for rank, name in [(0, "attendant"), *((child.rank, child.name) for child in self.children)]:
                 self.core.name(rank, name)
             self.core.set(0, os.getpid(), "running")
@@ -250,6 +254,13 @@ class Supervisor:
             self._reap()
 
     def _look_after_endpoints(self) -> None:
+        adopt_log_level(self.core, 0)
+        for child in self.children:
+            level = self.core.log_level(child.rank)
+            if level != child.log_level and child.process is not None and child.is_alive:
+                # Its thread is at its function; a signal has it look.
+                os.kill(child.pid, signal.SIGHUP)
+            child.log_level = level
         for message in self.core.restore():
             log.warning("%s", message)
         self.manager.alive()
@@ -432,12 +443,14 @@ class Member:
         self.reload = True
         if self.child.process is not None:
             reopen_logs()
+            adopt_log_level(self.supervisor.core, self.child.rank)
 
     def _on_end(self, *_: object) -> None:
         self.is_ended = True
 
     def live(self) -> int:
         process = self.child.process
+        adopt_log_level(self.supervisor.core, self.child.rank)
         try:
             if process is None or process.flags & ProcessFlags.INIT_CHILD:
                 self.server._run_inits()
@@ -459,7 +472,8 @@ class Member:
         signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
         fds = [woken, self.pipe]
         while not self.is_ended:
-            for fd in select.select(fds, [], [], None if not self.is_ended else 0)[0]:
+            adopt_log_level(self.supervisor.core, self.child.rank)
+            for fd in select.select(fds, [], [], ROUND)[0]:
                 said = os.read(fd, 1024)
                 if fd == self.pipe and b"F" in said:
                     self.supervisor.core.read_fifos()
@@ -474,6 +488,22 @@ class Member:
 
 
 # -- the world around -----------------------------------------------------------------------------
+
+
+def adopt_log_level(core: _core.Processes, rank: int) -> None:
+    """Another process may have been told of a new one."""
+    from .server import set_log_level
+
+    global _log_level
+    level = core.log_level(rank)
+    if level != _log_level:
+        if _log_level is not None:
+            set_log_level(level)
+        _log_level = level
+
+
+#: That of this process, as far as it was adopted.
+_log_level: Optional[int] = None
 
 
 def check_threads() -> None:

@@ -132,7 +132,7 @@ class Server:
         self.emulate = emulate
         self._hazards = hazards
         self._core = _core.Server(name, version, emulate, allow_kill, hazards)
-        self._core.on_log_level(_set_log_level)
+        self._core.on_log_level(set_log_level)
         self._core.reliable_events(reliable_events)
         self._core.on_metrics(self._metrics_page)
         if traced := list(trace):
@@ -696,7 +696,8 @@ _LOG_LEVELS = {
 }
 
 
-def _set_log_level(level: int) -> None:
+def set_log_level(level: int) -> None:
+    """Sets the level of the loggers below ``sipmi``, as OpenSIPS counts levels."""
     default = logging.CRITICAL if level < -3 else logging.DEBUG
     logging.getLogger("sipmi").setLevel(logging.WARNING if level == 0 else _LOG_LEVELS.get(level, default))
 

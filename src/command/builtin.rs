@@ -4,10 +4,10 @@
 
 #![allow(clippy::unnecessary_wraps)] // one signature for all of them
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
+use super::processes::Process;
 use super::recipe::{Arguments, Kind, ParamSpec, Passing, Recipe, Signature};
 use super::service::Service;
 use super::statistics::{Growth, Statistic};
@@ -314,41 +314,48 @@ fn processes(listed: Vec<Vec<(&'static str, Item)>>, legacy: bool) -> Response {
 }
 
 fn log_level(service: &Service, asked: &Asked) -> Outcome {
-    let pid = i64::from(std::process::id());
-    let level = i64::from(service.log_level.load(Ordering::Relaxed));
+    let all = service.processes.list();
     let Some(new) = asked.int(0) else {
-        let listed = service.processes.list().into_iter().map(|process| {
+        let listed = all.into_iter().map(|process| {
             vec![
                 ("PID", Item::Int(process.pid.into())),
-                ("Log level", level.into()),
+                ("Log level", Item::Int(process.log_level.into())),
                 ("Type", Item::from(process.name)),
             ]
         });
         return Ok(processes(listed.collect(), asked.legacy));
     };
-    if asked.int(1).is_some_and(|other| other != pid) {
+    let meant: Vec<&Process> =
+        all.iter().filter(|process| asked.int(1).is_none_or(|pid| pid == i64::from(process.pid))).collect();
+    if meant.is_empty() {
         let data = crate::response::Body::Item("Bad PID".into());
         let modern = Response { body: data, ..Response::error(-32602, "Invalid params") };
         return Ok(if asked.legacy { Response::error(400, "Bad parameter") } else { modern });
     }
-    set_log_level(service, new)?;
+    set_log_level(service, new, &meant)?;
     let name = if asked.int(1).is_some() { "Log level" } else { "New global log level" };
     object([(name, Item::Int(new))])
 }
 
 /// `log_level` as 1.11 has it.
 fn debug(service: &Service, asked: &Asked) -> Outcome {
+    let all = service.processes.list();
     if let Some(new) = asked.int(0) {
-        set_log_level(service, new)?;
+        set_log_level(service, new, &all.iter().collect::<Vec<_>>())?;
     }
-    object([("DEBUG", Item::Int(service.log_level.load(Ordering::Relaxed).into()))])
+    object([("DEBUG", Item::Int(service.processes.log_level(0).into()))])
 }
 
-fn set_log_level(service: &Service, level: i64) -> Result<(), Failure> {
+fn set_log_level(service: &Service, level: i64, meant: &[&Process]) -> Result<(), Failure> {
     let level = i32::try_from(level).map_err(|_| Failure::ParamType("level".into()))?;
-    service.log_level.store(level, Ordering::Relaxed);
-    if let Some(tell) = service.on_log_level.get() {
-        tell(level);
+    for process in meant {
+        service.processes.set_log_level(process.rank, level);
+        // The others look for it by themselves.
+        if process.pid.cast_unsigned() == std::process::id()
+            && let Some(tell) = service.on_log_level.get()
+        {
+            tell(level);
+        }
     }
     Ok(())
 }

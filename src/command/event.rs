@@ -2,9 +2,10 @@
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use super::journal::{Journal, Reader};
 use super::statistics::{Counter, Growth, Statistics};
 use crate::codec::event::{self, Event, Form};
 use crate::dialect::Dialect;
@@ -128,9 +129,16 @@ pub trait Carrier: Send + Sync {
 
 /// All events of a server.
 pub struct Events {
+    known: Arc<Known>,
+    /// What the processes of a server tell each other of them.
+    journal: Journal,
+    raised: Counter,
+}
+
+/// What a process knows of them.
+struct Known {
     table: Mutex<Table>,
     carrier: OnceLock<Arc<dyn Carrier>>,
-    raised: Counter,
     sent: Counter,
     dropped: Counter,
 }
@@ -213,29 +221,47 @@ impl Events {
     pub fn new(statistics: &Statistics, dialect: Dialect) -> Self {
         let shown = |name| statistics.counter("evi", name, Growth::Incremental);
         let counter = |name| if dialect.is_emulated() { Counter::default() } else { shown(name) };
-        Events {
+        let raised = counter("raised");
+        let known = Arc::new(Known {
             table: Mutex::default(),
             carrier: OnceLock::new(),
-            raised: counter("raised"),
             sent: counter("sent"),
             dropped: counter("dropped"),
-        }
+        });
+        let journal = Journal::default();
+        journal.read_by(Box::new(Arc::downgrade(&known)));
+        Events { known, journal, raised }
+    }
+
+    /// From now on processes that are forked tell each other of events and subscriptions.
+    pub fn share(&self) -> std::io::Result<()> {
+        self.journal.share()
+    }
+
+    /// The server is one process again.
+    pub fn close(&self) {
+        self.journal.close();
     }
 
     /// Says who finds the way to sockets. Until then no socket is understood.
     pub fn carried_by(&self, carrier: Arc<dyn Carrier>) {
         // The first stays: subscriptions hold ways that it made.
-        let _ = self.carrier.set(carrier);
+        let _ = self.known.carrier.set(carrier);
     }
 
     /// Makes an event known, so that it can be subscribed to (`evi_publish_event`). Twice does no harm.
     pub fn declare(&self, name: impl Into<Str>) -> Result<(), EventError> {
-        self.lock().place(name.into()).map(|_| ())
+        let name = check_name(name.into())?;
+        if self.find(&name).is_none() {
+            self.journal.tell(News::Declared { name }.write());
+        }
+        Ok(())
     }
 
     /// All events, in the order in which they were declared.
     pub fn list(&self) -> Vec<Listed> {
-        let table = self.lock();
+        self.journal.catch_up();
+        let table = self.known.lock();
         let listed = |(id, event): (usize, &Declared)| Listed {
             id,
             name: event.name.clone(),
@@ -246,24 +272,85 @@ impl Events {
 
     /// The event of this name.
     pub fn find(&self, name: &[u8]) -> Option<Listed> {
+        self.journal.catch_up();
+        self.known.find(name)
+    }
+
+    /// Subscribes a socket to an event for so many seconds, or changes how long it is subscribed; 0 ends it.
+    pub fn subscribe(&self, event: &[u8], socket: &[u8], expire: u32, form: Form) -> Result<(), SubscribeError> {
+        self.find(event).ok_or(SubscribeError::UnknownEvent)?;
+        self.known.check(event, socket, expire)?;
+        let news = News::Subscribed { event: event.into(), socket: socket.into(), expire, form, since: now() };
+        self.journal.tell(news.write());
+        Ok(())
+    }
+
+    /// The subscription of a socket to an event, whatever the spelling of the socket.
+    pub fn subscription(&self, event: &Listed, socket: &[u8]) -> Option<Arc<Subscription>> {
+        self.known.subscription(event, socket)
+    }
+
+    /// Sends an event to its subscribers and says how many there are. An event that is not declared is, by this.
+    pub fn raise(&self, event: Event) -> Result<usize, EventError> {
+        check_params(&event.params)?;
+        self.declare(event.name.clone())?;
+        let subscriptions = self.known.lock().current(&event.name);
+        self.raised.add(1);
+        let raised = Raised::new(event);
+        for subscription in subscriptions.iter() {
+            subscription.outlet.send(&raised, subscription.form(), &subscription.tally);
+        }
+        Ok(subscriptions.len())
+    }
+
+    /// Ends all subscriptions, as far as this process sends to them; events stay declared.
+    pub fn end_all(&self) {
+        let mut table = self.known.lock();
+        table.events.iter_mut().for_each(|event| event.subscriptions = Arc::new([]));
+        table.subscriptions = 0;
+    }
+}
+
+impl Known {
+    fn find(&self, name: &[u8]) -> Option<Listed> {
         let table = self.lock();
         let id = *table.places.get(name)?;
         let Declared { name, subscriptions } = &table.events[id];
         Some(Listed { id, name: name.clone(), subscriptions: subscriptions.clone() })
     }
 
-    /// Subscribes a socket to an event for so many seconds, or changes how long it is subscribed; 0 ends it.
-    pub fn subscribe(&self, event: &[u8], socket: &[u8], expire: u32, form: Form) -> Result<(), SubscribeError> {
+    /// Whether a socket could be subscribed.
+    fn check(&self, event: &[u8], socket: &[u8], expire: u32) -> Result<(), SubscribeError> {
+        let listed = self.find(event).ok_or(SubscribeError::UnknownEvent)?;
+        if self.subscription(&listed, socket).is_some() {
+            return Ok(());
+        }
+        self.open(socket)?;
+        let mut table = self.lock();
+        if expire > 0 && table.subscriptions >= MOST_SUBSCRIPTIONS {
+            table.sweep();
+        }
+        let is_full = expire > 0 && table.subscriptions >= MOST_SUBSCRIPTIONS;
+        if is_full { Err(SubscribeError::TooMany) } else { Ok(()) }
+    }
+
+    fn subscribe(
+        &self,
+        event: &[u8],
+        socket: &[u8],
+        (since, expire): (Instant, u32),
+        form: Form,
+    ) -> Result<(), SubscribeError> {
         let listed = self.find(event).ok_or(SubscribeError::UnknownEvent)?;
         if expire == 0
             && let Some(known) = self.subscription(&listed, socket)
         {
-            known.set_lease(Lease { since: Instant::now(), expire, form: known.form() });
+            known.set_lease(Lease { since, expire, form: known.form() });
             return Ok(());
         }
         // A name may have to be looked up: not with the lock in hand.
         let Opened { identity, outlet, form: only } = self.open(socket)?;
-        let lease = Lease { since: Instant::now(), expire, form: only.unwrap_or(form) };
+        let lease = Lease { since, expire, form: only.unwrap_or(form) };
         let mut table = self.lock();
         let place = *table.places.get(event).ok_or(SubscribeError::UnknownEvent)?;
         let subscriptions = table.events[place].subscriptions.clone();
@@ -273,12 +360,6 @@ impl Events {
         }
         if expire == 0 {
             return Ok(());
-        }
-        if table.subscriptions >= MOST_SUBSCRIPTIONS {
-            table.sweep();
-        }
-        if table.subscriptions >= MOST_SUBSCRIPTIONS {
-            return Err(SubscribeError::TooMany);
         }
         let tally = Tally { all_sent: self.sent.clone(), all_dropped: self.dropped.clone(), ..Tally::default() };
         let subscription = Arc::new(Subscription {
@@ -295,38 +376,13 @@ impl Events {
         Ok(())
     }
 
-    /// The subscription of a socket to an event, whatever the spelling of the socket.
-    pub fn subscription(&self, event: &Listed, socket: &[u8]) -> Option<Arc<Subscription>> {
+    fn subscription(&self, event: &Listed, socket: &[u8]) -> Option<Arc<Subscription>> {
         let exact = event.subscriptions.iter().find(|known| *known.socket == *socket);
         if let Some(known) = exact {
             return Some(known.clone());
         }
         let identity = self.open(socket).ok()?.identity;
         event.subscriptions.iter().find(|known| known.identity == identity).cloned()
-    }
-
-    /// Sends an event to its subscribers and says how many there are. An event that is not declared is, by this.
-    pub fn raise(&self, event: Event) -> Result<usize, EventError> {
-        check_params(&event.params)?;
-        let subscriptions = {
-            let mut table = self.lock();
-            let place = table.place(event.name.clone())?;
-            table.sweep_event(place);
-            table.events[place].subscriptions.clone()
-        };
-        self.raised.add(1);
-        let raised = Raised::new(event);
-        for subscription in subscriptions.iter() {
-            subscription.outlet.send(&raised, subscription.form(), &subscription.tally);
-        }
-        Ok(subscriptions.len())
-    }
-
-    /// Ends all subscriptions; events stay declared.
-    pub fn end_all(&self) {
-        let mut table = self.lock();
-        table.events.iter_mut().for_each(|event| event.subscriptions = Arc::new([]));
-        table.subscriptions = 0;
     }
 
     fn open(&self, socket: &[u8]) -> Result<Opened, SubscribeError> {
@@ -340,20 +396,118 @@ impl Events {
     }
 }
 
+impl Reader for Weak<Known> {
+    fn read(&self, news: &[u8]) {
+        let (Some(known), Some(news)) = (self.upgrade(), News::read(news)) else { return };
+        match news {
+            News::Declared { name } => known.lock().declare(name),
+            News::Subscribed { event, socket, expire, form, since } => {
+                let since = Instant::now().checked_sub(now().saturating_sub(since)).unwrap_or_else(Instant::now);
+                if let Err(error) = known.subscribe(&event, &socket, (since, expire), form) {
+                    log::warn!("{socket} cannot be subscribed to {event} in all processes: {error}");
+                }
+            }
+        }
+    }
+
+    fn all(&self) -> Vec<Vec<u8>> {
+        let Some(known) = self.upgrade() else { return Vec::new() };
+        let table = known.lock();
+        let declared = table.events.iter().map(|event| News::Declared { name: event.name.clone() }.write());
+        // The latest is listed first, and told last.
+        let subscribed = table.events.iter().flat_map(|event| {
+            event.subscriptions.iter().rev().filter(|subscription| subscription.left().is_some()).map(
+                |subscription| {
+                    let Lease { since, expire, form } = subscription.lease();
+                    let (event, socket) = (event.name.clone(), subscription.socket.clone());
+                    News::Subscribed { event, socket, expire, form, since: now().saturating_sub(since.elapsed()) }
+                        .write()
+                },
+            )
+        });
+        declared.chain(subscribed).collect()
+    }
+}
+
+/// What the processes of a server tell each other.
+enum News {
+    Declared {
+        name: Str,
+    },
+    /// `since`: by the clock of [`now`].
+    Subscribed {
+        event: Str,
+        socket: Str,
+        expire: u32,
+        form: Form,
+        since: Duration,
+    },
+}
+
+impl News {
+    fn write(&self) -> Vec<u8> {
+        match self {
+            News::Declared { name } => [b"D", name.as_bytes()].concat(),
+            News::Subscribed { event, socket, expire, form, since } => {
+                let form = if *form == Form::Text { b'T' } else { b'J' };
+                let mut out = vec![b'S', form];
+                out.extend_from_slice(&expire.to_le_bytes());
+                out.extend_from_slice(&(since.as_nanos() as u64).to_le_bytes());
+                out.push(event.len() as u8);
+                out.extend_from_slice(event);
+                out.extend_from_slice(socket);
+                out
+            }
+        }
+    }
+
+    fn read(bytes: &[u8]) -> Option<News> {
+        let (kind, rest) = bytes.split_first()?;
+        if *kind == b'D' {
+            return Some(News::Declared { name: rest.into() });
+        }
+        let (form, rest) = rest.split_first()?;
+        let (expire, rest) = rest.split_first_chunk::<4>()?;
+        let (since, rest) = rest.split_first_chunk::<8>()?;
+        let (len, rest) = rest.split_first()?;
+        let (event, socket) = rest.split_at_checked(usize::from(*len))?;
+        let form = if *form == b'T' { Form::Text } else { Form::Json };
+        let (expire, since) = (u32::from_le_bytes(*expire), Duration::from_nanos(u64::from_le_bytes(*since)));
+        Some(News::Subscribed { event: event.into(), socket: socket.into(), expire, form, since })
+    }
+}
+
+/// The time by a clock that all processes share.
+fn now() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a live local.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
+}
+
+/// A name that every wire can carry.
+fn check_name(name: Str) -> Result<Str, EventError> {
+    let can_be_carried = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b':');
+    if name.is_empty() || name.len() > LONGEST_NAME || !name.iter().all(can_be_carried) {
+        return Err(EventError::Name(name));
+    }
+    Ok(name)
+}
+
 impl Table {
-    /// Where an event is; at the end, when it is new.
-    fn place(&mut self, name: Str) -> Result<usize, EventError> {
-        if let Some(place) = self.places.get(&name) {
-            return Ok(*place);
+    /// Puts an event at the end, when it is new.
+    fn declare(&mut self, name: Str) {
+        if !self.places.contains_key(&name) {
+            self.places.insert(name.clone(), self.events.len());
+            self.events.push(Declared { name, subscriptions: Arc::new([]) });
         }
-        let can_be_carried = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b':');
-        if name.is_empty() || name.len() > LONGEST_NAME || !name.iter().all(can_be_carried) {
-            return Err(EventError::Name(name));
-        }
-        let place = self.events.len();
-        self.places.insert(name.clone(), place);
-        self.events.push(Declared { name, subscriptions: Arc::new([]) });
-        Ok(place)
+    }
+
+    /// The subscriptions to an event that hold.
+    fn current(&mut self, name: &[u8]) -> Arc<[Arc<Subscription>]> {
+        let Some(place) = self.places.get(name).copied() else { return Arc::new([]) };
+        self.sweep_event(place);
+        self.events[place].subscriptions.clone()
     }
 
     /// Takes away what ended.

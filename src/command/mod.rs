@@ -7,6 +7,7 @@ mod event_commands;
 pub mod figures;
 pub mod forward;
 pub mod introspect;
+mod journal;
 pub mod limits;
 pub mod permit;
 pub mod processes;

@@ -7,7 +7,7 @@ use crate::shared::Region;
 /// The most processes of a server, the one that looks after the others included.
 pub const MOST_PROCESSES: usize = 512;
 /// As much of a name as is shown.
-const LONGEST_NAME: usize = 120;
+const LONGEST_NAME: usize = 116;
 
 /// What a process is at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,6 +59,8 @@ pub struct Process {
     pub name: String,
     /// What it is at.
     pub state: ProcessState,
+    /// Its log level, as OpenSIPS counts them.
+    pub log_level: i32,
 }
 
 /// The table.
@@ -70,6 +72,7 @@ pub struct Processes {
 #[repr(C)]
 struct Seat {
     pid: AtomicI32,
+    log_level: AtomicI32,
     state: AtomicU8,
     name_len: AtomicU8,
     name: [AtomicU8; LONGEST_NAME],
@@ -86,6 +89,7 @@ impl Processes {
     /// From now on processes that are forked see the same table.
     pub fn share(&self) -> std::io::Result<()> {
         self.region.share(MOST_PROCESSES * size_of::<Seat>())?;
+        (1..MOST_PROCESSES).for_each(|rank| self.set_log_level(rank, self.log_level(0)));
         self.is_shared.store(true, Ordering::Relaxed);
         Ok(())
     }
@@ -123,11 +127,22 @@ impl Processes {
         self.seat(rank).state.store(state as u8, Ordering::Release);
     }
 
+    /// Sets the log level of the process of a rank, which looks for it now and then.
+    pub fn set_log_level(&self, rank: usize, level: i32) {
+        self.seat(rank).log_level.store(level, Ordering::Release);
+    }
+
+    /// The log level that the process of a rank shall have.
+    pub fn log_level(&self, rank: usize) -> i32 {
+        self.seat(rank).log_level.load(Ordering::Acquire)
+    }
+
     /// All processes; the server's only one, if it has no others.
     pub fn list(&self) -> Vec<Process> {
         if !self.are_several() {
             let pid = i32::try_from(std::process::id()).unwrap_or(i32::MAX);
-            return vec![Process { rank: 0, pid, name: "attendant".into(), state: ProcessState::Running }];
+            let (name, state, log_level) = ("attendant".into(), ProcessState::Running, self.log_level(0));
+            return vec![Process { rank: 0, pid, name, state, log_level }];
         }
         let all = (0..MOST_PROCESSES).map(|rank| {
             let seat = self.seat(rank);
@@ -138,6 +153,7 @@ impl Processes {
                 pid: seat.pid.load(Ordering::Acquire),
                 name: String::from_utf8_lossy(&name).into_owned(),
                 state: ProcessState::of(seat.state.load(Ordering::Acquire)),
+                log_level: seat.log_level.load(Ordering::Acquire),
             }
         });
         all.filter(|process| process.state != ProcessState::Absent).collect()
@@ -164,7 +180,7 @@ mod tests {
         processes.set_state(1, ProcessState::Stopping);
         let listed = processes.list();
         assert_eq!((listed[0].rank, listed[0].pid, listed[0].state), (1, 42, ProcessState::Stopping));
-        assert_eq!(listed[0].name, "é".repeat(60));
+        assert_eq!(listed[0].name, "é".repeat(58));
         processes.clear();
         assert_eq!(processes.list().len(), 1);
     }

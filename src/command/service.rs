@@ -1,6 +1,5 @@
 //! What one server offers: its commands, its statistics, and running a request against them.
 
-use std::sync::atomic::AtomicI32;
 use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::SystemTime;
 
@@ -33,8 +32,6 @@ pub struct Service {
     pub processes: Processes,
     /// When it began.
     pub started: SystemTime,
-    /// The log level as OpenSIPS counts it: -3 (alert) to 4 (debug).
-    pub log_level: AtomicI32,
     /// Told when `log_level` changes.
     pub on_log_level: OnceLock<Box<dyn Fn(i32) + Send + Sync>>,
     /// Which commands are recorded.
@@ -49,7 +46,7 @@ pub struct Service {
 /// Makes a page, or nothing where it fails.
 pub type MetricsPage = Box<dyn Fn() -> Option<Vec<u8>> + Send + Sync>;
 
-/// Notices, as OpenSIPS starts.
+/// Notices, as OpenSIPS starts: levels count from -3 (alert) to 4 (debug).
 const DEFAULT_LOG_LEVEL: i32 = 3;
 
 impl Service {
@@ -64,13 +61,13 @@ impl Service {
             version: version.into(),
             dialect,
             started: SystemTime::now(),
-            log_level: AtomicI32::new(DEFAULT_LOG_LEVEL),
             on_log_level: OnceLock::new(),
             trace: OnceLock::new(),
             metrics_page: OnceLock::new(),
             registry: RwLock::default(),
             forwarder: OnceLock::new(),
         });
+        service.processes.set_log_level(0, DEFAULT_LOG_LEVEL);
         builtin::register(&service, allow_kill);
         event_commands::register(&service);
         service
@@ -89,6 +86,7 @@ impl Service {
     /// From now on processes that are forked have statistics and the list of processes in common with this one.
     pub fn share(&self) -> std::io::Result<()> {
         self.statistics.share()?;
+        self.events.share()?;
         self.processes.share()
     }
 

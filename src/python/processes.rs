@@ -64,6 +64,11 @@ impl PyProcesses {
         self.server().answer_orphans()
     }
 
+    /// The log level that the process of a rank shall have, as OpenSIPS counts them.
+    fn log_level(&self, rank: usize) -> i32 {
+        self.server().service.processes.log_level(rank)
+    }
+
     /// Says what the process of a rank is for.
     fn name(&self, rank: usize, name: &str) -> PyResult<()> {
         check(rank)?;

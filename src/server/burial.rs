@@ -48,7 +48,7 @@ impl Answer {
                         Ok(request) => request.method,
                         Err(error) => error.method,
                     };
-                    failed_text(&method, &style)
+                    failed_text(&method, style)
                 };
                 (To::Peer(Box::new(*peer)), answer, PATIENCE)
             }
@@ -57,7 +57,7 @@ impl Answer {
                 (To::Fifo(reply.to_vec()), failed_json(bytes, dialect, options.pretty_printing), options.reply_wait)
             }
             Orphan::Fifo { reply, json: false, bytes } => {
-                (To::Fifo(reply.to_vec()), failed_text(bytes, &style), options.reply_wait)
+                (To::Fifo(reply.to_vec()), failed_text(bytes, style), options.reply_wait)
             }
         };
         (!bytes.is_empty()).then(|| Answer { endpoint, to, bytes, until: Instant::now() + patience })
@@ -85,9 +85,9 @@ impl Answer {
     }
 }
 
-fn failed_text(method: &[u8], style: &TextStyle) -> Vec<u8> {
+fn failed_text(method: &[u8], style: TextStyle) -> Vec<u8> {
     let mut out = Vec::new();
-    text::encode_response(&mut out, &Err(Failure::Handler), method, style);
+    text::encode_response(&mut out, &Err(Failure::Handler), method, &style);
     out
 }
 
@@ -133,8 +133,12 @@ mod tests {
         let both = failed(br#"[{"jsonrpc":"2.0","id":1,"method":"m"},{"jsonrpc":"2.0","id":2,"method":"m"}]"#);
         assert!(both.starts_with('[') && both.contains(r#""id":1"#) && both.contains(r#""id":2"#), "{both}");
         assert!(failed(b"").contains(r#""id":null"#));
-        let style = TextStyle { carrier: Carrier::Datagram, dialect: Dialect::Sipmi, indent: Default::default() };
-        let text = String::from_utf8(failed_text(b"m", &style)).expect("text");
+        let style = TextStyle {
+            carrier: Carrier::Datagram,
+            dialect: Dialect::Sipmi,
+            indent: crate::codec::text::Indent::default(),
+        };
+        let text = String::from_utf8(failed_text(b"m", style)).expect("text");
         assert!(text.starts_with("500 "), "{text}");
     }
 }

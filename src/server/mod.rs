@@ -374,6 +374,7 @@ impl Server {
         state.common = None;
         state.is_divided = false;
         self.service.processes.clear();
+        self.service.events.close();
     }
 
     fn open_all(&self, state: &State) -> Result<Vec<Endpoint>, ServerError> {

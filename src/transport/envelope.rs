@@ -119,7 +119,8 @@ impl Envelope {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::net::UnixDatagram;
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
 
     use super::*;
     use crate::shared::Region;
@@ -131,13 +132,9 @@ mod tests {
         let server = Socket::bind_unix(name.as_ref(), Access::default()).expect("a free name");
         let region = Region::new(size_of::<Envelope>());
         let envelope = region.at::<Envelope>(0);
-        let client = UnixDatagram::unbound().expect("a socket");
-        let back = std::os::linux::net::SocketAddrExt::from_abstract_name(format!("{name}-back")).expect("a name");
-        let back: std::os::unix::net::SocketAddr = back;
-        let bound = UnixDatagram::bind_addr(&back).expect("a free name");
-        drop(client);
-        let to: std::os::unix::net::SocketAddr =
-            std::os::linux::net::SocketAddrExt::from_abstract_name(&name[1..]).expect("a name");
+        let address = |name: &str| SocketAddr::from_abstract_name(&name[1..]).expect("a name");
+        let bound = UnixDatagram::bind_addr(&address(&format!("{name}-back"))).expect("a free name");
+        let to = address(&name);
         bound.send_to_addr(b"hello", &to).expect("it is there");
         // SAFETY: the envelope is this test's own.
         unsafe {

@@ -1,0 +1,234 @@
+//! What one process of a server is told and all have to know, as a list of news in memory that they share.
+//!
+//! Whoever has news takes the lock, reads what it has not read yet, and appends. The others read before they act on what
+//! they know; to see that there is nothing new costs them one load. When the list is full, it is begun anew with
+//! what is known by then: news must therefore say how things are, so that to read them twice does no harm.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use crate::shared::{Region, SharedLock};
+
+const FIRST: usize = 4096;
+const ROOM: usize = 8 << 20;
+
+/// Who reads news, and says all that is known when the list is begun anew.
+pub(super) trait Reader: Send + Sync {
+    fn read(&self, news: &[u8]);
+    fn all(&self) -> Vec<Vec<u8>>;
+}
+
+pub(super) struct Journal {
+    region: Region,
+    is_shared: AtomicBool,
+    reader: OnceLock<Box<dyn Reader>>,
+    /// How far this process has read. Locked before the shared lock.
+    place: Mutex<Place>,
+    /// The version up to which it has.
+    seen: AtomicU64,
+}
+
+#[derive(Default, Clone, Copy)]
+struct Place {
+    edition: u64,
+    offset: usize,
+}
+
+#[repr(C)]
+struct Head {
+    lock: SharedLock,
+    /// Counts news.
+    version: AtomicU64,
+    /// Counts how often the list was begun anew.
+    edition: AtomicU64,
+    len: AtomicUsize,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Journal {
+            region: Region::new(FIRST + ROOM),
+            is_shared: AtomicBool::new(false),
+            reader: OnceLock::new(),
+            place: Mutex::default(),
+            seen: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Journal {
+    pub(super) fn read_by(&self, reader: Box<dyn Reader>) {
+        let _ = self.reader.set(reader);
+    }
+
+    /// From now on processes that are forked read and write the same list.
+    pub(super) fn share(&self) -> std::io::Result<()> {
+        self.region.share(0)?;
+        self.head().lock.reset();
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Place::default();
+        self.seen.store(0, Ordering::Release);
+        self.is_shared.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// The server is one process again.
+    pub(super) fn close(&self) {
+        self.is_shared.store(false, Ordering::Release);
+    }
+
+    fn head(&self) -> &Head {
+        // SAFETY: the region lives as long as `self`; `share` makes the lock before it is used.
+        unsafe { self.region.at::<Head>(0).as_ref() }
+    }
+
+    fn list(&self, from: usize, len: usize) -> &[u8] {
+        let start = self.region.at::<u8>(FIRST + from.min(ROOM - 1));
+        // SAFETY: within the region, and changed by nobody but who has the lock.
+        unsafe { std::slice::from_raw_parts(start.as_ptr(), len.min(ROOM - from.min(ROOM))) }
+    }
+
+    /// Reads what others have written.
+    pub(super) fn catch_up(&self) {
+        if !self.is_shared.load(Ordering::Acquire) || self.seen.load(Ordering::Acquire) == self.version() {
+            return;
+        }
+        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = {
+            let _held = self.head().lock.hold();
+            self.unread(&mut place)
+        };
+        self.take_in(&news);
+    }
+
+    /// Tells all processes, this one included.
+    pub(super) fn tell(&self, news: Vec<u8>) {
+        if !self.is_shared.load(Ordering::Acquire) {
+            return self.take_in(&[news]);
+        }
+        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        let unread = {
+            let _held = self.head().lock.hold();
+            if self.head().len.load(Ordering::Acquire) + size_of::<u32>() + news.len() > ROOM {
+                self.take_in(&self.unread(&mut place));
+                self.begin_anew();
+            }
+            self.append(&news);
+            self.unread(&mut place)
+        };
+        // Not with the lock in hand: to understand news may take time.
+        self.take_in(&unread);
+    }
+
+    fn version(&self) -> u64 {
+        self.head().version.load(Ordering::Acquire)
+    }
+
+    /// What lies beyond the place, which is then at the end. With the lock in hand.
+    fn unread(&self, place: &mut Place) -> Vec<Vec<u8>> {
+        let edition = self.head().edition.load(Ordering::Acquire);
+        if place.edition != edition {
+            *place = Place { edition, offset: 0 };
+        }
+        let len = self.head().len.load(Ordering::Acquire);
+        let mut news = Vec::new();
+        while place.offset + size_of::<u32>() <= len {
+            let bytes = self.list(place.offset, size_of::<u32>());
+            let size = bytes.iter().rev().fold(0, |size, byte| size << 8 | usize::from(*byte));
+            news.push(self.list(place.offset + size_of::<u32>(), size).to_vec());
+            place.offset += size_of::<u32>() + size;
+        }
+        self.seen.store(self.version(), Ordering::Release);
+        news
+    }
+
+    fn take_in(&self, news: &[Vec<u8>]) {
+        if let Some(reader) = self.reader.get() {
+            news.iter().for_each(|news| reader.read(news));
+        }
+    }
+
+    /// With the lock in hand. First the bytes, then their number, so whoever dies here leaves nothing half.
+    fn append(&self, news: &[u8]) {
+        let head = self.head();
+        let len = head.len.load(Ordering::Acquire);
+        let size = size_of::<u32>() + news.len();
+        if len + size > ROOM {
+            return;
+        }
+        let place = self.region.at::<u8>(FIRST + len).as_ptr();
+        let prefix = (news.len() as u32).to_le_bytes();
+        // SAFETY: within the region, and nobody reads there before it is counted.
+        unsafe {
+            place.copy_from_nonoverlapping(prefix.as_ptr(), prefix.len());
+            place.add(prefix.len()).copy_from_nonoverlapping(news.as_ptr(), news.len());
+        }
+        head.len.store(len + size, Ordering::Release);
+        head.version.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn begin_anew(&self) {
+        let all = self.reader.get().map(|reader| reader.all()).unwrap_or_default();
+        self.head().len.store(0, Ordering::Release);
+        self.head().edition.fetch_add(1, Ordering::AcqRel);
+        all.iter().for_each(|news| self.append(news));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[derive(Default, Clone)]
+    struct Known(Arc<Mutex<Vec<Vec<u8>>>>);
+
+    impl Reader for Known {
+        fn read(&self, news: &[u8]) {
+            self.0.lock().expect("no test panics with it").push(news.to_vec());
+        }
+        fn all(&self) -> Vec<Vec<u8>> {
+            vec![b"all that is known".to_vec()]
+        }
+    }
+
+    fn journal() -> (Journal, Known) {
+        let (journal, known) = (Journal::default(), Known::default());
+        journal.read_by(Box::new(known.clone()));
+        journal.share().expect("memory");
+        (journal, known)
+    }
+
+    #[test]
+    fn whoever_tells_knows_at_once_and_once() {
+        let (journal, known) = journal();
+        journal.tell(b"a".to_vec());
+        journal.tell(Vec::new());
+        journal.catch_up();
+        assert_eq!(*known.0.lock().expect("no test panics with it"), [b"a".to_vec(), Vec::new()]);
+    }
+
+    #[test]
+    fn what_another_process_told_is_read_before_the_next_is_told() {
+        let (journal, known) = journal();
+        journal.append(b"theirs");
+        journal.tell(b"ours".to_vec());
+        journal.append(b"theirs again");
+        journal.catch_up();
+        let expected: [&[u8]; 3] = [b"theirs", b"ours", b"theirs again"];
+        assert_eq!(*known.0.lock().expect("no test panics with it"), expected);
+    }
+
+    #[test]
+    fn a_full_list_is_begun_anew_with_all_that_is_known() {
+        let (journal, known) = journal();
+        let large = vec![b'x'; ROOM / 4];
+        (0..5).for_each(|_| journal.tell(large.clone()));
+        assert_eq!(journal.head().edition.load(Ordering::Relaxed), 1);
+        *journal.place.lock().expect("no test panics with it") = Place::default();
+        journal.seen.store(0, Ordering::Relaxed);
+        known.0.lock().expect("no test panics with it").clear();
+        journal.catch_up();
+        assert_eq!(known.0.lock().expect("no test panics with it")[0], b"all that is known");
+    }
+}
