@@ -66,11 +66,12 @@ def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(group: Callable
     with many.connect(transport, wire="text") as client:
         killed = int(client.call("pid"))
         os.kill(killed, signal.SIGKILL)
-        began = time.monotonic()
+        # It may have had the call in hand already.
+        with contextlib.suppress(sipmi.MiError):
+            assert int(client.call("pid", timeout=PATIENCE / 2)) != killed
         assert int(client.call("pid")) != killed
-    workers = eventually(lambda: len(pids := many.workers()) == 2 and killed not in pids and pids)
-    assert time.monotonic() - began < PATIENCE
-    assert many.stop()[2] == f"process 1 (MI worker, pid {killed}) was ended by SIGKILL\n" or killed not in workers
+    eventually(lambda: len(pids := many.workers()) == 2 and killed not in pids)
+    assert f"(MI worker, pid {killed}) was ended by SIGKILL\n" in many.stop()[2]
 
 
 def test_all_processes_count_together(group: Callable[..., Group]) -> None:
@@ -173,7 +174,7 @@ BAD_STARTS = {
     ),
     "death": (
         "server.register_module('m', [sipmi.Export('get', '', lambda r, p: None, init=lambda: os._exit(3))])",
-        "process 1 (MI worker) ended with code 3",
+        " (MI worker) ended with code 3",
     ),
     "hazards": ("server = sipmi.Server('x', emulate='4.0', hazards=True)", "hazards are those of one process"),
 }
@@ -368,8 +369,9 @@ def test_an_event_of_any_process_reaches_every_subscriber_once(group: Callable[.
             raisers.add(pid)
             assert json.loads(subscriber.recv(1000))["params"] == {"word": str(words)}
             words += 1
-        os.kill(raisers.pop(), signal.SIGKILL)
-        workers = eventually(lambda: len(pids := many.workers()) == 2 and pids)
+        killed = raisers.pop()
+        os.kill(killed, signal.SIGKILL)
+        workers = eventually(lambda: len(pids := many.workers()) == 2 and killed not in pids and pids)
         raisers = set()
         while raisers != set(workers):
             pid, subscribers = client.call("shout", str(words))

@@ -126,6 +126,7 @@ class Supervisor:
             raise ValueError(f"expected less than {_core.MOST_PROCESSES} processes, found {len(self.children)}")
         self.manager = ServiceManager()
         self.reader: Optional[Child] = None
+        self.has_started = False
         self.stopping = 0
         self.reload = False
         self.round = 0.0
@@ -236,6 +237,7 @@ class Supervisor:
             self._wait(time.monotonic() + ROUND)
             self._hear()
             self._reap()
+        self.has_started = True
         self.server._when_ready()
         self.manager.ready(f"{len(self.children)} processes")
 
@@ -322,9 +324,9 @@ class Supervisor:
         if self.stopping:
             return
         child.schedule(now)
-        why = child.said.strip(b"\0").decode(errors="replace")
-        child.said = b"" if child.is_ready else child.said
-        if child.is_ready:
+        if self.has_started:
+            why = child.said.strip(b"\0").decode(errors="replace")
+            child.said = b""
             log.error("process %d (%s, pid %d) %s", child.rank, child.name, pid, child.end + (why and f": {why}"))
 
     def _replace(self, now: float) -> None:
