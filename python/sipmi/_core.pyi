@@ -39,7 +39,9 @@ __all__ = [
     "Topology",
     "Tree",
     "__version__",
-    "after_fork",
+    "after_fork_in_child",
+    "after_fork_in_parent",
+    "before_fork",
     "command_module",
     "current_request",
     "decode_event",
@@ -443,7 +445,9 @@ class Server:
         """Adds an endpoint. `options` may hold what [`read_options`] reads."""
 
     def start(self) -> None: ...
-    def stop(self) -> None: ...
+    def stop(self, drain_timeout: float, hurry: Optional[Callable[[], bool]]) -> None:
+        """Stops, and waits so many seconds for running commands; less if `hurry()` says so."""
+
     @property
     def is_running(self) -> bool: ...
     @property
@@ -613,8 +617,14 @@ class Reply:
     def text(self) -> bytes:
         """The reply as the FIFO of 2.x would write it; what came in text is as it came."""
 
-def after_fork() -> None:
-    """In a forked process, where only the thread that forked is left: nobody else is in the interpreter."""
+def before_fork(running: list[Server]) -> None:
+    """Waits until nobody is in the middle of something that a child would be stuck in."""
+
+def after_fork_in_parent() -> None:
+    """The parent goes on."""
+
+def after_fork_in_child() -> None:
+    """In the child only the thread that forked is left, and no server runs."""
 
 def prepare_exit() -> None:
     """Lets no other thread into the interpreter from now on. Called when it is about to end."""
@@ -647,6 +657,9 @@ class Processes:
 
     def read_fifos(self) -> None:
         """In a forked process: reads the FIFOs from now on, which one process does."""
+
+    def look_after(self) -> None:
+        """In a forked process: has endpoints looked after at once."""
 
     def restore(self) -> list[str]:
         """Makes FIFOs again that are gone, and says what came of it."""

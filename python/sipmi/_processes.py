@@ -411,6 +411,9 @@ class Supervisor:
             self._wait(min(deadline, time.monotonic() + ROUND))
             self._reap()
         reap_strangers(set())
+        deadline = time.monotonic() + ROUND
+        while self.core.answer_orphans() and time.monotonic() < deadline:
+            time.sleep(RETRY)
 
     def _signal_all(self, number: signal.Signals) -> None:
         for child in self.children:
@@ -485,7 +488,8 @@ class Member:
             if self.reload:
                 self.reload = False
                 reopen_logs()
-        self.server._core.stop()
+                self.supervisor.core.look_after()
+        self.server._core.stop(self.supervisor.drain_timeout, None)
         self.server._loop.stop()
 
 

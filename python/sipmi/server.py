@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar, Union, overl
 
 from . import _core
 from ._loop import Coroutines, request_of_task
-from ._processes import Process, Supervisor
+from ._processes import Process, Supervisor, reopen_logs
 from ._signature import describe_parameters, first_line, is_awaited
 
 if TYPE_CHECKING:
@@ -102,6 +102,8 @@ class Server:
     :param trace: patterns of commands such as "sub_*" whose requests and replies are recorded: the logger
         ``sipmi.trace`` gets a record of each at INFO. Values of names that mean secrets are hidden.
     :param trace_secrets: more names whose values are hidden.
+    :param drain_timeout: how many seconds a server that stops waits for running commands. Those that take longer
+        are answered with an error.
     :raises ValueError: there is no such version, or ``hazards`` without ``emulate``.
 
     >>> server = Server("billing", version="1.4")
@@ -124,6 +126,7 @@ class Server:
         reliable_events: bool = False,
         trace: Iterable[str] = (),
         trace_secrets: Iterable[str] = (),
+        drain_timeout: float = 5.0,
     ) -> None:
         if hazards and emulate is None:
             raise ValueError("hazards are those of a version of OpenSIPS: expected emulate= beside hazards=True")
@@ -147,6 +150,9 @@ class Server:
         self._signals: queue.SimpleQueue[None] = queue.SimpleQueue()
         #: What :meth:`run` does once the endpoints are open.
         self._when_ready: Callable[[], None] = lambda: None
+        self.drain_timeout = drain_timeout
+        #: Whether it shall stop without waiting.
+        self._hurried = False
         self._processes: list[Process] = []
         self._supervisor: Optional[Supervisor] = None
 
@@ -515,15 +521,18 @@ class Server:
         if self._supervisor is not None:
             raise RuntimeError(f"the server is served by several processes, which are all alike: {what} before run()")
 
-    def stop(self) -> None:
+    def stop(self, timeout: Optional[float] = None) -> None:
         """Ends serving: running commands finish, endpoints are removed, subscriptions end. Twice does no harm.
+
+        :param timeout: how many seconds running commands may take before they are answered with an error; by
+            default the server's ``drain_timeout``.
 
         Where several processes serve, all of them end.
         """
         if self._supervisor is not None:
             self._supervisor.stop()
             return
-        self._core.stop()
+        self._core.stop(self.drain_timeout if timeout is None else timeout, lambda: self._hurried)
         self._loop.stop()
         _running.discard(self)
         self._stopped.set()
@@ -533,6 +542,7 @@ class Server:
         self,
         *,
         processes: Optional[int] = None,
+        drain_timeout: Optional[float] = None,
         cpus: Union[_core.CpuSet, str, Iterable[int], None] = None,
     ) -> None:
         """Serves until SIGINT or SIGTERM, or until another thread calls :meth:`stop`.
@@ -540,6 +550,7 @@ class Server:
         :param processes: how many workers serve, each a process with an interpreter lock of its own. They are
             forked by this call and replaced when they die; this process looks after them and serves nobody. By
             default this process serves, or, when there are extra processes, one worker does.
+        :param drain_timeout: as that of the server, which it replaces. A second signal skips the wait.
         :param cpus: (Linux) the CPUs that this process, with all its threads, runs on from now on.
         :raises OSError: an endpoint cannot be opened, or none of the CPUs is online and in the cpuset.
         :raises RuntimeError: with processes: there are other threads, a process could not be started, its ``init``,
@@ -550,11 +561,13 @@ class Server:
 
             _core.set_thread_affinity(cpus)
             Host().process(os.getpid()).set_affinity(cpus)
+        if drain_timeout is not None:
+            self.drain_timeout = drain_timeout
         if processes is not None or self._processes:
             self._run_processes(1 if processes is None else processes)
             return
         self._signals = queue.SimpleQueue()
-        with self, _stopping_on_signals(self._signals):
+        with _stopping_on_signals(self), self:
             self._when_ready()
             # Woken now and then, so that signals are seen also where the wait cannot be interrupted.
             while not self._stopped.is_set():
@@ -569,12 +582,12 @@ class Server:
             raise ValueError("hazards are those of one process: expected no processes= beside them")
         # What was called before may have begun its thread.
         self._loop.stop()
-        self._supervisor = Supervisor(self, workers, self._processes, 5.0)
+        self._supervisor = Supervisor(self, workers, self._processes, self.drain_timeout)
         try:
             self._supervisor.run()
         finally:
             self._supervisor = None
-            self._core.stop()
+            self.stop()
 
     def __enter__(self) -> Server:
         self.start()
@@ -715,23 +728,42 @@ def _group_number(group: Union[str, int]) -> int:
 
 
 class _stopping_on_signals:
-    """SIGINT and SIGTERM put something into a queue while this is entered; only the main thread may."""
+    """SIGINT and SIGTERM stop a server while this is entered, SIGHUP opens logs again; only in the main thread."""
 
-    def __init__(self, signals: queue.SimpleQueue[None]) -> None:
-        self._signals = signals
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._is_stopping = False
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> None:
+        self._server._hurried = False
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, lambda *_: self._signals.put(None))
+                self._previous[number] = signal.signal(number, self._stop)
+            self._previous[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: reopen_logs())
+
+    def _stop(self, *_: object) -> None:
+        # The second one has no patience with what still runs.
+        self._server._hurried = self._is_stopping
+        self._is_stopping = True
+        self._server._signals.put(None)
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
 
-os.register_at_fork(after_in_child=_core.after_fork)
+def _after_fork_in_child() -> None:
+    _core.after_fork_in_child()
+    # The parent serves; what it leaves at its end is not for a child to remove.
+    _running.clear()
+
+
+os.register_at_fork(
+    before=lambda: _core.before_fork([server._core for server in _running]),
+    after_in_parent=_core.after_fork_in_parent,
+    after_in_child=_after_fork_in_child,
+)
 
 
 @atexit.register

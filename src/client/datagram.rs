@@ -54,6 +54,8 @@ pub(super) struct Pool {
 struct Idle {
     socket: Connected,
     since: Instant,
+    /// A child of this process has its sockets, too, and must not speak on them.
+    process: u32,
 }
 
 /// A reply, as it was read and as it came.
@@ -166,6 +168,9 @@ impl Pool {
     fn take(&self, has_id: bool) -> Option<Connected> {
         let socket = {
             let mut idle = lock(&self.idle);
+            if idle.front().is_some_and(|first| first.process != std::process::id()) {
+                idle.clear();
+            }
             if has_id {
                 idle.pop_back()?.socket
             } else {
@@ -183,7 +188,7 @@ impl Pool {
     }
 
     fn keep(&self, socket: Connected) {
-        let kept = Idle { socket, since: Instant::now() };
+        let kept = Idle { socket, since: Instant::now(), process: std::process::id() };
         let mut idle = lock(&self.idle);
         if idle.len() < IDLE {
             idle.push_back(kept);

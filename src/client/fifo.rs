@@ -150,7 +150,9 @@ impl Fifo {
             kept.streak = if is_soon { kept.streak.saturating_add(1) } else { 0 };
             (kept.idle.pop(), kept.streak >= MANY)
         };
-        if let Some(Idle { made, reply, command }) = idle.filter(|idle| now.duration_since(idle.made) < LIFE) {
+        if let Some(Idle { made, reply, command }) =
+            idle.filter(|idle| idle.reply.is_ours() && now.duration_since(idle.made) < LIFE)
+        {
             // One that somebody removed is made again.
             if let Ok(inbox) = reply.open() {
                 return Ok(Line { made, inbox, command: Some(command), is_tight });

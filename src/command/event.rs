@@ -238,6 +238,11 @@ impl Events {
         self.journal.share()
     }
 
+    /// Waits until nobody is at them, and keeps it so.
+    pub fn hold_still(&self) -> impl Drop + '_ {
+        self.known.lock()
+    }
+
     /// The server is one process again.
     pub fn close(&self) {
         self.journal.close();

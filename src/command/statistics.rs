@@ -188,6 +188,11 @@ impl Statistics {
         });
     }
 
+    /// Waits until nobody is at them, and keeps it so.
+    pub fn hold_still(&self) -> impl Drop + '_ {
+        self.known.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
     /// Whether another process made statistics that this one has not read yet.
     fn catch_up(&self) {
         if self.known.read().unwrap_or_else(std::sync::PoisonError::into_inner).read < self.ledger.len() {

@@ -10,8 +10,6 @@ use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 
-use super::logging;
-
 static ENDING: AtomicBool = AtomicBool::new(false);
 /// Threads that wait for the interpreter's lock, or have it, below frames of Rust.
 static WITHIN: AtomicUsize = AtomicUsize::new(0);
@@ -25,15 +23,7 @@ thread_local! {
 const GRACE: Duration = Duration::from_millis(500);
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_function(wrap_pyfunction!(after_fork, module)?)?;
     module.add_function(wrap_pyfunction!(prepare_exit, module)?)
-}
-
-/// In a forked process, where only the thread that forked is left: nobody else is in the interpreter.
-#[pyfunction]
-fn after_fork() {
-    WITHIN.store(0, Ordering::SeqCst);
-    logging::forget();
 }
 
 /// Lets no other thread into the interpreter from now on. Called when it is about to end.
@@ -66,6 +56,11 @@ pub(super) fn attach<T>(work: impl FnOnce(Python<'_>) -> T) -> Option<T> {
     let result = Python::try_attach(work);
     leave();
     result
+}
+
+/// In a forked process, where only the thread that forked is left: nobody else is in the interpreter.
+pub(super) fn forget_others() {
+    WITHIN.store(0, Ordering::SeqCst);
 }
 
 /// Passes the gate, or stays before it until the process has ended.

@@ -11,6 +11,7 @@ mod driver;
 mod errors;
 mod event;
 mod exit;
+mod fork;
 mod gateway;
 mod handler;
 mod http;
@@ -38,6 +39,7 @@ fn html_of<T: PyTypeInfo>(object: &Bound<'_, T>) -> PyResult<String> {
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     exit::register(module)?;
+    fork::register(module)?;
     tree::register(module)?;
     client::register(module)?;
     driver::register(module)?;

@@ -49,6 +49,11 @@ impl PyProcesses {
         exit::detach(py, || self.server().read_fifos());
     }
 
+    /// In a forked process: has endpoints looked after at once.
+    fn look_after(&self, py: Python<'_>) {
+        exit::detach(py, || self.server().look_after());
+    }
+
     /// Makes FIFOs again that are gone, and says what came of it.
     fn restore(&self) -> Vec<String> {
         self.server().restore()

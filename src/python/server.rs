@@ -1,6 +1,6 @@
 //! The server as Python's `sipmi.server` drives it.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -195,8 +195,23 @@ impl PyServer {
         Ok(exit::detach(py, || self.server.start())?)
     }
 
-    fn stop(&self, py: Python<'_>) {
-        exit::detach(py, || self.server.stop());
+    /// Stops, and waits so many seconds for running commands; less if `hurry()` says so.
+    fn stop(&self, py: Python<'_>, drain_timeout: &Bound<'_, PyAny>, hurry: Option<Py<PyAny>>) -> PyResult<()> {
+        let drain_timeout = seconds(drain_timeout)?;
+        let raised = Mutex::new(None);
+        let is_hurried = || {
+            let asked = exit::attach(|py| {
+                py.check_signals()?;
+                hurry.as_ref().map_or(Ok(false), |hurry| hurry.call0(py)?.is_truthy(py))
+            });
+            asked.unwrap_or(Ok(true)).unwrap_or_else(|error| {
+                // Who interrupts the wait is in a hurry.
+                *raised.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                true
+            })
+        };
+        exit::detach(py, || self.server.stop(drain_timeout, &is_hurried));
+        raised.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 
     #[getter]

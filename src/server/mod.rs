@@ -15,6 +15,7 @@ mod endpoint;
 mod event;
 mod fifo;
 mod fifo_stream;
+mod fork;
 mod gate;
 mod hands;
 mod hazards;
@@ -40,6 +41,7 @@ use crate::command::permit::Permit;
 use crate::command::service::Service;
 use crate::transport::{Access, OpenError};
 use endpoint::Endpoint;
+pub use fork::Still;
 pub use pool::ThreadScope;
 
 /// How a listener behaves.
@@ -73,6 +75,14 @@ pub struct ListenOptions {
     pub http: http::HttpOptions,
 }
 
+/// How long a server that is dropped waits for what it is doing.
+const DRAIN: Duration = Duration::from_secs(5);
+/// As good as for ever.
+const LONGEST_DRAIN: Duration = Duration::from_secs(60 * 60 * 24 * 365);
+/// After so many looks it looks whether somebody is in a hurry.
+const HURRY_LOOKS: u32 = 25;
+/// As often as that.
+const SLICE: Duration = Duration::from_millis(50);
 /// How long a server that dies waits for what it is doing.
 const DEATH: Duration = Duration::from_secs(1);
 /// How often a server that stops looks whether all is done.
@@ -133,8 +143,6 @@ pub struct Server {
     /// What it offers.
     pub service: Arc<Service>,
     scope: ThreadScope,
-    /// How long `stop` waits for running commands.
-    drain_timeout: Duration,
     state: Arc<Mutex<State>>,
     delivery: Arc<event::Delivery>,
 }
@@ -158,6 +166,8 @@ struct Running {
     listeners: Vec<Arc<dyn Listener>>,
     /// FIFOs that another process reads.
     unread: Vec<Arc<dyn Listener>>,
+    /// What a child of a fork has of the endpoints.
+    fds: Vec<std::os::fd::RawFd>,
 }
 
 /// What several processes have in common.
@@ -200,7 +210,7 @@ impl Context {
             // Locked to the end: who asks whether it runs is told when its endpoints are gone.
             let mut state = server.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(running) = state.running.take() {
-                running.end(Instant::now() + DEATH);
+                running.end(Instant::now() + DEATH, &|| false);
             }
         };
         if let Err(error) = std::thread::Builder::new().name("sipmi-death".into()).spawn(end) {
@@ -244,7 +254,7 @@ impl Server {
     pub fn new(service: Arc<Service>, scope: ThreadScope) -> Self {
         let delivery = event::Delivery::new(service.dialect);
         service.events.carried_by(delivery.clone());
-        Server { service, scope, drain_timeout: Duration::from_secs(5), state: Arc::default(), delivery }
+        Server { service, scope, state: Arc::default(), delivery }
     }
 
     /// Whether subscribers over TCP have to confirm each event (`reliable_mode` of `event_stream`).
@@ -261,6 +271,7 @@ impl Server {
         let number = state.endpoints.len();
         if let Some(running) = &mut state.running {
             let endpoint = Endpoint::open(&address, &options, running.context.service.dialect.is_emulated())?;
+            running.fds.push(fork::descriptor(&endpoint));
             let listener = listen(&running.context, endpoint, (number, &options))?;
             running.context.pool.grow(options.workers);
             running.begin(listener);
@@ -352,6 +363,13 @@ impl Server {
         }
     }
 
+    /// Has endpoints looked after at once: a FIFO may be another one now.
+    pub fn look_after(&self) {
+        if let Some(running) = &self.lock().running {
+            running.listeners.iter().for_each(|listener| listener.look_after());
+        }
+    }
+
     /// Makes FIFOs again that somebody removed or replaced, and says which, and which could not be made.
     pub fn restore(&self) -> Vec<String> {
         let mut state = self.lock();
@@ -393,13 +411,14 @@ impl Server {
     ) -> Result<Running, ServerError> {
         let is_shared = shared.is_some();
         let context = self.context(endpoints, shared);
+        let fds = opened.iter().map(fork::descriptor).collect();
         let listeners: Result<Vec<_>, _> = opened
             .into_iter()
             .zip(endpoints)
             .enumerate()
             .map(|(number, (endpoint, (_, options)))| listen(&context, endpoint, (number, options)))
             .collect();
-        let mut running = Running { context, listeners: Vec::new(), unread: Vec::new() };
+        let mut running = Running { context, listeners: Vec::new(), unread: Vec::new(), fds };
         match listeners {
             Ok(listeners) if is_shared => {
                 let (unread, served) = listeners.into_iter().partition(|listener| listener.has_one_reader());
@@ -408,7 +427,7 @@ impl Server {
             }
             Ok(listeners) => listeners.into_iter().for_each(|listener| running.begin(listener)),
             Err(error) => {
-                running.end(Instant::now());
+                running.end(Instant::now(), &|| false);
                 return Err(error);
             }
         }
@@ -417,10 +436,14 @@ impl Server {
 
     /// Ends serving: no new requests, running ones finish within the drain timeout, endpoints are removed. Events on
     /// their way are delivered or given up, and all subscriptions end.
-    pub fn stop(&self) {
+    ///
+    /// Running ones that take longer are answered for, and at once when `hurry` says so, which is asked now and then.
+    pub fn stop(&self, drain_timeout: Duration, hurry: &dyn Fn() -> bool) {
         let running = self.lock().running.take();
         if let Some(running) = running {
-            running.end(Instant::now() + self.drain_timeout);
+            let deadline =
+                Instant::now().checked_add(drain_timeout).unwrap_or_else(|| Instant::now() + LONGEST_DRAIN);
+            running.end(deadline, hurry);
         }
         self.delivery.stop();
         self.service.events.end_all();
@@ -471,7 +494,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.stop();
+        self.stop(DRAIN, &|| false);
     }
 }
 
@@ -488,26 +511,39 @@ impl Running {
         self.listeners.iter().any(|listener| listener.desk().in_progress.load(Ordering::Relaxed) > 0)
     }
 
-    fn end(self, deadline: Instant) {
+    fn end(self, deadline: Instant, hurry: &dyn Fn() -> bool) {
         self.context.stopping.store(true, Ordering::SeqCst);
         for listener in &self.listeners {
             listener.look_after();
         }
+        let mut looks = 0;
         while self.is_busy() && Instant::now() < deadline {
+            // To ask takes the interpreter's lock.
+            looks += 1;
+            if looks % HURRY_LOOKS == 0 && hurry() {
+                break;
+            }
             std::thread::sleep(DRAIN_LOOK);
         }
         self.context.closing.store(true, Ordering::SeqCst);
         for listener in &self.listeners {
             listener.look_after();
         }
-        self.context.pool.drain(deadline);
-        self.context.waiting.drain(deadline);
-        self.context.deadlines.drain(deadline);
-        self.context.deadlines.stop();
+        let Context { pool, waiting, deadlines, .. } = &*self.context;
+        let drains: [&dyn Fn(Instant) -> bool; 3] =
+            [&|until| pool.drain(until), &|until| waiting.drain(until), &|until| deadlines.drain(until) == 0];
+        for drain in drains {
+            while !drain(deadline.min(Instant::now() + SLICE)) && Instant::now() < deadline && !hurry() {}
+        }
+        let left = deadlines.drain(Instant::now());
+        if left > 0 {
+            log::info!("{left} commands still run when the server stops; they are answered for");
+        }
+        deadlines.stop();
         // What was answered in the end is delivered, and whoever was at work for it told to stop.
-        let deadline = deadline.max(Instant::now() + LAST_WORDS);
+        let deadline = Instant::now() + LAST_WORDS;
         self.context.courier.stop(deadline);
-        self.context.aside.drain(deadline);
+        let _ = self.context.aside.drain(deadline);
         self.context.watch.stop();
     }
 }

@@ -83,19 +83,19 @@ impl Pool {
         state.idle > state.jobs.len() || state.threads < state.most
     }
 
-    /// Takes no more idle time: waits until every thread has ended, or the deadline.
-    pub(super) fn drain(&self, deadline: Instant) {
+    /// Takes no more idle time: waits until every thread has ended, or the deadline. Says whether they have.
+    pub(super) fn drain(&self, deadline: Instant) -> bool {
         let mut state = self.lock();
         state.stopping = true;
         self.changed.notify_all();
         while state.threads > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                log::warn!("{} commands still run after the drain timeout", state.threads);
-                return;
+                return false;
             }
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+        true
     }
 
     fn spawn(self: &Arc<Self>) {

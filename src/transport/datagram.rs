@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::eagerness::Habit;
-use super::{Access, FileId, OpenError, io_error, kind_of, set_access};
+use super::{Access, FileId, OpenError, io_error, kind_of, owner, set_access};
 use crate::command::Peer;
 
 /// A bound datagram socket.
@@ -148,6 +148,12 @@ impl Socket {
     }
 }
 
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
 impl Drop for Socket {
     fn drop(&mut self) {
         if let Some((path, id)) = &self.file
@@ -221,6 +227,6 @@ fn remove_stale(path: &Path) -> Result<(), OpenError> {
             std::fs::remove_file(path).map_err(io_error("remove the stale socket", path))
         }
         Err(error) => Err(io_error("probe", path)(error)),
-        Ok(()) => Err(OpenError::InUse { path: path.to_owned(), pid: None }),
+        Ok(()) => Err(OpenError::InUse { path: path.to_owned(), pid: owner::of_socket(path) }),
     }
 }

@@ -13,7 +13,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
 use super::eagerness::Habit;
-use super::{Access, FileId, OpenError, io_error, kind_of, set_access};
+use super::{Access, FileId, OpenError, io_error, kind_of, owner, set_access};
 
 /// The longest directory and name that a real server takes.
 const MAX_REPLY_PATH: usize = 127;
@@ -43,7 +43,7 @@ impl CommandFifo {
                 });
             }
             Ok(_) if has_reader(path)? => {
-                return Err(OpenError::InUse { path: path.to_owned(), pid: reader_of(path) });
+                return Err(OpenError::InUse { path: path.to_owned(), pid: owner::of_file(path) });
             }
             Ok(_) => {}
         }
@@ -145,6 +145,12 @@ fn has_room(file: &File) -> io::Result<bool> {
     Ok(nix::poll::poll(&mut fd, nix::poll::PollTimeout::ZERO)? > 0)
 }
 
+impl AsRawFd for CommandFifo {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        self.file.as_raw_fd()
+    }
+}
+
 impl Drop for CommandFifo {
     fn drop(&mut self) {
         if !self.left {
@@ -178,16 +184,6 @@ fn has_reader(path: &Path) -> Result<bool, OpenError> {
         Err(error) if error.raw_os_error() == Some(libc::ENXIO) => Ok(false),
         Err(error) => Err(io_error("probe", path)(error)),
     }
-}
-
-/// Which process has the file open, as far as we may look.
-fn reader_of(path: &Path) -> Option<u32> {
-    let wanted = FileId::of(&std::fs::metadata(path).ok()?);
-    let processes = std::fs::read_dir("/proc").ok()?.flatten();
-    processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()).find(|pid| {
-        let open = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-        open.filter_map(|fd| std::fs::metadata(fd.path()).ok()).any(|metadata| FileId::of(&metadata) == wanted)
-    })
 }
 
 /// The directory in which clients make their reply FIFOs.

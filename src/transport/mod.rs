@@ -5,6 +5,7 @@ pub mod datagram;
 pub mod eagerness;
 pub mod envelope;
 pub mod fifo;
+mod owner;
 pub mod reply_fifo;
 pub mod stream;
 
@@ -53,7 +54,7 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// A living server has it.
-    #[error("{} is served already{}", path.display(), pid.map_or(String::new(), |pid| format!(" by process {pid}")))]
+    #[error("{}", in_use(path, *pid))]
     InUse {
         /// Which endpoint.
         path: PathBuf,
@@ -70,6 +71,13 @@ pub enum OpenError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+fn in_use(path: &std::path::Path, pid: Option<u32>) -> String {
+    match pid {
+        Some(pid) => format!("{} is served already by process {pid}", path.display()),
+        None => format!("{} is in use, by a process that cannot be seen from here", path.display()),
+    }
 }
 
 pub(crate) fn io_error(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> OpenError {

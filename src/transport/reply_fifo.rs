@@ -54,9 +54,16 @@ impl ReplyName {
     }
 }
 
+impl ReplyName {
+    /// Whether this process made it, and not one that it was forked from.
+    pub fn is_ours(&self) -> bool {
+        self.process == std::process::id()
+    }
+}
+
 impl Drop for ReplyName {
     fn drop(&mut self) {
-        if self.process == std::process::id() {
+        if self.is_ours() {
             // Whoever removed it already did no harm.
             let _ = nix::unistd::unlink(self.path.as_c_str());
         }

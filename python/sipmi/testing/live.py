@@ -52,9 +52,9 @@ class LiveServer(Server):
             self._directory.cleanup()
             raise
 
-    def stop(self) -> None:
+    def stop(self, timeout: Optional[float] = None) -> None:
         """Ends serving and removes its files. Twice does no harm; it cannot be started again."""
-        super().stop()
+        super().stop(timeout)
         self._directory.cleanup()
 
     def address(self, transport: str = "udp") -> str:

@@ -1,0 +1,47 @@
+//! A program that forks: what `os.register_at_fork` calls.
+
+use std::cell::RefCell;
+
+use pyo3::prelude::*;
+
+use super::server::PyServer;
+use super::{exit, logging};
+use crate::server::Still;
+
+pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(before_fork, module)?)?;
+    module.add_function(wrap_pyfunction!(after_fork_in_parent, module)?)?;
+    module.add_function(wrap_pyfunction!(after_fork_in_child, module)?)
+}
+
+thread_local! {
+    /// The servers that run, held still by the thread that forks.
+    static STILL: RefCell<Vec<(Still<'static>, Py<PyServer>)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Waits until nobody is in the middle of something that a child would be stuck in.
+#[pyfunction]
+fn before_fork(py: Python<'_>, running: Vec<Py<PyServer>>) {
+    for server in running {
+        // Nobody who has one of these locks waits for the interpreter's.
+        let still = server.get().server.hold_still();
+        // SAFETY: the server is kept beside it, and let go of after it.
+        let still: Still<'static> = unsafe { std::mem::transmute(still) };
+        STILL.with_borrow_mut(|all| all.push((still, server.clone_ref(py))));
+    }
+}
+
+/// The parent goes on.
+#[pyfunction]
+fn after_fork_in_parent() {
+    drop(STILL.take());
+}
+
+/// In the child only the thread that forked is left, and no server runs.
+#[pyfunction]
+fn after_fork_in_child() {
+    exit::forget_others();
+    logging::forget();
+    let mut all = STILL.take();
+    all.iter_mut().for_each(|(still, _)| still.disown());
+}
