@@ -46,6 +46,7 @@ bench: build
 	$(BIN)/python tests/bench/run.py $(BENCH_ARGS)
 	$(BIN)/python tests/bench/large.py
 	$(BIN)/python tests/bench/scale.py
+	$(BIN)/python tests/bench/processes.py
 	$(BIN)/python tests/bench/fleet.py
 	$(BIN)/python tests/bench/in_flight.py
 	$(BIN)/python tests/bench/gateway.py
@@ -55,6 +56,7 @@ prove: build
 	PROPTEST_CASES=20000 cargo test --quiet --release --no-default-features
 	$(BIN)/python tests/bench/scale.py --calls 10000000 --nodes 10000000
 	SIPMI_PROVE_SECONDS=60 $(BIN)/python -m pytest -q --timeout 600 tests/test_fire.py tests/test_fire_processes.py
+	SIPMI_PROVE_EXITS=200 $(BIN)/python -m pytest -q tests/test_lifetime.py -k exits
 	SIPMI_PROVE_CALLS=100000 $(BIN)/python -m pytest -q --timeout 900 tests/test_faults.py
 
 prove-short: build

@@ -80,8 +80,13 @@ def test_a_script_that_just_ends_leaves_no_file_and_does_not_hang(directory: str
     assert os.listdir(directory) == []
 
 
+#: How many programs end in the middle of calls.
+EXITS = int(os.environ.get("SIPMI_PROVE_EXITS", "10"))
+
+
+@pytest.mark.timeout(60 + 3 * EXITS)
 def test_exits_with_calls_in_flight_never_abort(directory: str) -> None:
-    for _ in range(10):
+    for _ in range(EXITS):
         process = run_script(
             directory,
             """

@@ -143,7 +143,9 @@ impl Journal {
 
     fn take_in(&self, news: &[Vec<u8>]) {
         if let Some(reader) = self.reader.get() {
-            news.iter().for_each(|news| reader.read(news));
+            for news in news {
+                reader.read(news);
+            }
         }
     }
 
@@ -170,7 +172,9 @@ impl Journal {
         let all = self.reader.get().map(|reader| reader.all()).unwrap_or_default();
         self.head().len.store(0, Ordering::Release);
         self.head().edition.fetch_add(1, Ordering::AcqRel);
-        all.iter().for_each(|news| self.append(news));
+        for news in &all {
+            self.append(news);
+        }
     }
 }
 
