@@ -196,8 +196,14 @@ impl PyServer {
     }
 
     /// Stops, and waits so many seconds for running commands; less if `hurry()` says so.
-    fn stop(&self, py: Python<'_>, drain_timeout: &Bound<'_, PyAny>, hurry: Option<Py<PyAny>>) -> PyResult<()> {
+    fn stop(
+        &self,
+        py: Python<'_>,
+        drain_timeout: &Bound<'_, PyAny>,
+        hurry: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
         let drain_timeout = seconds(drain_timeout)?;
+        let hurry = hurry.map(|hurry| hurry.clone().unbind());
         let raised = Mutex::new(None);
         let is_hurried = || {
             let asked = exit::attach(|py| {
