@@ -207,7 +207,7 @@ impl Pool {
             }
         }
         let eager = patience.eagerness();
-        self.with_buffer(|buffer| receive_here(socket, buffer, eager, patience).map(Some))?.ok_or(Stop::Deadline)
+        self.with_buffer(|buffer| receive_here(socket, buffer, &eager, patience).map(Some))?.ok_or(Stop::Deadline)
     }
 
     /// Has a datagram read into a buffer, and gives what came.
@@ -271,7 +271,7 @@ async fn send(socket: &Connected, request: &[u8], patience: &mut Patience<'_>) -
 fn receive_here(
     socket: &Connected,
     buffer: &mut [u8],
-    eagerness: Eagerness,
+    eagerness: &Eagerness,
     patience: &mut Patience<'_>,
 ) -> Result<usize, Stop> {
     while eagerness.give_way() {

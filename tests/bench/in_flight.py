@@ -1,9 +1,9 @@
 """The client beside others on the same server: one caller that waits, and many calls in flight that are awaited.
 
-    python tests/bench/in_flight.py [--seconds S] [--rounds N] [--in-flight N] [--nodes N]
+    python tests/bench/in_flight.py [--seconds S] [--rounds N] [--in-flight N]
 
 Sides run in turns (A B, B A, ...), each round in a process of its own against a server in another. A figure is the
-median over the rounds. `fleet` calls so many servers, UDP sockets of one process, once each.
+median over the rounds.
 """
 
 from __future__ import annotations
@@ -11,12 +11,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Awaitable
 from pathlib import Path
@@ -98,80 +96,6 @@ def run_loop(work: Any, loop: str) -> Any:
     return asyncio.run(work)
 
 
-# -- a fleet --------------------------------------------------------------------------------------
-
-
-class Nodes:
-    """Answers ``uptime`` on many UDP sockets."""
-
-    def __init__(self, count: int) -> None:
-        import select
-
-        self.sockets = []
-        self._poll = select.epoll()
-        for _ in range(count):
-            node = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            node.bind(("127.0.0.1", 0))
-            node.setblocking(False)
-            self.sockets.append(node)
-            self._poll.register(node.fileno(), select.EPOLLIN)
-        self._by_fd = {node.fileno(): node for node in self.sockets}
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    @property
-    def ports(self) -> list[int]:
-        return [node.getsockname()[1] for node in self.sockets]
-
-    def _serve(self) -> None:
-        while True:
-            for fd, _ in self._poll.poll():
-                node = self._by_fd[fd]
-                try:
-                    while True:
-                        request, peer = node.recvfrom(65536)
-                        asked = json.loads(request)
-                        result = {"Server": "OpenSIPS (4.0.1 (x86_64/linux))"}
-                        answer = {"jsonrpc": "2.0", "result": result, "id": asked["id"]}
-                        node.sendto(json.dumps(answer, separators=(",", ":")).encode(), peer)
-                except BlockingIOError:
-                    pass
-
-
-class _Answer(asyncio.DatagramProtocol):
-    def __init__(self, answered: asyncio.Future[bytes]) -> None:
-        self.answered = answered
-
-    def datagram_received(self, data: bytes, addr: Any) -> None:
-        if not self.answered.done():
-            self.answered.set_result(data)
-
-
-async def ask_with_asyncio(port: int) -> Any:
-    """What a program without a client of MI does: an endpoint of asyncio for each node."""
-    loop = asyncio.get_running_loop()
-    answered: asyncio.Future[bytes] = loop.create_future()
-    transport, _ = await loop.create_datagram_endpoint(lambda: _Answer(answered), remote_addr=("127.0.0.1", port))
-    try:
-        transport.sendto(b'{"jsonrpc":"2.0","method":"uptime","id":1}')
-        return json.loads(await asyncio.wait_for(answered, 10.0))["result"]
-    finally:
-        transport.close()
-
-
-async def measure_fleet(kind: str, ports: list[int]) -> dict[str, float]:
-    import sipmi
-
-    clients = [sipmi.AsyncClient(f"udp:127.0.0.1:{port}", wire="jsonrpc", timeout=10.0) for port in ports]
-    begun = time.perf_counter()
-    if kind == "sipmi":
-        answers = await asyncio.gather(*[mi.call("uptime") for mi in clients])
-    else:
-        answers = await asyncio.gather(*[ask_with_asyncio(port) for port in ports])
-    took = time.perf_counter() - begun
-    assert len(answers) == len(ports)
-    return {"rate": len(ports) / took, "p99_ms": took * 1e3}
-
-
 # -- rounds ---------------------------------------------------------------------------------------
 
 
@@ -215,17 +139,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.5)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--in-flight", type=int, default=100)
-    parser.add_argument("--nodes", type=int, default=1000)
     parser.add_argument("--round", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.round:
-        what, kind, loop, *rest = options.round
-        if what == "fleet":
-            nodes = Nodes(int(rest[0]))
-            print(json.dumps(run_loop(measure_fleet(kind, nodes.ports), loop)))
-        else:
-            address, in_flight, seconds = rest
-            print(json.dumps(run_loop(measure(kind, address, int(in_flight), float(seconds)), loop)))
+        kind, loop, address, in_flight, seconds = options.round
+        print(json.dumps(run_loop(measure(kind, address, int(in_flight), float(seconds)), loop)))
         return
     with tempfile.TemporaryDirectory(prefix="mi") as directory:
         server = subprocess.Popen(
@@ -246,15 +164,13 @@ def main() -> None:
                     f"{transport.upper()}, one caller that waits", in_turns(["sipmi", "opensips"], options.rounds, play)
                 )
             for loop in ("asyncio", "uvloop"):
-                play = lambda side, loop=loop: one_round("calls", side, loop, http, count, seconds)  # noqa: E731
+                play = lambda side, loop=loop: one_round(side, loop, http, count, seconds)  # noqa: E731
                 show(f"HTTP, {count} in flight, {loop}", in_turns(["sipmi", "aiohttp", "httpx"], options.rounds, play))
             for transport in ("udp", "unix", "fifo"):
-                play = lambda side, to=addresses[transport]: one_round("calls", side, "asyncio", to, count, seconds)  # noqa: E731
+                play = lambda side, to=addresses[transport]: one_round(side, "asyncio", to, count, seconds)  # noqa: E731
                 show(f"{transport.upper()}, {count} in flight, asyncio", in_turns(["sipmi"], options.rounds, play))
         finally:
             server.communicate()
-    play = lambda side: one_round("fleet", side, "asyncio", str(options.nodes))  # noqa: E731
-    show(f"{options.nodes} nodes over UDP, one call each", in_turns(["sipmi", "asyncio"], options.rounds, play))
 
 
 if __name__ == "__main__":
