@@ -283,8 +283,11 @@ async fn read(
         let before = received.len();
         received.resize(before + CHUNK, 0);
         let size = inbox.read(&mut received[before..]);
-        received.truncate(before + size.as_ref().copied().unwrap_or_default());
-        let size = size.map_err(|error| CallError::io("the reply FIFO cannot be read", &error))?;
+        received.truncate(before + size.as_ref().ok().copied().flatten().unwrap_or_default());
+        // poll looks at a pipe without its lock: of a writer who is about to open it, it may tell that he has left.
+        let Some(size) = size.map_err(|error| CallError::io("the reply FIFO cannot be read", &error))? else {
+            continue;
+        };
         // poll looks at a pipe without its lock: of a writer who wrote and left just now it may tell the leaving
         // alone. What is read in spite of that comes first.
         if size == 0 && !ready.contains(PollFlags::POLLIN) {

@@ -89,11 +89,11 @@ impl Inbox {
         self.file.as_fd()
     }
 
-    /// Reads what is there; 0 when nothing is, or when the last writer has left.
-    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    /// Reads what is there: 0 when no writer has it open, `None` when one has and there is nothing yet.
+    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         match self.file.read(buffer) {
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(0),
-            other => other,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(None),
+            other => other.map(Some),
         }
     }
 
