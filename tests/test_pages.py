@@ -57,7 +57,8 @@ def test_the_blocks_of_a_page_run_as_they_stand(
 
 def commands(page: Path) -> list[str]:
     """What a page says to a shell of `sipmi`: in blocks, and in the cells of tables."""
-    lines = [line for _, source in pages.blocks(page, "(?:sh|console)") for line in source.splitlines()]
+    sources = [source.replace("\\\n", " ") for _, source in pages.blocks(page, "(?:sh|console)")]
+    lines = [line for source in sources for line in source.splitlines()]
     found = [match.group(1) for line in lines if (match := re.match(r"(?:\$ |if ! |\s+)?(sipmi [^#|>&;]*)", line))]
     return found + re.findall(r"\| `(sipmi [^`]*)`", page.read_text())
 

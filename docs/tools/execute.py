@@ -12,9 +12,15 @@ from nbclient import NotebookClient
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 
 
-def execute(path: Path) -> nbformat.NotebookNode:
+#: Put before a notebook, it has no widgets: charts are pictures that are replaced.
+NO_WIDGETS = "import sys; sys.modules['anywidget'] = None"
+
+
+def execute(path: Path, before: str = "") -> nbformat.NotebookNode:
     """The notebook with what its cells say now; a cell that fails raises."""
     notebook = nbformat.read(path, as_version=4)
+    if before:
+        notebook.cells.insert(0, nbformat.v4.new_code_cell(before))
     client = NotebookClient(notebook, timeout=60, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}})
     client.execute()
     for cell in notebook.cells:
@@ -32,6 +38,17 @@ def kept(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return notebook
 
 
+def check_charts(*notebooks: nbformat.NotebookNode) -> None:
+    """The last pictures of the charts are there, with widgets and without, and have come to their end."""
+    for notebook in notebooks:
+        bundles = [output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", [])]
+        charts = [bundle for bundle in bundles if "image/svg+xml" in bundle]
+        if len(charts) != 2 or not all("<polyline" in bundle["text/html"] for bundle in charts):
+            raise SystemExit(f"expected two charts with lines, found {len(charts)}")
+        if any("widget-view" in kind for bundle in charts for kind in bundle):
+            raise SystemExit("a chart that has ended is still a widget")
+
+
 def main() -> int:
     """Runs all, or those that are named."""
     names = [name for name in sys.argv[1:] if not name.startswith("-")]
@@ -46,6 +63,8 @@ def main() -> int:
             raise SystemExit(f"{path.name} says nothing")
         if "--write" in sys.argv:
             nbformat.write(kept(notebook), path)
+        elif path.stem == "watching":
+            check_charts(notebook, execute(path, NO_WIDGETS))
     return 0
 
 
