@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
+import types
 import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, Callable, Literal, Optional, Union
@@ -34,10 +36,11 @@ def describe_parameters(function: Callable[..., Any]) -> tuple[list[_core._Descr
     ([('user', 'any', False, True, 'either', None, '[]'),
       ('credit', 'any', False, False, 'either', '0.5', '[]')], False)
     """
-    try:
-        hints = typing.get_type_hints(function)
-    except Exception:  # an annotation that cannot be resolved says nothing
-        hints = {}
+    hints: dict[str, Any] = {}
+    if getattr(function, "__annotations__", True):
+        # An annotation that cannot be resolved says nothing.
+        with contextlib.suppress(Exception):
+            hints = typing.get_type_hints(function)
     described: list[_core._Described] = []
     any_name = False
     for parameter in inspect.signature(function).parameters.values():
@@ -104,6 +107,8 @@ def first_line(doc: Optional[str]) -> str:
 
 def is_awaited(function: Callable[..., Any]) -> bool:
     """Whether what the function gives must be awaited."""
+    if type(function) is types.FunctionType:
+        return bool(function.__code__.co_flags & (inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR))
     call = getattr(function, "__call__", None)  # noqa: B004  (an object whose __call__ is a coroutine)
     checks = (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
     return any(check(function) or check(call) for check in checks)
