@@ -5,7 +5,10 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+import signal
 import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -17,12 +20,13 @@ import sipmi
 from affinity_fixtures import hosts
 from sipmi import affinity
 from sipmi.cli import main, make_parser
-from sipmi.testing import FakeOpenSIPS
+from sipmi.testing import FakeOpenSIPS, eventually
 
 #: Pages whose blocks are run otherwise: by pytest itself, on wires, or not at all since they are values.
 ELSEWHERE = {
     "affinity.md": "test_affinity_docs.py",
     "pytest.md": "test_pytest_plugin.py",
+    "processes.md": "below",
     "trees-and-values.md": "below",
 }
 #: Pages that call an OpenSIPS that is there already, and of which version it is.
@@ -97,6 +101,26 @@ def test_every_page_is_found_from_the_navigation() -> None:
     named = set(re.findall(r"[\w/-]+\.(?:md|ipynb)", (pages.ROOT / "mkdocs.yml").read_text()))
     there = {str(page.relative_to(pages.DOCS)) for kind in ("md", "ipynb") for page in pages.DOCS.rglob(f"*.{kind}")}
     assert there - named == set(), "not in the nav of mkdocs.yml"
+    assert named - there == set(), "in the nav of mkdocs.yml, and not there"
+
+
+def test_the_script_of_the_page_about_processes_serves_with_four_workers(directory: str, tmp_path: Path) -> None:
+    """As a program of its own, since it forks. Its extra process has nothing to do, and rests."""
+    stand = pages.Stand(directory)
+    ((_, source),) = pages.blocks(pages.DOCS / "processes.md")
+    moved = re.sub(r"127\.0\.0\.1:8\d\d\d|/tmp", lambda found: stand.there.get(found.group(), directory), source)
+    resting = moved.replace("        ...  # an extra", "        import time; time.sleep(0.1)  # an extra")
+    assert resting != moved
+    script = tmp_path / "billing.py"
+    script.write_text(resting)
+    address = f"udp:{stand.there['127.0.0.1:8080']}"
+    with subprocess.Popen([sys.executable, script]) as program, sipmi.connect(address, timeout=2.0) as mi:
+        try:
+            wanted = ["attendant", *["MI worker"] * 4, "MI stats"]
+            eventually(lambda: [one["Type"] for one in mi.call("ps")["Processes"]], wanted, within=20.0)
+        finally:
+            program.send_signal(signal.SIGTERM)
+            assert program.wait(20) == 0
 
 
 def test_the_rule_of_trees_and_values_gives_what_its_page_says() -> None:

@@ -12,21 +12,9 @@ from mkdocs.structure.files import File, Files
 
 
 def on_config(config: Any) -> Any:
-    """The navigation: notebooks by the pages that they become, and no pages that are not there yet."""
-    config["nav"] = [found for one in config["nav"] if (found := there(one, Path(config["docs_dir"])))]
+    """The navigation has notebooks under the names of the pages that they become."""
+    config["nav"] = json.loads(json.dumps(config["nav"]).replace(".ipynb", ".md"))
     return config
-
-
-def there(part: Any, docs: Path) -> Any:
-    """A part of the navigation, without what is not there."""
-    if isinstance(part, str):
-        return part.replace(".ipynb", ".md") if (docs / part).exists() else None
-    ((title, inside),) = part.items()
-    if isinstance(inside, list):
-        inside = [found for one in inside if (found := there(one, docs))]
-    else:
-        inside = there(inside, docs)
-    return {title: inside} if inside else None
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
