@@ -79,7 +79,9 @@ def test_a_session_completes_explains_calls_and_remembers(env: dict[str, str], t
     assert history.stat().st_mode & 0o777 == 0o600
     with Terminal("shell", "edge1", env=env) as terminal:
         terminal.wait_for("edge1 >")
-        terminal.send("account_show b", "right", "\r")
+        terminal.send("account_show b")
+        terminal.wait_for("account_show bob | tr a-z A-Z")  # suggested, in grey
+        terminal.send("right", "\r")
         terminal.wait_for("SIP:BOB@EXAMPLE.ORG")
 
 
