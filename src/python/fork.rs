@@ -42,6 +42,7 @@ fn after_fork_in_parent() {
 fn after_fork_in_child() {
     exit::forget_others();
     logging::forget();
-    let mut all = STILL.take();
-    all.iter_mut().for_each(|(still, _)| still.disown());
+    for (mut still, _server) in STILL.take() {
+        still.disown();
+    }
 }
