@@ -150,7 +150,7 @@ class Server:
         self._signals: queue.SimpleQueue[None] = queue.SimpleQueue()
         #: What :meth:`run` does once the endpoints are open.
         self._when_ready: Callable[[], None] = lambda: None
-        self.drain_timeout = drain_timeout
+        self.drain_timeout: float = drain_timeout
         #: Whether it shall stop without waiting.
         self._hurried = False
         self._processes: list[Process] = []
