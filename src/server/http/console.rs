@@ -688,7 +688,7 @@ mod tests {
         let head = PageRequest { method: "HEAD", ..get("") };
         assert_eq!(page_of(&head, Dialect::V2_4).status, 406);
         assert_eq!(page_of(&head, Dialect::Sipmi).status, 200);
-        assert!(body(&page_of(&get(""), Dialect::V4_0)).contains("<li><a href=\"/html/billing\">"));
+        assert!(body(&page_of(&get(""), Dialect::V4_0)).contains("<td><a href=\"/html/billing\">"));
     }
 
     #[test]
