@@ -12,10 +12,10 @@ class Secret:
 
     A client or fleet that is sent to another process or machine may hold secrets of this kind alone.
 
-    >>> os.environ["SIPMI_TOKEN"] = "s3cret"
-    >>> token = Secret.env("SIPMI_TOKEN")
+    >>> os.environ["EDGE_TOKEN"] = "s3cret"
+    >>> token = Secret.env("EDGE_TOKEN")
     >>> token, token.reveal()
-    (<Secret: environment variable SIPMI_TOKEN>, 's3cret')
+    (<Secret: environment variable EDGE_TOKEN>, 's3cret')
     """
 
     __slots__ = ("_kind", "_place")

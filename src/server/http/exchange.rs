@@ -123,7 +123,8 @@ impl Service<Request<Incoming>> for Exchange {
             if is_problem {
                 progress.note_problem();
             }
-            if is_problem || progress.is_orphaned() {
+            // Nor does a server that stops take another request over a connection.
+            if is_problem || progress.is_orphaned() || site.desk.context().is_stopping() {
                 reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             if dialect.is_emulated() {
