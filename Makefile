@@ -57,7 +57,7 @@ bench: build
 prove: build
 	PROPTEST_CASES=20000 cargo test --quiet --release --no-default-features
 	$(BIN)/python tests/bench/scale.py --calls 10000000 --nodes 10000000
-	SIPMI_PROVE_SECONDS=60 $(BIN)/python -m pytest -q --timeout 600 tests/test_fire.py tests/test_fire_processes.py
+	SIPMI_PROVE_SECONDS=60 $(BIN)/python -m pytest -q --timeout 600 tests/test_fire.py tests/test_fire_processes.py tests/test_recorded_replies.py
 	SIPMI_PROVE_EXITS=200 $(BIN)/python -m pytest -q tests/test_lifetime.py -k exits
 	SIPMI_PROVE_CALLS=100000 $(BIN)/python -m pytest -q --timeout 900 tests/test_faults.py
 
