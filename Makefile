@@ -3,8 +3,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-# Most tests wait most of the time: twice as many at once as there are processors take a third of the time.
-PYTEST_WORKERS ?= 4
+# Most tests wait most of the time, so there may be more at once than there are processors.
+PYTEST_WORKERS ?= 3
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Whatever environment is active in the caller's shell, this is the one to install into.
 export VIRTUAL_ENV = $(CURDIR)/$(VENV)

@@ -167,7 +167,6 @@ impl FifoListener {
     ///
     /// It is read before that FIFO is opened: opening wakes the client, and the answer had better be quick then.
     fn serve(self: &Arc<Self>, frame: Frame, hand: Option<Hand>) {
-        let _alone = self.alone.as_ref().map(lock);
         if self.alone.is_some() && self.dies_of(&frame) {
             return self.context.die();
         }
@@ -376,7 +375,10 @@ impl Listener for FifoListener {
 
     fn lead(self: Arc<Self>, term: Term) {
         let _pinned = self.place.enter();
-        while let Some((frame, hand)) = self.next_frame(term) {
+        loop {
+            // Before the next request is taken, so that they are served in the order in which they came.
+            let _alone = self.alone.as_ref().map(lock);
+            let Some((frame, hand)) = self.next_frame(term) else { return };
             let turn = self.post.begin(term);
             self.serve(frame, hand);
             if !self.post.end(turn) {
