@@ -176,7 +176,7 @@ def test_workers_may_be_killed_and_reloaded_under_fire(directory: str) -> None:
         for thread in threads:
             thread.join(2 * PATIENCE)
             assert not thread.is_alive()
-        assert tally.wrong == []
+        assert tally.wrong == [], (tally.wrong, tally.counts)
         for transport in ("udp", "unix", "fifo", "http"):
             assert tally.counts[f"{transport} answered"] > 10 * SECONDS, tally.counts
         workers = eventually(lambda: len(pids := many.workers()) == 3 and pids)

@@ -63,8 +63,10 @@ class Process:
             raise ValueError(f"expected a count of 1 or more for the process {self.name!r}, found {self.count}")
 
 
-#: One that died is replaced after this long, twice as long after each that dies young, up to the last.
+#: One that died is replaced after this long, twice as long after each that dies young, up to the longest: of those
+#: that had begun to serve, since callers wait for the next, and of those that never came so far.
 FIRST_PAUSE = 0.05
+LONGEST_PAUSE_IN_SERVICE = 0.5
 LONGEST_PAUSE = 5.0
 #: One that lived for so long did not die young.
 GROWN_UP = 2.0
@@ -106,8 +108,9 @@ class Child:
         """It has died: sets when it is forked again."""
         if now - self.born >= GROWN_UP:
             self.pause = FIRST_PAUSE
-        self.due = now + self.pause
-        self.pause = min(self.pause * 2, LONGEST_PAUSE)
+        longest = LONGEST_PAUSE_IN_SERVICE if self.is_ready else LONGEST_PAUSE
+        self.due = now + min(self.pause, longest)
+        self.pause = min(self.pause * 2, longest)
 
 
 class Supervisor:
