@@ -63,7 +63,7 @@ prove: build
 
 prove-short: build
 	PROPTEST_CASES=2000 cargo test --quiet --no-default-features
-	SIPMI_PROVE_SECONDS=15 $(BIN)/python -m pytest -q tests/test_fire.py
+	SIPMI_PROVE_SECONDS=15 $(BIN)/python -m pytest -q tests/test_fire.py tests/test_fire_processes.py
 
 # Wheel and source distribution as their users get them, and tests of them in clean environments, one for each extra.
 packages: build

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -91,20 +92,7 @@ def test_commands_that_take_longer_than_the_drain_timeout_are_answered_with_an_e
 
 @pytest.mark.parametrize("processes", ["None", "2"])
 def test_a_second_signal_skips_the_wait(group: Callable[..., Group], processes: str) -> None:
-    many = group(
-        f"""
-        import threading
-        if {processes} is None:
-            notify = {{"address": os.environ["NOTIFY_SOCKET"]}}
-            def ready():
-                import socket
-                while not server.is_running:
-                    time.sleep(0.01)
-                socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
-            threading.Thread(target=ready).start()
-        server.run(processes={processes}, drain_timeout=3600)
-        """
-    )
+    many = group(f"server.run(processes={processes}, drain_timeout=3600)")
     waiting = Waiting(many, "sleep", 3600.0)
     many.await_asleep()
     many.signal(signal.SIGTERM)
@@ -204,8 +192,9 @@ def test_a_hangup_opens_logs_again_in_all_processes(group: Callable[..., Group])
     eventually(noted)
 
 
-def test_a_service_manager_is_told_of_start_reload_and_stop(group: Callable[..., Group]) -> None:
-    many = group(environment={"WATCHDOG_USEC": "400000"})
+@pytest.mark.parametrize("processes", ["None", "2"])
+def test_a_service_manager_is_told_of_start_reload_and_stop(group: Callable[..., Group], processes: str) -> None:
+    many = group(f"server.run(processes={processes})", environment={"WATCHDOG_USEC": "400000"})
     assert any(line.startswith("STATUS=") for line in many.told)
     assert f"MAINPID={many.process.pid}" in many.told
     many.await_state("WATCHDOG=1")
@@ -217,6 +206,23 @@ def test_a_service_manager_is_told_of_start_reload_and_stop(group: Callable[...,
     many.signal(signal.SIGTERM)
     many.await_state("STOPPING=1")
     assert many.ended() == (0, "", "")
+
+
+def test_a_service_manager_that_hears_nothing_holds_up_nothing(group: Callable[..., Group], directory: str) -> None:
+    many = group()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        other.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                other.sendto(b"STATUS=full", f"{directory}/notify")
+    for _ in range(3):
+        many.signal(signal.SIGHUP)
+    killed = many.workers()[0]
+    os.kill(killed, signal.SIGKILL)
+    eventually(lambda: len(pids := many.workers()) == 2 and killed not in pids)
+    # What it had no room for it is told later.
+    many.await_state("RELOADING=1")
+    many.await_state("READY=1")
 
 
 def test_a_service_manager_may_listen_at_an_abstract_name(group: Callable[..., Group], directory: str) -> None:

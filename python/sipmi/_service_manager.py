@@ -21,6 +21,8 @@ class ServiceManager:
         #: Seconds between two signs of life.
         self.pause = watchdog_pause()
         self._next = 0.0
+        #: What it had no room for yet, by kind: it never keeps us waiting.
+        self._untold: dict[str, str] = {}
 
     def ready(self, status: str) -> None:
         """It serves."""
@@ -35,7 +37,8 @@ class ServiceManager:
         self._tell("STOPPING=1")
 
     def alive(self) -> None:
-        """It lives; said at most as often as the watchdog wants it."""
+        """It lives; said at most as often as the watchdog wants it. What it could not be told before, it is now."""
+        self._catch_up()
         now = time.monotonic()
         if self.pause < math.inf and now >= self._next:
             self._next = now + self.pause
@@ -50,14 +53,28 @@ class ServiceManager:
     def _tell(self, state: str) -> None:
         if not self._address:
             return
+        kind = state.partition("=")[0]
+        self._untold.pop(kind, None)
+        self._untold[kind] = state
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        for kind, state in list(self._untold.items()):
+            try:
+                self._send(state)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                log.warning("the service manager at %s cannot be told: %s", self._address, error)
+            del self._untold[kind]
+
+    def _send(self, state: str) -> None:
         # A name that begins with @ is abstract.
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
-        try:
-            if self._socket is None:
-                self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            self._socket.sendto(state.encode(), address)
-        except OSError as error:
-            log.warning("the service manager at %s cannot be told: %s", self._address, error)
+        if self._socket is None:
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._socket.setblocking(False)
+        self._socket.sendto(state.encode(), address)
 
 
 def watchdog_pause() -> float:

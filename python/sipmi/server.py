@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar, Union, overl
 from . import _core
 from ._loop import Coroutines, request_of_task
 from ._processes import Process, Supervisor, reopen_logs
+from ._service_manager import ServiceManager
 from ._signature import describe_parameters, first_line, is_awaited
 
 if TYPE_CHECKING:
@@ -146,8 +147,9 @@ class Server:
         self._upstreams: list[Client] = []
         self._inits: list[tuple[str, Callable[[], Any]]] = []
         self._stopped = threading.Event()
-        #: What wakes :meth:`run`. Signals put into it: an event's lock could be in the hands of whom they interrupt.
-        self._signals: queue.SimpleQueue[None] = queue.SimpleQueue()
+        #: What wakes :meth:`run`, and whether it shall go on. Signals put into it: an event's lock could be in the
+        #: hands of whom they interrupt.
+        self._signals: queue.SimpleQueue[bool] = queue.SimpleQueue()
         #: What :meth:`run` does once the endpoints are open.
         self._when_ready: Callable[[], None] = lambda: None
         self.drain_timeout: float = drain_timeout
@@ -536,7 +538,7 @@ class Server:
         self._loop.stop()
         _running.discard(self)
         self._stopped.set()
-        self._signals.put(None)
+        self._signals.put(False)
 
     def run(
         self,
@@ -567,13 +569,20 @@ class Server:
             self._run_processes(1 if processes is None else processes)
             return
         self._signals = queue.SimpleQueue()
+        manager = ServiceManager()
         with _stopping_on_signals(self), self:
             self._when_ready()
+            manager.ready("one process")
             # Woken now and then, so that signals are seen also where the wait cannot be interrupted.
             while not self._stopped.is_set():
+                manager.alive()
                 with contextlib.suppress(queue.Empty):
-                    self._signals.get(timeout=0.5)
-                    break
+                    if not self._signals.get(timeout=min(0.5, manager.pause)):
+                        break
+                    manager.reloading()
+                    reopen_logs()
+                    manager.ready("one process")
+            manager.stopping()
 
     def _run_processes(self, workers: int) -> None:
         if workers < 1:
@@ -740,13 +749,13 @@ class _stopping_on_signals:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._previous[number] = signal.signal(number, self._stop)
-            self._previous[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: reopen_logs())
+            self._previous[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: self._server._signals.put(True))
 
     def _stop(self, *_: object) -> None:
         # The second one has no patience with what still runs.
         self._server._hurried = self._is_stopping
         self._is_stopping = True
-        self._server._signals.put(None)
+        self._server._signals.put(False)
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
