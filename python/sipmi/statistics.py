@@ -33,6 +33,7 @@ from .errors import (
 if TYPE_CHECKING:
     import pandas
 
+    from ._client_base import ClientBase
     from .async_client import AsyncClient
 
 #: A real server has one process for its FIFO or for HTTP: it is not asked more often than this, in seconds.
@@ -444,13 +445,10 @@ def _may_pass(error: MiError) -> bool:
     return isinstance(error, (CallTimeout, CodecError, Fault))
 
 
-class Watch:
-    """Samples of a server's statistics, each ``interval`` seconds, as an iterable; ``mi.watch(...)`` makes it.
+class _WatchBase:
+    """What is watched, and how often; how it is asked is for the others."""
 
-    Nothing is asked before it is iterated, and nothing after the loop was left. Each loop begins anew.
-    """
-
-    def __init__(self, mi: Client, plan: _Plan) -> None:
+    def __init__(self, mi: ClientBase, plan: _Plan) -> None:
         self._mi = mi
         self._plan = plan
 
@@ -468,6 +466,23 @@ class Watch:
     def interval(self) -> float:
         """Seconds from one sample to the next."""
         return self._plan.interval
+
+    def _ipython_display_(self) -> None:
+        from .display import chart
+
+        chart(self).show()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.address}: {' '.join(self.selectors)} each {self.interval:g} s>"
+
+
+class Watch(_WatchBase):
+    """Samples of a server's statistics, each ``interval`` seconds, as an iterable; ``mi.watch(...)`` makes it.
+
+    Nothing is asked before it is iterated, and nothing after the loop was left. Each loop begins anew.
+    """
+
+    _mi: Client
 
     def __iter__(self) -> Iterator[Sample]:
         sampler, driver = _Sampler(self._plan), Blocking(self._mi)
@@ -475,50 +490,17 @@ class Watch:
             time.sleep(wait)
             yield finish(sampler.sample(driver, self._mi))
 
-    def _ipython_display_(self) -> None:
-        from .display import chart
 
-        chart(self).show()
-
-    def __repr__(self) -> str:
-        return f"<Watch of {self.address}: {' '.join(self.selectors)} each {self.interval:g} s>"
-
-
-class AsyncWatch:
+class AsyncWatch(_WatchBase):
     """As :class:`Watch`, for ``async for``."""
 
-    def __init__(self, mi: AsyncClient, plan: _Plan) -> None:
-        self._mi = mi
-        self._plan = plan
-
-    @property
-    def address(self) -> str:
-        """Whose statistics they are."""
-        return self._mi.address
-
-    @property
-    def selectors(self) -> tuple[str, ...]:
-        """What it asks for."""
-        return self._plan.selectors
-
-    @property
-    def interval(self) -> float:
-        """Seconds from one sample to the next."""
-        return self._plan.interval
+    _mi: AsyncClient
 
     async def __aiter__(self) -> AsyncIterator[Sample]:
         sampler, driver = _Sampler(self._plan), Awaiting(self._mi)
         while (wait := sampler.wait()) is not None:
             await asyncio.sleep(wait)
             yield await sampler.sample(driver, self._mi)
-
-    def _ipython_display_(self) -> None:
-        from .display import chart
-
-        chart(self).show()
-
-    def __repr__(self) -> str:
-        return f"<AsyncWatch of {self.address}: {' '.join(self.selectors)} each {self.interval:g} s>"
 
 
 def plan_of(
