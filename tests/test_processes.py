@@ -17,7 +17,7 @@ import pytest
 import sipmi
 from conftest import FifoPeer, read_reply
 from processes import PATIENCE, Group, eventually, is_alive
-from sipmi._processes import Child
+from sipmi._supervisor import Child
 
 
 @pytest.fixture

@@ -19,10 +19,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar, Union, overload
 
 from . import _core
+from ._logs import log_exception, reopen_logs, set_log_level
 from ._loop import Coroutines, request_of_task
-from ._processes import Process, Supervisor, reopen_logs
+from ._processes import Process
 from ._service_manager import ServiceManager
 from ._signature import describe_parameters, first_line, is_awaited
+from ._supervisor import Supervisor
 
 if TYPE_CHECKING:
     from .client import Client
@@ -292,7 +294,7 @@ class Server:
             function=function,
             param=param,
             submit=self._loop.submit if is_awaited(function) else None,
-            log=_log_exception,
+            log=log_exception,
             params=params,
             recipes=list(recipes),
             any_name=any_name,
@@ -701,27 +703,6 @@ def current_request() -> Optional[_core.RequestContext]:
 
 
 # -- the world around -----------------------------------------------------------------------------
-
-
-def _log_exception(command: str, error: BaseException) -> None:
-    log.error("command %s failed", command, exc_info=(type(error), error, error.__traceback__))
-
-
-#: OpenSIPS' log levels, from alert to debug, as Python has them.
-_LOG_LEVELS = {
-    -3: logging.CRITICAL,
-    -2: logging.CRITICAL,
-    -1: logging.ERROR,
-    1: logging.WARNING,
-    2: logging.INFO,
-    3: logging.INFO,
-}
-
-
-def set_log_level(level: int) -> None:
-    """Sets the level of the loggers below ``sipmi``, as OpenSIPS counts levels."""
-    default = logging.CRITICAL if level < -3 else logging.DEBUG
-    logging.getLogger("sipmi").setLevel(logging.WARNING if level == 0 else _LOG_LEVELS.get(level, default))
 
 
 def _user_number(user: Union[str, int]) -> int:
