@@ -26,6 +26,8 @@ _KINDS: dict[Any, str] = {
     dict: "dict",
     bytes: "str",
 }
+#: Made once: `json.dumps` would make another for each value.
+_ENCODER = json.JSONEncoder(allow_nan=False)
 _BUILTINS = {kind.__name__: kind for kind in _KINDS}
 
 
@@ -95,7 +97,7 @@ def _choices_of(annotation: Any) -> list[Any]:
 def _as_json(value: Any) -> Optional[str]:
     """The value as JSON text; None when it has none."""
     try:
-        return json.dumps(value, allow_nan=False)
+        return _ENCODER.encode(value)
     except (TypeError, ValueError, RecursionError):
         return None
 
