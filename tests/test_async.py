@@ -21,6 +21,7 @@ import uvloop
 from jupyter_client.manager import start_new_kernel
 
 import sipmi
+from descriptors import descriptors
 from rogue import RogueDatagram, RogueFifo, write_reply
 from sipmi.testing import FakeOpenSIPS
 
@@ -221,21 +222,17 @@ def test_clients_that_wait_and_that_await_work_side_by_side_on_many_threads(
     assert not any(thread.is_alive() for thread in threads)
 
 
-def open_files() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
 async def eventually(happens: Callable[[], bool]) -> None:
     while not happens():
         await asyncio.sleep(0.01)  # `run` has a deadline
 
 
-async def settled(value: Callable[[], int]) -> int:
-    """What it is once it stays the same."""
-    seen = [value()]
-    while len(seen) < 10 or len(set(seen[-10:])) > 1:
+async def settled() -> set[tuple[str, str]]:
+    """What is open once it stays the same."""
+    seen = [descriptors()]
+    while len(seen) < 10 or any(earlier != seen[-1] for earlier in seen[-10:]):
         await asyncio.sleep(0.01)
-        seen.append(value())
+        seen.append(descriptors())
     return seen[-1]
 
 
@@ -248,7 +245,7 @@ def test_a_cancelled_call_leaves_nothing_behind(
             assert await mi.call("wait", 0.0) == "waited"
         await eventually(lambda: "sipmi_" not in str(os.listdir(directory)))
         # The server is in this process, too, and has a connection open until it sees that the client has closed it.
-        before = await settled(open_files), set(os.listdir(directory))
+        open_before, files_before = await settled(), set(os.listdir(directory))
         async with dial(endpoints[transport], wire="jsonrpc") as mi:
             task = asyncio.create_task(mi.call("wait", 1.0))
             await asyncio.sleep(0.1)
@@ -256,8 +253,8 @@ def test_a_cancelled_call_leaves_nothing_behind(
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            assert set(os.listdir(directory)) == before[1]
-            await eventually(lambda: open_files() <= before[0])
+            assert set(os.listdir(directory)) == files_before
+            await eventually(lambda: descriptors() <= open_before)
             assert await mi.call("echo", "again") == "again"
 
     run(work())
