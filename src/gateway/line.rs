@@ -1,7 +1,6 @@
 //! One upstream: its queue, the threads that call it, and what is known of it.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use super::audit::{Audit, Entry};
@@ -15,9 +14,7 @@ use crate::command::{Answer, Origin, Responder};
 use crate::item::{Item, Str};
 use crate::request::Params;
 use crate::response::{Failure, Response};
-
-/// A thread without work for this long ends.
-const IDLE: Duration = Duration::from_secs(10);
+use crate::server::pool::Pool;
 
 /// A server of ours may have become a gateway since it was last asked.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
@@ -69,22 +66,12 @@ pub struct Line {
     pub(super) address: String,
     options: LineOptions,
     kept: Kept,
-    queue: Mutex<Queue>,
-    arrived: Condvar,
+    /// Its queue, and the threads that call the upstream.
+    pool: Arc<Pool>,
     identity: Mutex<Identity>,
     names: Mutex<Option<(Instant, Arc<Vec<Str>>)>>,
     gateway: String,
 }
-
-#[derive(Default)]
-struct Queue {
-    jobs: VecDeque<Job>,
-    idle: usize,
-    threads: usize,
-}
-
-/// Something to do on a thread of a line.
-pub(super) type Job = Box<dyn FnOnce(&Arc<Line>) + Send>;
 
 /// What an upstream said of itself.
 #[derive(Clone, Debug, Default)]
@@ -122,14 +109,12 @@ pub(super) struct Waiter {
 impl Line {
     /// A line by which nothing has gone yet.
     pub fn new(client: Arc<Client>, mut options: LineOptions) -> Result<Self, CacheError> {
-        options.threads = options.threads.max(1);
         Ok(Line {
             address: client.address().to_string(),
             kept: Kept::new(std::mem::take(&mut options.cache))?,
             client: RwLock::new(client),
+            pool: Pool::new(options.threads, Arc::new(|work| work())),
             options,
-            queue: Mutex::default(),
-            arrived: Condvar::new(),
             identity: Mutex::default(),
             names: Mutex::default(),
             gateway: String::new(),
@@ -201,7 +186,7 @@ impl Line {
             },
         };
         let (method, flat, deadline) = (method.clone(), names.flat.clone(), self.deadline_for(origin));
-        self.push(Box::new(move |line| {
+        self.push(move |line| {
             if key.is_none() && !flight.is_awaited() {
                 // Whoever asked has gone, or was told that it took too long.
                 return flight.take().into_iter().for_each(|gone| line.reply(gone, Err(Failure::Timeout), false));
@@ -217,7 +202,7 @@ impl Line {
             for (place, waiter) in waiters.into_iter().enumerate() {
                 line.answer(waiter, &outcome, place > 0);
             }
-        }));
+        });
         Answer::Later
     }
 
@@ -245,58 +230,13 @@ impl Line {
     // -- the queue ---------------------------------------------------------------------------------
 
     pub(super) fn is_full(&self) -> bool {
-        self.lock().jobs.len() >= self.options.queue
+        self.pool.waiting() >= self.options.queue
     }
 
     /// Has something done in its turn. When it cannot be, it is dropped, and whoever waits for it is told.
-    pub(super) fn push(self: &Arc<Self>, job: Job) {
-        let mut queue = self.lock();
-        queue.jobs.push_back(job);
-        if queue.jobs.len() <= queue.idle || queue.threads >= self.options.threads {
-            drop(queue);
-            self.arrived.notify_one();
-            return;
-        }
+    pub(super) fn push(self: &Arc<Self>, job: impl FnOnce(&Arc<Line>) + Send + 'static) {
         let line = self.clone();
-        match std::thread::Builder::new().name("sipmi-upstream".into()).spawn(move || line.work()) {
-            Ok(_) => queue.threads += 1,
-            Err(error) if queue.threads == 0 => {
-                log::error!("cannot start a thread to call {}: {error}", self.address);
-                let jobs = std::mem::take(&mut queue.jobs);
-                drop(queue);
-                drop(jobs);
-            }
-            Err(_) => {}
-        }
-    }
-
-    fn work(self: Arc<Self>) {
-        while let Some(job) = self.next() {
-            job(&self);
-        }
-    }
-
-    /// The next thing to do; `None` when there has been none for long, and the thread is to end.
-    fn next(&self) -> Option<Job> {
-        let mut queue = self.lock();
-        let until = Instant::now() + IDLE;
-        loop {
-            if let Some(job) = queue.jobs.pop_front() {
-                return Some(job);
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                queue.threads -= 1;
-                return None;
-            }
-            queue.idle += 1;
-            queue = self.arrived.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
-            queue.idle -= 1;
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pool.run(Box::new(move || job(&line)));
     }
 
     // -- the upstream, on a thread of the line -----------------------------------------------------

@@ -140,10 +140,10 @@ impl Asking {
         }
         let waiter = Waiter { responder: (call.detach)(), legacy: call.origin.wire.is_legacy(), entry: None };
         let (subject, name, deadline) = (self.subject, name.clone(), line.deadline_for(call.origin));
-        line.push(Box::new(move |line| {
+        line.push(move |line| {
             let result = describe(line, subject, &name, &names, deadline, waiter.legacy);
             line.reply(waiter, result, false);
-        }));
+        });
         Answer::Later
     }
 }
@@ -165,7 +165,7 @@ struct Listing {
 
 impl Listing {
     fn go_on(self, line: &Arc<Line>) {
-        line.push(Box::new(move |line| self.ask(line)));
+        line.push(move |line| self.ask(line));
     }
 
     fn ask(mut self, line: &Arc<Line>) {

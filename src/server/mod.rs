@@ -22,7 +22,7 @@ mod hazards;
 pub mod http;
 mod once;
 mod place;
-mod pool;
+pub(crate) mod pool;
 mod post;
 mod stream;
 mod sync;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Something to do on a thread of the pool.
-pub(super) type Job = Box<dyn FnOnce() + Send>;
+pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
 /// Runs the life of a thread; an interpreter attaches it once here, not once a call.
 pub type ThreadScope = Arc<dyn Fn(&mut (dyn FnMut() + Send)) + Send + Sync>;
@@ -15,7 +15,7 @@ const IDLE: Duration = Duration::from_secs(10);
 /// So many threads more may be allowed while all are busy.
 const EXCESS: usize = 256;
 
-pub(super) struct Pool {
+pub(crate) struct Pool {
     state: Mutex<State>,
     changed: Condvar,
     scope: ThreadScope,
@@ -34,7 +34,7 @@ struct State {
 
 impl Pool {
     /// A pool of at most this many threads at work; it has none yet.
-    pub(super) fn new(most: usize, scope: ThreadScope) -> Arc<Self> {
+    pub(crate) fn new(most: usize, scope: ThreadScope) -> Arc<Self> {
         let most = most.max(1);
         let state = State { most, limit: most, ..State::default() };
         Arc::new(Pool { state: Mutex::new(state), changed: Condvar::new(), scope })
@@ -48,7 +48,7 @@ impl Pool {
     }
 
     /// Runs a job on an idle thread, a new one, or the first that becomes free.
-    pub(super) fn run(self: &Arc<Self>, job: Job) {
+    pub(crate) fn run(self: &Arc<Self>, job: Job) {
         let mut state = self.lock();
         state.jobs.push_back(job);
         if state.idle < state.jobs.len() && state.threads < state.most {
@@ -75,6 +75,11 @@ impl Pool {
         let may = state.most < state.limit + EXCESS;
         state.most += usize::from(may);
         may
+    }
+
+    /// How many jobs wait for a thread.
+    pub(crate) fn waiting(&self) -> usize {
+        self.lock().jobs.len()
     }
 
     /// Whether a job would find a thread at once.
@@ -111,7 +116,12 @@ impl Pool {
         });
         if let Err(error) = spawned {
             log::error!("cannot start a thread: {error}");
-            self.lock().threads -= 1;
+            let mut state = self.lock();
+            state.threads -= 1;
+            // Where nobody is left to do them, whoever waits for them is told by their end.
+            let lost = if state.threads == 0 { std::mem::take(&mut state.jobs) } else { VecDeque::new() };
+            drop(state);
+            drop(lost);
         }
     }
 
