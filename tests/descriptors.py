@@ -1,4 +1,4 @@
-"""The descriptors of this process, each by what it leads to: their number moves when an earlier test's are collected."""
+"""What this process has open, each by what it leads to: the number alone moves when old ones are collected."""
 
 from __future__ import annotations
 
