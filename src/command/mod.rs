@@ -105,7 +105,7 @@ pub struct Conduct {
     pub rate: Option<rate::Rate>,
     /// What is counted of it.
     pub figures: figures::Figures,
-    /// How many of its calls are in progress.
+    /// How many of its calls are in progress, where that is limited.
     pub in_progress: AtomicUsize,
     /// How many of its calls wait for a thread, or for their turn.
     pub waiting: AtomicUsize,

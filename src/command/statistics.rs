@@ -404,7 +404,9 @@ impl TransportCounters {
     /// Counts an answer and how long it took.
     pub fn answered(&self, is_error: bool, elapsed: Duration) {
         let us = i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX);
-        self.errors.add(i64::from(is_error));
+        if is_error {
+            self.errors.add(1);
+        }
         self.latency_us.add(us);
         self.max_latency_us.raise_to(us);
         self.histogram.count(elapsed);

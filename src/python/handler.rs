@@ -97,7 +97,9 @@ impl PyHandler {
     }
 
     fn answer_from(&self, py: Python<'_>, value: &Bound<'_, PyAny>, call: &Call<'_>) -> PyResult<Answer> {
-        if let Ok(iterator) = value.cast::<PyIterator>() {
+        if !value.is_exact_instance_of::<PyDict>()
+            && let Ok(iterator) = value.cast::<PyIterator>()
+        {
             let command = call.command.canonical_name();
             return Ok(Answer::Stream(Box::new(Generator::new(iterator, command, self.log.clone_ref(py)))));
         }
@@ -420,10 +422,15 @@ impl PyRequestContext {
 type Detach = *mut dyn FnMut() -> Box<dyn Responder>;
 
 thread_local! {
-    /// The requests that this thread's handlers are answering, innermost last.
-    static CURRENT: RefCell<Vec<Place>> = const { RefCell::new(Vec::new()) };
+    static CURRENT: RefCell<AtWork> = const { RefCell::new(AtWork { places: Vec::new(), next_flush: None }) };
+}
+
+/// What this thread is at.
+struct AtWork {
+    /// The requests that its handlers are answering, innermost last.
+    places: Vec<Place>,
     /// What takes what the next call from within flushes (the flush callback of `run_mi_cmd`).
-    static FLUSH: RefCell<Option<Py<PyAny>>> = const { RefCell::new(None) };
+    next_flush: Option<Py<PyAny>>,
 }
 
 /// One handler at work on this thread: what it runs in is further up this thread's stack.
@@ -454,29 +461,25 @@ struct Current;
 impl Current {
     fn enter(call: &mut Call<'_>, log: &Py<PyAny>) -> Self {
         let detach: *mut (dyn FnMut() -> Box<dyn Responder> + '_) = call.detach;
-        let place = Place {
-            origin: call.origin,
-            // SAFETY: only the lifetime changes; `Current` takes the place away before the call ends.
-            detach: unsafe { forever(detach) },
-            command: call.command,
-            log,
-            flush: FLUSH.take(),
-            flow: None,
-        };
-        CURRENT.with_borrow_mut(|current| current.push(place));
+        // SAFETY: only the lifetime changes; `Current` takes the place away before the call ends.
+        let detach = unsafe { forever(detach) };
+        CURRENT.with_borrow_mut(|current| {
+            let flush = current.next_flush.take();
+            current.places.push(Place { origin: call.origin, detach, command: call.command, log, flush, flow: None });
+        });
         Current
     }
 
     /// Ends it, and gives what the handler has begun to send.
-    #[allow(clippy::unused_self)] // it ends here
     fn leave(self) -> Option<Flow> {
-        CURRENT.with_borrow_mut(|current| current.last_mut().and_then(|place| place.flow.take()))
+        std::mem::forget(self);
+        CURRENT.with_borrow_mut(|current| current.places.pop()).and_then(|place| place.flow)
     }
 }
 
 impl Drop for Current {
     fn drop(&mut self) {
-        let place = CURRENT.with_borrow_mut(Vec::pop);
+        let place = CURRENT.with_borrow_mut(|current| current.places.pop());
         drop(place);
     }
 }
@@ -518,7 +521,8 @@ fn move_nodes(from: &Tree, to: &mut Tree) {
 
 /// Has what the next call from within flushes given to a function.
 pub(super) fn flush_to(function: Option<Py<PyAny>>) {
-    FLUSH.set(function);
+    let before = CURRENT.with_borrow_mut(|current| std::mem::replace(&mut current.next_flush, function));
+    drop(before);
 }
 
 /// How long a handler waits for room before it looks for signals.
@@ -527,7 +531,7 @@ const SIGNALS: Duration = Duration::from_millis(50);
 /// Sends nodes of the reply that this thread's handler is making; false where nobody takes them early.
 pub(super) fn flush(py: Python<'_>, nodes: Tree) -> PyResult<bool> {
     let flush = CURRENT.with_borrow(|current| {
-        let place = current.last().ok_or_else(cannot_flush)?;
+        let place = current.places.last().ok_or_else(cannot_flush)?;
         // SAFETY: the origin is that of a call further up this thread's stack.
         let is_local = unsafe { &*place.origin }.transport == Transport::Local;
         PyResult::Ok((is_local, place.flush.as_ref().map(|flush| flush.clone_ref(py))))
@@ -540,7 +544,7 @@ pub(super) fn flush(py: Python<'_>, nodes: Tree) -> PyResult<bool> {
         (true, None) => return Ok(false),
         (false, None) => {}
     }
-    let taken = CURRENT.with_borrow_mut(|current| current.last_mut().and_then(|place| place.flow.take()));
+    let taken = CURRENT.with_borrow_mut(|current| current.places.last_mut().and_then(|place| place.flow.take()));
     let flow = match taken {
         Some(flow) => flow,
         None => begin_flow(py)?,
@@ -551,7 +555,7 @@ pub(super) fn flush(py: Python<'_>, nodes: Tree) -> PyResult<bool> {
         py.check_signals()?;
     }
     CURRENT.with_borrow_mut(|current| {
-        if let Some(place) = current.last_mut() {
+        if let Some(place) = current.places.last_mut() {
             place.flow = Some(flow);
         }
     });
@@ -563,7 +567,7 @@ pub(super) fn flush(py: Python<'_>, nodes: Tree) -> PyResult<bool> {
 
 fn begin_flow(py: Python<'_>) -> PyResult<Flow> {
     let (detach, command, log) = CURRENT.with_borrow(|current| {
-        let place = current.last().ok_or_else(cannot_flush)?;
+        let place = current.places.last().ok_or_else(cannot_flush)?;
         // SAFETY: both are those of a call further up this thread's stack.
         let (command, log) = unsafe { (&*place.command, &*place.log) };
         PyResult::Ok((place.detach, command.canonical_name(), log.clone_ref(py)))
@@ -578,7 +582,7 @@ fn begin_flow(py: Python<'_>) -> PyResult<Flow> {
 /// The request that this thread's handler is answering; None outside a handler.
 #[pyfunction]
 fn current_request() -> PyResult<Option<PyRequestContext>> {
-    let origin = CURRENT.try_with(|current| current.borrow().last().map(|place| place.origin));
+    let origin = CURRENT.try_with(|current| current.borrow().places.last().map(|place| place.origin));
     let origin = origin.map_err(|_| PyRuntimeError::new_err("this thread is ending"))?;
     // SAFETY: the pointer is to the origin of a call that is further up this thread's stack: `Current`
     // takes it off before the call ends.

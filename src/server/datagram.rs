@@ -114,7 +114,6 @@ impl DatagramListener {
 
     fn route(&self, peer: RawPeer, hand: Option<Hand>) -> DatagramRoute {
         DatagramRoute {
-            context: self.context.clone(),
             desk: self.desk.clone(),
             socket: self.socket.clone(),
             peer,
@@ -215,7 +214,6 @@ impl Drop for DatagramListener {
 
 /// The way back to the sender of a datagram.
 struct DatagramRoute {
-    context: Arc<Context>,
     desk: Arc<Desk>,
     socket: Arc<Socket>,
     peer: RawPeer,
@@ -250,7 +248,7 @@ impl DatagramRoute {
     /// Has the courier try until the receiver has room, or the timeout.
     fn post(self: Box<Self>, bytes: Vec<u8>) {
         let deadline = Instant::now() + self.timeout;
-        let courier = self.context.courier.clone();
+        let courier = self.desk.context().courier.clone();
         let counters = self.desk.counters.clone();
         let retry = move || {
             matches!(try_send(&self.desk, &self.socket, &bytes, (&self.peer, self.hand.as_ref())), Attempt::Done)

@@ -262,7 +262,8 @@ impl Desk {
             let request = trace.request(&command, &params);
             Box::new(Record { request, peer: caller.peer.clone(), user: caller.user.clone(), wire })
         });
-        let ticket = Ticket::new(self, &command, (started, record), way);
+        let ticket = Ticket::new(self, command, (started, record), way);
+        let command = ticket.command();
         let origin = Origin {
             listener: self.listener.clone(),
             transport: self.transport,
@@ -275,7 +276,7 @@ impl Desk {
             return self.run_elsewhere(ticket, params, origin);
         }
         self.take_in_hand(&ticket);
-        let answer = self.service.run(&command, params, &origin, &mut || Box::new(Pending::new(&ticket)));
+        let answer = self.service.run(command, params, &origin, &mut || Box::new(Pending::new(&ticket)));
         match answer {
             Answer::Now(result) => ticket.reply(result, out),
             Answer::Stream(source) => ticket.stream(source),

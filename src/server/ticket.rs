@@ -68,17 +68,19 @@ pub(super) struct Ticket {
 impl Ticket {
     pub(super) fn new(
         desk: &Arc<Desk>,
-        command: &Arc<Command>,
+        command: Arc<Command>,
         (started, record): (Instant, Option<Box<Record>>),
         way: Way,
     ) -> Arc<Self> {
         desk.counters.in_progress.add(1);
         desk.in_progress.fetch_add(1, Ordering::Relaxed);
-        command.conduct.in_progress.fetch_add(1, Ordering::Relaxed);
-        let time = desk.time_for(command);
+        if command.conduct.limits.in_progress.is_some() {
+            command.conduct.in_progress.fetch_add(1, Ordering::Relaxed);
+        }
+        let time = desk.time_for(&command);
         Arc::new(Ticket {
             desk: desk.clone(),
-            command: command.clone(),
+            command,
             started,
             time,
             once: Once::new(way),
@@ -237,7 +239,9 @@ impl Ticket {
         }
         self.desk.counters.in_progress.add(-1);
         self.desk.in_progress.fetch_sub(1, Ordering::Relaxed);
-        self.command.conduct.in_progress.fetch_sub(1, Ordering::Relaxed);
+        if self.command.conduct.limits.in_progress.is_some() {
+            self.command.conduct.in_progress.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 

@@ -44,6 +44,11 @@ impl Turn {
         rested.is_ok()
     }
 
+    /// Ends polling with more to do, which is the caller's claim.
+    pub(super) fn keep(&self) {
+        self.0.store(CLAIMED, Ordering::Release);
+    }
+
     /// Lets others poll, whatever has happened: the caller comes back and claims.
     pub(super) fn pause(&self) {
         self.0.store(IDLE, Ordering::Release);

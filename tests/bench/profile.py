@@ -81,7 +81,7 @@ def part_of(stack: list[tuple[str, str]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Where the measured server's processor time goes.")
-    parser.add_argument("transport", choices=["udp", "unix", "fifo"])
+    parser.add_argument("transport", choices=["udp", "unix", "fifo", "tcp"])
     parser.add_argument("wire", choices=["text", "jsonrpc"])
     parser.add_argument("command", help="account (a Python handler), version (built in), ...")
     parser.add_argument("clients", type=int)

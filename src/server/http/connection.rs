@@ -40,35 +40,51 @@ impl Connection {
         self.turn.claim()
     }
 
-    /// Takes it as far as it goes; true when it could go on, which is the caller's claim now. Only after a claim.
+    /// Takes it on by one request at most; true when it could go on, which is the caller's claim now. Only after a claim.
     ///
     /// A request that has been read is served here, between two looks at the connection: others may look at it
-    /// meanwhile, so that it can be answered for.
+    /// meanwhile, so that it can be answered for. The next is left to the next turn: one that always has more would
+    /// else keep the leader to itself.
     #[must_use]
     pub(super) fn run(self: &Arc<Self>) -> bool {
         let waker = Waker::from(self.clone());
         let mut context = Context::from_waker(&waker);
-        loop {
-            let mut life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
-            self.turn.begin();
-            let Some(future) = life.as_mut() else { return false };
-            if self.progress.has_ended() || future.as_mut().poll(&mut context) == Poll::Ready(()) {
-                let ended = life.take();
-                drop(life);
-                drop(ended);
-                if let Some(reactor) = self.reactor.upgrade() {
-                    reactor.remove(self.id);
-                }
+        let mut errand = self.progress.take_errand();
+        if errand.is_none() {
+            if self.look(&mut context).is_ready() {
                 return false;
             }
-            drop(life);
-            let Some(errand) = self.progress.take_errand() else { return !self.turn.rest() };
+            errand = self.progress.take_errand();
+        }
+        if let Some(errand) = errand {
             self.turn.pause();
             errand();
-            if !self.turn.claim() {
+            if !self.turn.claim() || self.look(&mut context).is_ready() {
                 return false;
             }
+            if self.progress.has_errand() {
+                self.turn.keep();
+                return true;
+            }
         }
+        !self.turn.rest()
+    }
+
+    /// Polls the connection; ready when it has ended.
+    fn look(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
+        self.turn.begin();
+        let Some(future) = life.as_mut() else { return Poll::Ready(()) };
+        if !self.progress.has_ended() && future.as_mut().poll(context).is_pending() {
+            return Poll::Pending;
+        }
+        let ended = life.take();
+        drop(life);
+        drop(ended);
+        if let Some(reactor) = self.reactor.upgrade() {
+            reactor.remove(self.id);
+        }
+        Poll::Ready(())
     }
 
     /// Takes it as far as it goes, however far that is: nobody else waits.
@@ -200,6 +216,10 @@ impl Progress {
 
     fn take_errand(&self) -> Option<Hook> {
         self.errand.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn has_errand(&self) -> bool {
+        self.errand.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     pub(super) fn note_problem(&self) {

@@ -172,7 +172,7 @@ impl Site {
         let reads_only = head.method != Method::POST && self.json_get_reads_only;
         let caller = Caller { peer, size: 0, user, reads_only };
         if dialect.is_emulated()
-            && let Some(reply) = self.rule(mount, &head).await?
+            && let Some(reply) = Box::pin(self.rule(mount, &head)).await?
         {
             return Ok(reply);
         }
@@ -180,7 +180,7 @@ impl Site {
             // Where 1.x and 2.x have their pages; JSON-RPC is never asked for by GET.
             Mount::Mi if head.method == Method::GET && self.has_old_page(path) => {
                 let root = self.roots.mi.as_deref().unwrap_or_default();
-                return self.answer_page((&head, body), (root, true), caller, progress).await;
+                return Box::pin(self.answer_page((&head, body), (root, true), caller, progress)).await;
             }
             Mount::Mi => {
                 expect_method(&head.method, &[Method::POST], "POST")?;
@@ -209,7 +209,7 @@ impl Site {
                     })?;
                 }
                 let form = if mount == Mount::Xmlrpc { xmlrpc::Form::Ng } else { self.form };
-                let body = match self.read_xml(&head, body, form, progress).await? {
+                let body = match Box::pin(self.read_xml(&head, body, form, progress)).await? {
                     Ok(body) => body,
                     Err(reply) => return Ok(reply),
                 };
@@ -219,7 +219,7 @@ impl Site {
             Mount::Html(_) => {
                 let words = !self.desk.dialect().reads_json();
                 let root = self.roots.html.as_deref().unwrap_or_default();
-                return self.answer_page((&head, body), (root, words), caller, progress).await;
+                return Box::pin(self.answer_page((&head, body), (root, words), caller, progress)).await;
             }
         };
         progress.reach(Stage::Running, self.reactor.round());
@@ -286,7 +286,7 @@ impl Site {
     /// The body: all of it, or what a real server makes of it.
     pub(super) async fn read(&self, head: &HeaderMap, body: Incoming, progress: &Progress) -> Result<Bytes, Problem> {
         if self.hazards && self.desk.dialect().is_emulated() {
-            return self.read_as_the_original(body, progress).await;
+            return Box::pin(self.read_as_the_original(body, progress)).await;
         }
         self.read_whole(head, body, progress).await
     }
