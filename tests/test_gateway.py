@@ -12,9 +12,11 @@ import time
 import xmlrpc.client
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 import sipmi
 from conftest import FifoPeer
@@ -243,6 +245,36 @@ def test_rights_go_by_user_and_by_network() -> None:
                     assert [name for name in client.call("which") if name.startswith("ul_")] == []
                     with pytest.raises(sipmi.Fault, match="Command not allowed"):
                         client.call("ul_dump")
+
+
+def test_a_gateway_gives_an_old_server_tls_and_users(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    issued = authority.issue_cert("127.0.0.1")
+    issued.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
+    issued.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
+    certificate = (str(tmp_path / "cert.pem"), str(tmp_path / "key.pem"))
+    with seeded("1.11") as opensips:
+        listen = [("https://127.0.0.1:0", {"tls": certificate, "auth": {"ann": "a"}})]
+        with make_gateway(opensips.address("fifo"), listen) as server:
+            (address,) = server.addresses
+            with sipmi.connect(address, auth=("ann", "a"), cafile=str(tmp_path / "ca.pem")) as mi:
+                assert mi.call("get_statistics", ["core:rcv_requests"]) == {"core:rcv_requests": 7}
+            with sipmi.connect(address, cafile=str(tmp_path / "ca.pem")) as nobody, pytest.raises(sipmi.MiError):
+                nobody.call("uptime")
+            with sipmi.connect(address, auth=("ann", "a")) as stranger, pytest.raises(sipmi.TransportError):
+                stranger.call("uptime")
+
+
+def test_a_gateway_tells_whoever_asks_too_often() -> None:
+    with (
+        seeded("2.4") as opensips,
+        make_gateway(opensips.address("udp"), [("udp:127.0.0.1:0", {"rate_limit": 3})]) as server,
+        sipmi.connect(server.addresses[0], wire="jsonrpc") as mi,
+    ):
+        codes = [mi.request("pwd").code for _ in range(7)]
+        assert (codes[0], codes[-1]) == (200, -32000)
+        assert server.call("get_statistics", ["too_frequent_requests"])["mi_datagram:too_frequent_requests"] > 0
 
 
 def test_a_listener_runs_what_it_allows_of_an_upstream_too() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import signal
 import socket
 import threading
 import time
@@ -175,9 +176,9 @@ def test_only_async_commands_may_say_that_they_answer_later(serve: Callable[...,
 class Cancelled:
     """A coroutine handler that waits for ever and notices when it is cancelled."""
 
-    def __init__(self, server: sipmi.Server) -> None:
+    def __init__(self, server: sipmi.Server, name: str = "wait", **options: Any) -> None:
         self.begun, self.cancelled = threading.Event(), threading.Event()
-        server.command(self.wait, name="wait")
+        server.command(self.wait, name=name, **options)
 
     async def wait(self) -> None:
         self.begun.set()
@@ -195,6 +196,26 @@ def test_a_deadline_answers_and_cancels_the_coroutine(serve: Callable[..., Endpo
     endpoints = serve(server, timeout=0.05)
     assert error_of(endpoints.ask(transport, call("wait")))["data"] == "Request timeout"
     assert task.cancelled.wait(PATIENCE)
+
+
+def test_a_call_from_within_that_is_given_up_cancels_the_coroutine() -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    server = sipmi.Server("late")
+    patient, hasty = Cancelled(server, "patient"), Cancelled(server, "hasty", timeout=0.05)
+    with server:
+        with pytest.raises(sipmi.Fault, match="Request timeout"):
+            server.call("hasty")
+        assert hasty.cancelled.wait(PATIENCE)
+        before = signal.signal(signal.SIGALRM, interrupt)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            with pytest.raises(KeyboardInterrupt):
+                server.call("patient")
+        finally:
+            signal.signal(signal.SIGALRM, before)
+        assert patient.cancelled.wait(PATIENCE)
 
 
 def test_a_deadline_answers_for_a_handler_that_is_stuck_on_every_transport(serve: Callable[..., Endpoints]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import os
 import threading
 import time
 from typing import Any, Callable
@@ -176,6 +178,41 @@ def test_a_limit_is_told_once_a_second_at_most(
     eventually(lambda: caplog.records, "nothing was told")
     told = [record for record in caplog.records if "limit" in record.getMessage()]
     assert 1 <= len(told) <= seconds
+
+
+def leave_unread(server: sipmi.Server, transport: str, serve: Callable[..., Endpoints]) -> Callable[[], Any]:
+    """Asks for more than the transport holds, and reads none of it; gives what ends that."""
+    if transport == "http":
+        return HttpEndpoint(server, write_timeout=0.2).begin(call("large", 50_000_000)).close
+    endpoints = serve(server, write_timeout=0.2)
+    if transport == "unix":
+        peer = endpoints.peer("unix")
+        for _ in range(100):
+            peer.socket.sendto(call("large", 60_000), peer.target)
+        return peer.close
+    name = endpoints.fifo.make_reply()
+    fd = os.open(os.path.join(endpoints.directory, name), os.O_RDONLY | os.O_NONBLOCK)
+    endpoints.fifo.write(f":large:{name}\n50000000\n\n".encode())
+    return functools.partial(os.close, fd)
+
+
+GROUPS = {"fifo": "mi_fifo", "unix": "mi_datagram_unix", "http": "mi_http"}
+
+
+@pytest.mark.parametrize("transport", GROUPS)
+def test_a_reply_that_nobody_reads_is_counted(serve: Callable[..., Endpoints], transport: str) -> None:
+    server = sipmi.Server("limits")
+
+    @server.command
+    def large(size: int) -> str:
+        return "x" * size
+
+    end = leave_unread(server, transport, serve)
+    try:
+        eventually(lambda: statistic(server, f"{GROUPS[transport]}:write_timeouts") >= 1, "it was not counted")
+    finally:
+        end()
+        server.stop()
 
 
 def test_a_bad_limit_is_refused() -> None:

@@ -1,7 +1,7 @@
 //! Calls from within: a command is run without a transport, and whoever calls waits for its answer.
 
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
@@ -30,17 +30,61 @@ pub(super) fn run(py: Python<'_>, service: &Service, command: &Arc<Command>, par
         Err(failure) => return Ok(Err(failure)),
     };
     let (sender, receiver) = channel();
-    let mut detach = || Box::new(Local(Some(sender.clone()))) as Box<dyn Responder>;
+    let stop = Stop::default();
+    let mut detach = || Box::new(Local { sender: Some(sender.clone()), stop: stop.clone() }) as Box<dyn Responder>;
     let origin = Origin { deadline, ..Origin::local() };
     let answer = exit::detach(py, || service.run(command, params, &origin, &mut detach));
     match answer {
         Answer::Now(result) => Ok(result),
         Answer::Stream(source) => gather(py, source, deadline),
-        Answer::Later => match wait(py, receiver, deadline)? {
-            Some(Said::Result(result)) => Ok(result),
-            Some(Said::Stream(source)) => gather(py, source, deadline),
-            None => Ok(Err(Failure::Timeout)),
+        Answer::Later => match wait(py, receiver, deadline) {
+            Ok(Some(Said::Result(result))) => Ok(result),
+            Ok(Some(Said::Stream(source))) => gather(py, source, deadline),
+            given_up => {
+                exit::detach(py, || stop.give_up());
+                given_up.map(|_| Err(Failure::Timeout))
+            }
         },
+    }
+}
+
+/// How the work on an answer is stopped, and whether it was.
+#[derive(Clone, Default)]
+struct Stop(Arc<Mutex<Stopping>>);
+
+#[derive(Default)]
+enum Stopping {
+    #[default]
+    Possible,
+    Known(Hook),
+    Done,
+}
+
+impl Stop {
+    fn lock(&self) -> MutexGuard<'_, Stopping> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nobody waits for the answer any more.
+    fn give_up(&self) {
+        let known = std::mem::replace(&mut *self.lock(), Stopping::Done);
+        if let Stopping::Known(hook) = known {
+            hook();
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        matches!(*self.lock(), Stopping::Done)
+    }
+
+    /// Leaves word how to stop; it is done at once where that is wanted already.
+    fn leave(&self, hook: Hook) {
+        let mut state = self.lock();
+        if matches!(*state, Stopping::Done) {
+            drop(state);
+            return hook();
+        }
+        *state = Stopping::Known(hook);
     }
 }
 
@@ -126,11 +170,14 @@ enum Said {
 }
 
 /// Answers a call from within.
-struct Local(Option<Sender<Said>>);
+struct Local {
+    sender: Option<Sender<Said>>,
+    stop: Stop,
+}
 
 impl Local {
     fn say(&mut self, said: Said) {
-        if let Some(sender) = self.0.take() {
+        if let Some(sender) = self.sender.take() {
             // Whoever asked may have been interrupted.
             let _ = sender.send(said);
         }
@@ -150,10 +197,12 @@ impl Responder for Local {
         false
     }
 
-    fn on_cancel(&self, _: Hook) {}
+    fn on_cancel(&self, hook: Hook) {
+        self.stop.leave(hook);
+    }
 
     fn is_awaited(&self) -> bool {
-        self.0.is_some()
+        self.sender.is_some() && !self.stop.is_done()
     }
 }
 

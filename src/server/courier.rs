@@ -9,8 +9,8 @@ use nix::poll::{PollFd, PollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::time::TimeSpec;
 
+use super::desk::Desk;
 use super::pool::Pool;
-use crate::command::statistics::Counter;
 use crate::transport::fifo::{Opened, ReplyFifo};
 
 /// Nothing tells of a reader that blocks in open(2), so whoever waits for one asks again this often at first.
@@ -28,14 +28,14 @@ pub(super) enum Parcel {
         open: Box<dyn Fn() -> Opened + Send>,
         then: Box<dyn FnOnce(ReplyFifo) + Send>,
         deadline: Instant,
-        dropped: Counter,
+        desk: Arc<Desk>,
     },
     /// A reply that its reader takes slowly.
-    Write { fifo: ReplyFifo, bytes: Vec<u8>, sent: usize, deadline: Instant, dropped: Counter },
+    Write { fifo: ReplyFifo, bytes: Vec<u8>, sent: usize, deadline: Instant, desk: Arc<Desk> },
     /// Somebody goes on with a reply once its reader has taken some of it, or has taken nothing for too long.
     Room { fifo: Arc<ReplyFifo>, deadline: Instant, then: Box<dyn FnOnce(bool) + Send> },
     /// Anything else that will succeed later; true when there is no more to do.
-    Retry { attempt: Box<dyn Fn() -> bool + Send>, deadline: Instant, dropped: Counter },
+    Retry { attempt: Box<dyn Fn() -> bool + Send>, deadline: Instant, desk: Arc<Desk> },
 }
 
 /// A parcel on its way.
@@ -129,18 +129,16 @@ impl Courier {
     /// Tries to deliver; gives the parcel back when it must wait.
     fn attempt(&self, parcel: Parcel, now: Instant) -> Option<Parcel> {
         match parcel {
-            Parcel::AwaitReader { open, then, deadline, dropped } => match open() {
+            Parcel::AwaitReader { open, then, deadline, desk } => match open() {
                 Opened::Ready(fifo) => {
                     self.pool.run(Box::new(move || then(fifo)));
                     None
                 }
                 Opened::NoReader if now < deadline && !self.stopping.load(Ordering::SeqCst) => {
-                    Some(Parcel::AwaitReader { open, then, deadline, dropped })
+                    Some(Parcel::AwaitReader { open, then, deadline, desk })
                 }
-                Opened::NoReader => {
-                    given_up(&dropped, "nobody opened the reply FIFO in time, the request was not run")
-                }
-                Opened::Refused(why) => given_up(&dropped, &format!("the reply FIFO was refused: {why}")),
+                Opened::NoReader => given_up(&desk, "nobody opened the reply FIFO in time, the request was not run"),
+                Opened::Refused(why) => given_up(&desk, &format!("the reply FIFO was refused: {why}")),
             },
             Parcel::Room { fifo, deadline, then } => {
                 let is_ready = fifo.is_ready();
@@ -150,21 +148,21 @@ impl Courier {
                 }
                 Some(Parcel::Room { fifo, deadline, then })
             }
-            Parcel::Write { fifo, bytes, mut sent, deadline, dropped } => loop {
+            Parcel::Write { fifo, bytes, mut sent, deadline, desk } => loop {
                 match fifo.write(&bytes[sent..]) {
-                    Ok(0) if now < deadline => return Some(Parcel::Write { fifo, bytes, sent, deadline, dropped }),
-                    Ok(0) => return given_up(&dropped, "the reader of a reply FIFO stopped reading"),
+                    Ok(0) if now < deadline => return Some(Parcel::Write { fifo, bytes, sent, deadline, desk }),
+                    Ok(0) => return stalled(&desk),
                     Ok(written) => sent += written,
-                    Err(error) => return given_up(&dropped, &format!("the reader of a reply FIFO left: {error}")),
+                    Err(error) => return given_up(&desk, &format!("the reader of a reply FIFO left: {error}")),
                 }
                 if sent == bytes.len() {
                     return None;
                 }
             },
-            Parcel::Retry { attempt, deadline, dropped } => match attempt() {
+            Parcel::Retry { attempt, deadline, desk } => match attempt() {
                 true => None,
-                false if now < deadline => Some(Parcel::Retry { attempt, deadline, dropped }),
-                false => given_up(&dropped, "the receiver of a reply stayed full"),
+                false if now < deadline => Some(Parcel::Retry { attempt, deadline, desk }),
+                false => stalled(&desk),
             },
         }
     }
@@ -192,8 +190,14 @@ impl Courier {
     }
 }
 
-fn given_up(dropped: &Counter, why: &str) -> Option<Parcel> {
-    dropped.add(1);
+fn given_up(desk: &Desk, why: &str) -> Option<Parcel> {
+    desk.counters.dropped.add(1);
     log::debug!("{why}");
     None
+}
+
+/// The client takes no more of its reply.
+fn stalled(desk: &Desk) -> Option<Parcel> {
+    desk.note_stalled(None);
+    given_up(desk, "a client took nothing of its reply for as long as it may")
 }

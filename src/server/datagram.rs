@@ -249,10 +249,10 @@ impl DatagramRoute {
     fn post(self: Box<Self>, bytes: Vec<u8>) {
         let deadline = Instant::now() + self.timeout;
         let courier = self.desk.context().courier.clone();
-        let counters = self.desk.counters.clone();
+        let desk = self.desk.clone();
         let retry = move || {
             matches!(try_send(&self.desk, &self.socket, &bytes, (&self.peer, self.hand.as_ref())), Attempt::Done)
         };
-        courier.take(Parcel::Retry { attempt: Box::new(retry), deadline, dropped: counters.dropped });
+        courier.take(Parcel::Retry { attempt: Box::new(retry), deadline, desk });
     }
 }

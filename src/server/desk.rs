@@ -427,9 +427,12 @@ impl Desk {
     }
 
     /// A client took nothing of its reply for as long as it may.
-    pub(super) fn note_stalled(&self, command: &Command) {
-        self.gate.write_timeouts.note(1, || {
-            format!("{}: who called {} does not read the reply", self.listener, command.canonical_name())
+    pub(super) fn note_stalled(&self, command: Option<&Command>) {
+        self.gate.write_timeouts.note(1, || match command {
+            Some(command) => {
+                format!("{}: who called {} does not read the reply", self.listener, command.canonical_name())
+            }
+            None => format!("{}: a client does not read its reply", self.listener),
         });
     }
 

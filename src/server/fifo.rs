@@ -245,7 +245,7 @@ impl FifoListener {
             open: Box::new(move || opener.open_reply(&name)),
             then: Box::new(move |fifo| runner.run(asked, (reply, hand), Some(fifo))),
             deadline: Instant::now() + self.reply_wait,
-            dropped: self.desk.counters.dropped.clone(),
+            desk: self.desk.clone(),
         });
     }
 

@@ -576,8 +576,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_sent_to_sipmi_arrives_as_it_was(items in proptest::collection::vec(items(), 1..4)) {
-            prop_assume!(!items.ends_with(&[Item::Null]) && !matches!(items.as_slice(), [Item::Object(_)]));
+        fn what_is_sent_to_sipmi_arrives_as_it_was(mut items in proptest::collection::vec(items(), 1..4)) {
+            // A null at the end is left out, and a struct alone has the names of parameters.
+            items.truncate(items.iter().rposition(|item| *item != Item::Null).map_or(0, |last| last + 1));
+            if let [] | [Item::Object(_)] = items.as_slice() {
+                items.insert(0, Item::Bool(true));
+            }
             let document = said(positional(&items), Form::Native, Dialect::Sipmi).expect("sayable");
             prop_assert_eq!(params(&document, Form::Native, Dialect::Sipmi), Ok(positional(&items)));
             let members: Vec<_> = items.iter().enumerate().filter(|(_, item)| **item != Item::Null)

@@ -31,16 +31,16 @@ impl FifoRoute {
         if self.listener.alone.is_some() {
             return self.listener.write_to_the_end(&fifo, std::mem::take(bytes));
         }
-        let dropped = &self.listener.desk.counters.dropped;
+        let desk = &self.listener.desk;
         match fifo.write(bytes) {
             Ok(sent) if sent == bytes.len() => {}
             Ok(sent) => {
                 let deadline = Instant::now() + self.listener.write_timeout;
-                let (dropped, bytes) = (dropped.clone(), std::mem::take(bytes));
-                self.listener.context.courier.take(Parcel::Write { fifo, bytes, sent, deadline, dropped });
+                let (desk, bytes) = (desk.clone(), std::mem::take(bytes));
+                self.listener.context.courier.take(Parcel::Write { fifo, bytes, sent, deadline, desk });
             }
             Err(error) => {
-                dropped.add(1);
+                desk.counters.dropped.add(1);
                 log::debug!("a reply was not delivered: {error}");
             }
         }
@@ -108,7 +108,7 @@ impl Task for FifoStream {
     fn go(&mut self, waker: &Waker) -> bool {
         loop {
             if self.has_waited.load(Ordering::Relaxed) {
-                self.listener.desk.note_stalled(self.stream.command());
+                self.listener.desk.note_stalled(Some(self.stream.command()));
                 return true;
             }
             match self.write() {

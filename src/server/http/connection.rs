@@ -242,7 +242,7 @@ impl Progress {
         self.end.store(ENDED, Ordering::Relaxed);
     }
 
-    fn has_ended(&self) -> bool {
+    pub(super) fn has_ended(&self) -> bool {
         self.end.load(Ordering::Relaxed) == ENDED
     }
 }

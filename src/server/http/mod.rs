@@ -342,6 +342,10 @@ impl Listener for HttpListener {
         for connection in overdue {
             match connection.progress.stage() {
                 Stage::Head | Stage::Body => connection.progress.set_overdue(),
+                Stage::Blocked if !connection.progress.has_ended() => {
+                    self.site.desk.note_stalled(None);
+                    connection.progress.set_ended();
+                }
                 _ => connection.progress.set_ended(),
             }
             if connection.claim() {
