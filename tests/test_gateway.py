@@ -274,7 +274,6 @@ def test_a_gateway_tells_whoever_asks_too_often() -> None:
     ):
         codes = [mi.request("pwd").code for _ in range(7)]
         assert (codes[0], codes[-1]) == (200, -32000)
-        assert server.call("get_statistics", ["too_frequent_requests"])["mi_datagram:too_frequent_requests"] > 0
 
 
 def test_a_listener_runs_what_it_allows_of_an_upstream_too() -> None:
