@@ -17,6 +17,7 @@ from typing import Any, Callable, Optional
 import pytest
 
 import sipmi
+from processes import Group
 
 WIRE = Path(__file__).parent / "wire"
 
@@ -221,3 +222,20 @@ def serve(directory: str) -> Iterator[Callable[..., Endpoints]]:
     yield start
     for server in started:
         server.stop()
+
+
+@pytest.fixture
+def group(directory: str) -> Iterator[Callable[..., Group]]:
+    """Starts servers of several processes and ends them after the test."""
+    groups: list[Group] = []
+
+    def begin(body: str = "server.run(processes=2)", *, ready: bool = True, **options: Any) -> Group:
+        made = Group(directory, body, **options)
+        groups.append(made)
+        if ready:
+            made.await_state("READY=1")
+        return made
+
+    yield begin
+    for made in groups:
+        made.__exit__(None, None, None)

@@ -9,8 +9,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from typing import Any, Callable
+from typing import Callable
 
 import pytest
 
@@ -18,22 +17,6 @@ import sipmi
 from conftest import FifoPeer, read_reply
 from processes import PATIENCE, Group, eventually, is_alive
 from sipmi._supervisor import Child
-
-
-@pytest.fixture
-def group(directory: str) -> Iterator[Callable[..., Group]]:
-    groups: list[Group] = []
-
-    def begin(body: str = "server.run(processes=2)", *, ready: bool = True, **options: Any) -> Group:
-        made = Group(directory, body, **options)
-        groups.append(made)
-        if ready:
-            made.await_state("READY=1")
-        return made
-
-    yield begin
-    for made in groups:
-        made.__exit__(None, None, None)
 
 
 def test_all_transports_are_served_by_several_processes(group: Callable[..., Group]) -> None:

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
 
@@ -17,22 +16,6 @@ import pytest
 
 import sipmi
 from processes import PATIENCE, Group, eventually, is_alive
-
-
-@pytest.fixture
-def group(directory: str) -> Iterator[Callable[..., Group]]:
-    groups: list[Group] = []
-
-    def begin(body: str = "server.run(processes=2)", *, ready: bool = True, **options: Any) -> Group:
-        made = Group(directory, body, **options)
-        groups.append(made)
-        if ready:
-            made.await_state("READY=1")
-        return made
-
-    yield begin
-    for made in groups:
-        made.__exit__(None, None, None)
 
 
 class Waiting:

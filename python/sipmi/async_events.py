@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional
 from ._event_sockets import Sources
 from ._event_subscription import Subscription
 from ._twins import Awaiting
-from .events import FAILED_WAIT, Event, Inbox, Way, call_one
+from .events import FAILED_WAIT, Event, Inbox, Way, _Subscribed, call_one
 
 if TYPE_CHECKING:
     from .async_client import AsyncClient
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 log: logging.Logger = logging.getLogger("sipmi.events")
 
 
-class AsyncListener:
+class AsyncListener(_Subscribed):
     """Events of one server, for ``async for``; ``mi.events(...)`` of an :class:`sipmi.AsyncClient` makes it.
 
     As :class:`Listener`, without threads: the event loop reads.
@@ -50,49 +50,9 @@ class AsyncListener:
         self._callback = callback
         self._was_entered = False
         self._failure: Optional[Exception] = None
-        self._sources: Optional[Sources] = None
-        self._lost = 0
         self._is_reading = False
         self._changed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-
-    @property
-    def events(self) -> tuple[str, ...]:
-        """The names of the events that it is subscribed to; those that patterns mean when it is entered."""
-        return self._subscription.names
-
-    @property
-    def address(self) -> str:
-        """Where it really listens.
-
-        :raises RuntimeError: it is not entered.
-        """
-        if self._sources is None:
-            raise RuntimeError("the listener has no address before it is entered")
-        return self._sources.address
-
-    @property
-    def socket(self) -> str:
-        """What the server was told.
-
-        :raises RuntimeError: it is not entered.
-        """
-        return self._way.advertise or self._way.route.seen_from_server(self.address)
-
-    @property
-    def restarts(self) -> int:
-        """How many times the server began again, and was subscribed to again."""
-        return self._subscription.restarts
-
-    @property
-    def unreadable(self) -> int:
-        """How much came that is no event."""
-        return self._inbox.unreadable
-
-    @property
-    def dropped(self) -> int:
-        """How many events were lost here, as :attr:`Listener.dropped` counts them."""
-        return self._inbox.dropped + (self._lost if self._sources is None else self._sources.lost)
 
     async def get(self, timeout: Optional[float] = None) -> Event:
         """The next event.

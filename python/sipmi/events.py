@@ -135,7 +135,63 @@ class Inbox:
         self.waiting.append(event)
 
 
-class Receiver:
+class _Receiving:
+    """Where events are received, and what was lost of them."""
+
+    _inbox: Inbox
+    _sources: Optional[Sources] = None
+    _lost = 0
+
+    @property
+    def address(self) -> str:
+        """Where it really listens, as ``event_subscribe`` takes it.
+
+        :raises RuntimeError: it is not entered.
+        """
+        if self._sources is None:
+            raise RuntimeError("it has no address before it is entered")
+        return self._sources.address
+
+    @property
+    def unreadable(self) -> int:
+        """How much came that is no event."""
+        return self._inbox.unreadable
+
+    @property
+    def dropped(self) -> int:
+        """How many events were lost here: dropped for want of room, by it or (over UDP) by the kernel.
+
+        The kernel tells with the next event that comes.
+        """
+        return self._inbox.dropped + (self._lost if self._sources is None else self._sources.lost)
+
+
+class _Subscribed(_Receiving):
+    """What a server was told to send, and where."""
+
+    _subscription: Subscription
+    _way: Way
+
+    @property
+    def events(self) -> tuple[str, ...]:
+        """The names of the events that it is subscribed to; those that patterns mean when it is entered."""
+        return self._subscription.names
+
+    @property
+    def socket(self) -> str:
+        """What the server was told: ``udp:host:port``, ``unix:/path`` or ``tcp:host:port``.
+
+        :raises RuntimeError: it is not entered.
+        """
+        return self._way.advertise or self._way.route.seen_from_server(self.address)
+
+    @property
+    def restarts(self) -> int:
+        """How many times the server began again, and was subscribed to again."""
+        return self._subscription.restarts
+
+
+class Receiver(_Receiving):
     """A socket that receives events, without a subscription: for servers whose configuration names it.
 
     Entered, it listens; left, it is gone. Events are taken with :meth:`get`, :meth:`within` or by iterating.
@@ -156,32 +212,7 @@ class Receiver:
         self._changed = threading.Condition()
         self._closed = True
         self._failure: Optional[Exception] = None
-        self._sources: Optional[Sources] = None
-        self._lost = 0
         self._reader: Optional[threading.Thread] = None
-
-    @property
-    def address(self) -> str:
-        """Where it really listens, as ``event_subscribe`` takes it.
-
-        :raises RuntimeError: it is not entered.
-        """
-        if self._sources is None:
-            raise RuntimeError("the receiver has no address before it is entered")
-        return self._sources.address
-
-    @property
-    def unreadable(self) -> int:
-        """How much came that is no event."""
-        return self._inbox.unreadable
-
-    @property
-    def dropped(self) -> int:
-        """How many events were lost here: dropped for want of room, by it or (over UDP) by the kernel.
-
-        The kernel tells with the next event that comes.
-        """
-        return self._inbox.dropped + (self._lost if self._sources is None else self._sources.lost)
 
     def get(self, timeout: Optional[float] = None) -> Event:
         """The next event.
@@ -294,7 +325,7 @@ class Receiver:
             self._changed.notify_all()
 
 
-class Listener(Receiver):
+class Listener(_Subscribed, Receiver):
     """Events of one server; ``mi.events(...)`` and :func:`listen` make it and say what it is made of.
 
     A loop over it subscribes and ends the subscriptions when it is left; so does a ``with`` block around it.
@@ -322,24 +353,6 @@ class Listener(Receiver):
         self._keeping: Optional[threading.Thread] = None
         self._calling: Optional[threading.Thread] = None
         self._left = threading.Event()
-
-    @property
-    def events(self) -> tuple[str, ...]:
-        """The names of the events that it is subscribed to; those that patterns mean when it is entered."""
-        return self._subscription.names
-
-    @property
-    def socket(self) -> str:
-        """What the server was told: ``udp:host:port``, ``unix:/path`` or ``tcp:host:port``.
-
-        :raises RuntimeError: it is not entered.
-        """
-        return self._way.advertise or self._way.route.seen_from_server(self.address)
-
-    @property
-    def restarts(self) -> int:
-        """How many times the server began again, and was subscribed to again."""
-        return self._subscription.restarts
 
     def __enter__(self) -> Listener:
         if self._calling is not None and not self._closed:
