@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Optional
 
@@ -358,6 +359,28 @@ def test_serve_waits_until_a_mistake_in_the_app_is_corrected(directory: str) -> 
         served.process.communicate(timeout=10)
     finally:
         served.process.kill()
+
+
+def test_serve_waits_for_running_commands_as_long_as_it_is_told(directory: str) -> None:
+    app = Path(directory, "app.py")
+    app.write_text(
+        "import sipmi, time\nserver = sipmi.Server('a')\nserver.command(name='sleep')(lambda: time.sleep(5))\n"
+    )
+    arguments = ["serve", str(app), "--listen", "udp:127.0.0.1:0", "--drain-timeout", "0.1", "--json"]
+    child = subprocess.Popen([sys.executable, "-m", "sipmi", *arguments], stdout=subprocess.PIPE, text=True)
+    try:
+        assert child.stdout is not None
+        [address] = json.loads(child.stdout.readline())
+        with sipmi.connect(address) as mi, ThreadPoolExecutor() as pool:
+            call = pool.submit(mi.call, "sleep")
+            while mi.call("get_statistics", ["in_progress"]) == {"mi_datagram:in_progress": 1}:
+                pass
+            child.terminate()
+            with pytest.raises(sipmi.Fault, match="Server busy"):
+                call.result(4)
+    finally:
+        child.kill()
+        child.communicate()
 
 
 def test_serve_has_as_many_processes_as_it_is_told(directory: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from .ending import Usage
 from .options import ADDRESS_HELP, add_client_options, add_http_options, add_json, client_options
-from .serve import serve
+from .serve import add_drain_timeout, serve
 from .servers import resolve
 
 
@@ -37,6 +37,7 @@ def add(subcommands: Any) -> None:
         "--serve-auth", action="append", default=[], metavar="USER:PASSWORD", help="(HTTP) who may call; once or more"
     )
     parser.add_argument("--no-audit", action="store_true", help="log no line for each request")
+    add_drain_timeout(parser)
     add_json(parser, "print the addresses as one line of JSON")
     add_client_options(parser)
     add_http_options(parser)

@@ -32,11 +32,21 @@ def add(subcommands: Any) -> None:
         metavar="N",
         help="so many workers, each with an interpreter of its own; 1",
     )
+    add_drain_timeout(parser)
     parser.add_argument(
         "--reload", action="store_true", help="begin again when a file of the app changes; for development"
     )
     add_json(parser, "print the addresses as one line of JSON")
     parser.set_defaults(run=run)
+
+
+def add_drain_timeout(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--drain-timeout",
+        type=float,
+        metavar="SECONDS",
+        help="how long running commands may go on after a signal to stop; what the server says, or 5",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -62,7 +72,7 @@ def serve(server: Server, options: argparse.Namespace) -> int:
     """Serves until a signal says to stop."""
     server._when_ready = lambda: announce(server, as_json=options.json)
     try:
-        server.run(processes=options.processes)
+        server.run(processes=options.processes, drain_timeout=options.drain_timeout)
     except OSError as error:
         return complain(TRANSPORT, str(error), "is another server running there?")
     except RuntimeError as error:
