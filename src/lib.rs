@@ -19,6 +19,7 @@ pub mod codec;
 pub mod command;
 pub mod convert;
 pub mod dialect;
+pub mod flush;
 pub mod item;
 pub mod request;
 pub mod response;

@@ -15,6 +15,11 @@ pub struct NodeId(u32);
 impl NodeId {
     /// The root: what the top nodes are children of.
     pub const ROOT: NodeId = NodeId(0);
+
+    /// Its place among the nodes as they were added; the root has 0.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
 }
 
 /// What a node says of its children beside their names.
@@ -32,20 +37,26 @@ impl Flags {
     pub const IN_LIST: Flags = Flags(1 << 2);
     /// The children are the members of an object, also when there are none or they have no names.
     pub const IS_OBJECT: Flags = Flags(1 << 3);
+    /// The node itself has been sent, and is here for what is below it (`MI_WRITTEN`).
+    pub const WRITTEN: Flags = Flags(1 << 4);
+
+    /// Those that Python sees.
+    const PUBLIC: u8 = 0b1111;
 
     /// Whether all of `other` is set.
     pub const fn has(self, other: Flags) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// The bits, as Python sees them.
+    /// The bits that Python sees.
     pub const fn bits(self) -> u8 {
-        self.0
+        self.0 & Flags::PUBLIC
     }
 
-    /// From bits; unknown ones are dropped.
-    pub const fn from_bits(bits: u8) -> Flags {
-        Flags(bits & 0b1111)
+    /// The same with other bits of those that Python sees; unknown ones are dropped.
+    #[must_use]
+    pub const fn with_bits(self, bits: u8) -> Flags {
+        Flags(self.0 & !Flags::PUBLIC | bits & Flags::PUBLIC)
     }
 }
 
@@ -63,6 +74,7 @@ impl fmt::Debug for Flags {
             (Flags::NOT_COMPLETED, "NOT_COMPLETED"),
             (Flags::IN_LIST, "IN_LIST"),
             (Flags::IS_OBJECT, "IS_OBJECT"),
+            (Flags::WRITTEN, "WRITTEN"),
         ];
         let set: Vec<_> = names.iter().filter(|(flag, _)| self.has(*flag)).map(|(_, name)| *name).collect();
         f.write_str(if set.is_empty() { "NONE" } else { "" })?;
@@ -270,6 +282,11 @@ impl Tree {
         }
     }
 
+    /// The node of this index, if there is one.
+    pub fn node(&self, index: usize) -> Option<NodeId> {
+        u32::try_from(index).ok().filter(|_| index < self.nodes.len()).map(NodeId)
+    }
+
     /// Copies `node` of `other`, with all below it, under `parent` (`clone_mi_tree` for a part of a tree).
     pub fn graft(&mut self, parent: NodeId, other: &Tree, node: NodeId) -> NodeId {
         let root = self.copy_node(parent, other, node);
@@ -283,7 +300,8 @@ impl Tree {
         root
     }
 
-    fn copy_node(&mut self, parent: NodeId, other: &Tree, node: NodeId) -> NodeId {
+    /// Copies a node alone.
+    pub(crate) fn copy_node(&mut self, parent: NodeId, other: &Tree, node: NodeId) -> NodeId {
         let copy = self.add_child(parent, other.name(node), other.value(node));
         self.set_flags(copy, other.flags(node));
         for (name, value) in other.attrs(node) {

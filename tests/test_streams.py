@@ -303,6 +303,65 @@ def test_a_node_that_is_not_complete_stays() -> None:
     assert [node.name for node in rest.children] == ["part", "after"]
 
 
+def domains(root: sipmi.Tree, sizes: Any) -> sipmi.Tree:
+    """As `ul_dump` of the originals: what is flushed lies below a node that is not complete."""
+    tree = sipmi.Tree()
+    domain = tree.add_child("Domain", "location")
+    domain.flags = 2
+    domain.add_attr("table", 512)
+    for number in range(2_000):
+        domain.add_child("AOR", f"user{number}").add_child("Contact", f"sip:{number}")
+        if number % 50 == 49:
+            tree.flush()
+            sizes.append(len(tree))
+    domain.flags = 0
+    tree.add_child("Domain", "aliases")
+    return tree
+
+
+def test_below_a_node_that_is_not_complete_lines_are_sent_early(serve: Callable[..., Endpoints]) -> None:
+    server, sizes = sipmi.Server("flush"), []
+    server.register_module("flush", [sipmi.Export("domains", "", domains, param=sizes)])
+    endpoints = serve(server)
+    below = b"".join(b"\tAOR:: user%d\n\t\tContact:: sip:%d\n" % (number, number) for number in range(2_000))
+    expected = b"200 OK\nDomain:: location table=512\n" + below + b"Domain:: aliases\n\n"
+    assert endpoints.fifo.exchange(lambda name: f":domains:{name}\n\n".encode()) == expected
+    assert max(sizes) == 1, "what was sent stayed in the tree"
+    reply = result_of(endpoints.fifo.exchange(lambda name: f":{name}:".encode() + call("domains")))
+    location, aliases = reply["Domain"]
+    assert (len(location["AOR"]), aliases) == (2_000, "aliases")
+
+
+def test_nodes_that_were_flushed_are_gone_and_others_are_as_they_were() -> None:
+    server = sipmi.Server("flush")
+
+    def look(root: sipmi.Tree, param: Any) -> sipmi.Tree:
+        tree = sipmi.Tree()
+        whole, part, after = (tree.add_child(name, name) for name in ("whole", "part", "after"))
+        part.flags = 2
+        below = part.add_child("below", 1)
+        assert tree.flush()
+        with pytest.raises(RuntimeError, match="flushed"):
+            whole.add_child("late")
+        with pytest.raises(RuntimeError, match="flushed"):
+            list(whole)
+        assert repr(whole) == "<Node, flushed>"
+        assert (part.name, part.children, below.parent, part.next) == ("part", [below], part, after)
+        part.flags = 0
+        assert tree.flush()
+        assert tree.children == []
+        last = tree.add_child("last", 2)
+        assert (last.name, tree.children) == ("last", [last])
+        with pytest.raises(RuntimeError, match="flushed"):
+            tree.append(below)
+        return tree
+
+    server.register_module("flush", [sipmi.Export("look", "", look)])
+    command = server.lookup("look")
+    assert command is not None
+    assert server.run_command(command, sipmi.Tree(), flush=lambda tree: None).value == {"last": 2}
+
+
 def test_flush_belongs_in_a_handler() -> None:
     tree = sipmi.Tree()
     tree.add_child("a", "1")

@@ -119,10 +119,12 @@ class Tree:
     def flush(self) -> bool:
         """Sends the nodes that are complete and takes them out of the tree (`flush_mi_tree`); says whether it did.
 
-        A node that is marked `MI_NOT_COMPLETED` (flag 2) stays, with all after it. For a handler that runs now and not
+        A node that is marked `MI_NOT_COMPLETED` (flag 2) stays, with all after it. On text over a FIFO or socket it is
+        itself sent, once, and so are those of its children that are complete. For a handler that runs now and not
         on the event loop: it waits here, without the interpreter, while the client takes its time. Where nobody takes
         nodes early (`Server.call`, `run_command` without `flush=`) they stay in the tree. What is flushed reads like
-        what a generator yields: a run of nodes of one name is a list.
+        what a generator yields: a run of nodes of one name is a list. A node that was flushed is gone: to use it
+        raises RuntimeError.
 
         Raises BrokenPipeError when nobody takes the reply any more, and RuntimeError outside a handler.
         """

@@ -1038,7 +1038,7 @@ mod tests {
                 let value = value.or_else(|| name.is_empty().then(|| b"v".to_vec()));
                 let value = value.as_deref().map_or(Value::None, Value::Str);
                 let node = tree.add_child(ids[parent % ids.len()], name, value);
-                tree.set_flags(node, Flags::from_bits(flags));
+                tree.set_flags(node, Flags::NONE.with_bits(flags));
                 if let Some(attr) = attr {
                     tree.add_attr(node, "a", attr.as_slice());
                 }

@@ -12,7 +12,7 @@ use crate::dialect::Dialect;
 use crate::item::{Item, MAX_DEPTH, Str};
 use crate::request::{Param, Params, Request};
 use crate::response::{Body, Failure, Response};
-use crate::tree::{NodeId, Tree, Value};
+use crate::tree::{Flags, NodeId, Tree, Value};
 
 /// Between a node's name and its value.
 const SEPARATOR: &[u8] = b":: ";
@@ -608,6 +608,9 @@ pub(super) fn push_nodes(out: &mut Vec<u8>, tree: &Tree, style: TextStyle) -> Re
     for (level, node) in tree.walk() {
         if level >= MAX_DEPTH {
             return Err(TooDeep);
+        }
+        if tree.flags(node).has(Flags::WRITTEN) {
+            continue;
         }
         match style.indent {
             Indent::Tab => out.resize(out.len() + level, b'\t'),

@@ -16,7 +16,7 @@ use super::stream::{Generator, PyFeeder, Tapped, add_yielded, cannot_flush, hook
 use super::tree::{PyNode, PyTree};
 use crate::command::recipe::{Arguments, Passing, Recipe};
 use crate::command::stream::{Feeder, Room, feed};
-use crate::command::{Answer, Call, Command, CommandFlags, Handler, Origin, Responder, Transport};
+use crate::command::{Answer, Call, Command, CommandFlags, Handler, Origin, Responder, Transport, Wire};
 use crate::item::{Item, Str};
 use crate::response::{Body, Failure, Response};
 use crate::tree::{Flags, NodeId, Tree};
@@ -211,7 +211,7 @@ fn response_from_python(value: &Bound<'_, PyAny>, as_json: bool) -> PyResult<Res
         return Ok(tree.get().into());
     }
     if let Ok(node) = value.cast::<PyNode>() {
-        return Ok(node.get().into());
+        return node.get().try_into();
     }
     if let Ok(iterator) = value.cast::<PyIterator>() {
         return collect(iterator);
@@ -527,6 +527,16 @@ pub(super) fn flush_to(function: Option<Py<PyAny>>) {
 
 /// How long a handler waits for room before it looks for signals.
 const SIGNALS: Duration = Duration::from_millis(50);
+
+/// Whether nodes of the reply that this thread's handler is making can be sent before they are complete: lines can.
+pub(super) fn flushes_within_nodes() -> PyResult<bool> {
+    CURRENT.with_borrow(|current| {
+        let place = current.places.last().ok_or_else(cannot_flush)?;
+        // SAFETY: the origin is that of a call further up this thread's stack.
+        let origin = unsafe { &*place.origin };
+        Ok(origin.wire == Wire::Text && origin.transport != Transport::Local && place.flush.is_none())
+    })
+}
 
 /// Sends nodes of the reply that this thread's handler is making; false where nobody takes them early.
 pub(super) fn flush(py: Python<'_>, nodes: Tree) -> PyResult<bool> {

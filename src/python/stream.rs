@@ -25,7 +25,7 @@ const TURN: Duration = Duration::from_millis(2);
 /// Adds what a handler yields: a node, or a value, which is a node without a name. A run of one name is a list.
 pub(super) fn add_yielded(tree: &mut Tree, yielded: &Bound<'_, PyAny>) -> PyResult<()> {
     if let Ok(node) = yielded.cast::<PyNode>() {
-        let top = node.get().graft_onto(tree, NodeId::ROOT);
+        let top = node.get().graft_onto(tree, NodeId::ROOT)?;
         tree.mark(top, Flags::IN_LIST);
     } else {
         let item = item_from_python(yielded)?;

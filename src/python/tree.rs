@@ -5,6 +5,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 
@@ -13,9 +14,10 @@ use super::html_of;
 use super::read::item_from_python;
 use crate::codec::text;
 use crate::convert::{item_to_tree, node_to_item, tree_to_item};
+use crate::flush::{Growing, Number};
 use crate::item::{Item, Str};
 use crate::response::{Body, Response};
-use crate::tree::{Flags, NodeId, Tree, Value};
+use crate::tree::{NodeId, Tree, Value};
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PyTree>()?;
@@ -23,14 +25,18 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PyAttr>()
 }
 
-/// How many nodes a repr shows.
-const SHOWN_NODES: usize = 20;
+type Shared = Arc<Mutex<Growing>>;
 
-type Shared = Arc<Mutex<Tree>>;
+fn shared(tree: Tree) -> Shared {
+    Arc::new(Mutex::new(Growing::new(tree)))
+}
 
-fn lock(tree: &Shared) -> MutexGuard<'_, Tree> {
+fn lock(tree: &Shared) -> MutexGuard<'_, Growing> {
     tree.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// How many nodes a repr shows.
+const SHOWN_NODES: usize = 20;
 
 /// A reply: code, reason and nodes (`struct mi_root`; `Tree()` is `init_mi_tree(200, "OK")`).
 ///
@@ -59,7 +65,7 @@ pub(super) struct PyTree {
 #[pyclass(frozen, name = "Node", module = "sipmi")]
 pub(super) struct PyNode {
     tree: Shared,
-    id: NodeId,
+    number: Number,
 }
 
 /// An attribute of a node: name and value (`struct mi_attr`). Unpacks as a pair.
@@ -76,7 +82,7 @@ pub(super) struct PyAttr {
 
 impl PyTree {
     pub(super) fn new(tree: Tree) -> Self {
-        PyTree { tree: Arc::new(Mutex::new(tree)), async_handler: None }
+        PyTree { tree: shared(tree), async_handler: None }
     }
 
     /// The parameters of a command that answers later.
@@ -86,7 +92,7 @@ impl PyTree {
 
     /// A copy of the tree as it is now.
     pub(super) fn snapshot(&self) -> Tree {
-        lock(&self.tree).clone()
+        Tree::clone(&lock(&self.tree))
     }
 
     /// What its nodes say; nothing at all is None.
@@ -98,45 +104,58 @@ impl PyTree {
 impl PyNode {
     /// What the node says.
     pub(super) fn to_item(&self) -> PyResult<Item> {
-        Ok(node_to_item(&lock(&self.tree), self.id)?)
+        Ok(self.look(|tree, node| node_to_item(tree, node))??)
     }
 
     /// Copies the node and all below it under `parent` of another tree.
-    pub(super) fn graft_onto(&self, tree: &mut Tree, parent: NodeId) -> NodeId {
-        let from = lock(&self.tree);
-        tree.graft(parent, &from, self.id)
+    pub(super) fn graft_onto(&self, tree: &mut Tree, parent: NodeId) -> PyResult<NodeId> {
+        self.look(|from, node| tree.graft(parent, from, node))
     }
 
-    fn at(&self, id: NodeId) -> PyNode {
-        PyNode { tree: self.tree.clone(), id }
+    /// Looks at the node in its tree.
+    fn look<T>(&self, look: impl FnOnce(&mut Growing, NodeId) -> T) -> PyResult<T> {
+        let mut tree = lock(&self.tree);
+        let gone = || PyRuntimeError::new_err("the node was flushed: it has been sent and is no longer in its tree");
+        let node = tree.find(self.number).ok_or_else(gone)?;
+        Ok(look(&mut tree, node))
+    }
+
+    /// Another node of the same tree, found from this one.
+    fn other(&self, find: impl FnOnce(&Tree, NodeId) -> Option<NodeId>) -> PyResult<Option<PyNode>> {
+        let number = self.look(|tree, node| find(tree, node).map(|found| tree.number(found)))?;
+        Ok(number.map(|number| PyNode { tree: self.tree.clone(), number }))
     }
 }
 
 /// The nodes of a tree below one of them, as Python objects.
-fn nodes(tree: &Shared, parent: NodeId) -> Vec<PyNode> {
-    let ids: Vec<NodeId> = lock(tree).children(parent).collect();
-    ids.into_iter().map(|id| PyNode { tree: tree.clone(), id }).collect()
+fn nodes(tree: &Shared, growing: &Growing, parent: NodeId) -> Vec<PyNode> {
+    growing.children(parent).map(|node| PyNode { tree: tree.clone(), number: growing.number(node) }).collect()
 }
 
-/// Adds a child and gives it as a Python object.
-fn add_child(
-    tree: &Shared,
-    parent: NodeId,
-    name: &Bound<'_, PyString>,
-    value: Option<&Bound<'_, PyAny>>,
-) -> PyResult<PyNode> {
-    let (name, value) = (text_from_python(name)?, value.map(OwnedValue::from_python).transpose()?);
-    let id = lock(tree).add_child(parent, name, value.as_ref().map_or(Value::None, OwnedValue::borrow));
-    Ok(PyNode { tree: tree.clone(), id })
+/// A child to be added: its name and value.
+struct Newcomer(Str, Option<OwnedValue>);
+
+impl Newcomer {
+    fn from_python(name: &Bound<'_, PyString>, value: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
+        Ok(Newcomer(text_from_python(name)?, value.map(OwnedValue::from_python).transpose()?))
+    }
+
+    fn value(&self) -> Value<'_> {
+        self.1.as_ref().map_or(Value::None, OwnedValue::borrow)
+    }
+
+    /// Adds it below a node, and gives it as a Python object.
+    fn add(&self, tree: &Shared, growing: &mut Growing, parent: NodeId) -> PyNode {
+        let node = growing.add_child(parent, &self.0, self.value());
+        PyNode { tree: tree.clone(), number: growing.number(node) }
+    }
 }
 
-/// Copies a node from elsewhere under `parent`.
-fn append(tree: &Shared, parent: NodeId, node: &PyNode) -> PyNode {
-    // A copy first: both may be the same tree, and no two locks are ever held.
+/// A copy of a node, to be put elsewhere: both places may be in one tree, and no two locks are ever held.
+fn copy_of(node: &PyNode) -> PyResult<(Tree, NodeId)> {
     let mut copy = Tree::ok();
-    let top = node.graft_onto(&mut copy, NodeId::ROOT);
-    let id = lock(tree).graft(parent, &copy, top);
-    PyNode { tree: tree.clone(), id }
+    let top = node.graft_onto(&mut copy, NodeId::ROOT)?;
+    Ok((copy, top))
 }
 
 fn shown(tree: &Tree) -> String {
@@ -202,13 +221,15 @@ impl PyTree {
 
     #[setter]
     fn set_flags(&self, flags: u8) {
-        lock(&self.tree).set_flags(NodeId::ROOT, Flags::from_bits(flags));
+        let mut tree = lock(&self.tree);
+        let old = tree.flags(NodeId::ROOT);
+        tree.set_flags(NodeId::ROOT, old.with_bits(flags));
     }
 
     /// The top nodes, in order (`mi_root.node.kids`).
     #[getter]
     fn children(&self) -> Vec<PyNode> {
-        nodes(&self.tree, NodeId::ROOT)
+        nodes(&self.tree, &lock(&self.tree), NodeId::ROOT)
     }
 
     /// What the nodes say, by the rule of docs/trees-and-values.md; "OK" when there are none.
@@ -226,26 +247,17 @@ impl PyTree {
 
     /// Sends the nodes that are complete and takes them out of the tree (`flush_mi_tree`); says whether it did.
     ///
-    /// A node that is marked `MI_NOT_COMPLETED` (flag 2) stays, with all after it. For a handler that runs now and not
+    /// A node that is marked `MI_NOT_COMPLETED` (flag 2) stays, with all after it. On text over a FIFO or socket it is
+    /// itself sent, once, and so are those of its children that are complete. For a handler that runs now and not
     /// on the event loop: it waits here, without the interpreter, while the client takes its time. Where nobody takes
     /// nodes early (`Server.call`, `run_command` without `flush=`) they stay in the tree. What is flushed reads like
-    /// what a generator yields: a run of nodes of one name is a list.
+    /// what a generator yields: a run of nodes of one name is a list. A node that was flushed is gone: to use it
+    /// raises RuntimeError.
     ///
     /// Raises BrokenPipeError when nobody takes the reply any more, and RuntimeError outside a handler.
     fn flush(&self, py: Python<'_>) -> PyResult<bool> {
-        let (complete, rest) = {
-            let tree = lock(&self.tree);
-            let (mut complete, mut rest) = (Tree::ok(), Tree::new(tree.code, tree.reason.clone()));
-            rest.set_flags(NodeId::ROOT, tree.flags(NodeId::ROOT));
-            for node in tree.children(NodeId::ROOT) {
-                let stays = !rest.is_empty() || tree.flags(node).has(Flags::NOT_COMPLETED);
-                if stays { &mut rest } else { &mut complete }.graft(NodeId::ROOT, &tree, node);
-            }
-            (complete, rest)
-        };
-        if complete.is_empty() {
-            return Ok(false);
-        }
+        let within = super::handler::flushes_within_nodes()?;
+        let Some((complete, rest)) = lock(&self.tree).part(within) else { return Ok(false) };
         let flushed = super::handler::flush(py, complete)?;
         if flushed {
             *lock(&self.tree) = rest;
@@ -261,12 +273,16 @@ impl PyTree {
     /// <Node load: "25.0%">
     #[pyo3(signature = (name, value=None))]
     fn add_child(&self, name: &Bound<'_, PyString>, value: Option<&Bound<'_, PyAny>>) -> PyResult<PyNode> {
-        add_child(&self.tree, NodeId::ROOT, name, value)
+        let newcomer = Newcomer::from_python(name, value)?;
+        Ok(newcomer.add(&self.tree, &mut lock(&self.tree), NodeId::ROOT))
     }
 
     /// Copies a node, with all below it, to the end of the top nodes and gives the copy.
-    fn append(&self, node: &PyNode) -> PyNode {
-        append(&self.tree, NodeId::ROOT, node)
+    fn append(&self, node: &PyNode) -> PyResult<PyNode> {
+        let (copy, top) = copy_of(node)?;
+        let mut tree = lock(&self.tree);
+        let added = tree.graft(NodeId::ROOT, &copy, top);
+        Ok(PyNode { tree: self.tree.clone(), number: tree.number(added) })
     }
 
     /// The first node of this name at any level, parents before children; None when there is none.
@@ -275,7 +291,7 @@ impl PyTree {
         let name = text_from_python(name)?;
         let tree = lock(&self.tree);
         let found = tree.walk().map(|(_, id)| id).find(|id| tree.name(*id) == &*name);
-        Ok(found.map(|id| PyNode { tree: self.tree.clone(), id }))
+        Ok(found.map(|node| PyNode { tree: self.tree.clone(), number: tree.number(node) }))
     }
 
     /// Checks that a text reply can tell these nodes, so that a reader gets them back: nothing is escaped there.
@@ -325,7 +341,7 @@ impl PyTree {
             return true;
         }
         let other = other.snapshot();
-        *lock(&self.tree) == other
+        **lock(&self.tree) == other
     }
 
     fn __repr__(&self) -> String {
@@ -342,93 +358,104 @@ impl PyNode {
     #[new]
     #[pyo3(signature = (name, value=None))]
     fn py_new(name: &Bound<'_, PyString>, value: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
-        add_child(&Arc::new(Mutex::new(Tree::ok())), NodeId::ROOT, name, value)
+        let tree = shared(Tree::ok());
+        let newcomer = Newcomer::from_python(name, value)?;
+        let node = newcomer.add(&tree, &mut lock(&tree), NodeId::ROOT);
+        Ok(node)
     }
 
     /// The name; empty when it has none (`mi_node.name`).
     #[getter]
     fn name<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        let name = Str::from(lock(&self.tree).name(self.id));
+        let name = self.look(|tree, node| Str::from(tree.name(node)))?;
         text_to_python(py, &name)
     }
 
     #[setter]
     fn set_name(&self, name: &Bound<'_, PyString>) -> PyResult<()> {
         let name = text_from_python(name)?;
-        lock(&self.tree).set_name(self.id, name);
-        Ok(())
+        self.look(|tree, node| tree.set_name(node, name))
     }
 
     /// The value as it was given: str, bytes, int, float, bool or None (`mi_node.value`).
     #[getter]
     fn value<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let value = OwnedValue::copy(lock(&self.tree).value(self.id));
+        let value = self.look(|tree, node| OwnedValue::copy(tree.value(node)))?;
         value_to_python(py, &value)
     }
 
     #[setter]
     fn set_value(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let value = OwnedValue::from_python(value)?;
-        lock(&self.tree).set_value(self.id, value.borrow());
-        Ok(())
+        self.look(|tree, node| tree.set_value(node, value.borrow()))
     }
 
     /// 1: the children are a list (`MI_IS_ARRAY`); 4: the node is an element of the list that its name names,
     /// also when it stands alone; 8: the children are an object, also when there are none.
     #[getter]
-    fn flags(&self) -> u8 {
-        lock(&self.tree).flags(self.id).bits()
+    fn flags(&self) -> PyResult<u8> {
+        self.look(|tree, node| tree.flags(node).bits())
     }
 
     #[setter]
-    fn set_flags(&self, flags: u8) {
-        lock(&self.tree).set_flags(self.id, Flags::from_bits(flags));
+    fn set_flags(&self, flags: u8) -> PyResult<()> {
+        self.look(|tree, node| {
+            let old = tree.flags(node);
+            tree.set_flags(node, old.with_bits(flags));
+        })
     }
 
     /// The attributes, in order (`mi_node.attributes`).
     #[getter]
-    fn attributes(&self) -> Vec<PyAttr> {
-        let tree = lock(&self.tree);
-        let attrs = tree.attrs(self.id);
-        attrs.map(|(name, value)| PyAttr { name: name.into(), value: OwnedValue::copy(value) }).collect()
+    fn attributes(&self) -> PyResult<Vec<PyAttr>> {
+        self.look(|tree, node| {
+            let attrs = tree.attrs(node);
+            attrs.map(|(name, value)| PyAttr { name: name.into(), value: OwnedValue::copy(value) }).collect()
+        })
     }
 
     /// The children, in order (`mi_node.kids`).
     #[getter]
-    fn children(&self) -> Vec<PyNode> {
-        nodes(&self.tree, self.id)
+    fn children(&self) -> PyResult<Vec<PyNode>> {
+        self.look(|tree, node| nodes(&self.tree, tree, node))
     }
 
     /// The node above; None for a top node.
     #[getter]
-    fn parent(&self) -> Option<PyNode> {
-        let parent = lock(&self.tree).parent(self.id).filter(|parent| *parent != NodeId::ROOT);
-        parent.map(|id| self.at(id))
+    fn parent(&self) -> PyResult<Option<PyNode>> {
+        self.other(|tree, node| tree.parent(node).filter(|parent| *parent != NodeId::ROOT))
     }
 
     /// The next sibling; None for the last (`mi_node.next`).
     #[getter]
-    fn next(&self) -> Option<PyNode> {
-        let next = lock(&self.tree).next_sibling(self.id);
-        next.map(|id| self.at(id))
+    fn next(&self) -> PyResult<Option<PyNode>> {
+        self.other(Tree::next_sibling)
     }
 
     /// Adds a child after the others and gives it (`add_mi_node_child`, `addf_mi_node_child` with an f-string).
     #[pyo3(signature = (name, value=None))]
     fn add_child(&self, name: &Bound<'_, PyString>, value: Option<&Bound<'_, PyAny>>) -> PyResult<PyNode> {
-        add_child(&self.tree, self.id, name, value)
+        let newcomer = Newcomer::from_python(name, value)?;
+        self.look(|tree, node| newcomer.add(&self.tree, tree, node))
     }
 
     /// Adds a node after the last sibling and gives it (`add_mi_node_sibling`, `addf_mi_node_sibling`).
     #[pyo3(signature = (name, value=None))]
     fn add_sibling(&self, name: &Bound<'_, PyString>, value: Option<&Bound<'_, PyAny>>) -> PyResult<PyNode> {
-        let parent = lock(&self.tree).parent(self.id).unwrap_or(NodeId::ROOT);
-        add_child(&self.tree, parent, name, value)
+        let newcomer = Newcomer::from_python(name, value)?;
+        self.look(|tree, node| {
+            let parent = tree.parent(node).unwrap_or(NodeId::ROOT);
+            newcomer.add(&self.tree, tree, parent)
+        })
     }
 
     /// Copies a node, with all below it, to the end of the children and gives the copy.
-    fn append(&self, node: &PyNode) -> PyNode {
-        append(&self.tree, self.id, node)
+    fn append(&self, node: &PyNode) -> PyResult<PyNode> {
+        let (copy, top) = copy_of(node)?;
+        self.look(|tree, parent| {
+            let added = tree.graft(parent, &copy, top);
+            PyNode { tree: self.tree.clone(), number: tree.number(added) }
+        })
     }
 
     /// Adds an attribute after the others and gives the node itself (`add_mi_attr`, `addf_mi_attr`).
@@ -438,9 +465,8 @@ impl PyNode {
         name: &Bound<'_, PyString>,
         value: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Bound<'py, Self>> {
-        let (name, value) = (text_from_python(name)?, value.map(OwnedValue::from_python).transpose()?);
-        let node = slf.get();
-        lock(&node.tree).add_attr(node.id, name, value.as_ref().map_or(Value::None, OwnedValue::borrow));
+        let newcomer = Newcomer::from_python(name, value)?;
+        slf.get().look(|tree, node| tree.add_attr(node, &newcomer.0, newcomer.value()))?;
         Ok(slf.clone())
     }
 
@@ -453,7 +479,7 @@ impl PyNode {
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = name.py();
         let name = text_from_python(name)?;
-        let value = lock(&self.tree).attr(self.id, name).map(OwnedValue::copy);
+        let value = self.look(|tree, node| tree.attr(node, name).map(OwnedValue::copy))?;
         match value {
             Some(value) => value_to_python(py, &value),
             None => Ok(default.unwrap_or_else(|| py.None().into_bound(py))),
@@ -467,19 +493,15 @@ impl PyNode {
     }
 
     fn __iter__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        Ok(PyList::new(py, self.children())?.try_iter()?.into_any().unbind())
+        Ok(PyList::new(py, self.children()?)?.try_iter()?.into_any().unbind())
     }
 
-    fn __eq__(&self, other: &Self) -> bool {
-        let (mut mine, mut theirs) = (Tree::ok(), Tree::ok());
-        self.graft_onto(&mut mine, NodeId::ROOT);
-        other.graft_onto(&mut theirs, NodeId::ROOT);
-        mine == theirs
+    fn __eq__(&self, other: &Self) -> PyResult<bool> {
+        Ok(copy_of(self)?.0 == copy_of(other)?.0)
     }
 
     fn __repr__(&self) -> String {
-        let mut copy = Tree::ok();
-        self.graft_onto(&mut copy, NodeId::ROOT);
+        let Ok((copy, _)) = copy_of(self) else { return "<Node, flushed>".to_owned() };
         let text = shown(&copy);
         format!("<Node {}>", text.split_once('\n').map_or("", |(_, nodes)| nodes.trim_start()))
     }
@@ -517,10 +539,11 @@ impl From<&PyTree> for Response {
 }
 
 /// A response that says 200 OK and this node.
-impl From<&PyNode> for Response {
-    fn from(node: &PyNode) -> Self {
-        let mut tree = Tree::ok();
-        node.graft_onto(&mut tree, NodeId::ROOT);
-        Response { body: Body::Tree(tree), ..Response::ok() }
+impl TryFrom<&PyNode> for Response {
+    type Error = PyErr;
+
+    fn try_from(node: &PyNode) -> PyResult<Self> {
+        let (tree, _) = copy_of(node)?;
+        Ok(Response { body: Body::Tree(tree), ..Response::ok() })
     }
 }
