@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::courier::Parcel;
+use super::courtesy::{Absent, Courtesy};
 use super::desk::{Asked, Caller, Desk};
 use super::hands::Hand;
 use super::hazards;
@@ -42,6 +43,7 @@ pub(super) struct DatagramListener {
     /// Which endpoint of the server it is.
     number: usize,
     post: Post,
+    absent: Absent,
     place: Place,
     hazards: bool,
 }
@@ -68,6 +70,7 @@ impl DatagramListener {
             allow_from: options.allow_from.clone(),
             number,
             post: Post::default(),
+            absent: Absent::default(),
             place: Place::new(&options.cpus),
             hazards: options.hazards && dialect.is_emulated(),
         }
@@ -163,8 +166,11 @@ impl Listener for DatagramListener {
         let _pinned = self.place.enter();
         let mut buffer = vec![0; BUFFER];
         let mut out = Vec::new();
-        let (mut has_served, mut habit) = (false, Habit::default());
+        let (mut has_served, mut habit, mut courtesy) = (false, Habit::default(), Courtesy::default());
         let mut hand = None;
+        if term != Term::FIRST {
+            self.absent.leave();
+        }
         while !self.context.is_stopping() && self.post.leads(term) {
             if hand.is_none() {
                 hand = self.context.hands.as_ref().and_then(|hands| hands.for_datagram(self.number));
@@ -173,8 +179,13 @@ impl Listener for DatagramListener {
                 Some(hand) => hand.receive(&self.socket, flags),
                 None => self.socket.receive_with(&mut buffer, flags),
             };
-            let received =
-                if has_served { Socket::receive_after_one(&mut habit, receive) } else { receive(libc::MSG_TRUNC) };
+            let received = if hand.is_some() && courtesy.let_others_first(&self.absent) {
+                receive(libc::MSG_TRUNC | libc::MSG_DONTWAIT)
+            } else if has_served {
+                Socket::receive_after_one(&mut habit, receive)
+            } else {
+                receive(libc::MSG_TRUNC)
+            };
             has_served = received.is_ok();
             let received = match received {
                 Ok(received) => received,
@@ -198,6 +209,7 @@ impl Listener for DatagramListener {
                 None => self.serve(&buffer, &received, None, &mut out),
             }
             if !self.post.end(turn) {
+                self.absent.come_back();
                 return;
             }
         }

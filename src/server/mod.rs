@@ -8,6 +8,7 @@
 
 mod burial;
 mod courier;
+mod courtesy;
 mod datagram;
 mod deadline;
 mod desk;
