@@ -166,9 +166,9 @@ def test_a_fleet_of_all_versions_is_asked_over_every_transport(transport: str) -
 def test_one_deadline_is_for_all_nodes_together(billing: Callable[[int], Billing], silent: Callable[[], str]) -> None:
     nodes = {**{f"silent{number}": silent() for number in range(5)}, **billing(1).nodes}
     began = time.monotonic()
-    with Fleet(nodes, timeout=0.4) as fleet:
+    with Fleet(nodes, timeout=1.0) as fleet:
         result = fleet.call("whoami")
-    assert time.monotonic() - began < 0.4 * 4
+    assert time.monotonic() - began < 1.0 * 4
     assert list(result.ok) == ["edge1"]
     assert {type(error) for error in result.failed.values()} == {sipmi.CallTimeout}
 
