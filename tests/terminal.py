@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
@@ -69,12 +70,18 @@ class Terminal:
     def wait_for(self, shown: str | Callable[[str], bool], *, timeout: float = PATIENCE) -> str:
         """Reads until something is on the screen; gives the screen."""
         wanted = shown if callable(shown) else lambda text: shown in text
+
+        def is_shown() -> bool:
+            with contextlib.suppress(IndexError):  # a line that is not there yet
+                return wanted(self.text)
+            return False
+
         deadline = time.monotonic() + timeout
-        while not wanted(self.text):
+        while not is_shown():
             left = deadline - time.monotonic()
             assert left > 0, f"expected {shown!r} on the screen, found:\n{self.text}"
             if not self._read(left):
-                assert wanted(self.text), f"expected {shown!r} before the end, found:\n{self.text}"
+                assert is_shown(), f"expected {shown!r} before the end, found:\n{self.text}"
         return self.text
 
     def run_for(self, seconds: float) -> None:

@@ -84,7 +84,7 @@ def test_tab_completes_in_a_real_shell(shell: str, env: dict[str, str], tmp_path
             terminal.send("ctrl-u", "clear\r")
             terminal.wait_for(lambda text: text.strip() in ("$", "$ "))
             terminal.send(typed, "tab")
-            terminal.wait_for(lambda text, wanted=completed: wanted in text.partition("\n")[0])
+            terminal.wait_for(lambda text, wanted=completed: wanted in text.splitlines()[0])
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
