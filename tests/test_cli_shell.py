@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -72,7 +73,11 @@ def test_a_session_completes_explains_calls_and_remembers(env: dict[str, str], t
         terminal.send(".nosuch\r")
         terminal.wait_for("nothing is done by .nosuch")
         # Ctrl-C begins a new line, Ctrl-D ends the session.
-        terminal.send("unfinished", "ctrl-c", "ctrl-d")
+        terminal.send("unfinished")
+        terminal.wait_for("other > unfinished")
+        terminal.send("ctrl-c")
+        terminal.wait_for(lambda text: re.search(r"other > unfinished\s+other >", text) is not None)
+        terminal.send("ctrl-d")
         assert terminal.wait() == 0
     history = tmp_path / "sipmi" / "history"
     assert "account_show bob | tr a-z A-Z" in history.read_text()
