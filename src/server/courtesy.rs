@@ -41,7 +41,7 @@ impl Absent {
         u32::try_from(self.count.load(Ordering::SeqCst)).unwrap_or(0)
     }
 
-    fn are_there(&self) -> bool {
+    fn has_any(&self) -> bool {
         self.count() > 0
     }
 
@@ -49,7 +49,7 @@ impl Absent {
     fn wait(&self) {
         let patience = PRECEDENCE * self.count().min(MOST);
         let held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.back.wait_timeout_while(held, patience, |()| self.are_there()));
+        drop(self.back.wait_timeout_while(held, patience, |()| self.has_any()));
     }
 }
 
@@ -62,15 +62,18 @@ pub(super) struct Courtesy {
 impl Courtesy {
     /// Lets other processes come first while this one computes; whether it still does.
     pub(super) fn let_others_first(&mut self, absent: &Absent) -> bool {
+        if !absent.has_any() {
+            return false;
+        }
         let begun = Instant::now();
-        if !absent.are_there() || self.trusted_until.is_some_and(|until| begun < until) {
+        if self.trusted_until.is_some_and(|until| begun < until) {
             return false;
         }
         let used = processor_time();
         absent.wait();
         let computes = processor_time().saturating_sub(used) * 2 > begun.elapsed();
         self.trusted_until = (!computes).then(|| begun + TRUST);
-        computes && absent.are_there()
+        computes && absent.has_any()
     }
 }
 
@@ -87,7 +90,6 @@ mod tests {
         let (absent, mut courtesy) = (Absent::default(), Courtesy::default());
         assert!(!courtesy.let_others_first(&absent), "all are there");
         absent.leave();
-        courtesy.let_others_first(&absent);
         courtesy.trusted_until = Some(Instant::now() + TRUST);
         assert!(!courtesy.let_others_first(&absent), "asleep a moment ago");
         courtesy.trusted_until = None;
