@@ -305,7 +305,7 @@ def test_stopping_ends_idle_connections_and_finishes_answers() -> None:
     @server.command
     def wait() -> str:
         begun.set()
-        release.wait(5)
+        release.wait(30)  # beyond the time to drain: idle connections end before
         return "finished"
 
     server.listen("http://127.0.0.1:0")

@@ -268,8 +268,8 @@ impl HttpListener {
     /// Whether a connection has been at its stage for too long.
     fn is_overdue(&self, connection: &Connection, round: u32) -> bool {
         let allowed = match connection.progress.stage() {
-            // Whoever has just come to ask for the health of a server that stops has a round to do so.
-            Stage::Idle if self.context.is_stopping() => ROUND,
+            // Nothing more is answered there, but for who has just come to ask for the health of a server that stops.
+            Stage::Idle | Stage::Reply if self.context.is_stopping() => ROUND,
             Stage::Idle | Stage::Reply => self.timeouts.idle,
             Stage::Head | Stage::Body => self.timeouts.read,
             Stage::Blocked => self.write_timeout,
