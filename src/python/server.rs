@@ -395,6 +395,7 @@ fn read_options(address: &mut Address, given: &Bound<'_, PyDict>) -> PyResult<Li
             ("owner", Address::Fifo { .. } | Address::Unix { .. }) => options.access.owner = Some(value.extract()?),
             ("group", Address::Fifo { .. } | Address::Unix { .. }) => options.access.group = Some(value.extract()?),
             ("write_timeout", _) => options.write_timeout = seconds(&value)?,
+            ("unsent_limit", _) => options.unsent_limit = value.extract()?,
             ("request_limit", _) => options.request_limit = value.extract()?,
             (name, _) if limits::read(&mut options.limits, name, &value)? => {}
             ("pretty_printing", _) => options.pretty_printing = value.extract()?,

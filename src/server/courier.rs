@@ -9,6 +9,7 @@ use nix::poll::{PollFd, PollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::time::TimeSpec;
 
+use super::budget::Reservation;
 use super::desk::Desk;
 use super::pool::Pool;
 use crate::transport::fifo::{Opened, ReplyFifo};
@@ -29,9 +30,19 @@ pub(super) enum Parcel {
         then: Box<dyn FnOnce(ReplyFifo) + Send>,
         deadline: Instant,
         desk: Arc<Desk>,
+        /// The request's bytes.
+        waiting: Reservation,
     },
     /// A reply that its reader takes slowly.
-    Write { fifo: ReplyFifo, bytes: Vec<u8>, sent: usize, deadline: Instant, desk: Arc<Desk> },
+    Write {
+        fifo: ReplyFifo,
+        bytes: Vec<u8>,
+        sent: usize,
+        deadline: Instant,
+        desk: Arc<Desk>,
+        /// The reply's bytes.
+        waiting: Reservation,
+    },
     /// Somebody goes on with a reply once its reader has taken some of it, or has taken nothing for too long.
     Room { fifo: Arc<ReplyFifo>, deadline: Instant, then: Box<dyn FnOnce(bool) + Send> },
     /// Anything else that will succeed later; true when there is no more to do.
@@ -129,13 +140,16 @@ impl Courier {
     /// Tries to deliver; gives the parcel back when it must wait.
     fn attempt(&self, parcel: Parcel, now: Instant) -> Option<Parcel> {
         match parcel {
-            Parcel::AwaitReader { open, then, deadline, desk } => match open() {
+            Parcel::AwaitReader { open, then, deadline, desk, waiting } => match open() {
                 Opened::Ready(fifo) => {
-                    self.pool.run(Box::new(move || then(fifo)));
+                    self.pool.run(Box::new(move || {
+                        drop(waiting);
+                        then(fifo);
+                    }));
                     None
                 }
                 Opened::NoReader if now < deadline && !self.stopping.load(Ordering::SeqCst) => {
-                    Some(Parcel::AwaitReader { open, then, deadline, desk })
+                    Some(Parcel::AwaitReader { open, then, deadline, desk, waiting })
                 }
                 Opened::NoReader => given_up(&desk, "nobody opened the reply FIFO in time, the request was not run"),
                 Opened::Refused(why) => given_up(&desk, &format!("the reply FIFO was refused: {why}")),
@@ -148,9 +162,11 @@ impl Courier {
                 }
                 Some(Parcel::Room { fifo, deadline, then })
             }
-            Parcel::Write { fifo, bytes, mut sent, deadline, desk } => loop {
+            Parcel::Write { fifo, bytes, mut sent, deadline, desk, waiting } => loop {
                 match fifo.write(&bytes[sent..]) {
-                    Ok(0) if now < deadline => return Some(Parcel::Write { fifo, bytes, sent, deadline, desk }),
+                    Ok(0) if now < deadline => {
+                        return Some(Parcel::Write { fifo, bytes, sent, deadline, desk, waiting });
+                    }
                     Ok(0) => return stalled(&desk),
                     Ok(written) => sent += written,
                     Err(error) => return given_up(&desk, &format!("the reader of a reply FIFO left: {error}")),

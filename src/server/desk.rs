@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::budget::{ByteBudget, Reservation};
 use super::gate::Gate;
 use super::http::console::{PageCall, ReplyPage};
 use super::ticket::{Pending, Route, Ticket, Way};
@@ -31,6 +32,8 @@ pub(super) struct Desk {
     pub(super) counters: TransportCounters,
     /// What it lets callers ask.
     pub(super) gate: Gate,
+    /// Bytes that wait for its clients.
+    unsent: Arc<ByteBudget>,
     /// How many requests are in progress here.
     pub(super) in_progress: AtomicUsize,
     /// The request that the leader has in hand. When another takes its place, or it stays there for long, it is filed.
@@ -114,6 +117,7 @@ impl Desk {
             loses_oversize: options.hazards && by_datagram && legacy,
             context: context.clone(),
             gate: Gate::new(&service.statistics, group, address, options.limits.clone()),
+            unsent: context.unsent.part(options.unsent_limit),
             in_progress: AtomicUsize::new(0),
             hand: Mutex::default(),
             counters,
@@ -424,6 +428,18 @@ impl Desk {
     pub(super) fn note_abandoned(&self, command: &Command) {
         self.counters.dropped.add(1);
         log::debug!("{}: who called {} has left", self.listener, command.canonical_name());
+    }
+
+    /// Room for bytes that have to wait for a client; nothing, where too many wait already, which is counted.
+    pub(super) fn reserve_unsent(&self, bytes: usize) -> Option<Reservation> {
+        let reservation = self.unsent.reserve(bytes);
+        if reservation.is_none() {
+            self.counters.dropped.add(1);
+            self.gate
+                .unsent
+                .note(1, || format!("{}: too many bytes wait for clients, {bytes} more are given up", self.listener));
+        }
+        reservation
     }
 
     /// A client took nothing of its reply for as long as it may.

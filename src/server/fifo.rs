@@ -36,6 +36,10 @@ const SILENCE: Duration = Duration::from_secs(1);
 const USUAL_REPLY: usize = 1024;
 /// How often a full pipe is looked at, when nobody else may be served meanwhile.
 const FULL_PIPE: Duration = Duration::from_millis(1);
+/// What a request that waits for its reader takes beside its own bytes, about.
+const WAITING_REQUEST: usize = 1024;
+/// How much more a request may take when it was read: `0,` of a JSON array is a value of 24 bytes.
+const READ_TO_BYTES: usize = 12;
 /// What one read may bring: the size of a pipe.
 pub(super) const BUFFER: usize = 65_536;
 
@@ -241,11 +245,14 @@ impl FifoListener {
     fn await_reader(self: &Arc<Self>, asked: (Asked, usize), reply: Str, hand: Option<Hand>) {
         let (opener, runner) = (self.clone(), self.clone());
         let name = reply.clone();
+        let size = WAITING_REQUEST + asked.1.saturating_mul(READ_TO_BYTES);
+        let Some(waiting) = self.desk.reserve_unsent(size) else { return };
         self.context.courier.take(Parcel::AwaitReader {
             open: Box::new(move || opener.open_reply(&name)),
             then: Box::new(move |fifo| runner.run(asked, (reply, hand), Some(fifo))),
             deadline: Instant::now() + self.reply_wait,
             desk: self.desk.clone(),
+            waiting,
         });
     }
 

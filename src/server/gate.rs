@@ -26,6 +26,7 @@ pub(super) struct Gate {
     pub(super) too_large_replies: Excess,
     pub(super) timeouts: Excess,
     pub(super) write_timeouts: Excess,
+    pub(super) unsent: Excess,
     pub(super) late: Excess,
     pub(super) short_replies: Excess,
 }
@@ -84,6 +85,7 @@ impl Gate {
             too_large_replies: excess("too_large_replies"),
             timeouts: excess("timeouts"),
             write_timeouts: excess("write_timeouts"),
+            unsent: excess("unsent_limit_hits"),
             late: excess("late_answers"),
             short_replies: excess("short_replies"),
             limits,

@@ -6,6 +6,7 @@
 //! nobody. What would make a thread wait for a client, a reply FIFO that has no reader yet or is full,
 //! goes to the courier instead.
 
+mod budget;
 mod burial;
 mod courier;
 mod courtesy;
@@ -70,6 +71,8 @@ pub struct ListenOptions {
     pub permit: Permit,
     /// How much it lets callers ask of it.
     pub limits: Limits,
+    /// How many bytes may wait for clients: replies that are not read, and requests whose reply FIFO has no reader.
+    pub unsent_limit: usize,
     /// The networks that it serves (UDP and HTTP); empty: all.
     pub allow_from: Vec<http::Network>,
     /// What only HTTP has.
@@ -98,6 +101,10 @@ const WAITING_THREADS: usize = 256;
 const ASIDE_THREADS: usize = 32;
 /// More would not fit a FIFO's parameter line of any client; memory for it is bounded by this.
 const DEFAULT_REQUEST_LIMIT: usize = 4 << 20;
+/// How many bytes may wait for the clients of a listener, unless it says otherwise.
+const DEFAULT_UNSENT_LIMIT: usize = 64 << 20;
+/// How many bytes may wait for clients of all listeners together.
+const UNSENT_IN_ALL: usize = 256 << 20;
 
 impl Default for ListenOptions {
     fn default() -> Self {
@@ -113,6 +120,7 @@ impl Default for ListenOptions {
             hazards: false,
             permit: Permit::default(),
             limits: Limits { run: Some(Run::For(TIME_TO_RUN)), ..Limits::default() },
+            unsent_limit: DEFAULT_UNSENT_LIMIT,
             allow_from: Vec::new(),
             http: http::HttpOptions::default(),
         }
@@ -188,6 +196,8 @@ struct Context {
     pool: Arc<pool::Pool>,
     watch: Arc<post::Watch>,
     courier: Arc<courier::Courier>,
+    /// Bytes that wait for clients of any listener.
+    unsent: Arc<budget::ByteBudget>,
     /// Threads for commands that wait for others.
     waiting: Arc<pool::Pool>,
     /// Threads for what goes on beside requests.
@@ -477,6 +487,7 @@ impl Server {
             common: shared.map(|(_, common)| common),
             watch: post::Watch::start(),
             courier: courier::Courier::start(aside.clone()),
+            unsent: budget::ByteBudget::new(UNSENT_IN_ALL),
             waiting: pool::Pool::new(WAITING_THREADS, self.scope.clone()),
             aside,
             deadlines: Arc::default(),

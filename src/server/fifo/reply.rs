@@ -7,6 +7,7 @@ use std::task::Waker;
 use std::time::Instant;
 
 use super::FifoListener;
+use crate::server::budget::Reservation;
 use crate::server::courier::Parcel;
 use crate::server::hands::Hand;
 use crate::server::stream::{Advance, Driver, Stream, Task, WINDOW};
@@ -35,9 +36,10 @@ impl FifoRoute {
         match fifo.write(bytes) {
             Ok(sent) if sent == bytes.len() => {}
             Ok(sent) => {
+                let Some(waiting) = desk.reserve_unsent(bytes.len()) else { return };
                 let deadline = Instant::now() + self.listener.write_timeout;
                 let (desk, bytes) = (desk.clone(), std::mem::take(bytes));
-                self.listener.context.courier.take(Parcel::Write { fifo, bytes, sent, deadline, desk });
+                self.listener.context.courier.take(Parcel::Write { fifo, bytes, sent, deadline, desk, waiting });
             }
             Err(error) => {
                 desk.counters.dropped.add(1);
@@ -76,6 +78,7 @@ impl Route for FifoRoute {
             sent: 0,
             is_last: false,
             has_waited: Arc::default(),
+            waiting: None,
         };
         Driver::new(pool, Box::new(task)).begin();
     }
@@ -102,6 +105,8 @@ struct FifoStream {
     is_last: bool,
     /// The reader took nothing for as long as it may.
     has_waited: Arc<AtomicBool>,
+    /// The bytes that the reader has not taken.
+    waiting: Option<Reservation>,
 }
 
 impl Task for FifoStream {
@@ -116,8 +121,14 @@ impl Task for FifoStream {
                     self.stream.note_sent();
                     return true;
                 }
-                Ok(true) => {}
+                Ok(true) => self.waiting = None,
                 Ok(false) => {
+                    if self.waiting.is_none() {
+                        self.waiting = self.listener.desk.reserve_unsent(self.bytes.len());
+                    }
+                    if self.waiting.is_none() {
+                        return true;
+                    }
                     self.await_room(waker);
                     return false;
                 }

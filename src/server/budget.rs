@@ -1,0 +1,76 @@
+//! A limit of bytes: of one listener, and of all listeners of a server together.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Counts bytes that wait for clients. A budget within another one takes from both.
+pub(super) struct ByteBudget {
+    limit: usize,
+    used: AtomicUsize,
+    whole: Option<Arc<ByteBudget>>,
+}
+
+/// Bytes taken from a budget, which gets them back when this is dropped.
+pub(super) struct Reservation {
+    budget: Arc<ByteBudget>,
+    bytes: usize,
+}
+
+impl ByteBudget {
+    pub(super) fn new(limit: usize) -> Arc<Self> {
+        Arc::new(ByteBudget { limit, used: AtomicUsize::new(0), whole: None })
+    }
+
+    /// A part of this budget with a limit of its own.
+    pub(super) fn part(self: &Arc<Self>, limit: usize) -> Arc<Self> {
+        Arc::new(ByteBudget { limit, used: AtomicUsize::new(0), whole: Some(self.clone()) })
+    }
+
+    /// Takes bytes; nothing, where that would exceed this limit or that of the whole.
+    pub(super) fn reserve(self: &Arc<Self>, bytes: usize) -> Option<Reservation> {
+        self.take(bytes).then(|| Reservation { budget: self.clone(), bytes })
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let more = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
+        if self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_err() {
+            return false;
+        }
+        let fits = self.whole.as_ref().is_none_or(|whole| whole.take(bytes));
+        if !fits {
+            self.used.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        fits
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(whole) = &self.whole {
+            whole.give_back(bytes);
+        }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.budget.give_back(self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_limited_by_itself_and_by_the_whole() {
+        let whole = ByteBudget::new(10);
+        let [one, other] = [whole.part(8), whole.part(8)];
+        assert!(one.reserve(9).is_none(), "more than the part has");
+        let first = one.reserve(8).expect("it fits");
+        assert!(other.reserve(3).is_none(), "more than the whole has left");
+        assert!(other.reserve(2).is_some());
+        drop(first);
+        assert!(other.reserve(8).is_some(), "what was given back can be taken again");
+        assert!(other.reserve(usize::MAX).is_none());
+    }
+}
