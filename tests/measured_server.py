@@ -65,13 +65,10 @@ class MeasuredServer:
     def __init__(self, directory: str, body: str = "listen()") -> None:
         self.directory = directory
         code = textwrap.dedent(PROLOGUE) + textwrap.dedent(body) + textwrap.dedent(EPILOGUE)
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", code, directory],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=(log := open(Path(directory, "log"), "wb")),
-        )
-        log.close()
+        with open(Path(directory, "log"), "wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", code, directory], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
+            )
         assert self.process.stdout is not None
         self.addresses = self.process.stdout.readline().decode().split()
         assert self.addresses, self.log

@@ -6,7 +6,6 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-from conftest import read_reply
 from measured_server import MeasuredServer
 from test_handlers import eventually, result_of
 

@@ -447,8 +447,8 @@ class Server:
         :param in_progress_limit: how many requests may be in progress; any number by default.
         :param queue_limit: how many requests may wait for a thread or their turn; any number by default.
         :param rate_limit: how many requests a second one peer may make; any number by default.
-        :param unsent_limit: how many bytes may wait for clients that do not read: replies, and requests whose reply FIFO
-            has no reader; 64 MiB.
+        :param unsent_limit: the bytes that may wait for clients: replies that are not read, and requests whose reply
+            FIFO has no reader; 64 MiB.
         :param pretty_printing: spread JSON replies over lines.
         :param workers: how many handlers may run at once; 32.
         :param cpus: (Linux) the CPUs that its workers run on: a `CpuSet`, a list such as "0-3", or numbers.
