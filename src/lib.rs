@@ -3,6 +3,7 @@
 //! Each layer names only layers before it:
 //!
 //! - [`tree`], [`item`], [`request`], [`response`], [`dialect`]: what is said; [`shared`]: memory of several processes
+//! - [`catalog`]: facts about the commands of OpenSIPS
 //! - [`convert`], [`command`], [`codec`]: what it means, who does it, how it looks on a wire
 //! - `address`, `transport`: where bytes come from and go to (feature `net`)
 //! - `server`, `client`: the two pipelines below
@@ -15,6 +16,7 @@
 //! client:  Request -> codec::encode_request -> transport::exchange -> codec::decode_response -> Reply or error
 //! ```
 
+pub mod catalog;
 pub mod codec;
 pub mod command;
 pub mod convert;

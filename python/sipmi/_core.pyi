@@ -42,7 +42,9 @@ __all__ = [
     "after_fork_in_child",
     "after_fork_in_parent",
     "before_fork",
+    "canonical_command_name",
     "command_module",
+    "command_name_on",
     "current_request",
     "decode_event",
     "end_with_parent",
@@ -638,6 +640,12 @@ def is_read_only_command(name: str) -> bool:
 
 def flat_command_name(name: str) -> str:
     """The one name by which a command of any version is known: that from before 4.0."""
+
+def canonical_command_name(name: str) -> Optional[str]:
+    """`module:name` of a command in 4.x, by any of its names; None when 4.x has no such command, as far as is known."""
+
+def command_name_on(name: str, version: str) -> str:
+    """The name that OpenSIPS of a version ("3.6.8") has for a command; the given one when none is known."""
 
 def command_module(name: str) -> Optional[str]:
     """The module that a command of any version is in, as 4.0 has them; None when that is not known."""

@@ -396,7 +396,10 @@ class Commands:
         names = self._ipython_key_completions_()
         # A bare name is enough where only one module has it.
         bare = [name.rpartition(":")[2] for name in names]
-        return sorted(name for name in set(bare) if name.isidentifier() and bare.count(name) == 1)
+        local = {name for name in bare if bare.count(name) == 1}
+        # A server of 4.x is called by the names of older versions, too.
+        older = {_core.flat_command_name(name) for name in names}
+        return sorted(name for name in local | older if name.isidentifier())
 
     def _ipython_key_completions_(self) -> list[str]:
         """All names that the server knows; none when it does not answer."""

@@ -477,7 +477,10 @@ def _tells_parameters(generation: Optional[str]) -> Optional[bool]:
 
 
 def _matches(name: str, pattern: str) -> bool:
-    return any(fnmatch.fnmatchcase(known, pattern) for known in (name, _core.flat_command_name(name)))
+    flat = _core.flat_command_name(name)
+    is_meant = any(fnmatch.fnmatchcase(known, pattern) for known in (name, flat))
+    # A pattern without wildcards may be a third name, such as ``debug``.
+    return is_meant or flat == _core.flat_command_name(pattern)
 
 
 def _take_different(left: CommandSchema, right: CommandSchema) -> bool:

@@ -2,7 +2,7 @@
 //!
 //! Nothing on the wire says so, so this is a table. What is not in it may change something.
 
-use super::names::flat_name;
+use crate::catalog::names::flat_name;
 
 /// What running a command does to its server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,15 +16,14 @@ pub enum Effect {
 /// Commands that change nothing whatever they are given, by the names from before 4.0, a line for each module.
 ///
 /// Not here: `log_level` and others that show without parameters and change with them; `mem_*_dump` and `dbt_dump`, which
-/// write to logs and disks; `mq_fetch` and `bm_poll_results`, which take away what they give.
-const READS: [&str; 32] = [
-    "uptime version pwd arg which ps help list_tcp_conns",
+/// write to logs and disks; `t_hash`, which holds the MI process of 3.x and 4.x for half a minute; `mq_fetch` and `bm_poll_results`, which take away what they give.
+const READS: [&str; 31] = [
+    "uptime version pwd arg which ps help pi_list list_tcp_conns",
     "get_statistics list_statistics",
     "cache_fetch cache_fetch_chunk",
     "events_list subscribers_list",
     "sr_get_status sr_list_status sr_list_reports sr_list_identifiers",
     "list_blacklists check_blacklists check_blacklist",
-    "t_hash",
     "ul_dump ul_show_contact",
     "dlg_list dlg_list_ctx dlg_list_sharing_tags",
     "profile_get_size profile_list_dlgs profile_get_values list_all_profiles",
@@ -35,12 +34,12 @@ const READS: [&str; 32] = [
     "dp_translate dp_show_partition",
     "dr_number_routing dr_reload_status",
     "lb_list",
-    "clusterer_list clusterer_list_topology clusterer_list_cap",
+    "clusterer_list clusterer_list_topology clusterer_list_cap clusterer_list_shtags",
     "address_dump subnet_dump allow_uri",
     "domain_dump pike_list",
     "rtpengine_show rtpproxy_show rtp_relay_list",
     "tls_list sockets_list",
-    "cc_list_agents cc_list_queues cc_list_flows cc_list_calls",
+    "cc_list_agents cc_list_queue cc_list_flows cc_list_calls",
     "b2b_list b2be_list sca_list sca_list_lines ua_session_list",
     "pres_phtable_list subs_phtable_list",
     "regex_match regex_match_group",
@@ -71,8 +70,20 @@ mod tests {
         {
             assert_eq!(effect_of(name.as_bytes()), Effect::Read, "{name}");
         }
-        for name in ["kill", "core:kill", "reset_statistics", "statistics:reset", "debug", "log_level", "dbt_dump"] {
+        for name in
+            ["kill", "core:kill", "reset_statistics", "statistics:reset", "debug", "log_level", "dbt_dump", "t_hash"]
+        {
             assert_eq!(effect_of(name.as_bytes()), Effect::Write, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_table_names_only_commands_that_some_version_has() {
+        for name in READS.iter().flat_map(|line| line.split(' ')).filter(|name| !name.contains('.')) {
+            assert!(
+                crate::catalog::names::module_of(name.as_bytes()).is_some() || name.starts_with("irq_"),
+                "{name}"
+            );
         }
     }
 

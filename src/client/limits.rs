@@ -5,6 +5,7 @@
 //! own server has none of them.
 
 use super::{Generation, Wire};
+use crate::catalog::names::Version;
 use crate::codec::xmlrpc::Form;
 use crate::codec::{CodecError, is_blank};
 use crate::dialect::Dialect;
@@ -238,6 +239,14 @@ impl Route {
     /// To a server of which nothing is known.
     pub(super) fn unknown(wire: Wire, carrier: Carrier) -> Self {
         Route { wire, carrier, generation: None, minor: None, form: Form::Native, force: false }
+    }
+
+    /// The version of an OpenSIPS server, as far as it is known.
+    pub(super) fn version(self) -> Option<Version> {
+        match self.generation? {
+            Generation::OpenSips(major) => Some((major, self.minor)),
+            Generation::Sipmi => None,
+        }
     }
 
     /// Whether the limits of the originals hold: unless the server is known to be sipmi's.

@@ -11,7 +11,6 @@ mod fifo;
 mod gate;
 pub mod http;
 pub mod limits;
-pub mod names;
 mod patience;
 pub mod places;
 pub mod probe;
@@ -30,10 +29,11 @@ pub use patience::Patience;
 pub use probe::{Found, Generation, Wire};
 
 use crate::address::Address;
+use crate::catalog::names;
 use crate::codec::text;
 use crate::codec::{CodecError, jsonrpc};
-use crate::item::Str;
-use crate::request::Request;
+use crate::item::{Item, Str};
+use crate::request::{Params, Request};
 use crate::response::{Failure, Response};
 use breaker::Breaker;
 use call::read_json;
@@ -291,9 +291,10 @@ impl Client {
             return Err(CallError::Closed.into());
         }
         let route = Route { force, ..self.route(patience).await? };
-        let known_as = route.generation.and_then(|generation| names::on_server(&method, generation, route.minor));
-        let method = known_as.unwrap_or(method);
         let mut request = Request { method, params: arguments.into_params(route.is_typed())? };
+        if let Some(version) = route.version() {
+            take_names_of(version, &mut request);
+        }
         if matches!(route.generation, Some(Generation::OpenSips(..=2))) {
             places::put_in_place(&request.method, &mut request.params);
         }
@@ -444,6 +445,33 @@ impl Client {
             }
         };
         pool.exchange(&sent, true, patience, &mut read).await.map(|heard| heard.reply)
+    }
+}
+
+/// Calls the command, and the one that `which` or `help` is asked about, as this version does.
+fn take_names_of(version: names::Version, request: &mut Request) {
+    if let Some(name) = names::name_on(&request.method, version) {
+        request.method = name;
+    }
+    if !matches!(&*request.method, b"which" | b"help" | b"core:which" | b"core:help") {
+        return;
+    }
+    let subject = match &mut request.params {
+        Params::Positional(items) => items.first_mut(),
+        Params::Named(members) => members.first_mut().map(|(_, item)| item),
+        Params::Strings(strings) => {
+            let Some(subject) = strings.first_mut() else { return };
+            if let Some(name) = names::name_on(&subject.value, version) {
+                subject.value = name;
+            }
+            return;
+        }
+        Params::None => None,
+    };
+    if let Some(Item::Str(name)) = subject
+        && let Some(known) = names::name_on(name, version)
+    {
+        *name = known;
     }
 }
 

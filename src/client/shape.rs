@@ -6,7 +6,7 @@
 //!
 //! What a table does not know stays what the common rule makes of it, and so does a reply that is not as expected.
 
-use super::names::old_name;
+use crate::catalog::names::old_name;
 use crate::convert::node_to_item;
 use crate::item::{Item, Str};
 use crate::request::Params;
@@ -27,8 +27,7 @@ pub fn shape(command: &[u8], params: &Params, response: &Response) -> Option<Res
         Body::Item(_) | Body::Json(_) => return None,
     };
     let command = std::str::from_utf8(command).ok()?;
-    let old = old_name(command);
-    let item = match old.as_deref().unwrap_or(command) {
+    let item = match old_name(command).unwrap_or(command) {
         "arg" | "which" => strings(tree)?,
         "help" => help(tree)?,
         "get_statistics" => statistics(tree)?,

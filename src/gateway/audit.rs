@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use crate::client::names::flat_name;
+use crate::catalog::names::flat_name;
 use crate::codec::json;
 use crate::command::Origin;
 use crate::item::{Item, Str};

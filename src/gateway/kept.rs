@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::line::{Outcome, Waiter};
 use super::{NEVER, Names};
+use crate::catalog::names::module_of;
 use crate::client::effects::{Effect, effect_of};
-use crate::client::names::module_of;
 use crate::codec::json;
 use crate::command::permit::Permit;
 use crate::item::Item;

@@ -24,8 +24,8 @@ pub use kept::CacheError;
 pub use line::{Line, LineOptions};
 pub use rights::{Rights, RightsError, Rule};
 
+use crate::catalog::names;
 use crate::client::effects::{Effect, effect_of};
-use crate::client::names;
 use crate::command::forward::Forwarder;
 use crate::command::permit::Permit;
 use crate::command::recipe::{Arguments, Recipe};
@@ -141,7 +141,7 @@ impl Names {
     fn of(method: &[u8]) -> Self {
         let flat = names::flat_name(method);
         let module = names::module_of(method).map_or_else(|| "upstream".into(), Str::from);
-        let canonical = names::canonical_name(&flat).map(Str::from);
+        let canonical = names::canonical_name(method).map(Str::from);
         Names { flat, module, canonical }
     }
 

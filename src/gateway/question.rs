@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use super::line::{Line, Outcome, Waiter, item_of};
 use super::{Gateway, NEVER, Names, raw, translate};
-use crate::client::{names, places};
+use crate::catalog::names;
+use crate::client::places;
 use crate::command::forward::Forwarder;
 use crate::command::permit::Permit;
 use crate::command::registry::Registry;

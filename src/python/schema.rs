@@ -4,12 +4,15 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use super::convert::{text_from_python, text_to_python};
+use crate::catalog::names;
 use crate::client::effects::{Effect, effect_of};
-use crate::client::{names, places};
+use crate::client::places;
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(is_read_only_command, module)?)?;
     module.add_function(wrap_pyfunction!(flat_command_name, module)?)?;
+    module.add_function(wrap_pyfunction!(canonical_command_name, module)?)?;
+    module.add_function(wrap_pyfunction!(command_name_on, module)?)?;
     module.add_function(wrap_pyfunction!(command_module, module)?)?;
     module.add_function(wrap_pyfunction!(legacy_recipes, module)?)
 }
@@ -25,6 +28,25 @@ fn is_read_only_command(name: &Bound<'_, PyString>) -> PyResult<bool> {
 #[pyfunction]
 fn flat_command_name<'py>(py: Python<'py>, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyString>> {
     text_to_python(py, &names::flat_name(&text_from_python(name)?))
+}
+
+/// `module:name` of a command in 4.x, by any of its names; None when 4.x has no such command, as far as is known.
+#[pyfunction]
+fn canonical_command_name(name: &Bound<'_, PyString>) -> PyResult<Option<&'static str>> {
+    Ok(names::canonical_name(&text_from_python(name)?))
+}
+
+/// The name that OpenSIPS of a version ("3.6.8") has for a command; the given one when none is known.
+#[pyfunction]
+fn command_name_on<'py>(
+    py: Python<'py>,
+    name: &Bound<'py, PyString>,
+    version: &str,
+) -> PyResult<Bound<'py, PyString>> {
+    let mut parts = version.split('.').map(|part| part.parse().ok());
+    let Some(Some(major)) = parts.next() else { return Ok(name.clone()) };
+    let known = names::name_on(&text_from_python(name)?, (major, parts.next().flatten()));
+    known.map_or_else(|| Ok(name.clone()), |known| text_to_python(py, &known))
 }
 
 /// The module that a command of any version is in, as 4.0 has them; None when that is not known.

@@ -5,32 +5,35 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
+from .. import _core
 from ..client import Client, Reply
 from .ending import Usage
 
-#: Commands that take a list, and its place. A shell has only strings, and nothing on the wire says which.
-LISTS = {
+#: Commands that take a list, by their names before 4.0, and its place: a shell has only strings, and no wire tells.
+_LISTS = {
     "get_statistics": 0,
     "list_statistics": 0,
     "reset_statistics": 0,
-    "statistics:get": 0,
-    "statistics:list": 0,
-    "statistics:reset": 0,
     "raise_event": 1,
-    "evi:raise": 1,
     "dlg_push_var": 2,
-    "dialog:push_var": 2,
     "trace_start": 0,
-    "tracer:start": 0,
     "fs_subscribe": 1,
     "fs_unsubscribe": 1,
-    "freeswitch_scripting:subscribe": 1,
-    "freeswitch_scripting:unsubscribe": 1,
     "b2b_trigger_scenario": 3,
-    "b2b_logic:trigger_scenario": 3,
+    "dfks_set_feature": 4,
+    "cluster_broadcast_mi": 2,
 }
+
+
+def list_place(command: str) -> Optional[int]:
+    """The place of the list that a command takes, by any of its names; None when it takes none.
+
+    >>> list_place("statistics:get"), list_place("ul_dump")
+    (0, None)
+    """
+    return _LISTS.get(_core.flat_command_name(command))
 
 
 def ask(mi: Client, command: str, arguments: Sequence[str], *, read: Callable[[str], Any]) -> Reply:
@@ -63,7 +66,7 @@ def parted(pairs: Sequence[tuple[str, Any]]) -> tuple[list[Any], dict[str, Any]]
 def read_pairs(command: str, arguments: Sequence[str], *, read: Callable[[str], Any]) -> list[tuple[str, Any]]:
     """Names, or "", with values; those that a list is wanted for become one."""
     pairs = [(name, read(value)) for name, value in map(split, arguments)]
-    place = LISTS.get(command)
+    place = list_place(command)
     if place is None or len(pairs) <= place or isinstance(pairs[place][1], list):
         return pairs
     return [*pairs[:place], (pairs[place][0], [value for _, value in pairs[place:]])]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from .. import _core
 from ..client import Client
 from ..errors import MiError
-from .arguments import LISTS
+from .arguments import list_place
 from .confirm import risk
 
 if TYPE_CHECKING:
@@ -30,11 +31,15 @@ class Live:
         self._statistics: dict[str, list[str]] = {}
 
     def commands(self, begun: str) -> Iterator[Choice]:
-        """Those that begin so; then those that have it elsewhere: "dump" finds ul_dump."""
+        """Those that begin so, or else older names that do; then those that have it elsewhere: "dump" finds ul_dump."""
         names = self.names()
         if begun in names:
             self.schema(begun)
         begin = [name for name in names if name.startswith(begun)]
+        if begun and not begin:
+            # On 4.x, the names of older versions.
+            older = map(_core.flat_command_name, names)
+            begin = [name for name in older if name.startswith(begun) and name not in names]
         inside = [name for name in names if begun in name and name not in begin] if len(begun) > 1 else []
         return ((name, risk(name) or "") for name in [*begin, *inside])
 
@@ -42,9 +47,9 @@ class Live:
         """What a command could be given next."""
         if command.rpartition(":")[2] in ("which", "help"):
             yield from self.commands(begun)
-        elif LISTS.get(command) == 0 and "statistics" in command:
+        elif list_place(command) == 0 and "statistics" in command:
             yield from self.statistics(begun)
-        elif command in self.names():
+        elif _core.flat_command_name(command) in map(_core.flat_command_name, self.names()):
             recipes = self.schema(command).recipes or ()
             taken = {word.partition("::")[0] for word in given if "::" in word}
             fitting = [recipe for recipe in recipes if taken <= set(recipe)]

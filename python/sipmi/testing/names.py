@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .. import _core
+
 #: Versions whose replies are trees and whose commands have one flat name.
 LEGACY = ("1.11", "2.4")
 #: Versions that speak JSON-RPC.
@@ -76,27 +78,6 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     }.items()
 }  # fmt: skip
 
-#: The module of each command and its name in it, where 4.0 calls it otherwise than ``module:old name``.
-_RENAMED = {
-    "get_statistics": "statistics:get", "list_statistics": "statistics:list", "reset_statistics": "statistics:reset",
-    "reset_all_statistics": "statistics:reset_all", "list_tcp_conns": "tcp:list", "tcp:close": "tcp:close",
-    "shm_check": "mem:shm_check", "mem_pkg_dump": "mem:pkg_dump", "mem_shm_dump": "mem:shm_dump",
-    "mem_rpm_dump": "mem:rpm_dump", "cache_store": "cache:store", "cache_fetch": "cache:fetch",
-    "cache_remove": "cache:remove", "cache_remove_chunk": "cachedb_local:remove_chunk",
-    "cache_fetch_chunk": "cachedb_local:fetch_chunk", "sr_get_status": "status_report:get",
-    "sr_list_status": "status_report:status", "sr_list_reports": "status_report:reports",
-    "sr_list_identifiers": "status_report:identifiers", "event_subscribe": "evi:subscribe", "events_list": "evi:list",
-    "subscribers_list": "evi:subscribers", "raise_event": "evi:raise", "list_blacklists": "blacklists:list",
-    "check_blacklists": "blacklists:check_all", "check_blacklist": "blacklists:check",
-    "add_blacklist_rule": "blacklists:add_rule", "del_blacklist_rule": "blacklists:del_rule",
-}  # fmt: skip
-
-#: Which module the other commands belong to, and by which prefix of the old name 4.0's is shorter.
-_PREFIXES = (
-    ("t_", "tm"), ("ul_", "usrloc"), ("dlg_", "dialog"), ("dbt_", "db_text"), ("ds_", "dispatcher"),
-    ("rl_", "ratelimit"), ("httpd_", "httpd"),
-)  # fmt: skip
-
 #: What 3.x calls the modules that 4.0 made of the core.
 _OF_THE_CORE = {"tcp", "mem", "cache", "status_report", "evi"}
 
@@ -107,15 +88,11 @@ def canonical(name: str) -> tuple[str, str]:
     >>> canonical("ul_add"), canonical("cache_store"), canonical("profile_get_size")
     (('usrloc', 'add'), ('cache', 'store'), ('dialog', 'profile_get_size'))
     """
-    if name in _RENAMED:
-        module, _, short = _RENAMED[name].partition(":")
+    known = _core.canonical_command_name(name)
+    if known is not None:
+        module, _, short = known.partition(":")
         return module, short
-    for prefix, module in _PREFIXES:
-        if name.startswith(prefix):
-            return module, name[len(prefix) :]
-    if "profile" in name and name != "profiling_proc":
-        return "dialog", name
-    return ("cfgutils" if name in _CFGUTILS.split() else "core"), name
+    return _core.command_module(name) or "core", name
 
 
 def exporter(name: str, version: str) -> str:

@@ -1,0 +1,3 @@
+//! Facts about the commands of OpenSIPS, as data: no socket, no clock, nothing that is found out at run time.
+
+pub mod names;
