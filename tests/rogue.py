@@ -73,7 +73,10 @@ class Rogue:
 
 
 class RogueDatagram(Rogue):
-    """Answers each datagram with those that `answer` gives, at once or from wherever `send` is called."""
+    """Answers each datagram with those that `answer` gives, at once or from wherever `send` is called.
+
+    Over UNIX it answers from a second, unnamed socket, as every OpenSIPS does (``tx_sock`` of mi_datagram).
+    """
 
     def __init__(self, answer: Answer, path: Optional[str] = None) -> None:
         super().__init__()
@@ -87,6 +90,7 @@ class RogueDatagram(Rogue):
             self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self.socket.bind(path)
             self.address = f"unix:{path}"
+        self.answering = self.socket if path is None else socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 
     def fileno(self) -> int:
         return self.socket.fileno()
@@ -101,10 +105,11 @@ class RogueDatagram(Rogue):
     def send(self, reply: bytes, peer: Any) -> None:
         # A client that gave up has closed its socket.
         with contextlib.suppress(ConnectionRefusedError, FileNotFoundError):
-            self.socket.sendto(reply, peer)
+            self.answering.sendto(reply, peer)
 
     def close(self) -> None:
         self.socket.close()
+        self.answering.close()
 
 
 class RogueFifo(Rogue):

@@ -17,7 +17,7 @@ use super::call::{CallError, CallFailure};
 use super::patience::{Patience, Stop, WAKE};
 use super::resolve::Known;
 use crate::codec::CodecError;
-use crate::transport::connected::Connected;
+use crate::transport::client_socket::{ClientSocket, UnixClient};
 use crate::transport::eagerness::Eagerness;
 
 /// Larger than any UDP datagram.
@@ -52,7 +52,7 @@ pub(super) struct Pool {
 
 #[derive(Debug)]
 struct Idle {
-    socket: Connected,
+    socket: ClientSocket,
     since: Instant,
     /// A child of this process has its sockets, too, and must not speak on them.
     process: u32,
@@ -138,7 +138,7 @@ impl Pool {
 
     async fn hear<T>(
         &self,
-        socket: Connected,
+        socket: ClientSocket,
         request: &[u8],
         patience: &mut Patience<'_>,
         read: Read<'_, T>,
@@ -165,7 +165,7 @@ impl Pool {
     }
 
     /// A socket that is used again: the last one where replies have ids, and else the one that rested longest.
-    fn take(&self, has_id: bool) -> Option<Connected> {
+    fn take(&self, has_id: bool) -> Option<ClientSocket> {
         let socket = {
             let mut idle = lock(&self.idle);
             if idle.front().is_some_and(|first| first.process != std::process::id()) {
@@ -187,7 +187,7 @@ impl Pool {
         matches!(self.place, Place::Unix(_))
     }
 
-    fn keep(&self, socket: Connected) {
+    fn keep(&self, socket: ClientSocket) {
         let kept = Idle { socket, since: Instant::now(), process: std::process::id() };
         let mut idle = lock(&self.idle);
         if idle.len() < IDLE {
@@ -196,7 +196,7 @@ impl Pool {
     }
 
     /// The next datagram. A driven call has no buffer while it waits: there may be thousands.
-    async fn receive(&self, socket: &Connected, patience: &mut Patience<'_>) -> Result<Received, Stop> {
+    async fn receive(&self, socket: &ClientSocket, patience: &mut Patience<'_>) -> Result<Received, Stop> {
         if patience.is_driven() {
             loop {
                 patience.sleep(socket.as_fd(), PollFlags::POLLIN).await?;
@@ -227,10 +227,10 @@ impl Pool {
         received
     }
 
-    fn connect(&self, peer: Peer) -> io::Result<Connected> {
+    fn connect(&self, peer: Peer) -> io::Result<ClientSocket> {
         match (&self.place, peer) {
-            (Place::Unix(path), _) => Connected::unix(path, WAKE),
-            (Place::Udp { .. }, Some(peer)) => Connected::udp(peer, WAKE),
+            (Place::Unix(path), _) => ClientSocket::unix(path, WAKE),
+            (Place::Udp { .. }, Some(peer)) => ClientSocket::udp(peer, WAKE),
             (Place::Udp { .. }, None) => Err(io::ErrorKind::AddrNotAvailable.into()),
         }
     }
@@ -260,16 +260,33 @@ struct Received {
     size: usize,
 }
 
-async fn send(socket: &Connected, request: &[u8], patience: &mut Patience<'_>) -> Result<(), Stop> {
-    while !socket.send(request).map_err(Stop::Io)? {
-        patience.wait(socket.as_fd(), PollFlags::POLLOUT).await?;
+async fn send(socket: &ClientSocket, request: &[u8], patience: &mut Patience<'_>) -> Result<(), Stop> {
+    while !socket.try_send(request).map_err(Stop::Io)? {
+        match socket {
+            ClientSocket::Udp(_) => drop(patience.wait(socket.as_fd(), PollFlags::POLLOUT).await?),
+            ClientSocket::Unix(socket) => return send_to_full_queue(socket, request, patience).await,
+        }
     }
     Ok(())
 }
 
+/// Waits for room in a server's queue. poll(2) does not announce it to a socket that is not connected; a send that
+/// blocks is woken by it.
+async fn send_to_full_queue(socket: &UnixClient, request: &[u8], patience: &mut Patience<'_>) -> Result<(), Stop> {
+    while !patience.is_driven() && patience.left()? >= WAKE {
+        if socket.send(request, 0).map_err(Stop::Io)? {
+            return Ok(());
+        }
+        patience.check()?;
+    }
+    let try_again =
+        || socket.send(request, libc::MSG_DONTWAIT).map(|is_sent| is_sent.then_some(())).map_err(Stop::Io);
+    patience.retry(try_again).await
+}
+
 /// Waits on this thread for the next datagram, whose size may be more than the buffer has.
 fn receive_here(
-    socket: &Connected,
+    socket: &ClientSocket,
     buffer: &mut [u8],
     eagerness: &Eagerness,
     patience: &mut Patience<'_>,
@@ -294,7 +311,7 @@ fn receive_here(
 }
 
 /// Whether nothing waits to be read: a datagram that came twice must not answer the next request.
-fn is_silent(socket: &Connected) -> bool {
+fn is_silent(socket: &ClientSocket) -> bool {
     matches!(socket.try_receive(&mut [0]), Ok(None))
 }
 

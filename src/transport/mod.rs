@@ -1,6 +1,7 @@
 //! Where bytes come from and go to. Nothing here knows what the bytes mean.
 
-pub mod connected;
+pub mod client_socket;
+mod client_unix;
 pub mod datagram;
 pub mod eagerness;
 pub mod envelope;

@@ -123,9 +123,10 @@ def look_unix(address: str, mi: client.Client, options: dict[str, Any]) -> Itera
         mode = f'modparam("mi_datagram", "unix_socket_mode", 0660)\nusermod -aG {group} {machine.me()}'
         yield Finding("problem", "unix-mode", text, mode)
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asking:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
         try:
-            asking.connect(path)
+            # Sends nothing. The question itself is asked by the client, whose socket is never connected.
+            probe.connect(path)
         except ConnectionRefusedError:
             text = f"{path} was left behind by a server that has ended: nobody has it open."
             yield Finding("problem", "unix-stale", text, "systemctl restart opensips")

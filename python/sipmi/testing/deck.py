@@ -26,6 +26,7 @@ from types import MappingProxyType
 from typing import Any, Callable, NamedTuple, Optional
 
 from .tape import Track, fifo_frame
+from .unix_client import UnixClient
 
 _LARGEST = 1 << 20
 
@@ -102,14 +103,19 @@ def _at_once() -> Iterator[concurrent.futures.Executor]:
 
 @contextlib.contextmanager
 def _datagrams(family: int, where: Any, ask: Ask) -> Iterator[Any]:
-    with socket.socket(family, socket.SOCK_DGRAM) as ours, _at_once() as pool:
+    with contextlib.ExitStack() as stack:
+        ours = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM))
         ours.bind(where)
+        # Over UNIX servers answer from a second, unnamed socket.
+        is_unix = family == socket.AF_UNIX
+        answering = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM)) if is_unix else ours
+        pool = stack.enter_context(_at_once())
 
         def reply(request: bytes, peer: Any) -> None:
             answer = ask(Question(request))
             if answer.body is not None and peer:
                 with contextlib.suppress(OSError):  # whoever asked is gone
-                    ours.sendto(answer.body, peer)
+                    answering.sendto(answer.body, peer)
 
         def serve(stop: int) -> None:
             while True:
@@ -261,11 +267,11 @@ class Upstream:
         """Ends all waits."""
         self._closed.set()
 
-    def _wait(self, fd: int) -> bool:
+    def _wait(self, fd: int, end: Optional[float] = None) -> bool:
         """Whether there is something to read before the time is up."""
         poller = select.poll()
         poller.register(fd, select.POLLIN)
-        end = time.monotonic() + self.timeout
+        end = time.monotonic() + self.timeout if end is None else end
         while not self._closed.is_set() and time.monotonic() < end:
             if poller.poll(50):
                 return True
@@ -285,18 +291,24 @@ class Upstream:
     def _ask_datagram(self, request: bytes) -> Optional[bytes]:
         rest = self.address.partition(":")[2]
         if self.track.transport == "unix":
-            where: Any = rest
-            ours = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            ours.bind("")  # autobind: an abstract name
-        else:
-            host, _, port = rest.rpartition(":")
-            family, _, _, _, where = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_DGRAM)[0]
-            ours = socket.socket(family, socket.SOCK_DGRAM)
-        with ours:
+            return self._ask_unix(rest, request)
+        host, _, port = rest.rpartition(":")
+        family, _, _, _, where = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, socket.SOCK_DGRAM) as ours:
             ours.settimeout(self.timeout)
             ours.connect(where)
             ours.send(request)
             return ours.recv(_LARGEST) if self._wait(ours.fileno()) else None
+
+    def _ask_unix(self, path: str, request: bytes) -> Optional[bytes]:
+        end = time.monotonic() + self.timeout
+        with UnixClient(path) as ours:
+            ours.send(request)
+            while self._wait(ours.fileno(), end):
+                answer = ours.receive(_LARGEST)
+                if answer is not None:
+                    return answer
+        return None
 
     def _ask_fifo(self, request: bytes) -> Optional[bytes]:
         path, _, options = self.address.partition(":")[2].rpartition("?")

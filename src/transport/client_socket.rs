@@ -1,0 +1,89 @@
+//! Datagram sockets of a client. A socket takes datagrams of one server only.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+pub use super::client_unix::UnixClient;
+
+/// A socket for the calls of a client to one server.
+#[derive(Debug)]
+pub enum ClientSocket {
+    /// Connected to the server, so the kernel drops the datagrams of others.
+    Udp(OwnedFd),
+    /// Not connected, since servers answer from a second socket.
+    Unix(UnixClient),
+}
+
+impl ClientSocket {
+    /// A UDP socket on a free port. `wake` is how long [`ClientSocket::receive`] may block.
+    pub fn udp(server: SocketAddr, wake: Duration) -> io::Result<Self> {
+        let any: SocketAddr = match server {
+            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        };
+        let socket = UdpSocket::bind(any)?;
+        socket.connect(server)?;
+        socket.set_read_timeout(Some(wake))?;
+        Ok(ClientSocket::Udp(socket.into()))
+    }
+
+    /// A UNIX socket. A server's path that begins with `@` is abstract.
+    pub fn unix(server: &Path, wake: Duration) -> io::Result<Self> {
+        Ok(ClientSocket::Unix(UnixClient::new(server, wake)?))
+    }
+
+    /// Sends a datagram; false when there is no room for it now.
+    pub fn try_send(&self, bytes: &[u8]) -> io::Result<bool> {
+        match self {
+            ClientSocket::Udp(fd) => {
+                let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+                // SAFETY: the bytes live across the call and have the size it is told.
+                let sent = unsafe { libc::send(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) };
+                Ok(count(sent)?.is_some())
+            }
+            ClientSocket::Unix(socket) => socket.send(bytes, libc::MSG_DONTWAIT),
+        }
+    }
+
+    /// Waits a moment for a datagram and gives its size, which is larger than the buffer when it was cut.
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        self.receive_with(buffer, libc::MSG_TRUNC)
+    }
+
+    /// As [`ClientSocket::receive`], without waiting.
+    pub fn try_receive(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        self.receive_with(buffer, libc::MSG_TRUNC | libc::MSG_DONTWAIT)
+    }
+
+    fn receive_with(&self, buffer: &mut [u8], flags: libc::c_int) -> io::Result<Option<usize>> {
+        match self {
+            ClientSocket::Udp(fd) => {
+                // SAFETY: the buffer lives across the call and has the size it is told.
+                count(unsafe { libc::recv(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), flags) })
+            }
+            ClientSocket::Unix(socket) => socket.receive(buffer, flags),
+        }
+    }
+
+    /// For poll.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            ClientSocket::Udp(fd) => fd.as_fd(),
+            ClientSocket::Unix(socket) => socket.as_fd(),
+        }
+    }
+}
+
+/// The count that a call gave; `None` when it would have had to wait, or a signal came.
+pub(super) fn count(result: isize) -> io::Result<Option<usize>> {
+    match usize::try_from(result) {
+        Ok(count) => Ok(Some(count)),
+        Err(_) => match io::Error::last_os_error() {
+            error if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(None),
+            error => Err(error),
+        },
+    }
+}
