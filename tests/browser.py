@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -45,10 +45,10 @@ def missing() -> Optional[str]:
 class Console:
     """The console in a browser: things are found by what they say, as a person finds them."""
 
-    def __init__(self, profile: Path) -> None:
+    def __init__(self, profile: Path, switches: Iterable[str] = ()) -> None:
         options = webdriver.ChromeOptions()
         options.binary_location = shutil.which("chromium") or ""
-        for switch in SWITCHES:
+        for switch in (*SWITCHES, *switches):
             options.add_argument(switch)
         options.add_argument(f"--user-data-dir={profile}")
         options.accept_insecure_certs = True

@@ -144,12 +144,43 @@ def test_a_body_shorter_than_announced_is_no_request(address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "content_type", [None, "", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"]
+    "content_type",
+    [
+        None,
+        "",
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data",
+        "application/jsonp",
+        "application/json,text/plain",
+        "application/json\r\nContent-Type: text/plain",
+    ],
 )
 def test_a_wrong_content_type_says_which_is_right(address: str, content_type: str) -> None:
     reply = ask(address, request("POST", "/mi", rpc("echo"), Content_Type=content_type))
     assert reply.status == 415
     assert b"expected Content-Type application/json" in reply.body
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type"),
+    [
+        ("/mi", "application/json; charset=utf-8"),
+        ("/mi", 'Application/JSON;charset="utf-8"'),
+        ("/mi", "application/json-rpc"),
+        ("/RPC2", "text/xml; charset=utf-8"),
+        ("/RPC2", "application/xml"),
+    ],
+)
+def test_a_right_content_type_may_have_parameters(address: str, path: str, content_type: str) -> None:
+    body = rpc("echo", "a") if path == "/mi" else CALL.format("a").encode()
+    assert ask(address, request("POST", path, body, Content_Type=content_type)).status == 200
+
+
+def test_xml_of_another_type_is_refused(address: str) -> None:
+    for content_type in ("text/xmlish", "application/xml-dtd", "application/json"):
+        reply = ask(address, request("POST", "/RPC2", CALL.format("a").encode(), Content_Type=content_type))
+        assert (reply.status, reply.body[:29]) == (415, b"expected Content-Type text/xml"[:29])
 
 
 def test_an_encoded_body_is_not_unpacked(address: str) -> None:

@@ -457,7 +457,8 @@ class Server:
         :param allow_from: (UDP, HTTP) the networks that it serves, such as "10.0.0.0/8"; all by default.
         :param roots: (HTTP) the paths of "mi", "json", "rpc", "xmlrpc" and "html"; what is not named is not there.
         :param xmlrpc: (HTTP) the form of XML-RPC at "rpc": "native", "string", "array", "ng", "ng1" or "ng2".
-        :param json_get: (HTTP) "all", or "read_only": GET runs only commands that change nothing.
+        :param json_get: (HTTP) the GET requests that run commands that change something: "programs", those of
+            programs and of this server's own pages; "read_only", none; "all"; "programs" by default.
         :param tls: (HTTP) the certificate chain and the key as PEM files, or one file with both.
         :param client_ca: (HTTP) the authority, a PEM file, whose certificates clients must have.
         :param auth: (HTTP) passwords by user, or a function of user and password that says whether they are right.

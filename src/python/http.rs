@@ -9,7 +9,7 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::exit;
 use super::server::seconds;
-use crate::server::http::{Credentials, HttpOptions, Roots, tls};
+use crate::server::http::{Credentials, HttpOptions, JsonGet, Roots, tls};
 
 /// Reads them one by one; what belongs together is put together in the end.
 #[derive(Default)]
@@ -30,7 +30,7 @@ impl HttpReader {
             "auth" => read_auth(&mut options.credentials, value)?,
             "token" => options.credentials.token = value.extract()?,
             "hosts" => options.hosts = value.extract()?,
-            "json_get" => options.json_get_reads_only = read_json_get(value)?,
+            "json_get" => options.json_get = read_json_get(value)?,
             "xmlrpc" => options.xmlrpc = Some(value.extract::<String>()?.parse()?),
             "roots" => self.roots = Some(value.cast::<PyDict>()?.iter().map(read_root).collect::<PyResult<_>>()?),
             "read_timeout" => options.timeouts.read = seconds(value)?,
@@ -102,11 +102,15 @@ fn read_auth(credentials: &mut Credentials, value: &Bound<'_, PyAny>) -> PyResul
     Ok(())
 }
 
-fn read_json_get(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+fn read_json_get(value: &Bound<'_, PyAny>) -> PyResult<JsonGet> {
     match value.extract::<String>()?.as_str() {
-        "all" => Ok(false),
-        "read_only" => Ok(true),
-        other => Err(PyValueError::new_err(format!("expected json_get=\"all\" or \"read_only\", found {other:?}"))),
+        "programs" => Ok(JsonGet::Programs),
+        "read_only" => Ok(JsonGet::ReadOnly),
+        "all" => Ok(JsonGet::All),
+        other => {
+            let expected = "json_get=\"programs\", \"read_only\" or \"all\"";
+            Err(PyValueError::new_err(format!("expected {expected}, found {other:?}")))
+        }
     }
 }
 

@@ -16,8 +16,10 @@ use hyper::service::Service;
 use hyper::{Method, Request, StatusCode};
 
 use super::body::{Making, ReplyBody};
+use super::browser::JsonGet;
 use super::connection::{Life, Progress, Stage};
 use super::guard::Guard;
+use super::media;
 use super::original::{self, Aftermath, ArrayReply, Arrivals, Gatherer, Ruling, Wishes};
 use super::reactor::Reactor;
 use super::reply::{self, Problem, Reply};
@@ -42,7 +44,7 @@ pub(super) struct Site {
     pub(super) roots: Roots,
     /// What is spoken at the root for XML-RPC.
     pub(super) form: xmlrpc::Form,
-    pub(super) json_get_reads_only: bool,
+    pub(super) json_get: JsonGet,
     pub(super) shows_metrics: bool,
     pub(super) guard: Guard,
     pub(super) request_limit: usize,
@@ -169,7 +171,7 @@ impl Site {
             path: path.to_owned(),
             known: self.roots.paths().collect::<Vec<_>>().join(", "),
         })?;
-        let reads_only = head.method != Method::POST && self.json_get_reads_only;
+        let reads_only = head.method != Method::POST && self.json_get.reads_only(&head.headers, &self.guard);
         let caller = Caller { peer, size: 0, user, reads_only };
         if dialect.is_emulated()
             && let Some(reply) = Box::pin(self.rule(mount, &head)).await?
@@ -177,16 +179,16 @@ impl Site {
             return Ok(reply);
         }
         let (asked, size, content_type) = match mount {
-            // Where 1.x and 2.x have their pages; JSON-RPC is never asked for by GET.
-            Mount::Mi if head.method == Method::GET && self.has_old_page(path) => {
+            // Where 1.x and 2.x have their pages; JSON-RPC is asked for neither by GET nor by a form.
+            Mount::Mi if self.has_old_page(path) && asks_for_page(&head) => {
                 let root = self.roots.mi.as_deref().unwrap_or_default();
                 return Box::pin(self.answer_page((&head, body), (root, true), caller, progress)).await;
             }
             Mount::Mi => {
                 expect_method(&head.method, &[Method::POST], "POST")?;
-                expect_type(&head.headers, "application/json", |found| {
-                    found.starts_with("application/json") || found == "text/xml"
-                })?;
+                if !original::is_json(dialect, &head.headers) && !media::is_one_of(&head.headers, media::JSON) {
+                    return Err(wrong_type(&head.headers, "application/json"));
+                }
                 let body = self.read(&head.headers, body, progress).await?;
                 (self.desk.read_json(&body), body.len(), reply::JSON)
             }
@@ -203,10 +205,8 @@ impl Site {
             }
             Mount::Rpc | Mount::Xmlrpc => {
                 expect_method(&head.method, &[Method::POST], "POST")?;
-                if !self.desk.dialect().is_emulated() {
-                    expect_type(&head.headers, "text/xml", |found| {
-                        found.starts_with("text/xml") || found.starts_with("application/xml")
-                    })?;
+                if !dialect.is_emulated() && !media::is_one_of(&head.headers, media::XML) {
+                    return Err(wrong_type(&head.headers, "text/xml"));
                 }
                 let form = if mount == Mount::Xmlrpc { xmlrpc::Form::Ng } else { self.form };
                 let body = match Box::pin(self.read_xml(&head, body, form, progress)).await? {
@@ -439,10 +439,13 @@ fn expect_method(found: &Method, allowed: &[Method], names: &'static str) -> Res
     Err(Problem::WrongMethod { found: found.to_string(), allowed: names })
 }
 
-fn expect_type(head: &HeaderMap, expected: &'static str, is_right: impl FnOnce(&str) -> bool) -> Result<(), Problem> {
-    let found = head.get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-    if found.as_ref().is_some_and(|found| is_right(&found.to_ascii_lowercase())) {
-        return Ok(());
-    }
-    Err(Problem::WrongType { found, expected })
+/// A request for a page, or the form of one.
+fn asks_for_page(head: &Parts) -> bool {
+    head.method == Method::GET || (head.method == Method::POST && media::is_one_of(&head.headers, media::FORM))
+}
+
+fn wrong_type(head: &HeaderMap, expected: &'static str) -> Problem {
+    let found: Vec<_> =
+        head.get_all(CONTENT_TYPE).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+    Problem::WrongType { found: (!found.is_empty()).then(|| found.join(", ")), expected }
 }

@@ -80,6 +80,14 @@ impl Guard {
         Ok(())
     }
 
+    /// Whether a browser says that a page of this server asks. No page of another site can have it say so.
+    pub(super) fn proves_our_origin(&self, head: &HeaderMap) -> bool {
+        let is_said = head.contains_key(ORIGIN)
+            || head.contains_key(REFERER)
+            || head.get(SEC_FETCH_SITE).is_some_and(|site| site == "same-origin");
+        is_said && self.check_site(head).is_ok()
+    }
+
     fn is_our_name(&self, host: &str) -> bool {
         let name = if host.parse::<IpAddr>().is_ok() { host } else { without_port(host) }.to_ascii_lowercase();
         let inner = name.trim_start_matches('[').trim_end_matches(']');

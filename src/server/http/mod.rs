@@ -5,11 +5,13 @@
 //! the kernel reports ready (`reactor`), so that a request stays on the thread that read it.
 
 mod body;
+mod browser;
 mod connection;
 pub(super) mod console;
 mod exchange;
 mod guard;
 mod health;
+mod media;
 mod original;
 mod pages;
 mod probe;
@@ -37,6 +39,7 @@ use crate::codec::xmlrpc;
 use crate::dialect::Dialect;
 use crate::transport::OpenError;
 use crate::transport::eagerness::Habit;
+pub use browser::JsonGet;
 use connection::{Connection, Progress, Stage};
 use exchange::Site;
 use guard::Guard;
@@ -53,8 +56,8 @@ pub struct HttpOptions {
     pub roots: Option<Roots>,
     /// How replies look at the root for XML-RPC; `None`: as the imitated version writes them.
     pub xmlrpc: Option<xmlrpc::Form>,
-    /// Whether `GET` runs only commands that change nothing.
-    pub json_get_reads_only: bool,
+    /// Which `GET` requests run commands that change something.
+    pub json_get: JsonGet,
     /// Who is let in.
     pub credentials: Credentials,
     /// Names by which browsers may call it, beside addresses and `localhost`.
@@ -143,7 +146,7 @@ impl HttpListener {
             desk,
             roots,
             form: http.xmlrpc.unwrap_or_else(|| exchange::form_of(dialect)),
-            json_get_reads_only: http.json_get_reads_only,
+            json_get: http.json_get,
             shows_metrics: http.shows_metrics,
             guard: Guard::new(http.credentials.clone(), hosts, scheme),
             request_limit: options.request_limit,

@@ -68,6 +68,13 @@ pub(super) fn rule(dialect: Dialect, mount: Mount<'_>, head: &Parts, hazards: bo
     }
 }
 
+/// Whether `mi_http` of a version that is imitated takes a body of this type: it looks at the beginning alone.
+pub(super) fn is_json(dialect: Dialect, head: &HeaderMap) -> bool {
+    const PREFIX: &[u8] = b"application/json";
+    let found = head.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    dialect.is_emulated() && found.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
+}
+
 /// The web server of `mi_xmlrpc`, which has no module of OpenSIPS in front of it.
 fn rule_abyss(head: &Parts) -> Ruling {
     let refuse = |status, why| Ruling::Answer(page_of_abyss(status, why));

@@ -1,0 +1,47 @@
+//! Media types of request bodies.
+
+use hyper::header::{CONTENT_TYPE, HeaderMap};
+
+/// JSON-RPC: what clients of OpenSIPS send, what `mi_http` takes beside it, and the two names of the draft "JSON-RPC
+/// over HTTP" (`jsonrpclib` sends one).
+pub(super) const JSON: &[&str] = &["application/json", "text/xml", "application/json-rpc", "application/jsonrequest"];
+pub(super) const XML: &[&str] = &["text/xml", "application/xml"];
+pub(super) const FORM: &[&str] = &["application/x-www-form-urlencoded"];
+
+/// Whether the body is of one of these types, whatever parameters follow it (RFC 9110, 8.3).
+pub(super) fn is_one_of(head: &HeaderMap, types: &[&str]) -> bool {
+    let mut values = head.get_all(CONTENT_TYPE).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return false };
+    let name = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii_end();
+    types.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_json(values: &[&'static str]) -> bool {
+        let values = values.iter().map(|value| (CONTENT_TYPE, hyper::header::HeaderValue::from_static(value)));
+        is_one_of(&values.collect(), JSON)
+    }
+
+    #[test]
+    fn a_type_is_known_by_its_whole_name() {
+        for right in [
+            "application/json",
+            "Application/JSON",
+            "application/json; charset=utf-8",
+            "application/json;charset=\"utf-8\"",
+            "application/json ; x=y",
+            "application/json;",
+            "application/json-rpc",
+        ] {
+            assert!(is_json(&[right]), "{right}");
+        }
+        for wrong in ["", "application/jsonp", "application/json,text/plain", "application/json text", ";", "json"] {
+            assert!(!is_json(&[wrong]), "{wrong}");
+        }
+        assert!(!is_json(&[]));
+        assert!(!is_json(&["application/json", "application/json"]), "two of them");
+    }
+}
