@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export VIRTUAL_ENV = $(CURDIR)/$(VENV)
 unexport CONDA_PREFIX
 
-.PHONY: run test conformance lint bench prove prove-short docs notebooks packages build clean
+.PHONY: run test test-real conformance lint bench prove prove-short docs notebooks packages build clean
 
 run: build
 	@$(BIN)/python examples/tour.py
@@ -18,7 +18,12 @@ run: build
 test: build
 	cargo test --quiet --no-default-features
 	cargo test --quiet
-	$(BIN)/python -m pytest -q -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -q -n $(PYTEST_WORKERS) --dist loadfile --ignore tests/real $(PYTEST_ARGS)
+
+# The same calls on every wire of real servers that run already: make test-real OPENSIPS="4.0=udp:127.0.0.1:8080,unix:/run/mi.sock 2.4=fifo:/run/fifo"
+# REAL_ARGS takes --opensips-restart "COMMAND {version}", --opensipsctl PATH, and --harm, which stops servers.
+test-real: build
+	$(BIN)/python -m pytest -q tests/real --opensips "$(OPENSIPS)" $(REAL_ARGS)
 
 lint: build
 	cargo fmt --check

@@ -29,6 +29,11 @@ SILENCE = 0.5
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-skips", action="store_true", help="a skipped test is a failed run")
+    real = parser.getgroup("real servers", "tests/real, against OpenSIPS servers that run already")
+    real.addoption("--opensips", metavar="VERSION=ADDRESS,... ...", help="the servers and their MI addresses")
+    real.addoption("--opensips-restart", metavar="COMMAND", help="restarts one; {version} is replaced")
+    real.addoption("--opensipsctl", metavar="PATH", help="the script opensipsctl of 1.x or 2.x")
+    real.addoption("--harm", action="store_true", help="also send what stops a real server")
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
