@@ -74,9 +74,9 @@ def busy_server() -> Iterator[FakeOpenSIPS]:
 #: What is typed in a shell, and what comes of it at last.
 SESSION = {
     "sipmi call edge1 which ul_show_contact": "]",
-    "sipmi call edge1 get_statistics dialog:active_dialogs load:load": "}",
+    "sipmi call edge1 get_statistics active_dialogs load": "}",
     "sipmi call edge1 ul_show_contcat location alice": "hint:",
-    "sipmi fleet --on 'edge*' get_statistics load:load": "succeeded",
+    "sipmi fleet --on 'edge*' get_statistics load": "succeeded",
 }
 
 
@@ -96,7 +96,7 @@ def top(env: dict[str, str]) -> None:
 def shell(env: dict[str, str]) -> None:
     with Terminal("shell", columns=100, lines=22, env=env) as terminal:
         terminal.wait_for("edge1 >")
-        terminal.send("get_statistics load:load tm:inuse_transactions\r")
+        terminal.send("get_statistics load inuse_transactions\r")
         terminal.wait_for("}")
         terminal.send("dlg_end_dlg\r")
         terminal.wait_for("Go on?")

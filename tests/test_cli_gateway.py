@@ -50,7 +50,7 @@ class Gateway:
 def test_an_old_server_is_served_on_new_wires(old: FakeOpenSIPS) -> None:
     gateway = Gateway(old.address("udp"), "--cache", "get_statistics=1")
     try:
-        called = run("call", gateway.http, "get_statistics", "core:rcv_requests", "--json")
+        called = run("call", gateway.http, "get_statistics", "rcv_requests", "--json")
         assert json.loads(called.stdout) == {"core:rcv_requests": 0}
     finally:
         log = gateway.end()

@@ -94,7 +94,7 @@ def test_what_a_fleet_answered_is_a_table_of_who_did_and_who_did_not(directory: 
     with FakeOpenSIPS("2.4") as opensips:
         nodes = {"<edge1>": opensips.address("udp"), "edge2": f"unix:{directory}/nobody.sock"}
         with sipmi.Fleet(nodes, timeout=2.0) as fleet:
-            shown = page(fleet.call("get_statistics", ["core:drop_requests"]))
+            shown = page(fleet.call("get_statistics", ["drop_requests"]))
     assert shown.tags.count("tr") == 3
     for said in ("1 of 2 ok", "<edge1>", "core:drop_requests=", "TransportError", "nobody.sock"):
         assert said in shown.text

@@ -14,6 +14,7 @@ from .errors import (
     MethodNotFound,
     MiError,
     RequestRefused,
+    StatisticNotFound,
     TransportError,
     UnclearReplyWarning,
 )
@@ -91,6 +92,7 @@ __all__ = [
     "SchemaDiff",
     "Secret",
     "Server",
+    "StatisticNotFound",
     "Subscriber",
     "TransportError",
     "Tree",

@@ -220,8 +220,11 @@ class Client(ClientBase):
 
         One reading minus an earlier one is what changed, with rates.
 
-        :param selectors: "core:" (a group), "core:rcv_requests", or lists of them; all when there is none.
-        :raises MiError: as :meth:`call`. What is not there is listed in ``missing`` of the result.
+        :param selectors: groups ("core:"), statistics ("core:rcv_requests"), or lists of them; by default all. A
+            server is asked for a statistic by its name or its group, since ``group:name`` means nothing to it.
+        :raises StatisticNotFound: the server has none of them. If it has some, ``missing`` of the result lists the
+            others.
+        :raises MiError: as :meth:`call`.
 
         >>> import sipmi
         >>> server = sipmi.Server("billing")
@@ -248,11 +251,14 @@ class Client(ClientBase):
 
         Leaving the loop, or Ctrl-C, ends it. A sample that was not answered is empty and has an ``error``.
 
-        :param selectors: what to ask for: "core:" (a group), "core:rcv_requests", or several of them.
+        :param selectors: groups ("core:"), statistics ("core:rcv_requests"), or several of them, as
+            :meth:`statistics` takes them.
         :param interval: seconds from one to the next, at least 1: servers have one process for such requests.
         :param timeout: seconds that an answer may take; the client's by default.
         :param count: how many samples; without end by default.
         :raises ValueError: the interval is less than a second.
+
+        The first sample raises :exc:`StatisticNotFound` if the server has none of the statistics.
 
         >>> import sipmi
         >>> server = sipmi.Server("billing")

@@ -10,7 +10,8 @@
     └── Fault                        the server answered with an error
         ├── MethodNotFound           there is no such command
         ├── AmbiguousMethod          several modules have one of that name
-        └── InvalidParams            wrong count, name or type of parameters
+        ├── InvalidParams            wrong count, name or type of parameters
+        └── StatisticNotFound (LookupError)  the server has none of the statistics
 """
 
 from __future__ import annotations
@@ -80,6 +81,10 @@ class AmbiguousMethod(Fault):
 
 class InvalidParams(Fault):
     """Wrong count, name or type of parameters (-32602, ``400 Too few or too many arguments``)."""
+
+
+class StatisticNotFound(Fault, LookupError):
+    """The server has none of the statistics that were asked for; ``data`` names them (404 ``Statistics Not Found``)."""
 
 
 class UnclearReplyWarning(UserWarning):

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 from .client import Client
-from .errors import MiError
+from .errors import MiError, StatisticNotFound
 from .fleet import Fleet
 from .statistics import COUNTER, GAUGE, SHORTEST_INTERVAL, Reading, Value
 
@@ -103,6 +103,7 @@ class Collector:
         self._labels = dict(labels or {})
         self._timeout = timeout
         self._lock = threading.Lock()
+        self._warned: dict[str, tuple[str, ...]] = {}
         self._collected: list[Metric] = []
         self._expires = 0.0
 
@@ -127,16 +128,35 @@ class Collector:
             listed = self._mi._only(split).call("ps", timeout=self._timeout).ok if split else {}
             for one in readings:
                 own = {**self._labels, "node": one.name}
-                families.add_server(one.value, listed.get(one.name), own, one.elapsed)
+                reading = one.value
+                if isinstance(one.error, StatisticNotFound):
+                    reading = self._empty(one.address, one.error)
+                elif reading is not None:
+                    self._warn_of(one.address, reading.missing)
+                families.add_server(reading, listed.get(one.name), own, one.elapsed)
         else:
             began = time.monotonic()
             reading, listed_here = self._ask_one(self._mi)
             families.add_server(reading, listed_here, self._labels, time.monotonic() - began)
         return families.metrics()
 
+    def _empty(self, address: str, error: StatisticNotFound) -> Reading:
+        """A reading without statistics: the server answered, and has none of them."""
+        self._warn_of(address, (str(error.data),))
+        return Reading({}, address=address, time=time.time())
+
+    def _warn_of(self, address: str, missing: tuple[str, ...]) -> None:
+        """Logs, once, which of the selected statistics a server does not have."""
+        if missing and self._warned.get(address) != missing:
+            log.warning("%s: get_statistics: no such statistics: %s", address, ", ".join(missing))
+        self._warned[address] = missing
+
     def _ask_one(self, mi: Client) -> tuple[Optional[Reading], Any]:
         try:
             reading = mi.statistics(*self._selectors, timeout=self._timeout)
+            self._warn_of(reading.address, reading.missing)
+        except StatisticNotFound as error:
+            return self._empty(mi.address, error), None
         except MiError as error:
             log.info("%s was not scraped: %s", mi.address, error)
             return None, None

@@ -50,7 +50,7 @@ def make_gateway(
     >>> with FakeOpenSIPS("2.4") as opensips:
     ...     gateway = make_gateway(opensips.address("fifo"), ["http://127.0.0.1:0"], cache={"get_statistics": 1.0})
     ...     with gateway, connect(gateway.addresses[0]) as mi:
-    ...         mi.call("get_statistics", ["core:rcv_requests"])
+    ...         mi.call("get_statistics", ["rcv_requests"])
     {'core:rcv_requests': 0}
     """
     from .server import Server

@@ -10,8 +10,8 @@ import dataclasses
 import datetime
 import time
 import weakref
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Optional, Union
+from collections.abc import AsyncIterator, Container, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
 from . import _meanings
 from ._meanings import COUNTER, GAUGE, UNKNOWN, Meaning
@@ -27,6 +27,7 @@ from .errors import (
     MethodNotFound,
     MiError,
     RequestRefused,
+    StatisticNotFound,
     TransportError,
 )
 
@@ -40,9 +41,10 @@ if TYPE_CHECKING:
 SHORTEST_INTERVAL = 1.0
 #: Seconds that a server has been up: asked for with every reading, since it tells of a restart.
 _UPTIME = "core:timestamp"
+_UPTIME_NAME = "timestamp"
 
-#: What servers said of statistics that the table does not know. A name keeps its kind.
-_kinds: weakref.WeakKeyDictionary[Any, dict[str, Meaning]] = weakref.WeakKeyDictionary()
+#: What is known of the server of each client.
+_learned: weakref.WeakKeyDictionary[Any, _Learned] = weakref.WeakKeyDictionary()
 
 
 class Value(int):
@@ -223,63 +225,110 @@ class Sample(Reading):
 # -- one reading ----------------------------------------------------------------------------------
 
 
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """The statistics that a caller wants, and how a server is asked for them.
+
+    A server knows a group (``core:``), a name without its group (``rcv_requests``) and ``all``; ``group:name`` is the
+    key of its replies only. So ``core:rcv_requests`` is asked for by its name or by its group, and of the reply only
+    the wanted keys are kept.
+
+    >>> selection = Selection(("core:rcv_requests", "load:"))
+    >>> selection.by_name(), selection.by_group()
+    (['rcv_requests', 'load:', 'timestamp'], ['core:', 'load:'])
+    """
+
+    wanted: tuple[str, ...]
+
+    def by_name(self, except_for: Container[str] = ()) -> list[str]:
+        """The selectors to send: of ``group:name`` the name, or the group if the name alone means another one."""
+        return self._sent(lambda one: _group(one) if one in except_for else one.partition(":")[2])
+
+    def by_group(self) -> list[str]:
+        """The selectors to send: of ``group:name`` the group, which is right whatever else has that name."""
+        return self._sent(_group)
+
+    def keep(self, found: Mapping[str, int]) -> dict[str, int]:
+        """The wanted part of a reply."""
+        if "all" in self.wanted:
+            return dict(found)
+        exact = set(self.wanted)
+        kept = (name for name in found if exact & {name, _group(name), name.partition(":")[2]})
+        return {name: found[name] for name in kept}
+
+    def missing(self, found: Mapping[str, int]) -> tuple[str, ...]:
+        """The wanted selectors that a reply has nothing of."""
+        return tuple(selector for selector in self.wanted if not _is_found(selector, found))
+
+    def _sent(self, form: Callable[[str], str]) -> list[str]:
+        named = [form(one) if _is_full_name(one) else one for one in self.wanted]
+        # The uptime tells of a restart. It is always there, so no reply is empty, which 1.x may not tell from an error.
+        has_uptime = not {"all", "core:", _UPTIME_NAME}.isdisjoint(named)
+        return list(dict.fromkeys(named if has_uptime else [*named, _UPTIME_NAME]))
+
+
+@dataclasses.dataclass
+class _Learned:
+    """What one server said before, so that it is not asked again."""
+
+    kinds: dict[str, Meaning] = dataclasses.field(default_factory=dict)
+    by_group: set[str] = dataclasses.field(default_factory=set)
+    """``group:name`` whose name alone is not there, or means a statistic of another group."""
+
+
 async def read(
     driver: Driver, client: Any, selectors: Iterable[Union[str, Iterable[str]]], timeout: Optional[float]
 ) -> Reading:
-    """A reading, for clients of both kinds; ``client`` is whose kinds are remembered."""
+    """Reads statistics, for clients of both kinds; ``client`` is the one whose server is remembered."""
     began, clock = time.time(), time.monotonic()
     deadline = clock + (driver.timeout if timeout is None else timeout)
-    wanted, asked = ask_for(selectors)
-    found = await _ask(driver, asked, deadline)
+    selection, learned = Selection(selected(selectors)), _learned.setdefault(client, _Learned())
+    found = await _ask(driver, selection.by_name(learned.by_group), deadline)
+    others = [one for one in selection.missing(found) if _is_full_name(one) and one not in learned.by_group]
+    if others:
+        found.update(await _ask(driver, Selection(tuple(others)).by_group(), deadline))
+        learned.by_group.update(others)
     took = time.monotonic() - clock
-    kinds = _kinds.setdefault(client, {})
-    strange = [name for name in found if _meanings.meaning(name).kind == UNKNOWN and name not in kinds]
+    kept = selection.keep(found)
+    strange = [name for name in kept if _meanings.meaning(name).kind == UNKNOWN and name not in learned.kinds]
     if strange:
-        kinds.update(await _ask_kinds(driver, strange, deadline))
-    return _made(found, wanted, asked, driver.address, kinds, began + took / 2, clock + took / 2)
+        learned.kinds.update(await _ask_kinds(driver, strange, deadline))
+    return _made(selection, found, driver.address, learned.kinds, began + took / 2, clock + took / 2)
 
 
-def ask_for(selectors: Iterable[Union[str, Iterable[str]]]) -> tuple[list[str], list[str]]:
-    """What is wanted, and what to ask for: the uptime, too."""
-    wanted = list(dict.fromkeys(_selectors(selectors)))
-    is_asked = any(selector in ("all", "core:", _UPTIME) for selector in wanted)
-    return wanted, wanted if is_asked else [*wanted, _UPTIME]
-
-
-def reading_of(
-    value: Any, error: Optional[Exception], wanted: list[str], asked: list[str], address: str, ended: float
-) -> Reading:
-    """A reading of what ``get_statistics`` gave, or of its error. Kinds that the table does not know are unknown.
+def reading_of(value: Any, error: Optional[Exception], selection: Selection, address: str, ended: float) -> Reading:
+    """A reading of a reply of ``get_statistics``, or of its error. Kinds that the table does not know are unknown.
 
     :param ended: when the answer came, by the monotonic clock.
+    :raises StatisticNotFound: the reply has none of the wanted statistics.
     """
     if error is not None and not _is_nothing(error):
         raise error
     found = {} if error is not None else _numbers(value)
     at = time.time() - (time.monotonic() - ended)
-    return _made(found, wanted, asked, address, {}, at, ended)
+    return _made(selection, found, address, {}, at, ended)
 
 
 def _made(
-    found: dict[str, int],
-    wanted: list[str],
-    asked: list[str],
-    address: str,
-    kinds: Mapping[str, Meaning],
-    at: float,
-    moment: float,
+    selection: Selection, found: dict[str, int], address: str, kinds: Mapping[str, Meaning], at: float, moment: float
 ) -> Reading:
-    uptime = found.get(_UPTIME)
-    if len(asked) > len(wanted):
-        found = {name: number for name, number in found.items() if name != _UPTIME}
+    kept, missing = selection.keep(found), selection.missing(found)
+    if not kept:
+        raise _not_found(address, missing)
     return Reading(
-        {name: Value(number, name, kinds.get(name)) for name, number in found.items()},
+        {name: Value(number, name, kinds.get(name)) for name, number in kept.items()},
         address=address,
         time=at,
-        uptime=uptime,
-        missing=tuple(selector for selector in wanted if not _is_found(selector, found)),
+        uptime=found.get(_UPTIME),
+        missing=missing,
         moment=moment,
     )
+
+
+def _not_found(address: str, missing: tuple[str, ...]) -> StatisticNotFound:
+    error = StatisticNotFound(404, "Statistics Not Found", ", ".join(missing))
+    error.address, error.command = address, "get_statistics"
+    return error
 
 
 def _is_nothing(error: Exception) -> bool:
@@ -310,7 +359,7 @@ async def _ask(driver: Driver, selectors: list[str], deadline: float) -> dict[st
 
 async def _ask_kinds(driver: Driver, names: list[str], deadline: float) -> dict[str, Meaning]:
     """What ``list_statistics`` says (from 2.x on) of statistics that the table does not know."""
-    groups = list(dict.fromkeys(name.partition(":")[0] + ":" for name in names))
+    groups = list(dict.fromkeys(map(_group, names)))
     try:
         listed = await driver.call("list_statistics", groups, timeout=_left(deadline))
     except Fault:
@@ -320,6 +369,15 @@ async def _ask_kinds(driver: Driver, names: list[str], deadline: float) -> dict[
     kinds = {"incremental": COUNTER, "non-incremental": GAUGE}
     said = listed if isinstance(listed, dict) else {}
     return {name: Meaning(kinds.get(str(said.get(name)), UNKNOWN), _meanings.meaning(name).unit) for name in names}
+
+
+def _group(name: str) -> str:
+    """The selector of the group of a statistic."""
+    return name.partition(":")[0] + ":"
+
+
+def _is_full_name(selector: str) -> bool:
+    return ":" in selector and not selector.endswith(":")
 
 
 def _left(deadline: float) -> float:
@@ -341,19 +399,22 @@ def _is_found(selector: str, found: Mapping[str, int]) -> bool:
 
 def _is_restarted(earlier: Reading, later: Reading, seconds: float, counters: list[Value], back: list[str]) -> bool:
     if earlier.uptime is not None and later.uptime is not None:
-        return began_again(earlier.uptime, later.uptime, seconds)
+        is_restarted = began_again(earlier.uptime, later.uptime, seconds)
+        # In its first second, the uptime of a server that was restarted may be what it was before.
+        if is_restarted or later.uptime > 0:
+            return is_restarted
     counted = [value for value in counters if earlier[value.name] > 0]
     return bool(counted) and len(back) == len(counted)
 
 
-def _selectors(given: Iterable[Union[str, Iterable[str]]]) -> tuple[str, ...]:
-    """Names alone or in lists; all when there is none."""
+def selected(given: Iterable[Union[str, Iterable[str]]]) -> tuple[str, ...]:
+    """Selectors that were given alone or in lists; ``all`` when there is none."""
     names: list[str] = []
     for one in given:
         names.extend([one] if isinstance(one, str) else one)
     if not all(isinstance(name, str) and name for name in names):
         raise ValueError(f"expected names of statistics or groups, as 'core:', found {names!r}")
-    return tuple(names) or ("all",)
+    return tuple(dict.fromkeys(names)) or ("all",)
 
 
 def statistics_of(mi: Client, selectors: tuple[Union[str, Iterable[str]], ...], timeout: Optional[float]) -> Reading:
@@ -414,7 +475,7 @@ class _Sampler:
         try:
             reading = await read(driver, client, self._plan.selectors, self._plan.timeout)
         except MiError as why:
-            if not _may_pass(why):
+            if not _may_pass(why, self._last is not None):
                 raise
             error, reading = why, Reading({}, address=driver.address, time=now)
         # Whoever was late is not made up for.
@@ -436,8 +497,10 @@ class _Sampler:
         return sample
 
 
-def _may_pass(error: MiError) -> bool:
-    """Whether the next reading may be answered."""
+def _may_pass(error: MiError, was_answered: bool) -> bool:
+    """Whether the next reading may be answered; statistics that were there may come back after a restart."""
+    if isinstance(error, StatisticNotFound):
+        return was_answered
     if isinstance(error, (MethodNotFound, AmbiguousMethod, InvalidParams)):
         return False
     if isinstance(error, TransportError):
@@ -510,7 +573,7 @@ def plan_of(
 
     :raises ValueError: the interval is less than a second.
     """
-    return _Plan(_selectors([selectors]), interval, timeout, count)
+    return _Plan(selected([selectors]), interval, timeout, count)
 
 
 # -- tables ---------------------------------------------------------------------------------------

@@ -167,7 +167,7 @@ fn get_statistics(service: &Service, asked: &Asked) -> Outcome {
     if names.is_empty() {
         return Err(Failure::EmptyArray("statistics".into()));
     }
-    let found = service.statistics.select(&names);
+    let found = service.statistics.select(&meant(service, names));
     if found.is_empty() && asked.legacy {
         return Ok(Response::error(404, "Statistics Not Found"));
     }
@@ -176,19 +176,36 @@ fn get_statistics(service: &Service, asked: &Asked) -> Outcome {
 
 fn list_statistics(service: &Service, asked: &Asked) -> Outcome {
     let names = if asked.slots[0].is_some() { asked.texts(0) } else { vec![&b"all"[..]] };
-    let found = service.statistics.select(&names);
-    Ok(Item::Object(found.iter().map(|s| (s.full_name(), s.growth.name().into())).collect()).into())
+    let mut listed = Vec::new();
+    for name in meant(service, names) {
+        let is_bare = service.dialect.is_emulated() && name != b"all" && !name.ends_with(b":");
+        for statistic in service.statistics.select(&[name]) {
+            let shown = if is_bare { statistic.name.clone() } else { statistic.full_name() };
+            listed.push((shown, statistic.growth.name().into()));
+        }
+    }
+    if listed.is_empty() && asked.legacy && service.dialect.is_emulated() {
+        return Ok(Response::error(404, "Statistics Not Found"));
+    }
+    Ok(Item::Object(listed).into())
 }
 
 fn reset_statistics(service: &Service, asked: &Asked) -> Outcome {
     let named: Vec<&[u8]> =
         asked.texts(0).into_iter().filter(|name| !name.ends_with(b":") && *name != b"all").collect();
-    let found = service.statistics.select(&named);
+    let found = service.statistics.select(&meant(service, named));
     if found.is_empty() {
         return Ok(Response::error(404, "Statistics Not Found"));
     }
     found.iter().filter(|s| s.growth == Growth::Incremental).for_each(Statistic::reset);
     Ok(Response::ok())
+}
+
+/// The selectors that the server understands. OpenSIPS takes `group:`, a bare name or `all`; `group:name`, which only
+/// keys its replies, means nothing to it.
+fn meant<'a>(service: &Service, selectors: Vec<&'a [u8]>) -> Vec<&'a [u8]> {
+    let is_full = |selector: &[u8]| selector.contains(&b':') && !selector.ends_with(b":");
+    selectors.into_iter().filter(|selector| !(service.dialect.is_emulated() && is_full(selector))).collect()
 }
 
 fn uptime(service: &Service, _: &Asked) -> Outcome {

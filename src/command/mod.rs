@@ -18,6 +18,7 @@ pub mod serial;
 pub mod service;
 pub mod statistics;
 pub mod stream;
+mod totals;
 pub mod trace;
 
 use std::fmt;

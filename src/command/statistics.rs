@@ -3,9 +3,10 @@
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::figures::Histogram;
+use super::totals::{self, Load};
 use crate::item::Str;
 use crate::shared::{Region, SharedLock};
 
@@ -44,6 +45,13 @@ impl std::fmt::Debug for Counter {
 }
 
 impl Counter {
+    /// A counter without a name that says something already.
+    pub(super) fn saying(value: i64) -> Self {
+        let counter = Counter::default();
+        counter.set(value);
+        counter
+    }
+
     fn value(&self) -> &AtomicI64 {
         // SAFETY: the owner keeps it alive and in its place.
         unsafe { self.value.as_ref() }
@@ -100,11 +108,21 @@ pub struct Statistic {
     pub name: Str,
     /// Whether it only grows.
     pub growth: Growth,
-    /// What it says, in parts: a gauge has one for each process.
+    /// What it says, in parts: a gauge has one for each process, a sum one for each summand.
     parts: Vec<Counter>,
 }
 
 impl Statistic {
+    /// A statistic of these parts.
+    pub(super) fn of(group: &str, name: &str, growth: Growth, parts: Vec<Counter>) -> Self {
+        Statistic { group: group.into(), name: name.into(), growth, parts }
+    }
+
+    /// The counters that it is the sum of.
+    pub(super) fn parts(&self) -> &[Counter] {
+        &self.parts
+    }
+
     /// What it says.
     pub fn get(&self) -> i64 {
         self.parts.iter().map(Counter::get).sum()
@@ -136,6 +154,8 @@ impl Statistic {
 pub struct Statistics {
     ledger: Arc<Ledger>,
     known: RwLock<Known>,
+    started: Instant,
+    load: Load,
 }
 
 /// The ledger as far as this process has read it.
@@ -150,7 +170,12 @@ struct Known {
 
 impl Default for Statistics {
     fn default() -> Self {
-        Statistics { ledger: Arc::new(Ledger::new()), known: RwLock::default() }
+        Statistics {
+            ledger: Arc::new(Ledger::new()),
+            known: RwLock::default(),
+            started: Instant::now(),
+            load: Load::default(),
+        }
     }
 }
 
@@ -205,11 +230,17 @@ impl Statistics {
         self.catch_up();
         let known = self.known.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         let all = &known.all;
+        let mut totals = Vec::new();
+        if selectors.iter().any(|selector| totals::is_meant(selector)) {
+            totals = totals::totals(all, self.started, &self.load);
+            totals.retain(|total| !all.iter().any(|own| own.group == total.group && own.name == total.name));
+        }
         let mut found = Vec::new();
         for selector in selectors {
             let one = !selector.contains(&b':') && *selector != b"all";
             let most = if one { 1 } else { usize::MAX };
-            found.extend(all.iter().filter(|statistic| statistic.matches(selector)).take(most).cloned());
+            let meant = totals.iter().chain(all).filter(|statistic| statistic.matches(selector));
+            found.extend(meant.take(most).cloned());
         }
         found
     }
@@ -426,10 +457,10 @@ mod tests {
         let names = |selectors: &[&[u8]]| -> Vec<String> {
             statistics.select(selectors).iter().map(|s| s.full_name().to_string()).collect()
         };
-        assert_eq!(names(&[b"core:"]), ["core:requests", "core:errors"]);
+        assert_eq!(names(&[b"mi_fifo:"]), ["mi_fifo:requests"]);
         assert_eq!(names(&[b"mi_fifo:requests", b"errors"]), ["mi_fifo:requests", "core:errors"]);
         assert_eq!(names(&[b"requests"]), ["core:requests"]);
-        assert_eq!(names(&[b"all"]).len(), 3);
+        assert_eq!(names(&[b"all"])[5..], ["core:requests", "core:errors", "mi_fifo:requests"]);
         assert!(names(&[b"nosuch", b"core:nosuch", b"nosuch:"]).is_empty());
     }
 }

@@ -113,6 +113,8 @@ class Board:
             row.take(sample.get(row.name), sample)
         if sample.error is None:
             self.sample = sample
+        if sample.missing:
+            self.note = f"no such statistics: {', '.join(sample.missing)}"
         if sample.change is not None and sample.change.restarted:
             self.note = f"the server began again at {time.strftime('%H:%M:%S', time.localtime(sample.time))}"
 

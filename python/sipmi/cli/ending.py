@@ -14,6 +14,7 @@ from ..errors import (
     MethodNotFound,
     MiError,
     RequestRefused,
+    StatisticNotFound,
 )
 from . import colour
 
@@ -86,6 +87,8 @@ def hint(error: MiError) -> Optional[str]:
         return "write it with its module: MODULE:COMMAND"
     if isinstance(error, InvalidParams):
         return f"its parameters: sipmi call '{address}' which {error.command}"
+    if isinstance(error, StatisticNotFound):
+        return f"the statistics there: sipmi call '{address}' get_statistics all"
     if isinstance(error, CallTimeout):
         return "is the server busy, or does it speak another wire? See --timeout and --wire"
     if isinstance(error, CodecError):

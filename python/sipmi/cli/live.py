@@ -48,13 +48,20 @@ class Live:
         if command.rpartition(":")[2] in ("which", "help"):
             yield from self.commands(begun)
         elif list_place(command) == 0 and "statistics" in command:
-            yield from self.statistics(begun)
+            yield from self.selectors(begun)
         elif _core.flat_command_name(command) in map(_core.flat_command_name, self.names()):
             recipes = self.schema(command).recipes or ()
             taken = {word.partition("::")[0] for word in given if "::" in word}
             fitting = [recipe for recipe in recipes if taken <= set(recipe)]
             names = dict.fromkeys(name for recipe in fitting for name in recipe if name not in taken)
             yield from matching(begun, ((f"{name}::", "parameter") for name in names))
+
+    def selectors(self, begun: str) -> Iterator[Choice]:
+        """What the server's own commands take: groups, and names without their group."""
+        listed = self._listed("all")
+        groups = dict.fromkeys(name.partition(":")[0] for name in listed)
+        names = dict.fromkeys(name.partition(":")[2] for name in listed) if begun else ()
+        return matching(begun, [*((f"{group}:", "group") for group in groups), *((name, "") for name in names)])
 
     def statistics(self, begun: str) -> Iterator[Choice]:
         """Groups; after the colon, what is in one."""

@@ -12,7 +12,7 @@ from .ending import OK, exit_code
 from .options import add_address, add_client_options, add_http_options, add_json, client
 from .output import print_json
 from .servers import resolve
-from .watch import add_interval, sample_value
+from .watch import Absent, add_interval, sample_value
 
 
 def add(subcommands: Any) -> None:
@@ -48,9 +48,10 @@ def run(options: argparse.Namespace) -> int:
             from .screen import run_live
 
             return run_live(mi, board, selectors)
-        code = OK
+        code, absent = OK, Absent()
         for sample in mi.watch(selectors, interval=options.interval, count=options.count):
             code = OK if sample.error is None else exit_code(sample.error)
+            absent.tell(sample)
             if options.json:
                 print_json(sample_value(sample))
                 continue

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from . import colour
-from .ending import OK, Failure, Usage, complain, exit_code
+from .ending import ERROR_ANSWER, OK, Usage, complain, exit_code
 from .numbers import amount, rate
 from .options import ADDRESS_HELP, add_client_options, add_http_options, add_json, client
 from .output import print_json
@@ -26,7 +26,7 @@ def add(subcommands: Any) -> None:
         help="statistics line by line, as they change",
         usage="sipmi watch [OPTION...] [ADDRESS] STATISTIC...",
         description="Prints statistics again and again: counters as so many a second, the rest as it is.",
-        epilog=f"ADDRESS is {ADDRESS_HELP}\nSTATISTIC is a group (core:) or one of it (core:rcv_requests).",
+        epilog=f"ADDRESS is {ADDRESS_HELP}\nSTATISTIC is a group (core:) or one of its statistics (core:rcv_requests).",
     )
     parser.add_argument("words", nargs="+", metavar="WORD", help="[ADDRESS] STATISTIC...; see below")
     add_interval(parser)
@@ -45,14 +45,13 @@ def run(options: argparse.Namespace) -> int:
     words = list(options.words)
     target = take_target(words)
     if not words:
-        raise Usage("expected statistics after the address", "core: is a group, core:rcv_requests one of it")
+        raise Usage("expected statistics after the address", "core: is a group, core:rcv_requests a statistic of it")
     code = OK
     with client(target, options) as mi:
-        lines = Lines()
+        lines, absent = Lines(), Absent()
         for sample in mi.watch(words, interval=options.interval, count=options.count):
             code = OK if sample.error is None else exit_code(sample.error)
-            if code == OK and not sample:
-                raise Failure("none of these statistics is there", f"sipmi call {target.name} get_statistics all")
+            absent.tell(sample)
             if options.json:
                 print_json(sample_value(sample))
             elif sample.error is not None:
@@ -73,6 +72,20 @@ def sample_value(sample: Sample) -> dict[str, Any]:
         "restarted": sample.change is not None and sample.change.restarted,
         "error": None if sample.error is None else str(sample.error),
     }
+
+
+class Absent:
+    """Tells on standard error, once, which of the wanted statistics the server does not have."""
+
+    def __init__(self) -> None:
+        self._told: tuple[str, ...] = ()
+
+    def tell(self, sample: Sample) -> None:
+        if sample.error is None and sample.missing != self._told:
+            self._told = sample.missing
+            if sample.missing:
+                missing = ", ".join(sample.missing)
+                complain(ERROR_ANSWER, f"{sample.address}: get_statistics: no such statistics: {missing}")
 
 
 class Lines:

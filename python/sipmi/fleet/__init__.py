@@ -203,12 +203,16 @@ class Fleet:
         return self._run(command, args, kwargs, timeout, self._reply())
 
     def statistics(self, *selectors: Union[str, Iterable[str]], timeout: Optional[float] = None) -> FleetResult:
-        """The statistics of every node, each a :class:`sipmi.statistics.Reading`; all when none is named."""
-        from ..statistics import ask_for, reading_of
+        """The statistics of every node, each a :class:`sipmi.statistics.Reading`; all when none is named.
 
-        wanted, asked = ask_for(selectors)
-        result = self._run("get_statistics", (asked,), {}, timeout, _value)
-        return result.each(lambda one: reading_of(one.value, one.error, wanted, asked, one.address, one.ended))
+        A node that has none of them fails with :exc:`sipmi.StatisticNotFound`.
+        """
+        from ..statistics import Selection, reading_of, selected
+
+        # By group: one round is right for all nodes, whatever else has such a name on one of them.
+        selection = Selection(selected(selectors))
+        result = self._run("get_statistics", (selection.by_group(),), {}, timeout, _value)
+        return result.each(lambda one: reading_of(one.value, one.error, selection, one.address, one.ended))
 
     async def call_async(
         self, command: str, /, *args: Any, timeout: Optional[float] = None, **kwargs: Any
@@ -226,11 +230,12 @@ class Fleet:
         self, *selectors: Union[str, Iterable[str]], timeout: Optional[float] = None
     ) -> FleetResult:
         """As :meth:`statistics`, awaited."""
-        from ..statistics import ask_for, reading_of
+        from ..statistics import Selection, reading_of, selected
 
-        wanted, asked = ask_for(selectors)
-        result = await self._run_async("get_statistics", (asked,), {}, timeout, _value)
-        return result.each(lambda one: reading_of(one.value, one.error, wanted, asked, one.address, one.ended))
+        # By group: one round is right for all nodes, whatever else has such a name on one of them.
+        selection = Selection(selected(selectors))
+        result = await self._run_async("get_statistics", (selection.by_group(),), {}, timeout, _value)
+        return result.each(lambda one: reading_of(one.value, one.error, selection, one.address, one.ended))
 
     # -- what it consists of --------------------------------------------------------------------------
 

@@ -39,10 +39,10 @@ class Cassette:
     >>> path = os.path.join(folder.name, "uptime.mi")
     >>> from sipmi.testing import FakeOpenSIPS
     >>> with FakeOpenSIPS("2.4") as opensips, Cassette(path) as tape, tape.connect(opensips.address("udp")) as mi:
-    ...     mi.call("get_statistics", ["core:drop_requests"])
+    ...     mi.call("get_statistics", ["drop_requests"])
     {'core:drop_requests': 0}
     >>> with Cassette(path) as tape, tape.connect() as mi:  # no server, and no address
-    ...     mi.call("get_statistics", ["core:drop_requests"])
+    ...     mi.call("get_statistics", ["drop_requests"])
     {'core:drop_requests': 0}
     >>> folder.cleanup()
     """

@@ -63,6 +63,11 @@ class Statistic:
         return f"{self.group}:{self.name}"
 
     @property
+    def growth(self) -> str:
+        """Whether it only grows, as ``list_statistics`` says it."""
+        return "incremental" if self.incremental else "non-incremental"
+
+    @property
     def value(self) -> int:
         """What it says now."""
         return self.source() if callable(self.source) else self.source
@@ -173,16 +178,16 @@ class Statistics(Module):
         self._all.update(later)
 
     def select(self, selectors: list[str]) -> list[Statistic]:
-        """What selectors mean: ``all``, ``group:``, ``group:name``, or the first of a bare name."""
-        found = []
-        for selector in selectors:
-            if ":" not in selector and selector != "all":
-                found += [s for s in self._all.values() if s.name == selector][:1]
-            else:
-                group, _, name = selector.partition(":")
-                found += [s for s in self._all.values() if selector == "all" or (s.group == group and s.name == name)
-                          or (s.group == group and not name)]  # fmt: skip
-        return found
+        """The statistics of ``all``, of a group (``core:``), or the first of a bare name; ``group:name`` has none."""
+        return [statistic for selector in selectors for statistic in self._meant(selector)]
+
+    def _meant(self, selector: str) -> list[Statistic]:
+        every = list(self._all.values())
+        if selector == "all":
+            return every
+        if selector.endswith(":"):
+            return [statistic for statistic in every if f"{statistic.group}:" == selector]
+        return [statistic for statistic in every if statistic.name == selector][:1]
 
     @mi("get_statistics", read_only=True)
     def get(self, statistics: list[str]) -> dict[str, int]:
@@ -192,15 +197,16 @@ class Statistics(Module):
             raise Fault(404, "Statistics Not Found")
         return {statistic.full_name: statistic.value for statistic in found}
 
-    @mi("list_statistics", ("2.4",), no_input=True, read_only=True)
-    def list_all(self) -> dict[str, str]:
-        """lists all the registered statistics and their types"""
-        return kinds(self.select(["all"]))
-
-    @mi("list_statistics", ("3.2", "3.4", "3.6", "4.0"), recipes=[[], ["statistics"]], read_only=True)
+    @mi("list_statistics", recipes=[[], ["statistics"]], read_only=True)
     def list_statistics(self, statistics: Optional[list[str]] = None) -> dict[str, str]:
         """lists all the registered statistics and their types"""
-        return kinds(self.select(["all"] if statistics is None else statistics))
+        listed = {}
+        for selector in statistics or ["all"]:
+            is_bare = selector != "all" and not selector.endswith(":")
+            listed.update({s.name if is_bare else s.full_name: s.growth for s in self._meant(selector)})
+        if not listed and self.legacy:
+            raise Fault(404, "Statistics Not Found")
+        return listed
 
     @mi("reset_statistics")
     def reset(self, statistics: list[str]) -> None:
@@ -219,8 +225,3 @@ class Statistics(Module):
         for statistic in statistics:
             if statistic.incremental:
                 statistic.source = 0
-
-
-def kinds(statistics: list[Statistic]) -> dict[str, str]:
-    """Whether each only grows."""
-    return {s.full_name: "incremental" if s.incremental else "non-incremental" for s in statistics}
