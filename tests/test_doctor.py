@@ -166,13 +166,18 @@ def test_a_fifo_that_nobody_reads(place: str) -> None:
 
 def test_a_fifo_that_was_deleted_under_its_server(place: str) -> None:
     with process(SERVE, f"fifo:{place}/mi_fifo", place) as server:
-        os.unlink(f"{place}/mi_fifo")
-        for make in (None, os.mkfifo):
-            if make is not None:
-                make(f"{place}/mi_fifo")
-            problem = the_problem(f"fifo:{place}/mi_fifo", reply_dir=place)
-            assert problem.code == "fifo-deleted"
-            assert str(server.pid) in problem.text
+        # Or it would make the FIFO again.
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            os.unlink(f"{place}/mi_fifo")
+            for make in (None, os.mkfifo):
+                if make is not None:
+                    make(f"{place}/mi_fifo")
+                problem = the_problem(f"fifo:{place}/mi_fifo", reply_dir=place)
+                assert problem.code == "fifo-deleted"
+                assert str(server.pid) in problem.text
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
 
 
 @needs_root

@@ -56,6 +56,13 @@ const FOR_ANY_FIFO: &[u8] = b"\n\n";
 /// Ids go round here: servers keep them in 32 bits with a sign.
 const IDS: u32 = 0x7fff_ffff;
 
+/// A number that others cannot guess: the ids of a client count from it, so that nobody else answers in the server's
+/// place without seeing its requests.
+fn random_id() -> u32 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    RandomState::new().build_hasher().finish() as u32
+}
+
 /// A client of one server.
 ///
 /// ```no_run
@@ -154,7 +161,7 @@ impl Client {
             in_flight: None,
             retries: 0,
             breaker: Breaker::new(None),
-            last_id: AtomicU32::new(0),
+            last_id: AtomicU32::new(random_id()),
             is_closed: AtomicBool::new(false),
         })
     }

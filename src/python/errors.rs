@@ -150,6 +150,7 @@ fn open_error(error: &OpenError, text: String) -> PyErr {
         OpenError::Bind { source, .. } => source.raw_os_error().unwrap_or(libc::EADDRNOTAVAIL),
         OpenError::InUse { .. } => libc::EADDRINUSE,
         OpenError::InTheWay { .. } => libc::EEXIST,
+        OpenError::Foreign { .. } => libc::EPERM,
     };
     PyOSError::new_err((errno, text))
 }

@@ -25,6 +25,7 @@ use crate::dialect::Dialect;
 use crate::item::Str;
 use crate::request::Request;
 use crate::response::{Failure, Response};
+use crate::transport::fifo::Refusal;
 
 pub(super) struct Desk {
     context: Arc<Context>,
@@ -450,6 +451,19 @@ impl Desk {
             }
             None => format!("{}: a client does not read its reply", self.listener),
         });
+    }
+
+    /// A caller names a reply FIFO that is not written to.
+    pub(super) fn note_refused_reply(&self, name: &Str, why: &Refusal) {
+        self.counters.dropped.add(1);
+        match why {
+            Refusal::CommandFifo | Refusal::Restricted { .. } => {
+                self.gate
+                    .refused_replies
+                    .note(1, || format!("{}: reply FIFO {name:?} refused: {why}", self.listener));
+            }
+            _ => log::debug!("{}: reply FIFO {name:?} refused: {why}", self.listener),
+        }
     }
 
     /// What was asked and answered, where that is recorded.

@@ -25,7 +25,7 @@ impl Endpoint {
         match address {
             Address::Fifo { path, .. } => {
                 let reply_dir = address.reply_dir();
-                let replies = ReplyDir::open(reply_dir, is_emulated)?;
+                let replies = ReplyDir::open(reply_dir, is_emulated, options.access)?;
                 let address = Address::Fifo { path: path.clone(), reply_dir: Some(reply_dir.to_owned()) };
                 Ok(Endpoint::Fifo { fifo: CommandFifo::create(path, options.access)?, replies, address })
             }

@@ -194,8 +194,7 @@ impl FifoListener {
             Opened::NoReader if self.alone.is_some() => self.look_for_reader(asked, reply),
             Opened::NoReader => self.await_reader(asked, reply, hand),
             Opened::Refused(why) => {
-                self.desk.counters.dropped.add(1);
-                log::debug!("{}: reply FIFO {reply:?} refused: {why}", self.address);
+                self.desk.note_refused_reply(&reply, &why);
             }
         }
     }

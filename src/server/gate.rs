@@ -29,6 +29,7 @@ pub(super) struct Gate {
     pub(super) unsent: Excess,
     pub(super) late: Excess,
     pub(super) short_replies: Excess,
+    pub(super) refused_replies: Excess,
 }
 
 /// Something that should not happen often: counted, and told once a second at most.
@@ -88,6 +89,7 @@ impl Gate {
             unsent: excess("unsent_limit_hits"),
             late: excess("late_answers"),
             short_replies: excess("short_replies"),
+            refused_replies: excess("refused_reply_fifos"),
             limits,
         }
     }

@@ -1,17 +1,20 @@
 //! UDP and UNIX datagram sockets, with the sender's address kept as the kernel gave it.
 
+use std::fs::File;
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::eagerness::Habit;
-use super::{Access, FileId, OpenError, io_error, kind_of, owner, set_access};
+use super::inode::{Inode, set_access};
+use super::{Access, FileId, OpenError, io_error, kind_of, owner};
 use crate::command::Peer;
 
 /// A bound datagram socket.
@@ -56,14 +59,16 @@ impl Socket {
             return Ok(Socket { fd: socket.into(), file: None, left: AtomicBool::new(false) });
         }
         remove_stale(path)?;
-        let socket = UnixDatagram::bind(path).map_err(io_error("bind", path))?;
-        let metadata = std::fs::symlink_metadata(path).map_err(io_error("look at", path))?;
-        let socket = Socket {
-            fd: socket.into(),
-            file: Some((path.to_owned(), FileId::of(&metadata))),
-            left: AtomicBool::new(false),
-        };
-        set_access(path, access)?;
+        let socket = bind_private(path)?;
+        let file = File::options().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(path);
+        let file = file.map_err(io_error("look at", path))?;
+        let inode = Inode::of(&file).map_err(|errno| io_error("look at", path)(errno.into()))?;
+        // In a directory that others may write to, another file may have taken its place.
+        if !inode.is(libc::S_IFSOCK) || !inode.is_own() || inode.links != 1 {
+            return Err(OpenError::Foreign { expected: "socket", uid: inode.uid, path: path.to_owned() });
+        }
+        let socket = Socket { fd: socket, file: Some((path.to_owned(), inode.id)), left: AtomicBool::new(false) };
+        set_access(file.as_fd(), path, access)?;
         Ok(socket)
     }
 
@@ -214,6 +219,19 @@ impl RawPeer {
 /// The last error of the system, or the count that a call gave.
 fn check(result: isize) -> io::Result<usize> {
     usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
+/// A socket at a path that only this process's user can send to.
+fn bind_private(path: &Path) -> Result<OwnedFd, OpenError> {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, socket};
+    let failed = |errno: nix::errno::Errno| io_error("bind", path)(errno.into());
+    let fd = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).map_err(failed)?;
+    // Linux gives the file the permissions of the socket, less the umask (unix_bind_bsd in net/unix/af_unix.c). So
+    // there is no moment in which others may connect to it that are not meant to.
+    nix::sys::stat::fchmod(&fd, nix::sys::stat::Mode::S_IRWXU).map_err(failed)?;
+    let address = UnixAddr::new(path).map_err(failed)?;
+    bind(fd.as_raw_fd(), &address).map_err(failed)?;
+    Ok(fd)
 }
 
 fn remove_stale(path: &Path) -> Result<(), OpenError> {

@@ -2,9 +2,8 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,8 +11,10 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
+use super::command_mark::{self, CommandMark};
 use super::eagerness::Habit;
-use super::{Access, FileId, OpenError, io_error, kind_of, owner, set_access};
+use super::inode::{Inode, set_access};
+use super::{Access, FileId, OpenError, io_error, kind_of, owner};
 
 /// The longest directory and name that a real server takes.
 const MAX_REPLY_PATH: usize = 127;
@@ -23,47 +24,29 @@ const MAX_REPLY_PATH: usize = 127;
 pub struct CommandFifo {
     path: PathBuf,
     access: Access,
-    file: File,
-    id: FileId,
+    open: Open,
     /// Whether making and removing its file is for another process to do.
     left: bool,
 }
 
-impl CommandFifo {
-    /// Makes the FIFO and opens it. A dead server's FIFO is used again, a living one's is an error.
-    pub fn create(path: &Path, access: Access) -> Result<Self, OpenError> {
-        match std::fs::symlink_metadata(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => make(path)?,
-            Err(error) => return Err(io_error("look at", path)(error)),
-            Ok(metadata) if !metadata.file_type().is_fifo() => {
-                return Err(OpenError::InTheWay {
-                    expected: "FIFO",
-                    found: kind_of(&metadata),
-                    path: path.to_owned(),
-                });
-            }
-            Ok(_) if has_reader(path)? => {
-                return Err(OpenError::InUse { path: path.to_owned(), pid: owner::of_file(path) });
-            }
-            Ok(_) => {}
-        }
-        let (file, id) = open(path)?;
-        let mut fifo = CommandFifo { path: path.to_owned(), access, file, id, left: false };
-        set_access(path, access)?;
-        fifo.discard_stale().map_err(io_error("read", path))?;
-        Ok(fifo)
-    }
+/// A command FIFO that is open.
+#[derive(Debug)]
+struct Open {
+    file: File,
+    inode: Inode,
+    _mark: CommandMark,
+}
 
-    /// Drops what was written for a server that has died: whoever wrote it has long given up.
-    fn discard_stale(&mut self) -> io::Result<()> {
-        let mut buffer = [0; 4096];
-        while self.wait(Duration::ZERO)? && self.read(&mut buffer)? > 0 {}
-        Ok(())
+impl CommandFifo {
+    /// Makes the FIFO and opens it. A dead server's FIFO is replaced, a living one's is an error.
+    pub fn create(path: &Path, access: Access) -> Result<Self, OpenError> {
+        remove_abandoned(path)?;
+        Ok(CommandFifo { path: path.to_owned(), access, open: make(path, access)?, left: false })
     }
 
     /// Whether there is something to read, or will be within this time.
     pub fn wait(&self, patience: Duration) -> io::Result<bool> {
-        let mut fd = [nix::poll::PollFd::new(self.file.as_fd(), nix::poll::PollFlags::POLLIN)];
+        let mut fd = [nix::poll::PollFd::new(self.open.file.as_fd(), nix::poll::PollFlags::POLLIN)];
         let millis = nix::poll::PollTimeout::try_from(patience).unwrap_or(nix::poll::PollTimeout::MAX);
         match nix::poll::poll(&mut fd, millis) {
             Ok(ready) => Ok(ready > 0),
@@ -79,7 +62,7 @@ impl CommandFifo {
 
     /// Waits for something to read, however long: a [`Waker`] ends the wait.
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.file.read(buffer) {
+        match self.open.file.read(buffer) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
             other => other,
         }
@@ -92,28 +75,43 @@ impl CommandFifo {
 
     /// What wakes this FIFO's reader.
     pub fn waker(&self) -> io::Result<Waker> {
-        Ok(Waker { path: self.path.clone(), id: self.id, file: self.file.try_clone()? })
+        Ok(Waker { path: self.path.clone(), id: self.open.inode.id, file: self.open.file.try_clone()? })
     }
 
-    /// Makes the FIFO again when somebody removed or replaced it. Says whether it did.
+    /// Makes the FIFO again when somebody removed or replaced it, or opens the one that another process made. Says
+    /// whether it did.
     pub fn restore(&mut self) -> Result<bool, OpenError> {
-        match std::fs::symlink_metadata(&self.path) {
-            Ok(metadata) if FileId::of(&metadata) == self.id => return Ok(false),
-            Ok(metadata) if !metadata.file_type().is_fifo() => {
-                return Err(OpenError::InTheWay {
-                    expected: "FIFO",
-                    found: kind_of(&metadata),
-                    path: self.path.clone(),
-                });
-            }
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound && self.left => return Ok(false),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => make(&self.path)?,
-            Err(error) => return Err(io_error("look at", &self.path)(error)),
+        let found = std::fs::symlink_metadata(&self.path);
+        if found.is_ok_and(|metadata| FileId::of(&metadata) == self.open.inode.id) {
+            return Ok(false);
         }
-        (self.file, self.id) = open(&self.path)?;
-        set_access(&self.path, self.access)?;
+        if self.left {
+            return self.follow();
+        }
+        remove_abandoned(&self.path)?;
+        self.open = make(&self.path, self.access)?;
         Ok(true)
+    }
+
+    /// Opens the FIFO that another process of this server has made in place of this one, if there is one by now.
+    fn follow(&mut self) -> Result<bool, OpenError> {
+        let is_marked = open_for_probe(&self.path).is_ok_and(command_mark::is_marked);
+        if !is_marked {
+            return Ok(false);
+        }
+        let (file, inode) = open(&self.path)?;
+        if inode.uid != self.open.inode.uid && !inode.is_own() {
+            return Err(OpenError::Foreign { expected: "FIFO", uid: inode.uid, path: self.path.clone() });
+        }
+        self.open = Open::new(file, inode, &self.path)?;
+        Ok(true)
+    }
+}
+
+impl Open {
+    fn new(file: File, inode: Inode, path: &Path) -> Result<Self, OpenError> {
+        let mark = CommandMark::set(&file, inode.id).map_err(io_error("mark", path))?;
+        Ok(Open { file, inode, _mark: mark })
     }
 }
 
@@ -147,43 +145,73 @@ fn has_room(file: &File) -> io::Result<bool> {
 
 impl AsRawFd for CommandFifo {
     fn as_raw_fd(&self) -> std::os::fd::RawFd {
-        self.file.as_raw_fd()
+        self.open.file.as_raw_fd()
     }
 }
 
 impl Drop for CommandFifo {
     fn drop(&mut self) {
         if !self.left {
-            self.id.remove(&self.path);
+            self.open.inode.id.remove(&self.path);
         }
     }
 }
 
-fn make(path: &Path) -> Result<(), OpenError> {
-    let result = nix::unistd::mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR);
-    result.map_err(|errno| io_error("make the FIFO", path)(errno.into()))
+/// Makes the FIFO and opens it. It belongs to this process alone until its rights are set.
+fn make(path: &Path, access: Access) -> Result<Open, OpenError> {
+    nix::unistd::mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR)
+        .map_err(|errno| io_error("make the FIFO", path)(errno.into()))?;
+    let (file, inode) = open(path)?;
+    // In a directory that others may write to, another file may have taken its place.
+    if !inode.is_own() {
+        return Err(OpenError::Foreign { expected: "FIFO", uid: inode.uid, path: path.to_owned() });
+    }
+    let open = Open::new(file, inode, path)?;
+    set_access(open.file.as_fd(), path, access)?;
+    Ok(open)
+}
+
+/// Removes a FIFO that no server reads, whoever left it there: it may be open elsewhere, or have rights that are not
+/// wanted. One that is read, and all that is no FIFO, is an error.
+fn remove_abandoned(path: &Path) -> Result<(), OpenError> {
+    let metadata = match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found.map_err(io_error("look at", path))?,
+    };
+    if !metadata.file_type().is_fifo() {
+        return Err(OpenError::InTheWay { expected: "FIFO", found: kind_of(&metadata), path: path.to_owned() });
+    }
+    let refused = |error: io::Error, action| match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            OpenError::Foreign { expected: "FIFO", uid: metadata.uid(), path: path.to_owned() }
+        }
+        _ => io_error(action, path)(error),
+    };
+    match open_for_probe(path) {
+        Ok(_) => return Err(OpenError::InUse { path: path.to_owned(), pid: owner::of_file(path) }),
+        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => {}
+        Err(error) => return Err(refused(error, "probe")),
+    }
+    std::fs::remove_file(path).map_err(|error| refused(error, "remove the abandoned FIFO"))
 }
 
 /// Opened for both directions, so that it never ends when the last client leaves; never with `O_CREAT`,
 /// which `fs.protected_fifos` refuses in sticky directories.
-fn open(path: &Path) -> Result<(File, FileId), OpenError> {
-    let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC;
+fn open(path: &Path) -> Result<(File, Inode), OpenError> {
+    let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NOCTTY;
     let file =
         OpenOptions::new().read(true).write(true).custom_flags(flags).open(path).map_err(io_error("open", path))?;
-    let metadata = file.metadata().map_err(io_error("look at", path))?;
-    if !metadata.file_type().is_fifo() {
-        return Err(OpenError::InTheWay { expected: "FIFO", found: kind_of(&metadata), path: path.to_owned() });
+    let inode = Inode::of(&file).map_err(|errno| io_error("look at", path)(errno.into()))?;
+    if !inode.is(libc::S_IFIFO) {
+        return Err(OpenError::InTheWay { expected: "FIFO", found: "another file", path: path.to_owned() });
     }
-    Ok((file, FileId::of(&metadata)))
+    Ok((file, inode))
 }
 
-fn has_reader(path: &Path) -> Result<bool, OpenError> {
-    let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW | libc::O_CLOEXEC;
-    match OpenOptions::new().write(true).custom_flags(flags).open(path) {
-        Ok(_) => Ok(true),
-        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => Ok(false),
-        Err(error) => Err(io_error("probe", path)(error)),
-    }
+/// Opens a FIFO for writing, which fails with `ENXIO` when nobody reads it.
+fn open_for_probe(path: &Path) -> io::Result<File> {
+    let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NOCTTY;
+    OpenOptions::new().write(true).custom_flags(flags).open(path)
 }
 
 /// The directory in which clients make their reply FIFOs.
@@ -193,6 +221,8 @@ pub struct ReplyDir {
     fd: OwnedFd,
     /// Whether names are as short as a real server wants them.
     strict: bool,
+    /// The only user who may write commands, if there is but one.
+    sole_caller: Option<u32>,
 }
 
 /// What came of opening a reply FIFO for writing.
@@ -224,15 +254,31 @@ pub enum Refusal {
     /// It has a second name.
     #[error("it has {0} hard links")]
     Links(u32),
+    /// A server reads commands from it.
+    #[error("it is the command FIFO of a server")]
+    CommandFifo,
+    /// It may be the command FIFO of a server that is not ours.
+    #[error(
+        "it belongs to user {uid} and has mode {mode:03o}, as the command FIFO of a server: expected one that \
+         everybody may write to (chmod a+w)"
+    )]
+    Restricted {
+        /// Its owner.
+        uid: u32,
+        /// Its permissions.
+        mode: u32,
+    },
     /// The system refused.
     #[error("{0}")]
     System(Errno),
 }
 
 impl ReplyDir {
-    /// Opens the directory.
-    pub fn open(path: &Path, strict: bool) -> Result<Self, OpenError> {
-        Ok(ReplyDir { path: path.to_owned(), fd: open_dir(path)?, strict })
+    /// Opens the directory. `access` is that of the command FIFO: who may ask.
+    pub fn open(path: &Path, strict: bool, access: Access) -> Result<Self, OpenError> {
+        let owner = access.owner.unwrap_or_else(|| nix::unistd::Uid::effective().as_raw());
+        let sole_caller = (access.mode & 0o022 == 0).then_some(owner);
+        Ok(ReplyDir { path: path.to_owned(), fd: open_dir(path)?, strict, sole_caller })
     }
 
     /// Whether a reply FIFO may be called this: nothing that leads out of the directory.
@@ -258,8 +304,31 @@ impl ReplyDir {
             Err(Errno::ENXIO) => return Ok(Opened::NoReader),
             Err(errno) => return Err(refusal(errno)),
         };
-        check_fifo(&fd)?;
+        self.check(&fd)?;
         Ok(Opened::Ready(ReplyFifo { file: fd.into() }))
+    }
+
+    /// Whether an open file is a FIFO that a client made to be answered, and has one name.
+    ///
+    /// A caller must not have a reply written where he may not write himself: into a command FIFO, that of another
+    /// server included. Clients let everybody write to their reply FIFO, since the server is another user as a rule,
+    /// and no server lets everybody read its commands. What is neither is not written to, unless there is only one
+    /// user who can ask, and it is his.
+    fn check(&self, fd: &OwnedFd) -> Result<(), Refusal> {
+        let inode = Inode::of(fd).map_err(refusal)?;
+        if !inode.is(libc::S_IFIFO) {
+            return Err(Refusal::NotFifo);
+        }
+        if inode.links != 1 {
+            return Err(Refusal::Links(inode.links));
+        }
+        let mode = inode.permissions();
+        let is_public = mode & 0o002 != 0;
+        if command_mark::is_own(inode.id) || (!is_public && command_mark::is_marked(fd)) {
+            return Err(Refusal::CommandFifo);
+        }
+        let is_plain = mode & 0o004 != 0 || self.sole_caller == Some(inode.uid);
+        if is_public || is_plain { Ok(()) } else { Err(Refusal::Restricted { uid: inode.uid, mode }) }
     }
 
     /// Whether the directory was removed since it was opened.
@@ -286,25 +355,6 @@ fn refusal(errno: Errno) -> Refusal {
         Errno::ELOOP => Refusal::Link,
         Errno::EISDIR => Refusal::NotFifo,
         errno => Refusal::System(errno),
-    }
-}
-
-/// Whether an open file is a FIFO with one name.
-///
-/// The times of the file are not asked for: since Linux 6.13, asking makes the next write to it update them on disk,
-/// which costs as much as all the rest of a call.
-fn check_fifo(fd: &OwnedFd) -> Result<(), Refusal> {
-    let mut stat = MaybeUninit::<libc::statx>::zeroed();
-    let mask = libc::STATX_TYPE | libc::STATX_NLINK;
-    // SAFETY: the descriptor is open, the path is an empty C string, and the result is written to a live local.
-    let result = unsafe { libc::statx(fd.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, mask, stat.as_mut_ptr()) };
-    Errno::result(result).map_err(refusal)?;
-    // SAFETY: zeroed, then filled by the kernel: any bytes are a statx.
-    let stat = unsafe { stat.assume_init() };
-    match u32::from(stat.stx_mode) & libc::S_IFMT {
-        libc::S_IFIFO if stat.stx_nlink != 1 => Err(Refusal::Links(stat.stx_nlink)),
-        libc::S_IFIFO => Ok(()),
-        _ => Err(Refusal::NotFifo),
     }
 }
 

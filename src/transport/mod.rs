@@ -2,12 +2,15 @@
 
 pub mod client_socket;
 mod client_unix;
+mod command_mark;
 pub mod datagram;
 pub mod eagerness;
 pub mod envelope;
 pub mod fifo;
+mod inode;
 mod owner;
 pub mod reply_fifo;
+mod reply_sweep;
 pub mod stream;
 
 use std::io;
@@ -62,6 +65,20 @@ pub enum OpenError {
         /// Whose it is, where the system tells.
         pid: Option<u32>,
     },
+    /// A file there belongs to another user, and cannot be replaced.
+    #[error(
+        "{} belongs to user {uid}: expected a {expected} of this process's user, or nothing there \
+         (remove it, and use a directory in which others cannot make files)",
+        path.display()
+    )]
+    Foreign {
+        /// What is wanted there.
+        expected: &'static str,
+        /// Whose it is.
+        uid: u32,
+        /// Where.
+        path: PathBuf,
+    },
     /// A host name means nothing here.
     #[error("cannot bind {host}:{port}: {source}")]
     Bind {
@@ -106,16 +123,6 @@ impl FileId {
             drop(std::fs::remove_file(path));
         }
     }
-}
-
-pub(crate) fn set_access(path: &std::path::Path, access: Access) -> Result<(), OpenError> {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(access.mode))
-        .map_err(io_error("set the mode of", path))?;
-    if access.owner.is_some() || access.group.is_some() {
-        std::os::unix::fs::chown(path, access.owner, access.group).map_err(io_error("set the owner of", path))?;
-    }
-    Ok(())
 }
 
 pub(crate) fn kind_of(metadata: &std::fs::Metadata) -> &'static str {

@@ -10,7 +10,8 @@ use std::path::Path;
 
 use nix::errno::Errno;
 
-use super::kind_of;
+use super::inode::Inode;
+use super::{kind_of, reply_sweep};
 
 /// Names are tried this often: one that is taken is no accident.
 const ATTEMPTS: usize = 4;
@@ -35,11 +36,12 @@ pub struct Inbox {
 impl ReplyName {
     /// Makes a FIFO with a name that nobody can guess.
     fn create(dir: &Path) -> io::Result<Self> {
+        reply_sweep::prepare(dir)?;
         let mut attempts = 0;
         loop {
-            let name = private_name()?;
+            let name = reply_sweep::new_name()?;
             let path = CString::new(dir.join(&name).as_os_str().as_bytes())?;
-            match nix::unistd::mkfifo(path.as_c_str(), all()) {
+            match nix::unistd::mkfifo(path.as_c_str(), rights()) {
                 Ok(()) => return Ok(ReplyName { path, name, process: std::process::id() }),
                 Err(Errno::EEXIST) if attempts < ATTEMPTS => attempts += 1,
                 Err(errno) => return Err(errno.into()),
@@ -75,7 +77,7 @@ impl Inbox {
     pub fn create(dir: &Path) -> io::Result<Self> {
         let inbox = ReplyName::create(dir)?.open()?;
         // The umask may have taken what the server needs.
-        nix::sys::stat::fchmod(&inbox.file, all())?;
+        nix::sys::stat::fchmod(&inbox.file, rights())?;
         Ok(inbox)
     }
 
@@ -109,8 +111,9 @@ impl Inbox {
     }
 }
 
-fn all() -> nix::sys::stat::Mode {
-    nix::sys::stat::Mode::from_bits_truncate(0o666)
+/// This user reads; everybody may write, since the server is another user as a rule.
+fn rights() -> nix::sys::stat::Mode {
+    nix::sys::stat::Mode::from_bits_truncate(0o622)
 }
 
 fn open_for_reading(path: &CString) -> io::Result<File> {
@@ -121,18 +124,10 @@ fn open_for_reading(path: &CString) -> io::Result<File> {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: a descriptor just opened, which nobody else has.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) }.into())
-}
-
-/// `sipmi_PID_` and 64 random bits: none of the bytes that servers refuse.
-fn private_name() -> io::Result<String> {
-    let mut random = [0u8; 8];
-    // SAFETY: the buffer lives across the call and has the size it is told.
-    let got = unsafe { libc::getrandom(random.as_mut_ptr().cast(), random.len(), 0) };
-    if got != random.len() as isize {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(format!("sipmi_{}_{:016x}", std::process::id(), u64::from_ne_bytes(random)))
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    // In a directory that others may write to, another file may have taken its place.
+    let inode = Inode::of(&fd)?;
+    if inode.is(libc::S_IFIFO) && inode.is_own() { Ok(fd.into()) } else { Err(Errno::EPERM.into()) }
 }
 
 /// Why a command FIFO cannot be written to.

@@ -1,0 +1,76 @@
+//! The mark by which servers know each other's command FIFOs, so that none writes a reply into one.
+//!
+//! A server holds a read lock of `fcntl(2)` on its command FIFO (`F_OFD_SETLK`: it belongs to the open file, and ends
+//! with it). It keeps no client out: those use `flock(2)`, which is another kind of lock. FIFOs of this process are
+//! known by their inodes, too, which costs no system call.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use super::FileId;
+
+/// More command FIFOs than one process has endpoints. Those beyond it are known by their locks alone.
+const MOST: usize = 256;
+
+/// The command FIFOs of this process. No lock guards them: a child that is forked meanwhile would find it taken.
+static OWN: [AtomicU64; MOST] = [const { AtomicU64::new(NONE) }; MOST];
+/// How many places of `OWN` were ever taken.
+static USED: AtomicUsize = AtomicUsize::new(0);
+const NONE: u64 = 0;
+
+/// Marks a command FIFO for as long as this is kept and the file is open.
+#[derive(Debug)]
+pub(super) struct CommandMark {
+    place: Option<usize>,
+}
+
+impl CommandMark {
+    pub(super) fn set(file: impl AsFd, id: FileId) -> io::Result<Self> {
+        lock(file, libc::F_OFD_SETLK, libc::F_RDLCK)?;
+        let take = |place: &AtomicU64| place.compare_exchange(NONE, key(id), Ordering::AcqRel, Ordering::Relaxed);
+        let place = OWN.iter().position(|place| take(place).is_ok());
+        USED.fetch_max(place.map_or(0, |place| place + 1), Ordering::AcqRel);
+        Ok(CommandMark { place })
+    }
+}
+
+impl Drop for CommandMark {
+    fn drop(&mut self) {
+        if let Some(place) = self.place {
+            OWN[place].store(NONE, Ordering::Release);
+        }
+    }
+}
+
+/// Whether it is a command FIFO of this process.
+pub(super) fn is_own(id: FileId) -> bool {
+    let used = USED.load(Ordering::Acquire);
+    OWN[..used].iter().any(|place| place.load(Ordering::Acquire) == key(id))
+}
+
+/// One word for a file. Two files of different devices have the same at worst, and then a client gets no reply.
+fn key(id: FileId) -> u64 {
+    (id.inode ^ id.device.rotate_left(32)).max(1)
+}
+
+/// Whether it is a command FIFO of any sipmi server. The file must be open for writing.
+pub(super) fn is_marked(file: impl AsFd) -> bool {
+    lock(file, libc::F_OFD_GETLK, libc::F_WRLCK).is_ok_and(|found| found != libc::F_UNLCK)
+}
+
+/// Asks for a lock on the whole file; gives the kind of lock that the kernel names.
+fn lock(file: impl AsFd, operation: libc::c_int, kind: libc::c_int) -> io::Result<libc::c_int> {
+    let mut wanted = libc::flock {
+        l_type: kind as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    // SAFETY: the descriptor is open, and the lock lives across the call.
+    if unsafe { libc::fcntl(file.as_fd().as_raw_fd(), operation, &raw mut wanted) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(wanted.l_type.into())
+}
