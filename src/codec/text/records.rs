@@ -1,0 +1,54 @@
+//! The lists that 1.x and 2.x write in parts: after every 50 records comes an empty line.
+
+/// What such a list counts, each the name of a node.
+const RECORDS: [&[u8]; 7] = [
+    // ul_dump
+    b"AOR",
+    // dlg_list, dlg_list_ctx, profile_list_dlgs
+    b"dialog",
+    // events_list, subscribers_list
+    b"Event",
+    b"Subscriber",
+    // rl_list
+    b"PIPE",
+    // list_tcp_conns
+    b"Connection",
+    // pres_phtable_list, subs_phtable_list
+    b"pres_uri",
+];
+
+/// How many records a part of a list has.
+const IN_A_PART: usize = 50;
+
+/// How many records of each kind were read.
+#[derive(Default)]
+pub(super) struct Records {
+    counts: [usize; RECORDS.len()],
+    /// Whether counting began somewhere in the list (`dlg_list` of a page).
+    is_page: bool,
+}
+
+impl Records {
+    /// Counts a node.
+    pub fn count(&mut self, name: &[u8]) {
+        match name {
+            // Each domain is counted anew.
+            b"Domain" => self.counts = Default::default(),
+            b"dlg_counter" => self.is_page = true,
+            name => {
+                if let Some(place) = RECORDS.iter().position(|record| *record == name) {
+                    self.counts[place] += 1;
+                }
+            }
+        }
+    }
+
+    /// Whether an empty line here may be where a part ends. Of lists that are not known, any may but the last.
+    pub fn may_be_flushed(&self, is_end: bool) -> bool {
+        let mut counted = self.counts.iter().filter(|count| **count > 0).peekable();
+        if counted.peek().is_none() {
+            return !is_end;
+        }
+        self.is_page || counted.any(|count| count % IN_A_PART == 0)
+    }
+}
