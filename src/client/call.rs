@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::limits::Refusal;
 use super::patience::Stop;
 use super::probe::Wire;
-use super::shape::shape;
+use super::shape::{modern, shape};
 use crate::codec::{CodecError, jsonrpc};
 use crate::item::{Item, Str};
 use crate::request::{Param, Params, Request};
@@ -90,10 +90,13 @@ pub struct Reply {
 impl Reply {
     /// The response as 4.0 would have given it, where the table of shapes has the command.
     pub fn shaped(&self) -> Cow<'_, Response> {
-        let shaped = (!self.is_typed && self.response.is_success() && !self.is_unclear)
-            .then(|| shape(&self.request.method, &self.request.params, &self.response))
-            .flatten();
-        shaped.map_or(Cow::Borrowed(&self.response), Cow::Owned)
+        let Reply { request, response, .. } = self;
+        let shaped = match (self.is_unclear, self.is_typed) {
+            (true, _) => None,
+            (false, true) => modern(&request.method, response),
+            (false, false) => shape(&request.method, &request.params, response),
+        };
+        shaped.map_or(Cow::Borrowed(response), Cow::Owned)
     }
 }
 

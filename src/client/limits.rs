@@ -175,6 +175,11 @@ pub enum Refusal {
         "it answers asynchronously, and over a JSON FIFO of 3.x and 4.x a long reply to it aborts the server: use udp: or unix:"
     )]
     Asynchronous,
+    /// The log level of one process, which this version does not have.
+    #[error(
+        "the log level of one process cannot be set before 2.2: the server would set that of all (leave the process out to do so)"
+    )]
+    LevelOfProcess,
     /// A NUL byte in a string.
     #[error("a parameter holds a NUL byte, which a server of 3.x or 4.x cannot read")]
     Nul,
@@ -202,6 +207,7 @@ impl Refusal {
             | Refusal::ParamsTooLarge { .. }
             | Refusal::LineTooLong { .. }
             | Refusal::Asynchronous
+            | Refusal::LevelOfProcess
             | Refusal::Nul => false,
         }
     }

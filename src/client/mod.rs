@@ -8,6 +8,7 @@ mod datagram;
 pub mod driver;
 pub mod effects;
 mod fifo;
+mod fit;
 mod gate;
 pub mod http;
 pub mod limits;
@@ -302,6 +303,7 @@ impl Client {
         if let Some(version) = route.version() {
             take_names_of(version, &mut request);
         }
+        fit::fit(route, &mut request).map_err(CallError::from)?;
         if matches!(route.generation, Some(Generation::OpenSips(..=2))) {
             places::put_in_place(&request.method, &mut request.params);
         }

@@ -122,7 +122,7 @@ impl Web {
         let elapsed = started.elapsed();
         match read(route, &answer, id) {
             Ok(response) => Ok(Reply {
-                is_unclear: is_unclear(route, &answer, &response),
+                is_unclear: is_unclear(route, request, &answer, &response),
                 response,
                 sent: payload,
                 raw: answer.body,
@@ -200,9 +200,11 @@ fn empty_answer() -> Answer {
 }
 
 /// On 1.x nothing at all may also stand for an error. Its `mi_xmlrpc` is a server of its own, which has faults.
-fn is_unclear(route: Route, answer: &Answer, response: &Response) -> bool {
+/// From a command that answers a value it is never a success.
+fn is_unclear(route: Route, request: &Request, answer: &Answer, response: &Response) -> bool {
     let may_be_1 = route.dialect() == Dialect::V1_11;
-    let says_nothing = response.is_success() && response.body == Body::Empty;
+    let is_nothing_wanted = !matches!(&*request.method, b"cache_fetch");
+    let says_nothing = response.is_success() && response.body == Body::Empty && is_nothing_wanted;
     match route.wire {
         Wire::MiJson => may_be_1 && says_nothing,
         Wire::XmlRpc => may_be_1 && says_nothing && !answer.server.contains("Abyss"),

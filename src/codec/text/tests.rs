@@ -213,15 +213,12 @@ fn a_value_with_newlines_is_one_value_where_the_reply_shows_it() {
 
 /// A dump of this many records, each with two lines, and empty lines where 2.4 has them.
 fn dump(records: usize, last_value: &str) -> String {
-    let mut text = "200 OK\nDomain:: location hash_size=512\n".to_owned();
-    for place in 1..=records {
-        let attr = if place % 50 == 0 { last_value } else { "x" };
-        text += &format!("\tAOR:: u{place}\n\t\tContact:: sip:a@b Q=1\n\t\t\tAttr:: {attr}\n");
-        if place % 50 == 0 {
-            text += "\n";
-        }
-    }
-    text + "\n"
+    let record = |place: usize| {
+        let (attr, flush) = if place.is_multiple_of(50) { (last_value, "\n") } else { ("x", "") };
+        format!("\tAOR:: u{place}\n\t\tContact:: sip:a@b Q=1\n\t\t\tAttr:: {attr}\n{flush}")
+    };
+    let records: String = (1..=records).map(record).collect();
+    format!("200 OK\nDomain:: location hash_size=512\n{records}\n")
 }
 
 fn attr_of_record(tree: &Tree, place: usize) -> Vec<u8> {
