@@ -435,3 +435,8 @@ def test_the_examples_of_its_functions_run() -> None:
     results = [doctest.testmod(module) for module in (sipmi.cli, *modules)]
     assert sum(result.failed for result in results) == 0
     assert sum(result.attempted for result in results) > 3
+
+
+def test_an_authority_and_no_verification_exclude_each_other() -> None:
+    said = complaint_of(2, "call", "https://127.0.0.1:1/mi", "version", "--cafile", "ca.pem", "--insecure")
+    assert "--cafile and --insecure exclude each other" in said

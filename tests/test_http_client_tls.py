@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -277,3 +278,12 @@ def test_a_shell_believes_any_server_only_when_told(context: ssl.SSLContext, caf
         for options in (["--cafile", str(cafile)], ["--insecure"]):
             done = shell(server.address, "uptime", *options)
             assert (done.returncode, done.stdout) == (0, "OK\n"), done
+
+
+def test_an_authority_and_no_verification_exclude_each_other() -> None:
+    both: dict[str, Any] = {"cafile": "ca.pem", "verify": False}
+    words = r"expected either cafile or verify=False, got both: .*ca\.pem is not looked at"
+    with pytest.raises(ValueError, match=words):
+        sipmi.connect("https://127.0.0.1:1/mi", **both)
+    with pytest.raises(ValueError, match=words):
+        asyncio.run(sipmi.connect_async("https://127.0.0.1:1/mi", **both))

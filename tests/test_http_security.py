@@ -139,6 +139,34 @@ def test_secrets_are_in_no_log_and_no_repr(caplog: pytest.LogCaptureFixture) -> 
     assert not any(secret in shown for secret in ("pa55word", "t0k3n", "wr0ng"))
 
 
+@pytest.mark.parametrize("options", [{"auth": {}}, {"token": ""}, {"auth": {}, "token": ""}])
+def test_empty_credentials_let_nobody_in(options: dict[str, Any]) -> None:
+    with serving(**options) as address:
+        for proof in (None, basic("", ""), basic("ann", "secret"), "Bearer ", "Bearer  ", "Bearer x"):
+            assert post(address, rpc("look"), Authorization=proof).status == 401, proof
+            reply = ask(address, request("GET", "/json/look", Authorization=proof), method="GET")
+            assert reply.status == 401, proof
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"auth": {"a:b": "secret"}}, 'auth: expected a user name without a colon, got "a:b"'),
+        ({"token": "s3cret\n"}, "token: expected visible ASCII without blanks around it"),
+        ({"token": "tökén"}, "token: expected visible ASCII"),
+        ({"hosts": ["mi.example.org:8080"]}, "hosts: expected a name such as mi.example.org, without scheme, port"),
+        ({"hosts": ["http://mi.example.org"]}, "hosts: expected a name"),
+        ({"hosts": [""]}, "hosts: expected a name"),
+        ({"allow": ["get_*", ""]}, 'allow: expected patterns of command names, .* got ""'),
+        ({"allow": ["get_*, which"]}, 'allow: expected patterns .* got "get_\\*, which"'),
+    ],
+)
+def test_names_and_tokens_that_can_never_match_are_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words) as raised:
+        sipmi.Server("web").listen("http://127.0.0.1:0", **options)
+    assert "s3cret" not in str(raised.value)
+
+
 # -- TLS ------------------------------------------------------------------------------------------
 
 
@@ -253,6 +281,29 @@ def test_only_the_listed_networks_are_served_over_udp() -> None:
         assert closed.exchange(rpc("version"), silence=0.2) is None
         closed.close()
         opened.close()
+
+
+def test_an_empty_list_of_networks_serves_none() -> None:
+    with serving(allow_from=[]) as address, HttpPeer(address) as http:
+        assert http.read().status == 403
+    server = sipmi.Server("web")
+    server.listen("udp:127.0.0.1:0", allow_from=[])
+    with server:
+        peer = DatagramPeer(server.addresses[0])
+        assert peer.exchange(rpc("version"), silence=0.2) is None
+        peer.close()
+
+
+def test_an_empty_list_of_commands_runs_none(directory: str) -> None:
+    with serving(allow=[]) as address:
+        assert post(address, rpc("look")).value["error"]["data"] == "Command not allowed"
+        assert post(address, rpc("which")).value["error"]["data"] == "Command not allowed"
+    server = sipmi.Server("web")
+    server.listen(f"unix:{directory}/mi.sock", allow=[])
+    with server:
+        peer = DatagramPeer(server.addresses[0])
+        assert peer.exchange(b":version:\n") == b"403 Command not allowed\n\n"
+        peer.close()
 
 
 @pytest.mark.parametrize(

@@ -452,17 +452,19 @@ class Server:
         :param pretty_printing: spread JSON replies over lines.
         :param workers: how many handlers may run at once; 32.
         :param cpus: (Linux) the CPUs that its workers run on: a `CpuSet`, a list such as "0-3", or numbers.
-        :param allow: patterns of the commands that it runs, such as "get_*" or "usrloc:*"; all by default.
+        :param allow: patterns of the commands that it runs, such as "get_*" or "usrloc:*"; all by default, none for an empty list.
         :param read_only: run only commands that change nothing.
-        :param allow_from: (UDP, HTTP) the networks that it serves, such as "10.0.0.0/8"; all by default.
+        :param allow_from: (UDP, HTTP) the networks that it serves, such as "10.0.0.0/8"; all by default, none for
+            an empty list.
         :param roots: (HTTP) the paths of "mi", "json", "rpc", "xmlrpc" and "html"; what is not named is not there.
         :param xmlrpc: (HTTP) the form of XML-RPC at "rpc": "native", "string", "array", "ng", "ng1" or "ng2".
         :param json_get: (HTTP) the GET requests that run commands that change something: "programs", those of
             programs and of this server's own pages; "read_only", none; "all"; "programs" by default.
         :param tls: (HTTP) the certificate chain and the key as PEM files, or one file with both.
         :param client_ca: (HTTP) the authority, a PEM file, whose certificates clients must have.
-        :param auth: (HTTP) passwords by user, or a function of user and password that says whether they are right.
-        :param token: (HTTP) the bearer token that lets in.
+        :param auth: (HTTP) passwords by user, or a function of user and password that says whether they are right;
+            an empty dictionary lets nobody in.
+        :param token: (HTTP) the bearer token that lets in; an empty one lets nobody in.
         :param hosts: (HTTP) names by which browsers may call it, beside addresses and "localhost".
         :param read_timeout: (HTTP) seconds for the head of a request and for its body; 10.
         :param idle_timeout: (HTTP) seconds between two requests of a connection; 60.

@@ -5,8 +5,8 @@ use super::{Command, CommandFlags};
 /// The commands that a listener runs; all of them unless it says otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Permit {
-    /// Patterns of names, bare, `module:name` or alias, with `*` for any bytes and `?` for one; empty: every name.
-    pub allow: Vec<String>,
+    /// Patterns of names, bare, `module:name` or alias, with `*` for any bytes and `?` for one; `None`: every name.
+    pub allow: Option<Vec<String>>,
     /// Only commands that change nothing.
     pub read_only: bool,
 }
@@ -18,7 +18,13 @@ impl Permit {
     }
 
     fn names(&self, command: &Command) -> bool {
-        self.allow.is_empty() || self.allow.iter().any(|pattern| Permit::means(pattern, command))
+        self.allow.as_ref().is_none_or(|patterns| patterns.iter().any(|pattern| Permit::means(pattern, command)))
+    }
+
+    /// A pattern that no name of a command matches: names are not empty and have no blanks.
+    pub fn pattern_without_match(&self) -> Option<&str> {
+        let is_vain = |pattern: &&String| pattern.is_empty() || pattern.contains(char::is_whitespace);
+        self.allow.iter().flatten().find(is_vain).map(String::as_str)
     }
 
     /// Whether a pattern means a command, by any of its names: bare, `module:name` or an alias.

@@ -87,6 +87,12 @@ impl PyClient {
             }
         };
         let credentials = read_credentials(auth, token)?;
+        if let (Some(cafile), false) = (&cafile, verify) {
+            let cafile = cafile.display();
+            return Err(PyValueError::new_err(format!(
+                "expected either cafile or verify=False, got both: without verification {cafile} is not looked at"
+            )));
+        }
         let tls = TlsOptions { verify, authorities: cafile, certificate: cert };
         let has_options = credentials.is_some() || tls != TlsOptions::default();
         if has_options && !matches!(address, Address::Http(_)) {

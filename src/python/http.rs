@@ -9,7 +9,7 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::exit;
 use super::server::seconds;
-use crate::server::http::{Credentials, HttpOptions, JsonGet, Roots, tls};
+use crate::server::http::{Credentials, HttpOptions, JsonGet, NeverMatches, Roots, check_hosts, tls};
 
 /// Reads them one by one; what belongs together is put together in the end.
 #[derive(Default)]
@@ -57,6 +57,9 @@ impl HttpReader {
             (None, None) => {}
         }
         options.roots = roots.map(read_roots).transpose()?;
+        let refused = |error: NeverMatches| PyValueError::new_err(error.to_string());
+        options.credentials.check().map_err(refused)?;
+        check_hosts(&options.hosts).map_err(refused)?;
         Ok(options)
     }
 }
@@ -76,10 +79,8 @@ fn read_tls(value: &Bound<'_, PyAny>) -> PyResult<Option<(PathBuf, PathBuf)>> {
 /// A dictionary of users and passwords, or a function that is asked.
 fn read_auth(credentials: &mut Credentials, value: &Bound<'_, PyAny>) -> PyResult<()> {
     if let Ok(users) = value.cast::<PyDict>() {
-        credentials.users = users
-            .iter()
-            .map(|(user, password)| Ok((user.extract()?, password.extract()?)))
-            .collect::<PyResult<_>>()?;
+        let users = users.iter().map(|(user, password)| Ok((user.extract()?, password.extract()?)));
+        credentials.users = Some(users.collect::<PyResult<_>>()?);
         return Ok(());
     }
     if !value.is_callable() {

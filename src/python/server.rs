@@ -401,16 +401,20 @@ fn read_options(address: &mut Address, given: &Bound<'_, PyDict>) -> PyResult<Li
             ("pretty_printing", _) => options.pretty_printing = value.extract()?,
             #[cfg(target_os = "linux")]
             ("cpus", _) => options.cpus = super::affinity::cpus_to_run_on(&value)?,
-            ("allow", _) => options.permit.allow = value.extract()?,
+            ("allow", _) => options.permit.allow = Some(value.extract()?),
             ("read_only", _) => options.permit.read_only = value.extract()?,
             ("allow_from", Address::Udp { .. } | Address::Http(_)) => {
                 let networks: Vec<String> = value.extract()?;
-                options.allow_from = networks.iter().map(|network| network.parse()).collect::<Result<_, _>>()?;
+                options.allow_from = Some(networks.iter().map(|network| network.parse()).collect::<Result<_, _>>()?);
             }
             (_, Address::Http(_)) if http.read(&name, &value)? => {}
             ("workers", _) => options.workers = value.extract::<usize>()?.max(1),
             (other, address) => return Err(PyTypeError::new_err(format!("{address} has no option {other:?}"))),
         }
+    }
+    if let Some(pattern) = options.permit.pattern_without_match() {
+        let expected = "allow: expected patterns of command names, which are not empty and have no blanks";
+        return Err(PyValueError::new_err(format!("{expected}, got {pattern:?}")));
     }
     if let Address::Http(url) = address {
         options.http = http.finish(url)?;

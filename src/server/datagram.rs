@@ -39,7 +39,7 @@ pub(super) struct DatagramListener {
     socket: Arc<Socket>,
     request_limit: usize,
     write_timeout: Duration,
-    allow_from: Vec<Network>,
+    allow_from: Option<Vec<Network>>,
     /// Which endpoint of the server it is.
     number: usize,
     post: Post,
@@ -78,9 +78,9 @@ impl DatagramListener {
 
     /// Whether the sender's network is one that the listener serves.
     fn serves(&self, peer: &RawPeer) -> bool {
-        self.allow_from.is_empty()
-            || matches!(peer.to_peer(), Peer::Inet(address)
-                if self.allow_from.iter().any(|network| network.contains(address.ip())))
+        let networks = self.allow_from.as_deref();
+        networks.is_none()
+            || matches!(peer.to_peer(), Peer::Inet(address) if super::http::is_from_any(networks, address.ip()))
     }
 
     fn serve(&self, buffer: &[u8], received: &Received, hand: Option<Hand>, out: &mut Vec<u8>) {

@@ -73,8 +73,8 @@ pub struct ListenOptions {
     pub limits: Limits,
     /// How many bytes may wait for clients: replies that are not read, and requests whose reply FIFO has no reader.
     pub unsent_limit: usize,
-    /// The networks that it serves (UDP and HTTP); empty: all.
-    pub allow_from: Vec<http::Network>,
+    /// The networks that it serves (UDP and HTTP); `None`: all.
+    pub allow_from: Option<Vec<http::Network>>,
     /// What only HTTP has.
     pub http: http::HttpOptions,
 }
@@ -121,7 +121,7 @@ impl Default for ListenOptions {
             permit: Permit::default(),
             limits: Limits { run: Some(Run::For(TIME_TO_RUN)), ..Limits::default() },
             unsent_limit: DEFAULT_UNSENT_LIMIT,
-            allow_from: Vec::new(),
+            allow_from: None,
             http: http::HttpOptions::default(),
         }
     }

@@ -69,11 +69,11 @@ def client_options(target: Target, options: argparse.Namespace, *, wire: Optiona
         "timeout": 5.0 if timeout is None else timeout,
         "wire": wire or said("wire") or "auto",
         "reply_dir": said("reply_dir"),
-        **_http_options(target, said, insecure=getattr(options, "insecure", False)),
+        **_http_options(target, options, said),
     }
 
 
-def _http_options(target: Target, said: Any, *, insecure: bool) -> dict[str, Any]:
+def _http_options(target: Target, options: argparse.Namespace, said: Any) -> dict[str, Any]:
     """What was said of HTTP. The environment counts for HTTP addresses alone, and after all else."""
     is_http = target.address.startswith(("http:", "https:"))
     auth, token = said("auth"), said("token")
@@ -84,12 +84,15 @@ def _http_options(target: Target, said: Any, *, insecure: bool) -> dict[str, Any
             raise Usage("expected USER:PASSWORD, found no colon")
         auth = tuple(auth.split(":", 1))
     cert, key = said("cert"), said("key")
+    insecure = getattr(options, "insecure", False)
+    if insecure and options.cafile is not None:
+        raise Usage("--cafile and --insecure exclude each other")
     if key is not None and cert is None:
         raise Usage("--key goes with --cert")
     return {
         "auth": auth,
         "token": token,
-        "cafile": said("cafile"),
+        "cafile": None if insecure else said("cafile"),
         "cert": cert if key is None else (cert, key),
         "verify": not insecure and target.options.get("verify", True),
     }

@@ -50,7 +50,7 @@ fn is_of_browser(user_agent: &[u8]) -> bool {
 mod tests {
     use hyper::header::HeaderName;
 
-    use super::super::guard::Credentials;
+    use super::super::credentials::Credentials;
     use super::*;
 
     fn reads_only(fields: &[(&'static str, &'static str)]) -> bool {

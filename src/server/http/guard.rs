@@ -1,39 +1,13 @@
 //! Who may ask: no page in a browser, nobody from a foreign network, nobody without the password.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN, REFERER};
-use subtle::{Choice, ConstantTimeEq as _};
 
-/// Says whether a user has this password.
-pub type AskPassword = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
-
-/// How requests prove who sends them.
-#[derive(Clone, Default)]
-pub struct Credentials {
-    /// User names and their passwords (Basic).
-    pub users: Vec<(String, String)>,
-    /// Asked whether a user has this password (Basic).
-    pub ask: Option<AskPassword>,
-    /// A bearer token.
-    pub token: Option<String>,
-}
-
-impl fmt::Debug for Credentials {
-    /// Nothing that is secret.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let users: Vec<&str> = self.users.iter().map(|(user, _)| user.as_str()).collect();
-        f.debug_struct("Credentials")
-            .field("users", &users)
-            .field("asks", &self.ask.is_some())
-            .field("has_token", &self.token.is_some())
-            .finish()
-    }
-}
+use super::credentials::Credentials;
 
 /// Why a request is turned away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,16 +77,18 @@ impl Guard {
 
     /// Who sends it, where that has to be proven.
     pub(super) fn authenticate(&self, head: &HeaderMap) -> Result<Option<Arc<str>>, Refusal> {
-        let Credentials { users, ask, token } = &self.credentials;
-        if users.is_empty() && ask.is_none() && token.is_none() {
+        if self.credentials.are_not_asked_for() {
             return Ok(None);
         }
         let given = head.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).ok_or(Refusal::Unproven)?;
         let (scheme, proof) = given.split_once(' ').ok_or(Refusal::Unproven)?;
         let proof = proof.trim();
         if scheme.eq_ignore_ascii_case("bearer") {
-            let is_known = token.as_ref().is_some_and(|token| token.as_bytes().ct_eq(proof.as_bytes()).into());
-            return if is_known { Ok(Some("token".into())) } else { Err(Refusal::Unproven) };
+            return if self.credentials.have_token(proof) {
+                Ok(Some("token".into()))
+            } else {
+                Err(Refusal::Unproven)
+            };
         }
         if !scheme.eq_ignore_ascii_case("basic") {
             return Err(Refusal::Unproven);
@@ -120,27 +96,17 @@ impl Guard {
         let decoded = base64::engine::general_purpose::STANDARD.decode(proof).map_err(|_| Refusal::Unproven)?;
         let pair = String::from_utf8(decoded).map_err(|_| Refusal::Unproven)?;
         let (user, password) = pair.split_once(':').ok_or(Refusal::Unproven)?;
-        let is_known = is_listed(users, user, password) || ask.as_ref().is_some_and(|ask| ask(user, password));
-        if is_known { Ok(Some(user.into())) } else { Err(Refusal::Unproven) }
+        if self.credentials.have_user(user, password) { Ok(Some(user.into())) } else { Err(Refusal::Unproven) }
     }
 
     /// What a 401 asks for.
     pub(super) fn challenge(&self) -> &'static str {
-        let Credentials { users, ask, token } = &self.credentials;
-        if users.is_empty() && ask.is_none() && token.is_some() {
+        if self.credentials.are_a_token() {
             "Bearer realm=\"OpenSIPS MI\""
         } else {
             "Basic realm=\"OpenSIPS MI\", charset=\"UTF-8\""
         }
     }
-}
-
-/// Looks at every user and every byte, so that the time taken tells nothing.
-fn is_listed(users: &[(String, String)], user: &str, password: &str) -> bool {
-    let found = users.iter().fold(Choice::from(0), |found, (name, secret)| {
-        found | (name.as_bytes().ct_eq(user.as_bytes()) & secret.as_bytes().ct_eq(password.as_bytes()))
-    });
-    found.into()
 }
 
 fn without_port(host: &str) -> &str {
@@ -184,6 +150,11 @@ impl std::str::FromStr for Network {
     }
 }
 
+/// Whether an address is in one of these networks; `None` are all networks.
+pub(in crate::server) fn is_from_any(networks: Option<&[Network]>, address: IpAddr) -> bool {
+    networks.is_none_or(|networks| networks.iter().any(|network| network.contains(address)))
+}
+
 /// IPv4 as IPv6 has it (`::ffff:a.b.c.d`).
 fn number(address: IpAddr) -> u128 {
     match address {
@@ -201,7 +172,7 @@ mod tests {
     }
 
     fn guard() -> Guard {
-        let users = vec![("ann".to_owned(), "s:ecret".to_owned()), ("bob".to_owned(), String::new())];
+        let users = Some(vec![("ann".to_owned(), "s:ecret".to_owned()), ("bob".to_owned(), String::new())]);
         let credentials = Credentials { users, token: Some("tok".into()), ask: None };
         Guard::new(credentials, vec!["mi.example.org".into()], "http")
     }
@@ -253,6 +224,19 @@ mod tests {
         }
         assert_eq!(guard().authenticate(&HeaderMap::new()), Err(Refusal::Unproven));
         assert!(!format!("{:?}", guard()).contains("ecret"));
+    }
+
+    #[test]
+    fn credentials_that_are_empty_let_nobody_in() {
+        for credentials in [
+            Credentials { users: Some(Vec::new()), ..Credentials::default() },
+            Credentials { token: Some(String::new()), ..Credentials::default() },
+        ] {
+            let guard = Guard::new(credentials, Vec::new(), "http");
+            for head in [head(&[]), head(&[("authorization", "Bearer ")]), head(&[("authorization", "Basic Og==")])] {
+                assert_eq!(guard.authenticate(&head), Err(Refusal::Unproven), "{head:?}");
+            }
+        }
     }
 
     #[test]

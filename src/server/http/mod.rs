@@ -8,6 +8,7 @@ mod body;
 mod browser;
 mod connection;
 pub(super) mod console;
+mod credentials;
 mod exchange;
 mod guard;
 mod health;
@@ -41,9 +42,11 @@ use crate::transport::OpenError;
 use crate::transport::eagerness::Habit;
 pub use browser::JsonGet;
 use connection::{Connection, Progress, Stage};
+pub use credentials::{Credentials, NeverMatches, check_hosts};
 use exchange::Site;
 use guard::Guard;
-pub use guard::{Credentials, Network, NetworkError};
+pub(super) use guard::is_from_any;
+pub use guard::{Network, NetworkError};
 use probe::Probe;
 use reactor::{Reactor, Ready};
 pub use route::Roots;
@@ -107,7 +110,7 @@ pub(super) struct HttpListener {
     spare: Mutex<Option<std::fs::File>>,
     reactor: Arc<Reactor>,
     site: Arc<Site>,
-    allow_from: Vec<Network>,
+    allow_from: Option<Vec<Network>>,
     connections: usize,
     timeouts: Timeouts,
     write_timeout: Duration,
@@ -188,8 +191,7 @@ impl HttpListener {
     }
 
     fn take_in(&self, socket: TcpStream, peer: SocketAddr) {
-        let is_allowed =
-            self.allow_from.is_empty() || self.allow_from.iter().any(|network| network.contains(peer.ip()));
+        let is_allowed = is_from_any(self.allow_from.as_deref(), peer.ip());
         let early = if !is_allowed {
             Some(reply::NOT_FROM_THERE)
         } else if self.reactor.len() >= self.connections {
