@@ -452,7 +452,8 @@ class Server:
         :param pretty_printing: spread JSON replies over lines.
         :param workers: how many handlers may run at once; 32.
         :param cpus: (Linux) the CPUs that its workers run on: a `CpuSet`, a list such as "0-3", or numbers.
-        :param allow: patterns of the commands that it runs, such as "get_*" or "usrloc:*"; all by default, none for an empty list.
+        :param allow: patterns of the commands that it runs, such as "get_*" or "usrloc:*"; all by default, none for
+            an empty list.
         :param read_only: run only commands that change nothing.
         :param allow_from: (UDP, HTTP) the networks that it serves, such as "10.0.0.0/8"; all by default, none for
             an empty list.
