@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export VIRTUAL_ENV = $(CURDIR)/$(VENV)
 unexport CONDA_PREFIX
 
-.PHONY: run test test-real conformance lint bench prove prove-short docs notebooks packages build clean
+.PHONY: run test test-real conformance lint bench bench-instructions prove prove-short docs notebooks packages build clean
 
 run: build
 	@$(BIN)/python examples/tour.py
@@ -57,6 +57,10 @@ bench: build
 	$(BIN)/python tests/bench/fleet.py
 	$(BIN)/python tests/bench/in_flight.py
 	$(BIN)/python tests/bench/gateway.py
+
+# Instructions of one call on each path, from callgrind: repeatable on a busy machine. INSTRUCTIONS_ARGS takes --write FILE and --compare FILE.
+bench-instructions: build
+	$(BIN)/python tests/bench/instructions.py $(INSTRUCTIONS_ARGS)
 
 # Long proofs: many more random cases, and minutes under fire.
 prove: build
