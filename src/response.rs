@@ -132,6 +132,14 @@ pub enum Failure {
         /// The limit in bytes.
         limit: usize,
     },
+    /// A batch or a multicall has more calls than the listener takes.
+    #[error("too many calls: {calls}, limit {limit}")]
+    TooManyCalls {
+        /// How many it has.
+        calls: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// The reply is over what the transport carries.
     #[error("reply too large: {size} bytes, limit {limit}")]
     ReplyTooLarge {

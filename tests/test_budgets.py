@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
+import xmlrpc.client
 from collections.abc import Iterator
+from typing import Any
 
+import pytest
+
+from http_peer import request, rpc
 from measured_server import MeasuredServer
-from test_handlers import eventually, result_of
+from test_handlers import error_of, eventually, result_of
 
 MIB = 1 << 20
 
@@ -47,3 +54,87 @@ def test_replies_that_nobody_reads_from_fifos_are_bounded_and_their_memory_is_gi
         reply = server.fifo.exchange(lambda name: b":text:%s\n%d\n\n" % (name.encode(), MIB))
         assert reply is not None
         assert len(reply) > MIB
+
+
+def batch(*calls: bytes) -> bytes:
+    return b"[%s]" % b",".join(calls)
+
+
+def multicall(count: int, name: str, *params: int) -> bytes:
+    values = "".join(f"<value><int>{param}</int></value>" for param in params)
+    one = (
+        f"<value><struct><member><name>methodName</name><value>{name}</value></member><member><name>params</name>"
+        f"<value><array><data>{values}</data></array></value></member></struct></value>"
+    )
+    calls = f"<param><value><array><data>{one * count}</data></array></value></param>"
+    return f"<methodCall><methodName>system.multicall</methodName><params>{calls}</params></methodCall>".encode()
+
+
+def post(server: MeasuredServer, path: str, body: bytes) -> bytes:
+    kind = "text/xml" if path == "/RPC2" else "application/json"
+    with server.http as peer:
+        peer.socket.settimeout(20)
+        return peer.ask(request("POST", path, body, Content_Type=kind)).body
+
+
+def test_a_batch_may_have_so_many_calls_and_one_with_more_is_refused_as_a_whole(directory: str) -> None:
+    with MeasuredServer(directory, "listen(batch_limit=3)") as server:
+        three, four = (batch(*[rpc("run", id=number) for number in range(count)]) for count in (3, 4))
+        assert [part["id"] for part in json.loads(post(server, "/mi", three))] == [0, 1, 2]
+        refused = {"code": -32000, "message": "Server error", "data": "Too many calls: 4, limit 3"}
+        with contextlib.closing(server.peer("udp")) as peer:
+            for reply in (post(server, "/mi", four), peer.exchange(four)):
+                assert error_of(reply) == refused
+        assert post(server, "/RPC2", multicall(3, "run")).count(b"<array>") == 4
+        fault = sipmi_fault(post(server, "/RPC2", multicall(4, "run")))
+        assert (fault["faultCode"], fault["faultData"]) == (-32000, "Too many calls: 4, limit 3")
+        assert result_of(post(server, "/mi", rpc("ran"))) == 6
+
+
+def sipmi_fault(body: bytes) -> dict[str, Any]:
+    with pytest.raises(xmlrpc.client.Fault) as raised:
+        xmlrpc.client.loads(body)
+    data = re.search(rb"<name>faultData</name>\s*<value><string>(.*?)<", body)
+    return {"faultCode": raised.value.faultCode, "faultData": data and data[1].decode()}
+
+
+@pytest.mark.parametrize("kind", ["batch", "multicall"])
+def test_calls_are_not_run_once_the_replies_before_them_are_too_large(directory: str, kind: str) -> None:
+    with MeasuredServer(directory, f"listen(batch_limit=1000, batch_reply_limit={4 * MIB})") as server:
+        if kind == "batch":
+            path, body = "/mi", batch(*[rpc("run", MIB)] * 1000)
+        else:
+            path, body = "/RPC2", multicall(1000, "run", MIB)
+        before = server.memory
+        server.forget_peak()
+        reply = post(server, path, body)
+        assert re.search(rb"Reply too large: 41\d{5} bytes, limit 4194304", reply)
+        assert result_of(post(server, "/mi", rpc("ran"))) == 4
+        assert server.peak - before < 24 * MIB
+
+
+def test_a_batch_in_a_datagram_stops_at_what_a_datagram_holds(directory: str) -> None:
+    with MeasuredServer(directory) as server, contextlib.closing(server.peer("udp")) as peer:
+        body = batch(*[rpc("run", 30_000)] * 900)
+        assert re.match(r"Reply too large: 9\d{4} bytes, limit 65457", error_of(peer.exchange(body))["data"])
+        assert result_of(peer.exchange(rpc("ran"))) == 3
+
+
+def test_a_batch_of_millions_of_empty_objects_costs_little(directory: str) -> None:
+    with MeasuredServer(directory) as server:
+        body = batch(*[b"{}"] * 1_000_000)
+        before = server.memory
+        server.forget_peak()
+        assert error_of(post(server, "/mi", body))["data"] == "Too many calls: 1000000, limit 1000"
+        assert server.peak - before < 20 * MIB
+
+
+def test_blocking_calls_of_a_batch_that_wait_are_not_run_once_the_replies_are_too_large(directory: str) -> None:
+    body = f"""
+    server.command(lambda size: run(size), name="turn", serial=True)
+    listen(batch_reply_limit={MIB})
+    """
+    with MeasuredServer(directory, body) as server:
+        reply = post(server, "/mi", batch(*[rpc("turn", MIB // 4)] * 40))
+        assert error_of(reply)["data"].startswith("Reply too large: ")
+        assert result_of(post(server, "/mi", rpc("ran"))) in (4, 5)

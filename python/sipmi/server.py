@@ -447,6 +447,9 @@ class Server:
         :param in_progress_limit: how many requests may be in progress; any number by default.
         :param queue_limit: how many requests may wait for a thread or their turn; any number by default.
         :param rate_limit: how many requests a second one peer may make; any number by default.
+        :param batch_limit: how many calls a batch or a ``system.multicall`` may have; 1,000.
+        :param batch_reply_limit: the bytes of all their replies together; once they are more, the other calls are not
+            run; 16 MiB.
         :param unsent_limit: the bytes that may wait for clients: replies that are not read, and requests whose reply
             FIFO has no reader; 64 MiB.
         :param pretty_printing: spread JSON replies over lines.

@@ -51,7 +51,7 @@ pub struct Call {
 /// A request that cannot be run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refused {
-    /// [`Failure::Parse`] or [`Failure::InvalidRequest`].
+    /// [`Failure::Parse`], [`Failure::InvalidRequest`] or [`Failure::TooManyCalls`].
     pub failure: Failure,
     /// Where the answer belongs; [`Id::Null`] when that is not known.
     pub id: Id,
@@ -93,17 +93,18 @@ impl<'a> From<&'a str> for RequestId<'a> {
 /// first counts. Emulated versions turn numeric ids into 32-bit integers, keep what parameters repeat, and
 /// refuse `\u0000` as unreadable, as the originals do.
 pub fn decode_request(bytes: &[u8], dialect: Dialect) -> Incoming {
+    decode_request_of(bytes, dialect, usize::MAX)
+}
+
+/// As [`decode_request`]; a batch may have so many calls, and of one that has more none is kept.
+pub fn decode_request_of(bytes: &[u8], dialect: Dialect, most_calls: usize) -> Incoming {
     let unreadable = || Incoming::One(Err(Refused { failure: Failure::Parse, id: Id::Null }));
     if dialect.is_emulated() && holds_nul_escape(bytes) {
         return unreadable();
     }
     let text = Text::new(bytes);
-    let reader = Reader { text: &text, dialect, top: true };
+    let reader = Reader { text: &text, dialect, most_calls, top: true };
     match reader.deserialize(&mut text.deserializer()) {
-        // Versions 3.x and 4.x know no batches: those that survive one say so.
-        Ok(Incoming::Batch(_)) if dialect.is_emulated() => {
-            Incoming::One(Err(Refused { failure: Failure::InvalidRequest, id: Id::Null }))
-        }
         Ok(incoming) => incoming,
         Err(_) => unreadable(),
     }
@@ -142,11 +143,11 @@ pub fn encode_response(
 }
 
 /// Appends the answer to a batch: the answers to its requests in an array; nothing when there are none.
-pub fn encode_batch(out: &mut Vec<u8>, parts: &[Vec<u8>]) {
+pub fn encode_batch(out: &mut Vec<u8>, parts: impl IntoIterator<Item = Vec<u8>>) {
     let mut separator = b'[';
-    for part in parts.iter().filter(|part| !part.is_empty()) {
+    for part in parts.into_iter().filter(|part| !part.is_empty()) {
         out.push(separator);
-        out.extend_from_slice(part);
+        out.extend_from_slice(&part);
         separator = b',';
     }
     if separator == b',' {
@@ -314,6 +315,9 @@ fn describe(failure: &Failure, dialect: Dialect) -> (i32, &'static str, Option<S
         Failure::RequestTooLarge { size, limit } => {
             of(SERVER_ERROR, format!("Request too large: {size} bytes, limit {limit}").into())
         }
+        Failure::TooManyCalls { calls, limit } => {
+            of(SERVER_ERROR, format!("Too many calls: {calls}, limit {limit}").into())
+        }
         Failure::ReplyTooLarge { size, limit } => {
             of(SERVER_ERROR, format!("Reply too large: {size} bytes, limit {limit}").into())
         }
@@ -339,6 +343,7 @@ fn holds_nul_escape(bytes: &[u8]) -> bool {
 struct Reader<'t> {
     text: &'t Text<'t>,
     dialect: Dialect,
+    most_calls: usize,
     top: bool,
 }
 
@@ -497,19 +502,33 @@ impl<'de> Visitor<'de> for Reader<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Incoming, A::Error> {
         let mut calls = Vec::new();
-        if !self.top {
-            while elements.next_element::<IgnoredAny>()?.is_some() {}
+        // What stands in a batch is never one itself, and versions 3.x and 4.x know none: those that survive one say so.
+        if !self.top || self.dialect.is_emulated() {
+            skip_all(elements)?;
             return Ok(no_request());
         }
         let element = Reader { top: false, ..self };
         while let Some(incoming) = elements.next_element_seed(element)? {
-            // What stands in a batch is never one itself.
+            if calls.len() == self.most_calls {
+                let calls = calls.len() + 1 + skip_all(elements)?;
+                let failure = Failure::TooManyCalls { calls, limit: self.most_calls };
+                return Ok(Incoming::One(Err(Refused { failure, id: Id::Null })));
+            }
             if let Incoming::One(call) = incoming {
                 calls.push(call);
             }
         }
         Ok(if calls.is_empty() { no_request() } else { Incoming::Batch(calls) })
     }
+}
+
+/// Reads the elements that are left, and says how many there are.
+fn skip_all<'de, A: SeqAccess<'de>>(mut elements: A) -> Result<usize, A::Error> {
+    let mut count = 0;
+    while elements.next_element::<IgnoredAny>()?.is_some() {
+        count += 1;
+    }
+    Ok(count)
 }
 
 /// Reads a member's name as one of those that count, without regard to case.
@@ -867,12 +886,12 @@ mod tests {
             })
             .collect();
         let mut out = Vec::new();
-        encode_batch(&mut out, &parts);
+        encode_batch(&mut out, parts);
         let invalid = r#"{"jsonrpc":"2.0","error":{"code":-32600,"message":"Invalid Request"},"id":null}"#;
         let expected = format!(r#"[{{"jsonrpc":"2.0","result":"OK","id":1}},{invalid},{invalid}]"#);
         assert_eq!(String::from_utf8(out), Ok(expected));
         let mut none = Vec::new();
-        encode_batch(&mut none, &[Vec::new()]);
+        encode_batch(&mut none, [Vec::new()]);
         assert!(none.is_empty());
     }
 

@@ -100,6 +100,7 @@ pub(crate) fn answer_of(failure: &Failure) -> (i32, Cow<'static, str>) {
         Failure::RequestTooLarge { size, limit } => {
             (413, format!("Request too large: {size} bytes, limit {limit}").into())
         }
+        Failure::TooManyCalls { calls, limit } => (413, format!("Too many calls: {calls}, limit {limit}").into()),
         Failure::ReplyTooLarge { size, limit } => {
             (500, format!("Reply too large: {size} bytes, limit {limit}").into())
         }

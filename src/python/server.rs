@@ -395,7 +395,9 @@ fn read_options(address: &mut Address, given: &Bound<'_, PyDict>) -> PyResult<Li
             ("owner", Address::Fifo { .. } | Address::Unix { .. }) => options.access.owner = Some(value.extract()?),
             ("group", Address::Fifo { .. } | Address::Unix { .. }) => options.access.group = Some(value.extract()?),
             ("write_timeout", _) => options.write_timeout = seconds(&value)?,
-            ("unsent_limit", _) => options.unsent_limit = value.extract()?,
+            ("batch_limit", _) => options.together.calls = or_unlimited(&value)?,
+            ("batch_reply_limit", _) => options.together.replies = or_unlimited(&value)?,
+            ("unsent_limit", _) => options.unsent_limit = or_unlimited(&value)?,
             ("request_limit", _) => options.request_limit = value.extract()?,
             (name, _) if limits::read(&mut options.limits, name, &value)? => {}
             ("pretty_printing", _) => options.pretty_printing = value.extract()?,
@@ -420,6 +422,11 @@ fn read_options(address: &mut Address, given: &Bound<'_, PyDict>) -> PyResult<Li
         options.http = http.finish(url)?;
     }
     Ok(options)
+}
+
+/// A limit; None: there is none.
+fn or_unlimited(value: &Bound<'_, PyAny>) -> PyResult<usize> {
+    Ok(value.extract::<Option<usize>>()?.unwrap_or(usize::MAX))
 }
 
 pub(super) fn seconds(value: &Bound<'_, PyAny>) -> PyResult<Duration> {

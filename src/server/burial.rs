@@ -110,7 +110,7 @@ fn failed_json(bytes: &[u8], dialect: Dialect, pretty: bool) -> Vec<u8> {
             let mut out = Vec::new();
             let parts: Vec<Vec<u8>> = calls.into_iter().map(one).collect();
             if parts.iter().any(|part| !part.is_empty()) {
-                jsonrpc::encode_batch(&mut out, &parts);
+                jsonrpc::encode_batch(&mut out, parts);
             }
             out
         }

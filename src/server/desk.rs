@@ -8,7 +8,7 @@ use super::budget::{ByteBudget, Reservation};
 use super::gate::Gate;
 use super::http::console::{PageCall, ReplyPage};
 use super::ticket::{Pending, Route, Ticket, Way};
-use super::together::{Batch, BatchRoute, Multicall, MulticallPlace};
+use super::together::{Joint, PartRoute, Together, TogetherLimits};
 use super::{Context, ListenOptions};
 use crate::address::Address;
 use crate::codec::jsonrpc::{self, Call, Id, Incoming, Refused};
@@ -43,6 +43,7 @@ pub(super) struct Desk {
     transport: Transport,
     style: TextStyle,
     pretty: bool,
+    together: TogetherLimits,
     permit: Permit,
     /// The largest reply that the transport carries, in bytes.
     reply_limit: usize,
@@ -90,10 +91,22 @@ impl Asked {
 
 /// How an answer is written.
 pub(super) enum Form {
-    Text { method: Str },
-    Json { id: Id },
+    Text {
+        method: Str,
+    },
+    Json {
+        id: Id,
+    },
     MiJson,
-    Xml { form: xmlrpc::Form, method: Str },
+    Xml {
+        form: xmlrpc::Form,
+        method: Str,
+    },
+    /// As an element of the answer to a multicall.
+    XmlPart {
+        form: xmlrpc::Form,
+        method: Str,
+    },
     Page(Box<ReplyPage>),
 }
 
@@ -126,6 +139,7 @@ impl Desk {
             transport,
             style: TextStyle { carrier, dialect: service.dialect, indent: options.indent },
             pretty: options.pretty_printing,
+            together: options.together,
             permit: options.permit.clone(),
             reply_limit,
             service,
@@ -147,7 +161,7 @@ impl Desk {
 
     /// Reads a request in JSON.
     pub(super) fn read_json(&self, body: &[u8]) -> Asked {
-        Asked::Json(jsonrpc::decode_request(body, self.dialect()))
+        Asked::Json(jsonrpc::decode_request_of(body, self.dialect(), self.together.calls))
     }
 
     /// Serves what was read: runs it now, and answers now or later. `out` is a buffer to write in.
@@ -159,6 +173,10 @@ impl Desk {
                 (Form::Json { id }, Err(failure), Wire::JsonRpc)
             }
             Asked::Json(Incoming::Batch(calls)) => return self.serve_batch(calls, (started, &caller), route),
+            Asked::Xml(form, Ok(xmlrpc::Incoming::Multicall(calls))) if calls.len() > self.together.calls => {
+                let failure = Failure::TooManyCalls { calls: calls.len(), limit: self.together.calls };
+                (Form::Xml { form, method: xmlrpc::MULTICALL.into() }, Err(failure), xml_wire(form))
+            }
             Asked::Xml(form, Ok(xmlrpc::Incoming::Multicall(calls))) => {
                 return self.serve_multicall(calls, form, (started, &caller), route);
             }
@@ -176,7 +194,7 @@ impl Desk {
             Asked::MiJson(asked) => (Form::MiJson, asked.map_err(|error| error.failure), Wire::MiJson),
         };
         match asked {
-            Ok(request) => self.run(request, (started, caller, wire), out, Way::Reply { form, route }),
+            Ok(request) => self.run(request, (started, caller, wire), out, Way { form, route }),
             Err(failure) => {
                 self.counters.parse_errors.add(1);
                 self.gate.note_refused(&failure);
@@ -192,21 +210,11 @@ impl Desk {
         (started, caller): (Instant, &Caller),
         route: Box<dyn Route>,
     ) {
-        let batch = Batch::new(self.clone(), calls.len(), route);
-        for (place, call) in calls.into_iter().enumerate() {
-            let (mut out, route) = (Vec::new(), Box::new(BatchRoute { batch: batch.clone(), place }));
-            match call {
-                Ok(Call { request, id }) => {
-                    let way = Way::Reply { form: Form::Json { id }, route };
-                    self.run(request, (started, caller.clone(), Wire::JsonRpc), &mut out, way);
-                }
-                Err(Refused { failure, id }) => {
-                    self.counters.parse_errors.add(1);
-                    self.finish(&Form::Json { id }, &Err(failure), (started, None), &mut out);
-                    route.reply(&mut out);
-                }
-            }
-        }
+        let calls = calls.into_iter().map(|call| match call {
+            Ok(Call { request, id }) => (Form::Json { id }, Ok(request)),
+            Err(Refused { failure, id }) => (Form::Json { id }, Err(failure)),
+        });
+        self.serve_together(calls, Joint::Json, (started, caller, Wire::JsonRpc), route);
     }
 
     fn serve_multicall(
@@ -216,25 +224,37 @@ impl Desk {
         (started, caller): (Instant, &Caller),
         route: Box<dyn Route>,
     ) {
-        let methods = calls.iter().map(|call| match call {
-            Ok(request) => request.method.clone(),
-            Err(error) => error.method.clone(),
+        let calls = calls.into_iter().map(|call| match call {
+            Ok(request) => (Form::XmlPart { form, method: request.method.clone() }, Ok(request)),
+            Err(RequestError { failure, method }) => (Form::XmlPart { form, method }, Err(failure)),
         });
-        let multicall = Multicall::new(self.clone(), form, methods.collect(), started, route);
-        for (place, call) in calls.into_iter().enumerate() {
-            let part = MulticallPlace::new(multicall.clone(), place);
-            match call {
-                Ok(request) => {
-                    let asked = (started, caller.clone(), xml_wire(form));
-                    self.run(request, asked, &mut Vec::new(), Way::Part(part));
-                }
-                Err(error) => {
+        self.serve_together(calls, Joint::Xml(form), (started, caller, xml_wire(form)), route);
+    }
+
+    /// Runs calls one after the other, until all have run or their replies are too large.
+    fn serve_together(
+        self: &Arc<Self>,
+        calls: impl ExactSizeIterator<Item = (Form, Result<Request, Failure>)>,
+        joint: Joint,
+        (started, caller, wire): (Instant, &Caller, Wire),
+        route: Box<dyn Route>,
+    ) {
+        let limit = self.together.replies.min(self.reply_limit);
+        let together = Together::new(self.clone(), joint, (calls.len(), limit), route);
+        for (place, (form, asked)) in calls.enumerate() {
+            if together.is_over() {
+                return;
+            }
+            let (mut out, route) = (Vec::new(), Box::new(PartRoute::new(&together, place)));
+            match asked {
+                Ok(request) => self.run(request, (started, caller.clone(), wire), &mut out, Way { form, route }),
+                Err(failure) => {
                     self.counters.parse_errors.add(1);
-                    part.put(Err(error.failure));
+                    self.finish(&form, &Err(failure), (started, None), &mut out);
+                    route.reply(&mut out);
                 }
             }
         }
-        multicall.send_if_empty();
     }
 
     /// Finds the command and has it run, if it may be.
@@ -283,7 +303,7 @@ impl Desk {
         self.take_in_hand(&ticket);
         let answer = self.service.run(command, params, &origin, &mut || Box::new(Pending::new(&ticket)));
         match answer {
-            Answer::Now(result) => ticket.reply(result, out),
+            Answer::Now(result) => ticket.reply(&result, out),
             Answer::Stream(source) => ticket.stream(source),
             Answer::Later => {}
         }
@@ -301,39 +321,34 @@ impl Desk {
     /// Answers what has not become a request in progress.
     fn answer_at_once(
         &self,
-        way: Way,
+        Way { form, route }: Way,
         result: &Result<Response, Failure>,
         (started, command): (Instant, Option<&Arc<Command>>),
         out: &mut Vec<u8>,
     ) {
-        match way {
-            Way::Reply { form, route } => {
-                self.finish(&form, result, (started, command), out);
-                route.reply(out);
-            }
-            Way::Part(part) => part.put(result.clone()),
-        }
+        self.finish(&form, result, (started, command), out);
+        route.reply(out);
     }
 
     /// Has a command run on a thread of those that may wait, in its turn.
     fn run_elsewhere(self: &Arc<Self>, ticket: Arc<Ticket>, params: crate::request::Params, origin: Origin) {
         let command = ticket.command().clone();
         if let Err(failure) = self.gate.enter_queue(&command) {
-            return ticket.answer(Err(failure));
+            return ticket.answer(&Err(failure));
         }
         ticket.file();
         let desk = self.clone();
         let run = move |turn: Option<crate::command::serial::Turn>| {
             desk.gate.leave_queue(ticket.command());
             // Nobody waits for it any more, so it need not run at all.
-            if !ticket.is_open() {
-                return;
+            if !ticket.is_awaited() {
+                return ticket.abandon();
             }
             let mut turn = turn;
             let mut detach = || Box::new(InTurn(Pending::new(&ticket), turn.take())) as Box<dyn Responder>;
             let answer = desk.service.run(ticket.command(), params, &origin, &mut detach);
             match answer {
-                Answer::Now(result) => ticket.answer(result),
+                Answer::Now(result) => ticket.answer(&result),
                 Answer::Stream(source) => ticket.stream(Box::new(SourceInTurn(source, turn.take()))),
                 Answer::Later => {}
             }
@@ -404,7 +419,7 @@ impl Desk {
             Form::Json { id } => Pieces::json(id, self.pretty),
             Form::MiJson => Pieces::mi_json(self.dialect()),
             Form::Xml { form, .. } => Pieces::xml(*form, self.dialect()),
-            Form::Page(_) => None,
+            Form::XmlPart { .. } | Form::Page(_) => None,
         }
     }
 
@@ -537,40 +552,39 @@ impl Desk {
         }
     }
 
-    /// Joins the answers of a batch, or says that together they are too large.
-    pub(super) fn finish_batch(&self, answers: &[Vec<u8>]) -> Vec<u8> {
+    /// Joins the answers to calls that came together, or says that they are too large.
+    pub(super) fn finish_together(&self, joint: Joint, answers: Result<Vec<Vec<u8>>, Failure>) -> Vec<u8> {
         let mut out = Vec::new();
-        if answers.iter().any(|answer| !answer.is_empty()) {
-            jsonrpc::encode_batch(&mut out, answers);
-        }
-        if out.len() > self.reply_limit {
-            let failure = Failure::ReplyTooLarge { size: out.len(), limit: self.reply_limit };
+        let joined = answers.and_then(|answers| {
+            match joint {
+                Joint::Json => jsonrpc::encode_batch(&mut out, answers),
+                Joint::Xml(form) => xmlrpc::join_multicall(&mut out, answers, form),
+            }
+            let (size, limit) = (out.len(), self.reply_limit);
+            if size > limit { Err(Failure::ReplyTooLarge { size, limit }) } else { Ok(()) }
+        });
+        if let Err(failure) = joined {
+            if let Failure::ReplyTooLarge { size, limit } = failure {
+                self.gate.too_large_replies.note(1, || {
+                    format!("{}: replies to several calls have {size} bytes, limit {limit}", self.listener)
+                });
+            }
             out.clear();
-            self.encode(&Form::Json { id: Id::Null }, &Err(failure), &mut out);
+            let form = match joint {
+                Joint::Json => Form::Json { id: Id::Null },
+                Joint::Xml(form) => Form::Xml { form, method: xmlrpc::MULTICALL.into() },
+            };
+            self.encode(&form, &Err(failure), &mut out);
         }
         out
     }
 
-    /// Joins the answers of a multicall.
-    pub(super) fn finish_multicall(
-        &self,
-        form: xmlrpc::Form,
-        answers: &[(Str, Result<Response, Failure>)],
-        started: Instant,
-    ) -> Vec<u8> {
+    /// What stands for the answer to a call that was given up without one.
+    pub(super) fn lost_part(&self, joint: Joint) -> Vec<u8> {
         let mut out = Vec::new();
-        let answers = answers.iter().map(|(method, result)| {
-            self.counters.answered(!result.as_ref().is_ok_and(Response::is_success), started.elapsed());
-            (method.as_bytes(), result)
-        });
-        xmlrpc::encode_multicall(&mut out, answers, form, self.dialect());
-        if out.len() > self.reply_limit {
-            let failure = Failure::ReplyTooLarge { size: out.len(), limit: self.reply_limit };
-            out.clear();
-            xmlrpc::encode_response(&mut out, &Err(failure), b"system.multicall", form, self.dialect());
+        if let Joint::Xml(form) = joint {
+            self.encode(&Form::XmlPart { form, method: Str::default() }, &Err(Failure::Handler), &mut out);
         }
-        self.counters.replies.add(1);
-        self.counters.bytes_out.add(out.len() as i64);
         out
     }
 
@@ -584,6 +598,9 @@ impl Desk {
             Form::Page(reply) => reply.write(out, result),
             Form::MiJson => mi_json::encode_response(out, result, self.dialect()),
             Form::Xml { form, method } => xmlrpc::encode_response(out, result, method, *form, self.dialect()),
+            Form::XmlPart { form, method } => {
+                xmlrpc::encode_multicall_answer(out, result, method, *form, self.dialect());
+            }
         }
     }
 

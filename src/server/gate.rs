@@ -96,9 +96,14 @@ impl Gate {
 
     /// A request was refused before it was read to the end.
     pub(super) fn note_refused(&self, failure: &Failure) {
-        if let Failure::RequestTooLarge { size, limit } = failure {
-            self.too_large_requests
-                .note(1, || format!("{}: a request has {size} bytes, limit {limit}", self.listener));
+        match failure {
+            Failure::RequestTooLarge { size, limit } => self
+                .too_large_requests
+                .note(1, || format!("{}: a request has {size} bytes, limit {limit}", self.listener)),
+            Failure::TooManyCalls { calls, limit } => self
+                .too_large_requests
+                .note(1, || format!("{}: a request has {calls} calls, limit {limit}", self.listener)),
+            _ => {}
         }
     }
 

@@ -45,6 +45,7 @@ use crate::transport::{Access, OpenError};
 use endpoint::Endpoint;
 pub use fork::Still;
 pub use pool::ThreadScope;
+pub use together::TogetherLimits;
 
 /// How a listener behaves.
 #[derive(Clone, Debug)]
@@ -73,6 +74,8 @@ pub struct ListenOptions {
     pub limits: Limits,
     /// How many bytes may wait for clients: replies that are not read, and requests whose reply FIFO has no reader.
     pub unsent_limit: usize,
+    /// How much it takes of calls that come together.
+    pub together: TogetherLimits,
     /// The networks that it serves (UDP and HTTP); `None`: all.
     pub allow_from: Option<Vec<http::Network>>,
     /// What only HTTP has.
@@ -121,6 +124,7 @@ impl Default for ListenOptions {
             permit: Permit::default(),
             limits: Limits { run: Some(Run::For(TIME_TO_RUN)), ..Limits::default() },
             unsent_limit: DEFAULT_UNSENT_LIMIT,
+            together: TogetherLimits::default(),
             allow_from: None,
             http: http::HttpOptions::default(),
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::desk::{Desk, Form};
 use super::pool::Pool;
-use super::ticket::{Ticket, Way};
+use super::ticket::{Route, Ticket, Way};
 use super::turn::Turn;
 use crate::codec::pieces::{PieceError, Pieces};
 use crate::command::{Command, Filled, Source};
@@ -56,21 +56,12 @@ pub(super) enum Advance {
 }
 
 impl Stream {
-    /// A stream in the form of a reply, of which so many bytes are gathered before it begins.
-    pub(super) fn new(ticket: &Arc<Ticket>, form: &Form, window: usize, source: Box<dyn Source>) -> Self {
-        let pieces = ticket.desk().pieces(form);
-        Stream::make(ticket, pieces, window, source)
-    }
-
-    /// A stream whose nodes are one answer, kept with others.
-    pub(super) fn gathered(ticket: &Arc<Ticket>, source: Box<dyn Source>) -> Self {
-        Stream::make(ticket, None, usize::MAX, source)
-    }
-
-    fn make(ticket: &Arc<Ticket>, pieces: Option<Pieces>, window: usize, source: Box<dyn Source>) -> Self {
+    /// A stream in the form of a reply, of which as much is gathered before it begins as its route wants.
+    pub(super) fn new(ticket: &Arc<Ticket>, form: &Form, route: &dyn Route, source: Box<dyn Source>) -> Self {
+        let (pieces, window) = (ticket.desk().pieces(form), route.window());
         let is_gathered = window == usize::MAX || pieces.is_none();
         Stream {
-            limit: ticket.desk().stream_limit(ticket.command(), is_gathered),
+            limit: ticket.desk().stream_limit(ticket.command(), is_gathered).min(route.limit()),
             ticket: ticket.clone(),
             source: Some(source),
             pieces,
@@ -288,16 +279,16 @@ impl Task for Opening {
         let Some(stream) = self.0.take() else { return true };
         let ticket = stream.ticket.clone();
         match advance {
-            Advance::Answer(result) => ticket.answer(result),
+            Advance::Answer(result) => ticket.answer(&result),
             Advance::Whole(bytes) => {
-                if let Some(Way::Reply { route, .. }) = ticket.take() {
+                if let Some(Way { route, .. }) = ticket.take() {
                     stream.desk().count(Some(ticket.command()), false, ticket.started(), bytes.len());
                     ticket.note_streamed(bytes.len());
                     route.deliver(bytes);
                 }
             }
             Advance::Part(first) => {
-                if let Some(Way::Reply { route, .. }) = ticket.take() {
+                if let Some(Way { route, .. }) = ticket.take() {
                     route.stream(first, stream);
                 }
             }

@@ -8,7 +8,6 @@ use super::deadline::Place;
 use super::desk::{Desk, Form, Record};
 use super::once::Once;
 use super::stream::Stream;
-use super::together::MulticallPlace;
 use crate::command::{Command, Hook, Responder, Source};
 use crate::response::{Failure, Response};
 
@@ -20,6 +19,16 @@ pub(super) trait Route: Send {
     /// As `deliver`, from the thread that read the request. The buffer may be used again.
     fn reply(self: Box<Self>, out: &mut Vec<u8>) {
         self.deliver(std::mem::take(out));
+    }
+
+    /// How large the answer may be, beside other limits.
+    fn limit(&self) -> usize {
+        usize::MAX
+    }
+
+    /// Whether the client still has use for the answer.
+    fn is_awaited(&self) -> bool {
+        true
     }
 
     /// How much of a streamed answer is gathered before it begins: all of it, where the wire wants it in one piece.
@@ -45,12 +54,10 @@ pub(super) trait Route: Send {
     }
 }
 
-/// What an answer needs.
-pub(super) enum Way {
-    /// It is written in this form and sent.
-    Reply { form: Form, route: Box<dyn Route> },
-    /// It is kept with others.
-    Part(MulticallPlace),
+/// What an answer needs: it is written in this form and sent.
+pub(super) struct Way {
+    pub(super) form: Form,
+    pub(super) route: Box<dyn Route>,
 }
 
 pub(super) struct Ticket {
@@ -115,48 +122,44 @@ impl Ticket {
         self.once.is_open()
     }
 
+    /// Whether its answer is still of use, where none has been given.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.once.peek(|way| way.route.is_awaited()).unwrap_or(false)
+    }
+
     /// Answers from the thread that read the request, if nobody has; `out` is a buffer to write in.
-    pub(super) fn reply(&self, result: Result<Response, Failure>, out: &mut Vec<u8>) {
+    pub(super) fn reply(&self, result: &Result<Response, Failure>, out: &mut Vec<u8>) {
         let way = self.take();
         if way.is_some() {
-            self.note_result(&result);
+            self.note_result(result);
         }
         match way {
-            Some(Way::Reply { form, route }) => {
-                self.desk.finish(&form, &result, (self.started, Some(&self.command)), out);
+            Some(Way { form, route }) => {
+                self.desk.finish(&form, result, (self.started, Some(&self.command)), out);
                 route.reply(out);
             }
-            Some(Way::Part(part)) => part.put(result),
             None => self.desk.note_late(&self.command),
         }
     }
 
     /// Answers, if nobody has.
-    pub(super) fn answer(&self, result: Result<Response, Failure>) {
+    pub(super) fn answer(&self, result: &Result<Response, Failure>) {
         match self.take() {
             Some(way) => self.send(way, result),
             None => self.desk.note_late(&self.command),
         }
     }
 
-    fn send(&self, way: Way, result: Result<Response, Failure>) {
-        self.note_result(&result);
-        match way {
-            Way::Reply { form, route } => {
-                let mut bytes = Vec::new();
-                self.desk.finish(&form, &result, (self.started, Some(&self.command)), &mut bytes);
-                route.deliver(bytes);
-            }
-            Way::Part(part) => part.put(result),
-        }
+    fn send(&self, Way { form, route }: Way, result: &Result<Response, Failure>) {
+        self.note_result(result);
+        let mut bytes = Vec::new();
+        self.desk.finish(&form, result, (self.started, Some(&self.command)), &mut bytes);
+        route.deliver(bytes);
     }
 
     /// Answers with what is still being made, if nobody has answered; else that is not made any further.
     pub(super) fn stream(self: &Arc<Self>, source: Box<dyn Source>) {
-        let opened = self.once.peek(|way| match way {
-            Way::Reply { form, route } => Stream::new(self, form, route.window(), source),
-            Way::Part(_) => Stream::gathered(self, source),
-        });
+        let opened = self.once.peek(|Way { form, route }| Stream::new(self, form, &**route, source));
         match opened {
             Some(stream) => stream.open(),
             None => self.desk.note_late(&self.command),
@@ -177,7 +180,7 @@ impl Ticket {
         let Some((way, stop)) = self.once.give_up() else { return };
         self.leave();
         self.desk.note_given_up(&self.command, &failure, self.started);
-        self.send(way, Err(failure));
+        self.send(way, &Err(failure));
         if let Some(stop) = stop {
             self.desk.aside(stop);
         }
@@ -196,15 +199,12 @@ impl Ticket {
     /// It takes long: it is watched over, and given up when the client leaves.
     pub(super) fn file(self: &Arc<Self>) {
         self.desk.context().deadlines.file(self);
-        self.once.peek(|way| match way {
-            Way::Reply { route, .. } => route.will_take_long(self),
-            Way::Part(part) => part.will_take_long(self),
-        });
+        self.once.peek(|way| way.route.will_take_long(self));
     }
 
     pub(super) fn provisional(&self, response: Response) -> bool {
-        let send = |way: &mut Way| match way {
-            Way::Reply { form: form @ Form::Text { .. }, route } => {
+        let send = |Way { form, route }: &mut Way| match form {
+            Form::Text { .. } => {
                 let mut bytes = Vec::new();
                 self.desk.encode(form, &Ok(response), &mut bytes);
                 route.provisional(&bytes)
@@ -259,7 +259,7 @@ impl Pending {
 impl Responder for Pending {
     fn answer(mut self: Box<Self>, result: Result<Response, Failure>) {
         if let Some(ticket) = self.0.take() {
-            ticket.answer(result);
+            ticket.answer(&result);
         }
     }
 
@@ -288,7 +288,7 @@ impl Drop for Pending {
     fn drop(&mut self) {
         // Nobody is told that an answer which nobody waits for comes late.
         if let Some(ticket) = self.0.take().filter(|ticket| ticket.is_open()) {
-            ticket.answer(Err(Failure::Handler));
+            ticket.answer(&Err(Failure::Handler));
         }
     }
 }

@@ -1,144 +1,159 @@
 //! Answers that are sent together: those of a batch, and those of a multicall.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use super::desk::Desk;
 use super::ticket::{Route, Ticket};
 use crate::codec::xmlrpc;
-use crate::item::Str;
-use crate::response::{Failure, Response};
+use crate::response::Failure;
 
-/// The answers of a batch, sent together when the last has come.
-pub(super) struct Batch {
+/// How many calls may come together, and how large their replies may be in all.
+#[derive(Clone, Copy, Debug)]
+pub struct TogetherLimits {
+    /// The most calls of a batch or a multicall.
+    pub calls: usize,
+    /// The most bytes of all their replies.
+    pub replies: usize,
+}
+
+impl Default for TogetherLimits {
+    fn default() -> Self {
+        TogetherLimits { calls: 1000, replies: 16 << 20 }
+    }
+}
+
+/// How the answers become one.
+#[derive(Clone, Copy)]
+pub(super) enum Joint {
+    /// The array of a JSON-RPC batch.
+    Json,
+    /// The array of a `system.multicall`.
+    Xml(xmlrpc::Form),
+}
+
+/// The answers of calls that came together, sent when the last has come, or as soon as they are too large in all.
+pub(super) struct Together {
     desk: Arc<Desk>,
-    answers: Mutex<Vec<Vec<u8>>>,
-    missing: AtomicUsize,
+    joint: Joint,
+    limit: usize,
+    answers: Mutex<Answers>,
+    is_over: AtomicBool,
     route: Mutex<Option<Box<dyn Route>>>,
 }
 
-impl Batch {
-    pub(super) fn new(desk: Arc<Desk>, calls: usize, route: Box<dyn Route>) -> Arc<Self> {
-        Arc::new(Batch {
+struct Answers {
+    parts: Vec<Vec<u8>>,
+    size: usize,
+    missing: usize,
+}
+
+impl Together {
+    pub(super) fn new(
+        desk: Arc<Desk>,
+        joint: Joint,
+        (calls, limit): (usize, usize),
+        route: Box<dyn Route>,
+    ) -> Arc<Self> {
+        let together = Arc::new(Together {
             desk,
-            answers: Mutex::new(vec![Vec::new(); calls]),
-            missing: AtomicUsize::new(calls),
+            joint,
+            limit,
+            answers: Mutex::new(Answers { parts: vec![Vec::new(); calls], size: 0, missing: calls }),
+            is_over: AtomicBool::new(false),
             route: Mutex::new(Some(route)),
-        })
+        });
+        if calls == 0 {
+            together.send(Ok(Vec::new()));
+        }
+        together
+    }
+
+    /// Whether the answer has been sent, so that no call has to be run for it.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes of answers may still come.
+    fn room(&self) -> usize {
+        self.limit - self.answers.lock().unwrap_or_else(PoisonError::into_inner).size.min(self.limit)
     }
 
     /// Keeps the answer to one call; notifications have an empty one.
-    pub(super) fn put(&self, place: usize, bytes: Vec<u8>) {
-        self.answers.lock().unwrap_or_else(PoisonError::into_inner)[place] = bytes;
-        if self.missing.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.send();
+    fn put(&self, place: usize, bytes: Vec<u8>) {
+        let result = {
+            let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+            if answers.missing == 0 {
+                return;
+            }
+            answers.size += bytes.len();
+            answers.missing -= 1;
+            let size = answers.size;
+            if size > self.limit {
+                answers.missing = 0;
+                answers.parts = Vec::new();
+                Err(Failure::ReplyTooLarge { size, limit: self.limit })
+            } else {
+                answers.parts[place] = bytes;
+                if answers.missing > 0 {
+                    return;
+                }
+                Ok(std::mem::take(&mut answers.parts))
+            }
+        };
+        self.send(result);
+    }
+
+    fn send(&self, answers: Result<Vec<Vec<u8>>, Failure>) {
+        self.is_over.store(true, Ordering::Relaxed);
+        if let Some(route) = self.route().take() {
+            route.deliver(self.desk.finish_together(self.joint, answers));
         }
     }
 
-    fn send(&self) {
-        let answers = std::mem::take(&mut *self.answers.lock().unwrap_or_else(PoisonError::into_inner));
-        if let Some(route) = self.route.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            route.deliver(self.desk.finish_batch(&answers));
-        }
+    fn route(&self) -> std::sync::MutexGuard<'_, Option<Box<dyn Route>>> {
+        self.route.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A place in a batch.
-pub(super) struct BatchRoute {
-    pub(super) batch: Arc<Batch>,
-    pub(super) place: usize,
+/// The way back of one of the calls. Left without an answer, its call has failed.
+pub(super) struct PartRoute(Option<(Arc<Together>, usize)>);
+
+impl PartRoute {
+    pub(super) fn new(together: &Arc<Together>, place: usize) -> Self {
+        PartRoute(Some((together.clone(), place)))
+    }
 }
 
-impl Route for BatchRoute {
-    fn deliver(self: Box<Self>, bytes: Vec<u8>) {
-        self.batch.put(self.place, bytes);
+impl Route for PartRoute {
+    fn deliver(mut self: Box<Self>, bytes: Vec<u8>) {
+        if let Some((together, place)) = self.0.take() {
+            together.put(place, bytes);
+        }
     }
 
     fn will_take_long(&mut self, ticket: &Arc<Ticket>) {
-        if let Some(route) = &mut *self.batch.route.lock().unwrap_or_else(PoisonError::into_inner) {
-            route.will_take_long(ticket);
-        }
-    }
-}
-
-/// The answers to the calls of a `system.multicall`, sent together when the last has come.
-pub(super) struct Multicall {
-    desk: Arc<Desk>,
-    form: xmlrpc::Form,
-    started: Instant,
-    answers: Mutex<Vec<(Str, Result<Response, Failure>)>>,
-    missing: AtomicUsize,
-    route: Mutex<Option<Box<dyn Route>>>,
-}
-
-impl Multicall {
-    pub(super) fn new(
-        desk: Arc<Desk>,
-        form: xmlrpc::Form,
-        methods: Vec<Str>,
-        started: Instant,
-        route: Box<dyn Route>,
-    ) -> Arc<Self> {
-        Arc::new(Multicall {
-            desk,
-            form,
-            started,
-            missing: AtomicUsize::new(methods.len()),
-            answers: Mutex::new(methods.into_iter().map(|method| (method, Err(Failure::Handler))).collect()),
-            route: Mutex::new(Some(route)),
-        })
-    }
-
-    /// Keeps the answer to one call.
-    pub(super) fn put(&self, place: usize, result: Result<Response, Failure>) {
-        self.answers.lock().unwrap_or_else(PoisonError::into_inner)[place].1 = result;
-        if self.missing.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.send();
-        }
-    }
-
-    /// A multicall of nothing is answered, too.
-    pub(super) fn send_if_empty(&self) {
-        if self.answers.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
-            self.send();
-        }
-    }
-
-    fn send(&self) {
-        let answers = std::mem::take(&mut *self.answers.lock().unwrap_or_else(PoisonError::into_inner));
-        if let Some(route) = self.route.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            route.deliver(self.desk.finish_multicall(self.form, &answers, self.started));
-        }
-    }
-}
-
-/// A place in a multicall. Left without an answer, its call has failed.
-pub(super) struct MulticallPlace(Option<(Arc<Multicall>, usize)>);
-
-impl MulticallPlace {
-    pub(super) fn new(multicall: Arc<Multicall>, place: usize) -> Self {
-        MulticallPlace(Some((multicall, place)))
-    }
-
-    pub(super) fn will_take_long(&self, ticket: &Arc<Ticket>) {
-        let Some((multicall, _)) = &self.0 else { return };
-        if let Some(route) = &mut *multicall.route.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some((together, _)) = &self.0
+            && let Some(route) = &mut *together.route()
+        {
             route.will_take_long(ticket);
         }
     }
 
-    pub(super) fn put(mut self, result: Result<Response, Failure>) {
-        if let Some((multicall, place)) = self.0.take() {
-            multicall.put(place, result);
-        }
+    fn limit(&self) -> usize {
+        self.0.as_ref().map_or(0, |(together, _)| together.room())
+    }
+
+    fn is_awaited(&self) -> bool {
+        self.0.as_ref().is_some_and(|(together, _)| !together.is_over())
     }
 }
 
-impl Drop for MulticallPlace {
+impl Drop for PartRoute {
     fn drop(&mut self) {
-        if let Some((multicall, place)) = self.0.take() {
-            multicall.put(place, Err(Failure::Handler));
+        if let Some((together, place)) = self.0.take() {
+            let bytes = together.desk.lost_part(together.joint);
+            together.put(place, bytes);
         }
     }
 }

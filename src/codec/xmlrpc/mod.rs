@@ -22,7 +22,7 @@ use self::document::{Document, Element, Source, Tag};
 use self::fault::Fault;
 pub use self::library::refuse;
 pub(super) use self::pieces::{Lines, Members};
-pub use self::request::{Incoming, decode_request, encode_request};
+pub use self::request::{Incoming, MULTICALL, decode_request, encode_request};
 use self::value::{Kinds, ValueReader};
 use self::write::{Escapes, Unsayable};
 use super::{CodecError, json, page_of, text};
@@ -78,6 +78,11 @@ impl Form {
         ("ng1", Form::Ng1),
         ("ng2", Form::Ng2),
     ];
+
+    /// What ends the lines of a document.
+    fn line_end(self) -> &'static [u8] {
+        if self.is_lines() { b"\r\n" } else { b"" }
+    }
 
     /// Whether trees are lines of text.
     fn is_lines(self) -> bool {
@@ -140,28 +145,55 @@ pub fn encode_multicall<'a>(
     form: Form,
     dialect: Dialect,
 ) {
-    let escapes = Escapes::of_replies(form, dialect);
-    let line_end: &[u8] = if form.is_lines() { b"\r\n" } else { b"" };
-    push_begin(out, form);
-    push_all(out, &[b"<value><array><data>", line_end]);
+    begin_multicall(out, form);
     for (method, result) in answers {
-        let start = out.len();
-        let written = match answer(result, method, form, dialect) {
-            Ok(body) => {
-                push_all(out, &[b"<value><array><data>", line_end]);
-                let written = push_body(out, body, form, dialect, escapes);
-                push_all(out, &[line_end, b"</data></array></value>"]);
-                written
-            }
-            Err(fault) => fault.push_value(out, form, escapes),
-        };
-        if let Err(unsayable) = written {
-            out.truncate(start);
-            // These words can be sent.
-            let _ = Fault::unsayable(unsayable, form).push_value(out, form, escapes);
-        }
-        out.extend_from_slice(line_end);
+        encode_multicall_answer(out, result, method, form, dialect);
     }
+    end_multicall(out, form);
+}
+
+/// Appends the answer to one call of a multicall, for [`join_multicall`].
+pub fn encode_multicall_answer(
+    out: &mut Vec<u8>,
+    result: &Result<Response, Failure>,
+    method: &[u8],
+    form: Form,
+    dialect: Dialect,
+) {
+    let escapes = Escapes::of_replies(form, dialect);
+    let start = out.len();
+    let written = match answer(result, method, form, dialect) {
+        Ok(body) => {
+            push_all(out, &[b"<value><array><data>", form.line_end()]);
+            let written = push_body(out, body, form, dialect, escapes);
+            push_all(out, &[form.line_end(), b"</data></array></value>"]);
+            written
+        }
+        Err(fault) => fault.push_value(out, form, escapes),
+    };
+    if let Err(unsayable) = written {
+        out.truncate(start);
+        // These words can be sent.
+        let _ = Fault::unsayable(unsayable, form).push_value(out, form, escapes);
+    }
+    out.extend_from_slice(form.line_end());
+}
+
+/// Appends the answer to a multicall, from the answers to its calls as [`encode_multicall_answer`] writes them.
+pub fn join_multicall(out: &mut Vec<u8>, answers: impl IntoIterator<Item = Vec<u8>>, form: Form) {
+    begin_multicall(out, form);
+    for answer in answers {
+        out.extend_from_slice(&answer);
+    }
+    end_multicall(out, form);
+}
+
+fn begin_multicall(out: &mut Vec<u8>, form: Form) {
+    push_begin(out, form);
+    push_all(out, &[b"<value><array><data>", form.line_end()]);
+}
+
+fn end_multicall(out: &mut Vec<u8>, form: Form) {
     push_all(out, &[b"</data></array></value>"]);
     push_end(out, form);
 }

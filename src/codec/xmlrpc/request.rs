@@ -13,7 +13,7 @@ use crate::request::{Param, Params, Request};
 use crate::response::Failure;
 
 /// The method that runs several.
-const MULTICALL: &[u8] = b"system.multicall";
+pub const MULTICALL: &[u8] = b"system.multicall";
 
 /// What one document asks for.
 #[derive(Clone, Debug, PartialEq)]
