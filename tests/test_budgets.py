@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import json
 import os
 import re
 import xmlrpc.client
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Callable
 
 import pytest
 
@@ -138,3 +140,146 @@ def test_blocking_calls_of_a_batch_that_wait_are_not_run_once_the_replies_are_to
         reply = post(server, "/mi", batch(*[rpc("turn", MIB // 4)] * 40))
         assert error_of(reply)["data"].startswith("Reply too large: ")
         assert result_of(post(server, "/mi", rpc("ran"))) in (4, 5)
+
+
+# -- requests that double ---------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Cost:
+    """What a request costs the server: seconds of its processor, and bytes at the peak."""
+
+    time: float
+    memory: int
+
+
+def cost_of(server: MeasuredServer, ask: Callable[[], None]) -> Cost:
+    ask()
+    times, peaks = [], []
+    for _ in range(3):
+        before, began = server.memory, server.processor_time
+        server.forget_peak()
+        ask()
+        times.append(server.processor_time - began)
+        peaks.append(server.peak - before)
+    return Cost(min(times), min(peaks))
+
+
+def by_fifo(server: MeasuredServer, body: Callable[[bytes], bytes]) -> None:
+    assert server.fifo.exchange(lambda name: body(name.encode()), silence=30) is not None
+
+
+def named_texts(server: MeasuredServer, size: int) -> None:
+    count = size // 12
+    params = b"".join(b"n%d::v\n" % number for number in range(count))
+    by_fifo(server, lambda name: b":keep:%s\n%s\n" % (name, params))
+
+
+def json_width(server: MeasuredServer, size: int) -> None:
+    post(server, "/mi", rpc("echo", [0] * (size // 3)))
+
+
+def json_names(server: MeasuredServer, size: int) -> None:
+    post(server, "/mi", rpc("keep", **{f"n{number}": "" for number in range(size // 14)}))
+
+
+def json_depth(server: MeasuredServer, size: int) -> None:
+    body = b'{"jsonrpc":"2.0","id":1,"method":"echo","params":[%s%s]}' % (b"[" * (size // 2), b"]" * (size // 2))
+    assert error_of(post(server, "/mi", body[: 4 * MIB]))["code"] == -32700
+
+
+def json_batch(server: MeasuredServer, size: int) -> None:
+    post(server, "/mi", batch(*[b"{}"] * (size // 3)))
+
+
+def xml_width(server: MeasuredServer, size: int) -> None:
+    values = b"<value>x</value>" * (size // 16)
+    call = b"<methodCall><methodName>echo</methodName><params><param><value><array><data>%s</data></array></value>"
+    post(server, "/RPC2", call % values + b"</param></params></methodCall>")
+
+
+def xml_depth(server: MeasuredServer, size: int) -> None:
+    call = b"<methodCall><methodName>echo</methodName><params><param>%s"
+    post(server, "/RPC2", call % (b"<value><array><data>" * (size // 20)))
+
+
+def xml_multicall(server: MeasuredServer, size: int) -> None:
+    one = len(multicall(2, "run")) - len(multicall(1, "run"))
+    post(server, "/RPC2", multicall(size // one, "run"))
+
+
+def form_fields(server: MeasuredServer, size: int) -> None:
+    fields = b"&".join([b"arg=x"] * (size // 6))
+    with server.http as peer:
+        peer.socket.settimeout(20)
+        kind = "application/x-www-form-urlencoded"
+        peer.ask(request("POST", "/html/mi/echo", fields, Content_Type=kind))
+
+
+def http_fields(server: MeasuredServer, size: int) -> None:
+    fields = "".join(f"X-{number}: v\r\n" for number in range(size // 12))
+    with server.http as peer, contextlib.suppress(OSError):
+        peer.send(f"POST /mi HTTP/1.1\r\nHost: 127.0.0.1\r\n{fields}\r\n".encode())
+        peer.read_or_end()
+
+
+def fifo_without_newline(server: MeasuredServer, size: int) -> None:
+    fifo = server.fifo
+    fifo.write(b":echo:" + b"x" * size)
+    fifo.write(b"\n\n")
+    by_fifo(server, lambda name: b":echo:%s\n\n" % name)
+
+
+#: How each request is made, and how large it is; the largest that a listener takes by default has 4 MiB.
+GROWING = {
+    "named text parameters": (named_texts, MIB // 2),
+    "a JSON array": (json_width, MIB),
+    "a JSON object": (json_names, MIB // 2),
+    "nested JSON": (json_depth, MIB),
+    "a batch": (json_batch, MIB),
+    "an XML array": (xml_width, MIB),
+    "nested XML": (xml_depth, MIB),
+    "a multicall": (xml_multicall, MIB),
+    "fields of a form": (form_fields, MIB),
+    "fields of a head": (http_fields, MIB // 64),
+    "a line without end": (fifo_without_newline, MIB),
+}
+
+
+@pytest.mark.parametrize("kind", GROWING)
+def test_a_request_of_four_times_the_size_costs_about_four_times_as_much_or_is_refused(
+    directory: str, kind: str
+) -> None:
+    ask, size = GROWING[kind]
+    with MeasuredServer(directory) as server:
+        small, large = (cost_of(server, functools.partial(ask, server, times * size)) for times in (1, 4))
+        # Sixteen times as much would be quadratic. What takes less than a tenth of a second is not told from noise.
+        assert large.time < max(0.1, 12 * small.time), (small, large)
+        assert large.memory < 8 * MIB + 64 * 4 * size, (small, large)
+
+
+def test_only_so_many_requests_wait_for_their_turn_by_default(directory: str) -> None:
+    body = """
+    gate = threading.Event()
+    server.command(lambda: gate.wait(30), name="turn", serial=True)
+    server.command(lambda: gate.set(), name="open_gate")
+    listen()
+    """
+    with MeasuredServer(directory, body) as server, contextlib.ExitStack() as stack:
+        peer, other = (stack.enter_context(contextlib.closing(server.peer("udp"))) for _ in range(2))
+
+        def statistic(name: str) -> int:
+            reply = other.exchange(rpc("get_statistics", [f"mi_datagram:{name}"]))
+            return int(result_of(reply)[f"mi_datagram:{name}"])
+
+        for _ in range(12):
+            for _ in range(100):
+                peer.socket.sendto(rpc("turn"), peer.target)
+            # The socket has no room for more.
+            assert statistic("requests") > 0
+        # One is at work, and the one that asks is in progress, too.
+        assert statistic("in_progress") == 1 + 1024 + 1
+        assert statistic("full_queues") == 1200 - 1024 - 1
+        assert error_of(other.exchange(rpc("turn")))["data"] == "Server busy"
+        assert result_of(other.exchange(rpc("open_gate"))) == "OK"
+        eventually(lambda: statistic("in_progress") == 1, "all are served")

@@ -444,9 +444,10 @@ class Server:
         :param timeout: seconds after which a caller is told that its command takes too long; None: never; 60.
         :param reply_limit: the largest reply in bytes, streamed ones included; what the transport carries by default.
         :param depth_limit: how deep parameters may nest; 128.
-        :param in_progress_limit: how many requests may be in progress; any number by default.
-        :param queue_limit: how many requests may wait for a thread or their turn; any number by default.
-        :param rate_limit: how many requests a second one peer may make; any number by default.
+        :param in_progress_limit: how many requests may be in progress; None: any number; 16,384.
+        :param queue_limit: how many requests may wait for a thread or their turn; None: any number; 1,024.
+        :param rate_limit: how many requests a second one peer may make; any number by default. A peer is an IPv4
+            address, a /64 of IPv6, the name of a UNIX socket, or all who use a FIFO.
         :param batch_limit: how many calls a batch or a ``system.multicall`` may have; 1,000.
         :param batch_reply_limit: the bytes of all their replies together; once they are more, the other calls are not
             run; 16 MiB.

@@ -1,27 +1,39 @@
 //! How often one peer asks: a bucket of tokens for each, which fills at the rate that is allowed.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Peer, UnixName};
 
-/// More peers than this are not told apart any better: the full buckets are forgotten, which changes nothing for them.
+/// So many peers have buckets of their own. Full ones are forgotten then, which changes nothing for their peers.
 const MOST_PEERS: usize = 1 << 16;
+/// How often full buckets are looked for.
+const SWEEP: Duration = Duration::from_secs(1);
+/// A host with IPv6 has as many addresses as it likes, within a network of this many bits.
+const NETWORK_BITS: u32 = 64;
 
 /// A limit of requests a second, for each peer by itself. A second's worth may come at once.
 #[derive(Debug)]
 pub struct Rate {
     per_second: f64,
-    buckets: Mutex<HashMap<Key, Bucket>>,
+    buckets: Mutex<Buckets>,
 }
 
-/// Who is counted as one. Names of reply FIFOs are new for each call, so all who use a FIFO are one peer.
+#[derive(Default, Debug)]
+struct Buckets {
+    by_peer: HashMap<Key, Bucket>,
+    swept: Option<Instant>,
+}
+
+/// Who is counted as one. Names of reply FIFOs are new for each call, so all who use a FIFO are one peer; so are all
+/// for whom there is no room in the table.
 #[derive(PartialEq, Eq, Hash, Debug)]
 enum Key {
     Everybody,
-    Host(IpAddr),
+    Host(Ipv4Addr),
+    Network(u128),
     Socket(Vec<u8>),
 }
 
@@ -41,14 +53,8 @@ impl Rate {
     pub fn allows(&self, peer: &Peer, now: Instant) -> bool {
         let (rate, most) = (self.per_second, self.per_second.max(1.0));
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        if buckets.len() >= MOST_PEERS {
-            buckets.retain(|_, bucket| bucket.tokens_at(now, rate, most) < most);
-        }
-        if buckets.len() >= MOST_PEERS {
-            // All of them are busy: a flood from everywhere.
-            buckets.clear();
-        }
-        let bucket = buckets.entry(Key::of(peer)).or_insert(Bucket { tokens: most, since: now });
+        let key = buckets.room_for(Key::of(peer), now, |bucket| bucket.tokens_at(now, rate, most) < most);
+        let bucket = buckets.by_peer.entry(key).or_insert(Bucket { tokens: most, since: now });
         bucket.tokens = bucket.tokens_at(now, rate, most);
         bucket.since = now;
         let has_token = bucket.tokens >= 1.0;
@@ -56,6 +62,20 @@ impl Rate {
             bucket.tokens -= 1.0;
         }
         has_token
+    }
+}
+
+impl Buckets {
+    /// The key itself where it has a bucket or there is room for one, else that of everybody.
+    fn room_for(&mut self, key: Key, now: Instant, is_in_use: impl Fn(&Bucket) -> bool) -> Key {
+        if self.by_peer.len() < MOST_PEERS || self.by_peer.contains_key(&key) {
+            return key;
+        }
+        if self.swept.is_none_or(|swept| now.saturating_duration_since(swept) >= SWEEP) {
+            self.swept = Some(now);
+            self.by_peer.retain(|_, bucket| is_in_use(bucket));
+        }
+        if self.by_peer.len() < MOST_PEERS { key } else { Key::Everybody }
     }
 }
 
@@ -68,7 +88,10 @@ impl Bucket {
 impl Key {
     fn of(peer: &Peer) -> Self {
         match peer {
-            Peer::Inet(address) => Key::Host(address.ip()),
+            Peer::Inet(address) => match address.ip().to_canonical() {
+                IpAddr::V4(host) => Key::Host(host),
+                IpAddr::V6(host) => Key::Network(host.to_bits() >> (128 - NETWORK_BITS)),
+            },
             Peer::Unix(name) => Key::Socket(UnixName::as_bytes(name).to_vec()),
             Peer::Fifo(_) | Peer::Unknown => Key::Everybody,
         }
@@ -77,8 +100,6 @@ impl Key {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -89,5 +110,32 @@ mod tests {
         assert_eq!([0.0, 0.0, 0.0, 0.0].map(|after| allowed(&alice, after)), [true, true, true, false]);
         assert!(allowed(&bob, 0.0), "each peer has its own");
         assert_eq!([0.34, 0.35].map(|after| allowed(&alice, after)), [true, false]);
+    }
+
+    fn peer(address: &str) -> Peer {
+        Peer::Inet(address.parse().expect("an address"))
+    }
+
+    #[test]
+    fn addresses_of_one_ipv6_network_are_one_peer_and_mapped_ones_are_ipv4() {
+        let (rate, now) = (Rate::new(1.0), Instant::now());
+        let allowed = |address: &str| rate.allows(&peer(address), now);
+        assert!(allowed("[2001:db8:1:2::1]:1"));
+        assert!(!allowed("[2001:db8:1:2:ffff::9]:1"));
+        assert!(allowed("[2001:db8:1:3::1]:1"));
+        assert!(allowed("10.0.0.1:1"));
+        assert!(!allowed("[::ffff:10.0.0.1]:1"));
+    }
+
+    #[test]
+    fn the_table_is_bounded_and_a_flood_from_everywhere_forgets_nobody() {
+        let (rate, now) = (Rate::new(1.0), Instant::now());
+        let flood = |from: u32| peer(&format!("{}:1", Ipv4Addr::from(from)));
+        for from in 0..2 * MOST_PEERS as u32 {
+            rate.allows(&flood(from), now);
+        }
+        assert!(rate.buckets.lock().expect("no panic").by_peer.len() <= MOST_PEERS + 1);
+        assert!(!rate.allows(&flood(0), now), "the first is still known");
+        assert!(rate.allows(&flood(9 * MOST_PEERS as u32), now + Duration::from_secs(2)), "there is room again");
     }
 }

@@ -1,5 +1,7 @@
 //! What parameters a command takes, and fitting those of a request to it (`mi_recipe_t`).
 
+use std::collections::HashMap;
+
 use crate::codec::json;
 use crate::convert;
 use crate::dialect::Dialect;
@@ -7,6 +9,9 @@ use crate::item::{Item, Str};
 use crate::request::{Param, Params};
 use crate::response::Failure;
 use crate::tree::{NodeId, Tree};
+
+/// So many names are looked through; more are looked up.
+const LOOK_THROUGH: usize = 16;
 
 /// How parameters reach a handler.
 #[derive(Clone, Debug, PartialEq)]
@@ -183,27 +188,27 @@ impl Signature {
         if named.is_empty() {
             return self.bind_positional(positional, rules);
         }
-        let mut members: Vec<(Str, Item)> = Vec::with_capacity(positional.len() + named.len());
+        let mut members = Members::default();
         for (item, (_, spec)) in positional.into_iter().zip(self.named_params()) {
-            members.push((spec.name.clone(), item));
+            members.push(spec.name.clone(), item);
         }
-        if members.len() < unnamed {
+        if members.list.len() < unnamed {
             return Err(Failure::ParamCount);
         }
         for Param { name, value } in named {
-            match members.iter_mut().find(|(other, _)| *other == name) {
+            match members.find(&name) {
                 // A name again: one more element of a list.
-                Some((_, Item::Array(elements))) => elements.push(Item::Str(value)),
+                Some(Item::Array(elements)) => elements.push(Item::Str(value)),
                 Some(_) => return Err(Failure::ParamNames),
                 None => {
                     let is_list =
                         self.params.iter().any(|spec| spec.name == name && matches!(spec.kind, Kind::List(_)));
                     let item = Item::Str(value);
-                    members.push((name, if is_list { Item::Array(vec![item]) } else { item }));
+                    members.push(name, if is_list { Item::Array(vec![item]) } else { item });
                 }
             }
         }
-        self.bind_named(members, rules)
+        self.bind_named(members.list, rules)
     }
 
     /// Which parameters a positional call of this many values fills.
@@ -269,6 +274,34 @@ impl Signature {
             lists.push(longer);
         }
         lists.into_iter().map(|list| list.into_iter().map(name).collect()).collect()
+    }
+}
+
+/// Parameters with different names, found by them in the same time however many there are.
+#[derive(Default)]
+struct Members {
+    list: Vec<(Str, Item)>,
+    /// Their places by name, once there are too many to look through.
+    places: HashMap<Str, usize>,
+}
+
+impl Members {
+    fn find(&mut self, name: &Str) -> Option<&mut Item> {
+        let place = if self.list.len() < LOOK_THROUGH {
+            self.list.iter().position(|(other, _)| other == name)
+        } else {
+            self.places.get(name).copied()
+        };
+        place.map(|place| &mut self.list[place].1)
+    }
+
+    fn push(&mut self, name: Str, item: Item) {
+        self.list.push((name, item));
+        if self.list.len() >= LOOK_THROUGH {
+            let listed = self.places.len();
+            let more = self.list.iter().enumerate().skip(listed);
+            self.places.extend(more.map(|(place, (name, _))| (name.clone(), place)));
+        }
     }
 }
 

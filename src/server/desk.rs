@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::budget::{ByteBudget, Reservation};
 use super::gate::Gate;
 use super::http::console::{PageCall, ReplyPage};
+use super::panics::contained;
 use super::ticket::{Pending, Route, Ticket, Way};
 use super::together::{Joint, PartRoute, Together, TogetherLimits};
 use super::{Context, ListenOptions};
@@ -23,7 +24,7 @@ use crate::command::trace::Trace;
 use crate::command::{Answer, Command, Hook, Origin, Peer, Responder, Source, Transport, Wire, introspect};
 use crate::dialect::Dialect;
 use crate::item::Str;
-use crate::request::Request;
+use crate::request::{Params, Request};
 use crate::response::{Failure, Response};
 use crate::transport::fifo::Refusal;
 
@@ -298,16 +299,29 @@ impl Desk {
             deadline: ticket.deadline(),
         };
         if command.conduct.is_blocking || command.conduct.serial.is_some() {
-            return self.run_elsewhere(ticket, params, origin);
+            return self.run_elsewhere(ticket, (params, caller.size), origin);
         }
         self.take_in_hand(&ticket);
-        let answer = self.service.run(command, params, &origin, &mut || Box::new(Pending::new(&ticket)));
+        let answer = self.call(&ticket, params, &origin, &mut || Box::new(Pending::new(&ticket)));
         match answer {
             Answer::Now(result) => ticket.reply(&result, out),
             Answer::Stream(source) => ticket.stream(source),
             Answer::Later => {}
         }
         self.put_down(&ticket);
+    }
+
+    /// Runs the command of a request. One that panics has failed.
+    fn call(
+        &self,
+        ticket: &Ticket,
+        params: Params,
+        origin: &Origin,
+        detach: &mut dyn FnMut() -> Box<dyn Responder>,
+    ) -> Answer {
+        let what = || format!("{}: command {}", self.listener, ticket.command().canonical_name());
+        let answer = contained(what, || self.service.run(ticket.command(), params, origin, detach));
+        answer.unwrap_or(Answer::Now(Err(Failure::Handler)))
     }
 
     fn find(&self, method: &[u8], reads_only: bool) -> Result<Arc<Command>, Failure> {
@@ -331,8 +345,9 @@ impl Desk {
     }
 
     /// Has a command run on a thread of those that may wait, in its turn.
-    fn run_elsewhere(self: &Arc<Self>, ticket: Arc<Ticket>, params: crate::request::Params, origin: Origin) {
+    fn run_elsewhere(self: &Arc<Self>, ticket: Arc<Ticket>, (params, size): (Params, usize), origin: Origin) {
         let command = ticket.command().clone();
+        let Some(waiting) = self.reserve_unsent(size) else { return ticket.answer(&Err(Failure::Busy)) };
         if let Err(failure) = self.gate.enter_queue(&command) {
             return ticket.answer(&Err(failure));
         }
@@ -340,13 +355,14 @@ impl Desk {
         let desk = self.clone();
         let run = move |turn: Option<crate::command::serial::Turn>| {
             desk.gate.leave_queue(ticket.command());
+            drop(waiting);
             // Nobody waits for it any more, so it need not run at all.
             if !ticket.is_awaited() {
                 return ticket.abandon();
             }
             let mut turn = turn;
             let mut detach = || Box::new(InTurn(Pending::new(&ticket), turn.take())) as Box<dyn Responder>;
-            let answer = desk.service.run(ticket.command(), params, &origin, &mut detach);
+            let answer = desk.call(&ticket, params, &origin, &mut detach);
             match answer {
                 Answer::Now(result) => ticket.answer(&result),
                 Answer::Stream(source) => ticket.stream(Box::new(SourceInTurn(source, turn.take()))),
@@ -520,7 +536,14 @@ impl Desk {
         out: &mut Vec<u8>,
     ) {
         let before = out.len();
-        self.encode(form, result, out);
+        let what = || format!("{}: writing a reply", self.listener);
+        if contained(what, || self.encode(form, result, out)).is_none() {
+            out.truncate(before);
+            if result.is_ok() {
+                self.finish(form, &Err(Failure::Handler), (started, command), out);
+            }
+            return;
+        }
         // What is refused is told in few words, however small the limit.
         let limit = if result.is_ok() { self.limit_of_replies(command) } else { self.reply_limit };
         let size = out.len() - before;

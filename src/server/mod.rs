@@ -23,6 +23,7 @@ mod hands;
 mod hazards;
 pub mod http;
 mod once;
+mod panics;
 mod place;
 pub(crate) mod pool;
 mod post;
@@ -104,6 +105,10 @@ const WAITING_THREADS: usize = 256;
 const ASIDE_THREADS: usize = 32;
 /// More would not fit a FIFO's parameter line of any client; memory for it is bounded by this.
 const DEFAULT_REQUEST_LIMIT: usize = 4 << 20;
+/// As many requests as there may be HTTP connections.
+const DEFAULT_IN_PROGRESS_LIMIT: usize = 16_384;
+/// How many requests may wait for a thread or their turn: a few rounds of all threads that there are for them.
+const DEFAULT_QUEUE_LIMIT: usize = 1024;
 /// How many bytes may wait for the clients of a listener, unless it says otherwise.
 const DEFAULT_UNSENT_LIMIT: usize = 64 << 20;
 /// How many bytes may wait for clients of all listeners together.
@@ -122,7 +127,12 @@ impl Default for ListenOptions {
             cpus: Vec::new(),
             hazards: false,
             permit: Permit::default(),
-            limits: Limits { run: Some(Run::For(TIME_TO_RUN)), ..Limits::default() },
+            limits: Limits {
+                run: Some(Run::For(TIME_TO_RUN)),
+                in_progress: Some(DEFAULT_IN_PROGRESS_LIMIT),
+                queue: Some(DEFAULT_QUEUE_LIMIT),
+                ..Limits::default()
+            },
             unsent_limit: DEFAULT_UNSENT_LIMIT,
             together: TogetherLimits::default(),
             allow_from: None,
@@ -518,7 +528,7 @@ impl Running {
     fn begin(&mut self, listener: Arc<dyn Listener>) {
         self.context.watch.add(&listener, &self.context.pool);
         let leader = listener.clone();
-        self.context.pool.run(Box::new(move || leader.lead(post::Term::FIRST)));
+        self.context.pool.run(Box::new(move || post::lead(&leader, post::Term::FIRST)));
         self.listeners.push(listener);
     }
 

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::panics::contained;
+
 /// Something to do on a thread of the pool.
 pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
@@ -127,10 +129,7 @@ impl Pool {
 
     fn work(&self) {
         while let Some(job) = self.next_job() {
-            // A panic of one job is that job's failure; its responder answers when it is dropped.
-            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)).is_err() {
-                log::error!("a worker panicked; its request is answered as failed");
-            }
+            contained(|| "a worker".into(), job);
         }
     }
 

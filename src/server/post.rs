@@ -5,6 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::Listener;
+use super::panics::contained;
 use super::pool::Pool;
 
 /// How long a handler may keep its listener waiting.
@@ -68,11 +69,35 @@ impl Post {
         self.state.load(Ordering::SeqCst) >> TERM_SHIFT == term.0
     }
 
+    /// The leader of `term` panicked: gives the next term, unless another leads by now.
+    fn succeed(&self, term: Term) -> Option<Term> {
+        loop {
+            let seen = self.state.load(Ordering::SeqCst);
+            if seen >> TERM_SHIFT != term.0 {
+                return None;
+            }
+            if let Some(next) = self.depose(seen) {
+                return Some(next);
+            }
+        }
+    }
+
     /// Takes the lead from a leader whose request has been in its hands since `seen`.
     fn depose(&self, seen: u64) -> Option<Term> {
         let term = (seen >> TERM_SHIFT) + 1;
         let new = term << TERM_SHIFT;
         self.state.compare_exchange(seen, new, Ordering::SeqCst, Ordering::SeqCst).ok().map(|_| Term(term))
+    }
+}
+
+/// Leads a listener. One that panics outside of a command goes on with the next request.
+pub(super) fn lead(listener: &Arc<dyn Listener>, mut term: Term) {
+    let what = || format!("{}: a worker", listener.address());
+    while contained(what, || listener.clone().lead(term)).is_none() {
+        match listener.post().succeed(term) {
+            Some(next) => term = next,
+            None => return,
+        }
     }
 }
 
@@ -183,7 +208,7 @@ fn look_at(posts: &mut Vec<Watched>) -> bool {
             && (pool.has_room() || (may_exceed && pool.exceed()))
             && let Some(term) = listener.post().depose(state)
         {
-            pool.run(Box::new(move || listener.lead(term)));
+            pool.run(Box::new(move || lead(&listener, term)));
         }
         true
     });

@@ -9,6 +9,7 @@ use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use super::desk::{Desk, Form};
+use super::panics::contained;
 use super::pool::Pool;
 use super::ticket::{Route, Ticket, Way};
 use super::turn::Turn;
@@ -100,7 +101,9 @@ impl Stream {
         loop {
             let Some(source) = &mut self.source else { return Advance::Short };
             self.batch.clear();
-            let filled = source.fill(&mut self.batch, waker);
+            let what = || format!("a stream of command {}", self.ticket.command().canonical_name());
+            let filled = contained(what, || source.fill(&mut self.batch, waker));
+            let filled = filled.unwrap_or(Filled::Failed(Err(Failure::Handler)));
             if let Err(error) = self.write_batch() {
                 self.source = None;
                 let command = self.ticket.command().canonical_name();
