@@ -231,6 +231,44 @@ def test_fifo_sends_to_a_text_server_what_opensipsctl_sends(directory: str) -> N
         assert request == b":ul_show_contact:" + name + b"\nlocation\naor::alice\n\n"
 
 
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ('"."', b'"."'),
+        (r'"To: <sip:1@a>;tag=7\r\nEvent: check-sync\r\n"', b'"To: <sip:1@a>;tag=7\r\nEvent: check-sync\r\n"'),
+        (r'"say \\"hi\\""', b'"say \\"hi\\""'),
+        ("100%%", b"100%"),
+        (r"a\tb", b"a\tb"),
+        ("aor::alice", b"aor::alice"),
+    ],
+)
+def test_fifo_reads_an_argument_as_opensipsctl_and_printf_do(directory: str, argument: str, value: bytes) -> None:
+    # What bash's printf makes of the argument is what opensipsctl writes; a server reads the same parameter from ours.
+    written = subprocess.run(["bash", "-c", 'printf "$1"', "-", argument], capture_output=True, check=True).stdout
+    assert written == value
+
+    def answer(request: bytes, path: str) -> None:
+        if b"{" not in request:
+            write_reply(path, b"200 OK\n\n")
+
+    with RogueFifo(directory, answer) as server:
+        output_of("fifo", "--fifo", server.path, "--reply-dir", directory, "sub_add", argument)
+        sent = server.requests[-1].partition(b"\n")[2].removesuffix(b"\n\n")
+    assert sipmi._core.decode_text_params(sent.decode()) == sipmi._core.decode_text_params(written.decode())
+
+
+def test_fifo_ends_its_arguments_at_an_empty_one_and_refuses_a_quote_that_is_open(served: Served) -> None:
+    common = ["fifo", "--fifo", served.fifo, "--reply-dir", os.path.dirname(served.fifo)]
+    assert output_of(*common, "hello", "bob", "", "more") == "hello bob\n"
+    assert "quote" in complaint_of(2, *common, "hello", '"bob')
+
+
+def test_fifo_takes_standard_input_as_it_is(served: Served) -> None:
+    common = ["fifo", "--fifo", served.fifo, "--reply-dir", os.path.dirname(served.fifo)]
+    done = sipmi_command(*common, "hello", "-", input='50% of "a\\nb"\n')
+    assert done.stdout == 'hello 50% of "a\\nb"\n', done.stderr
+
+
 def test_fifo_shows_the_answer_of_a_json_server_as_text(directory: str) -> None:
     def answer(request: bytes, path: str) -> None:
         id = json.loads(request[request.index(b"{") :])["id"]

@@ -653,6 +653,12 @@ def command_module(name: str) -> Optional[str]:
 def legacy_recipes(name: str) -> Optional[list[list[str]]]:
     """The sets of parameters that a command of 1.x and 2.x takes, in order; None when that is not known."""
 
+def decode_text_params(lines: str) -> list[tuple[str, str]]:
+    """Names, or "", and values of parameters as text wires have them: `value` or `name::value`, in quotes or not.
+
+    :raises ValueError: a quote is missing, or stands where none is allowed.
+    """
+
 MOST_PROCESSES: Final[int]
 
 @final

@@ -1,5 +1,6 @@
 //! What is known of commands without asking a server.
 
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
@@ -7,6 +8,8 @@ use super::convert::{text_from_python, text_to_python};
 use crate::catalog::names;
 use crate::client::effects::{Effect, effect_of};
 use crate::client::places;
+use crate::codec::text;
+use crate::dialect::Dialect;
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(is_read_only_command, module)?)?;
@@ -14,7 +17,8 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(canonical_command_name, module)?)?;
     module.add_function(wrap_pyfunction!(command_name_on, module)?)?;
     module.add_function(wrap_pyfunction!(command_module, module)?)?;
-    module.add_function(wrap_pyfunction!(legacy_recipes, module)?)
+    module.add_function(wrap_pyfunction!(legacy_recipes, module)?)?;
+    module.add_function(wrap_pyfunction!(decode_text_params, module)?)
 }
 
 /// Whether a command changes nothing, by any name that a version of OpenSIPS has for it. One that is not known may
@@ -59,4 +63,17 @@ fn command_module(name: &Bound<'_, PyString>) -> PyResult<Option<&'static str>> 
 #[pyfunction]
 fn legacy_recipes(name: &Bound<'_, PyString>) -> PyResult<Option<Vec<Vec<&'static str>>>> {
     Ok(places::recipes(&names::flat_name(&text_from_python(name)?)))
+}
+
+/// Names, or "", and values of parameters as text wires have them: `value` or `name::value`, in quotes or not.
+///
+/// :raises ValueError: a quote is missing, or stands where none is allowed.
+#[pyfunction]
+fn decode_text_params<'py>(
+    py: Python<'py>,
+    lines: &Bound<'py, PyString>,
+) -> PyResult<Vec<(Bound<'py, PyString>, Bound<'py, PyString>)>> {
+    let params = text::decode_params(&text_from_python(lines)?, Dialect::Sipmi)
+        .map_err(|error| PyValueError::new_err(error.to_string()))?;
+    params.iter().map(|param| Ok((text_to_python(py, &param.name)?, text_to_python(py, &param.value)?))).collect()
 }

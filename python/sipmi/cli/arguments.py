@@ -41,7 +41,12 @@ def ask(mi: Client, command: str, arguments: Sequence[str], *, read: Callable[[s
 
     :param read: what becomes of each value: :func:`read_json`, or ``str`` to leave it as it is.
     """
-    pairs = read_pairs(command, arguments, read=read)
+    return ask_pairs(mi, command, [(name, read(value)) for name, value in map(split, arguments)])
+
+
+def ask_pairs(mi: Client, command: str, pairs: Sequence[tuple[str, Any]]) -> Reply:
+    """Calls with names, or "", and values: those that a list is wanted for become one."""
+    pairs = with_list(command, pairs)
     if all(isinstance(value, str) for _, value in pairs):
         return mi.request_strings(command, pairs)
     positional, named = parted(pairs)
@@ -55,7 +60,8 @@ def read_arguments(command: str, arguments: Sequence[str]) -> tuple[list[Any], d
     >>> read_arguments("get_statistics", ["core:", "load:"]), read_arguments("dlg_list", ["callid::7", "a"])
     (([['core:', 'load:']], {}), (['a'], {'callid': '7'}))
     """
-    return parted(read_pairs(command, arguments, read=read_json))
+    pairs = [(name, read_json(value)) for name, value in map(split, arguments)]
+    return parted(with_list(command, pairs))
 
 
 def parted(pairs: Sequence[tuple[str, Any]]) -> tuple[list[Any], dict[str, Any]]:
@@ -63,12 +69,11 @@ def parted(pairs: Sequence[tuple[str, Any]]) -> tuple[list[Any], dict[str, Any]]
     return [value for name, value in pairs if not name], {name: value for name, value in pairs if name}
 
 
-def read_pairs(command: str, arguments: Sequence[str], *, read: Callable[[str], Any]) -> list[tuple[str, Any]]:
-    """Names, or "", with values; those that a list is wanted for become one."""
-    pairs = [(name, read(value)) for name, value in map(split, arguments)]
+def with_list(command: str, pairs: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """Names and values, where those that a list is wanted for have become one."""
     place = list_place(command)
     if place is None or len(pairs) <= place or isinstance(pairs[place][1], list):
-        return pairs
+        return list(pairs)
     return [*pairs[:place], (pairs[place][0], [value for _, value in pairs[place:]])]
 
 
@@ -95,8 +100,11 @@ def read_json(value: str) -> Any:
     return value
 
 
-def with_stdin(arguments: Sequence[str]) -> list[str]:
-    """Arguments with what is on standard input in the place of ``-`` or ``name::-``; ``::-`` is a dash."""
+def with_stdin(arguments: Sequence[str], write: Callable[[str], str] = str) -> list[str]:
+    """Arguments with the text of standard input in the place of ``-`` or ``name::-``; ``::-`` is a dash.
+
+    :param write: gives the argument that stands for a text.
+    """
     dashes = [argument for argument in arguments if argument != "::-" and split(argument)[1] == "-"]
     if not dashes:
         return list(arguments)
@@ -104,4 +112,4 @@ def with_stdin(arguments: Sequence[str]) -> list[str]:
         raise Usage("standard input can be one argument, not several")
     data = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
     text = data[:-1] if data.endswith("\n") else data
-    return [f"{argument[:-1] or '::'}{text}" if argument in dashes else argument for argument in arguments]
+    return [f"{argument[:-1] or '::'}{write(text)}" if argument in dashes else argument for argument in arguments]

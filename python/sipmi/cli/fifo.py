@@ -6,9 +6,10 @@ import argparse
 import os
 from typing import Any
 
-from .arguments import ask, with_stdin
+from .arguments import ask_pairs, with_stdin
 from .confirm import confirm
 from .ending import ERROR_ANSWER, OK
+from .opensipsctl import as_opensipsctl, quoted
 from .options import add_client_options, add_json, add_yes, client
 from .output import print_bytes, print_json
 from .servers import Target
@@ -24,7 +25,12 @@ def add(subcommands: Any) -> None:
         description="Calls a command through a FIFO and prints the reply's text, as `opensipsctl fifo` does.",
     )
     parser.add_argument("command", help="ul_dump")
-    parser.add_argument("arguments", nargs="*", metavar="ARG", help="value, or name::value")
+    parser.add_argument(
+        "arguments",
+        nargs="*",
+        metavar="ARG",
+        help="value or name::value, with the value in quotes or not, as opensipsctl takes it",
+    )
     parser.add_argument(
         "--fifo",
         metavar="PATH",
@@ -40,13 +46,13 @@ def run(options: argparse.Namespace) -> int:
     path = options.fifo or os.environ.get("OPENSIPS_FIFO") or usual_fifo()
     address = path if path.startswith("fifo:") else f"fifo:{path}"
     target = Target(address, address, {})
-    arguments = with_stdin(options.arguments)
+    arguments = as_opensipsctl(with_stdin(options.arguments, quoted))
     confirm(options.command, target.name, yes=options.yes)
     with client(target, options) as mi:
         # A server of ours speaks both, and text is what scripts know.
         is_text = options.wire in (None, "auto") and not options.json and mi.generation == "sipmi"
         with client(target, options, wire="text") if is_text else mi as mi:
-            reply = ask(mi, options.command, arguments, read=str)
+            reply = ask_pairs(mi, options.command, arguments)
     if options.json:
         print_json(reply.value)
         return OK
