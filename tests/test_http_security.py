@@ -226,6 +226,22 @@ def test_plain_http_on_a_tls_port_is_refused_and_others_are_served(
         assert post(address, rpc("look"), tls=trusting(authority)).status == 200
 
 
+@pytest.mark.parametrize("begun", [0, 1, 50])
+def test_a_tls_handshake_that_does_not_end_is_given_up(
+    authority: trustme.CA, certificate: tuple[str, str], begun: int
+) -> None:
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    hello = trusting(authority).wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
+    with pytest.raises(ssl.SSLWantReadError):
+        hello.do_handshake()
+    with serving(tls=certificate, read_timeout=0.8) as address, HttpPeer(address, tls=trusting(authority)) as idle:
+        with HttpPeer(address) as peer:
+            peer.send(outgoing.read()[:begun])
+            assert peer.is_closed()
+        # This one has agreed on TLS, and may be idle.
+        assert idle.ask(request("POST", "/mi", rpc("look"))).status == 200
+
+
 def test_clients_must_show_a_certificate_where_one_is_asked_for(
     authority: trustme.CA, certificate: tuple[str, str], tmp_path: Path
 ) -> None:

@@ -84,6 +84,22 @@ def test_a_reader_that_stops_reading_is_given_up(address: str) -> None:
         assert len(both_ends - descriptors()) == 1, "the server still has its end"
 
 
+def test_a_slow_and_steady_reader_gets_all_of_its_reply(address: str) -> None:
+    """It takes a little all the time, and so little that its socket has no room for more for longer than allowed."""
+    size = 12_000_000
+    with HttpPeer(address) as peer:
+        peer.send(request("POST", "/mi", rpc("large", size)))
+        end = time.monotonic() + 4.0
+        taken = b""
+        while time.monotonic() < end:
+            taken += peer.socket.recv(4_000)
+            time.sleep(0.02)
+        assert len(taken) < 1_500_000, "that was not slow"
+        while size > len(taken) and (piece := peer.socket.recv(1 << 20)):
+            taken += piece
+        assert len(taken) > size, "the reply was cut"
+
+
 def test_ten_thousand_headers_are_too_many(address: str) -> None:
     many = "".join(f"X-{number}: 1\r\n" for number in range(10_000)).encode()
     with HttpPeer(address) as peer, contextlib.suppress(ConnectionError):
@@ -97,6 +113,46 @@ def test_a_head_without_end_is_too_large(address: str) -> None:
         peer.send(b"POST /mi HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 200_000)
         reply = peer.read()
         assert reply.status == 431
+
+
+HEAD_LIMIT = 64 << 10
+
+
+@pytest.mark.parametrize(("size", "status"), [(HEAD_LIMIT, 200), (HEAD_LIMIT + 1, 431), (HEAD_LIMIT + 50_000, 431)])
+def test_the_limit_of_heads_is_the_documented_size(address: str, size: int, status: int) -> None:
+    body = rpc("echo")
+    without = len(request("POST", "/mi", body, X="")) - len(body)
+    data = request("POST", "/mi", body, X="x" * (size - without))
+    assert data.index(b"\r\n\r\n") + 4 == size
+    assert ask(address, data).status == status
+
+
+@pytest.mark.parametrize(
+    ("hosts", "version", "status"),
+    [(0, "1.1", 400), (1, "1.1", 200), (2, "1.1", 400), (0, "1.0", 200), (1, "1.0", 200), (2, "1.0", 400)],
+)
+def test_a_request_names_exactly_one_host(address: str, hosts: int, version: str, status: int) -> None:
+    body = rpc("echo")
+    head = f"POST /mi HTTP/{version}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    reply = ask(address, (head + "Host: 127.0.0.1\r\n" * hosts + "\r\n").encode() + body)
+    assert reply.status == status
+    if status == 400:
+        assert reply.body == f"expected one Host header, found {hosts}\n".encode()
+
+
+@pytest.mark.parametrize("coding", ["gzip, chunked", "chunked, chunked", "chunked\r\nTransfer-Encoding: chunked", "x"])
+def test_a_transfer_coding_that_is_not_understood_is_refused(address: str, coding: str) -> None:
+    body = rpc("echo")
+    chunks = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    with HttpPeer(address) as peer:
+        peer.send(request("POST", "/mi", Transfer_Encoding=coding) + chunks)
+        reply = peer.read()
+        assert reply.status in (400, 501)
+        assert b"echo" not in reply.body
+    for known in ("chunked", "Chunked"):
+        with HttpPeer(address) as peer:
+            reply = peer.ask(request("POST", "/mi", Transfer_Encoding=known) + chunks)
+            assert reply.status == 200
 
 
 def test_a_body_that_is_announced_too_large_is_not_waited_for(address: str) -> None:

@@ -14,7 +14,7 @@ use super::reactor::Reactor;
 use crate::server::stream::{Advance, Stream};
 
 /// After so long it is the others' turn.
-const TURN: Duration = Duration::from_millis(5);
+const TURN: Duration = Duration::from_millis(1);
 
 pub(super) enum ReplyBody {
     Whole(Full<Bytes>),

@@ -2,8 +2,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 
 use hyper::Version;
@@ -87,6 +87,20 @@ impl Connection {
         Poll::Ready(())
     }
 
+    /// Whether the client has acknowledged more of its reply since it was last asked; its time begins again then.
+    pub(super) fn has_taken_more(&self, round: u32) -> bool {
+        if self.progress.stage() != Stage::Blocked {
+            return false;
+        }
+        // Locked, so that the socket stays open meanwhile.
+        match self.life.try_lock() {
+            Ok(life) => life.is_some() && self.progress.has_taken_more(round),
+            // Another thread writes to it right now, or it has ended.
+            Err(TryLockError::WouldBlock) => true,
+            Err(TryLockError::Poisoned(_)) => false,
+        }
+    }
+
     /// Takes it as far as it goes, however far that is: nobody else waits.
     pub(super) fn run_out(self: &Arc<Self>) {
         while self.run() {}
@@ -111,6 +125,8 @@ pub(super) struct Progress {
     stage: AtomicU8,
     /// The round in which the stage began or last got on.
     since: AtomicU32,
+    /// How many bytes the client had not acknowledged when it was last asked.
+    unacknowledged: AtomicI32,
     end: AtomicU8,
     /// A request was answered before all of it was read.
     problem: AtomicBool,
@@ -136,8 +152,10 @@ pub(super) enum Stage {
     Running,
     /// The answer is on its way.
     Reply,
-    /// The client has stopped taking the answer.
+    /// The socket takes no more of the answer, until the client has.
     Blocked,
+    /// TLS is not agreed on yet.
+    Handshake,
 }
 
 const GOES_ON: u8 = 0;
@@ -152,6 +170,7 @@ impl Progress {
         Arc::new(Progress {
             stage: AtomicU8::new(Stage::Idle as u8),
             since: AtomicU32::new(round),
+            unacknowledged: AtomicI32::new(0),
             end: AtomicU8::new(GOES_ON),
             problem: AtomicBool::new(false),
             errand: Mutex::default(),
@@ -167,7 +186,8 @@ impl Progress {
             2 => Stage::Body,
             3 => Stage::Running,
             4 => Stage::Reply,
-            _ => Stage::Blocked,
+            5 => Stage::Blocked,
+            _ => Stage::Handshake,
         }
     }
 
@@ -175,6 +195,30 @@ impl Progress {
     pub(super) fn reach(&self, stage: Stage, round: u32) {
         self.stage.store(stage as u8, Ordering::Relaxed);
         self.since.store(round, Ordering::Relaxed);
+    }
+
+    /// The socket takes no more: from now on the client is watched.
+    pub(super) fn block(&self, round: u32) {
+        self.unacknowledged.store(self.probe.unacknowledged(), Ordering::Relaxed);
+        self.reach(Stage::Blocked, round);
+    }
+
+    /// The system reports room in the socket only when a large part of it is free, which takes a slow reader long.
+    fn has_taken_more(&self, round: u32) -> bool {
+        let left = self.probe.unacknowledged();
+        let has = left < self.unacknowledged.swap(left, Ordering::Relaxed);
+        if has {
+            self.since.store(round, Ordering::Relaxed);
+        }
+        has
+    }
+
+    /// TLS is agreed on: the first request may come.
+    #[cfg(feature = "tls")]
+    pub(super) fn end_handshake(&self, round: u32) {
+        if self.stage() == Stage::Handshake {
+            self.reach(Stage::Idle, round);
+        }
     }
 
     /// For how many rounds it has been at that stage.

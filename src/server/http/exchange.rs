@@ -26,6 +26,7 @@ use super::reply::{self, Problem, Reply};
 use super::route::{Mount, Roots};
 use super::slot::{Made, Slot};
 use super::stream::Stream;
+use super::strict::{self, LONGEST_HEAD};
 use crate::codec::{RequestError, jsonrpc, mi_json, xmlrpc};
 use crate::command::Peer;
 use crate::dialect::Dialect;
@@ -33,8 +34,6 @@ use crate::response;
 use crate::server::Context;
 use crate::server::desk::{Asked, Caller, Desk};
 
-/// No head of ours is near it; a longer one is answered 431.
-const LONGEST_HEAD: usize = 64 << 10;
 /// As many headers as anything sends.
 const MOST_HEADERS: usize = 100;
 
@@ -155,6 +154,7 @@ impl Site {
         let refused = |refusal| Problem::Refused(refusal, self.guard.challenge());
         // Also where a version is imitated that never asks: a link could run its commands. With its faults it may.
         if !self.hazards {
+            strict::check(&head, self.desk.dialect().is_emulated())?;
             self.guard.check_site(&head.headers).map_err(refused)?;
         }
         let user = self.guard.authenticate(&head.headers).map_err(refused)?;

@@ -21,6 +21,7 @@ mod reply;
 mod route;
 mod slot;
 mod stream;
+mod strict;
 #[cfg(feature = "tls")]
 pub mod tls;
 
@@ -276,11 +277,11 @@ impl HttpListener {
             // Nothing more is answered there, but for who has just come to ask for the health of a server that stops.
             Stage::Idle | Stage::Reply if self.context.is_stopping() => ROUND,
             Stage::Idle | Stage::Reply => self.timeouts.idle,
-            Stage::Head | Stage::Body => self.timeouts.read,
+            Stage::Handshake | Stage::Head | Stage::Body => self.timeouts.read,
             Stage::Blocked => self.write_timeout,
             Stage::Running => return false,
         };
-        ROUND * connection.progress.rounds(round) > allowed
+        ROUND * connection.progress.rounds(round) > allowed && !connection.has_taken_more(round)
     }
 
     /// No new connections and no new requests; answers that are under way are finished.

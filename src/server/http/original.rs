@@ -16,6 +16,7 @@ use hyper::{Method, StatusCode, Version};
 
 use super::reply::{self, Reply};
 use super::route::{Mount, Roots};
+use super::strict::size_of_head;
 use crate::dialect::Dialect;
 
 /// What the originals take in one piece, head and body (`POST_BUFFER`).
@@ -164,7 +165,7 @@ fn takes_encoding(dialect: Dialect, head: &Parts) -> bool {
 fn rule_size(dialect: Dialect, head: &Parts, hazards: bool) -> Ruling {
     let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     let Some(length) = length.filter(|_| hazards) else { return Ruling::Serve };
-    match length + size_of_head(head) > ONE_PIECE {
+    match length + size_of_head(head) as u64 > ONE_PIECE {
         true if joins_pieces(dialect) => Ruling::Stall,
         true => Ruling::Close,
         false => Ruling::Serve,
@@ -333,14 +334,6 @@ impl Arrivals {
         arrivals.1.push(context.waker().clone());
         Poll::Pending
     }
-}
-
-/// The size of a head, as a client that adds no blanks writes it.
-fn size_of_head(head: &Parts) -> u64 {
-    let path = head.uri.path_and_query().map_or(1, |path| path.as_str().len());
-    let line = head.method.as_str().len() + path + " / HTTP/1.1\r\n".len() - 1;
-    let fields: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    (line + fields + 2) as u64
 }
 
 /// How a request wants to be answered, as far as an original goes by that.

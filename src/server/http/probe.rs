@@ -65,6 +65,14 @@ impl Probe {
         }
     }
 
+    /// How many bytes the client has not acknowledged yet. Only while the connection's future cannot end.
+    pub(super) fn unacknowledged(&self) -> libc::c_int {
+        let mut bytes: libc::c_int = 0;
+        // SAFETY: the kernel writes one number to a live local (tcp(7), SIOCOUTQ, which Linux calls TIOCOUTQ as well).
+        unsafe { libc::ioctl(self.socket, libc::TIOCOUTQ, &raw mut bytes) };
+        bytes
+    }
+
     fn was_reset(&self) -> bool {
         let mut fd = libc::pollfd { fd: self.socket, events: 0, revents: 0 };
         // SAFETY: one live local.

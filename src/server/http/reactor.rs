@@ -18,6 +18,9 @@ use crate::transport::eagerness::Habit;
 
 /// How many things the kernel reports at once.
 const BATCH: usize = 64;
+/// After so many turns from the queue the kernel is asked again: a connection that always has more requests would
+/// else keep those waiting that the kernel has not reported yet.
+const TURNS_BETWEEN_LOOKS: u32 = 16;
 
 const DOOR: u64 = 0;
 const BELL: u64 = 1;
@@ -35,6 +38,8 @@ pub(super) struct Reactor {
     epoll: Epoll,
     bell: EventFd,
     ready: Mutex<VecDeque<Ready>>,
+    /// How many turns were taken from the queue since the kernel was asked. Nothing is lost if one is not counted.
+    turns: AtomicU32,
     connections: Mutex<HashMap<u64, Arc<Connection>>>,
     next: AtomicU64,
     /// Counts the rounds of looking after connections: time, as coarse as timeouts need it.
@@ -51,6 +56,7 @@ impl Reactor {
             epoll,
             bell,
             ready: Mutex::default(),
+            turns: AtomicU32::new(0),
             connections: Mutex::default(),
             next: AtomicU64::new(FIRST_CONNECTION),
             round: AtomicU32::new(0),
@@ -59,13 +65,24 @@ impl Reactor {
 
     /// The next thing to do; `None` when there was none for a while, or the bell rang for another reason.
     pub(super) fn next(&self, patience: Duration) -> Option<Ready> {
-        self.waiting().or_else(|| self.wait(patience))
+        self.take_turn().or_else(|| self.wait(patience))
     }
 
     /// As [`Reactor::next`], for who has just served somebody and may well be asked again at once.
     pub(super) fn next_after_one(&self, habit: &mut Habit, patience: Duration) -> Option<Ready> {
-        let ready = self.waiting().or_else(|| habit.try_eagerly(|| self.wait(Duration::ZERO)));
+        let ready = self.take_turn().or_else(|| habit.try_eagerly(|| self.wait(Duration::ZERO)));
         ready.or_else(|| self.next(patience))
+    }
+
+    /// The first in line. When it is time, those that the kernel reports get in line as well.
+    fn take_turn(&self) -> Option<Ready> {
+        let first = self.waiting()?;
+        let turns = self.turns.load(Ordering::Relaxed) + 1;
+        self.turns.store(turns, Ordering::Relaxed);
+        if turns >= TURNS_BETWEEN_LOOKS {
+            drop(self.look(Duration::ZERO));
+        }
+        Some(first)
     }
 
     /// The first in line.
@@ -74,6 +91,12 @@ impl Reactor {
     }
 
     fn wait(&self, patience: Duration) -> Option<Ready> {
+        self.look(patience).pop_front()
+    }
+
+    /// Puts what the kernel reports in line.
+    fn look(&self, patience: Duration) -> MutexGuard<'_, VecDeque<Ready>> {
+        self.turns.store(0, Ordering::Relaxed);
         let mut events = [EpollEvent::empty(); BATCH];
         let timeout = EpollTimeout::try_from(patience).unwrap_or(EpollTimeout::ZERO);
         // Interrupted or not: the caller looks at the world and comes back.
@@ -89,7 +112,7 @@ impl Reactor {
                 }
             }
         }
-        queue.pop_front()
+        queue
     }
 
     /// A number for a connection that is about to be made.
@@ -169,5 +192,32 @@ impl Reactor {
 impl AsFd for Reactor {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.bell.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::super::connection::Progress;
+    use super::super::probe::Probe;
+    use super::*;
+
+    #[test]
+    fn a_connection_that_always_has_more_does_not_keep_a_newcomer_waiting() {
+        let door = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let reactor = Arc::new(Reactor::new(door.as_fd()).expect("a reactor"));
+        let client = TcpStream::connect(door.local_addr().expect("an address")).expect("a connection");
+        let progress = Progress::new(0, Probe::new(&client, false));
+        let busy = Connection::new(reactor.number(), &reactor, progress, Box::pin(std::future::pending()));
+        assert!(busy.claim());
+        reactor.put_back(busy);
+        for turn in 0..=2 * TURNS_BETWEEN_LOOKS {
+            match reactor.next(Duration::ZERO).expect("the busy one is always there") {
+                Ready::Connection(busy) => reactor.put_back(busy),
+                Ready::Door => return assert!(turn > 0),
+            }
+        }
+        panic!("the newcomer was not let in");
     }
 }

@@ -61,6 +61,15 @@ pub(super) enum Problem {
     TooLarge {
         limit: usize,
     },
+    HeadTooLarge {
+        limit: usize,
+    },
+    /// No Host, or several.
+    Hosts {
+        found: usize,
+    },
+    /// A transfer coding other than chunked.
+    Coding(String),
     TooSlow,
     Unreadable(String),
     NoBody,
@@ -98,6 +107,13 @@ impl Problem {
             ),
             Problem::TooLarge { limit } => {
                 (StatusCode::PAYLOAD_TOO_LARGE, format!("expected a body of at most {limit} bytes"))
+            }
+            Problem::HeadTooLarge { limit } => {
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, format!("expected a head of at most {limit} bytes"))
+            }
+            Problem::Hosts { found } => (StatusCode::BAD_REQUEST, format!("expected one Host header, found {found}")),
+            Problem::Coding(found) => {
+                (StatusCode::NOT_IMPLEMENTED, format!("expected Transfer-Encoding chunked, found {found}"))
             }
             Problem::TooSlow => (StatusCode::REQUEST_TIMEOUT, "the body did not come in time".into()),
             Problem::Unreadable(why) => (StatusCode::BAD_REQUEST, format!("the body cannot be read: {why}")),

@@ -45,6 +45,7 @@ impl Stream {
 
     #[cfg(feature = "tls")]
     pub(super) fn with_tls(socket: super::tls::TlsStream, reactor: Arc<Reactor>, progress: Arc<Progress>) -> Self {
+        progress.reach(Stage::Handshake, reactor.round());
         Stream { socket: Socket::Tls(Box::new(socket)), is_curt: false, is_forgetful: false, progress, reactor }
     }
 
@@ -105,12 +106,13 @@ impl Stream {
     }
 
     fn note_write<T>(&self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        let stage = if written.is_pending() { Stage::Blocked } else { Stage::Reply };
         // A handshake writes, too.
-        if matches!(self.progress.stage(), Stage::Running | Stage::Reply | Stage::Blocked)
-            && !(stage == Stage::Blocked && self.progress.stage() == Stage::Blocked)
-        {
-            self.progress.reach(stage, self.reactor.round());
+        match (self.progress.stage(), written.is_pending()) {
+            (Stage::Running | Stage::Reply, true) => self.progress.block(self.reactor.round()),
+            (Stage::Running | Stage::Reply | Stage::Blocked, false) => {
+                self.progress.reach(Stage::Reply, self.reactor.round());
+            }
+            _ => {}
         }
         written
     }
@@ -133,7 +135,13 @@ impl Read for Stream {
             Socket::Plain(socket) if this.is_forgetful && begins => receive_one(socket, &mut cursor, &this.progress),
             Socket::Plain(socket) => receive(socket, &mut cursor),
             #[cfg(feature = "tls")]
-            Socket::Tls(tls) => tls.read(&mut cursor),
+            Socket::Tls(tls) => {
+                let read = tls.read(&mut cursor);
+                if !tls.is_handshaking() {
+                    this.progress.end_handshake(this.reactor.round());
+                }
+                read
+            }
         };
         match read {
             Ok(size) => {

@@ -124,6 +124,10 @@ impl TlsStream {
         self.socket.shutdown(std::net::Shutdown::Write)
     }
 
+    pub(super) fn is_handshaking(&self) -> bool {
+        self.session.is_handshaking()
+    }
+
     /// What is below.
     pub(super) fn socket(&mut self) -> &mut TcpStream {
         &mut self.socket
