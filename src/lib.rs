@@ -17,6 +17,8 @@
 //! ```
 
 pub mod catalog;
+#[cfg(feature = "net")]
+mod clock;
 pub mod codec;
 pub mod command;
 pub mod convert;

@@ -217,7 +217,7 @@ def test_a_reply_that_nobody_reads_is_counted(serve: Callable[..., Endpoints], t
 
 def test_a_bad_limit_is_refused() -> None:
     server = sipmi.Server("limits")
-    with pytest.raises(ValueError, match="at most 128"):
+    with pytest.raises(ValueError, match="from 1 to 128"):
         server.listen("udp:127.0.0.1:0", depth_limit=500)
     with pytest.raises(ValueError, match="above 0"):
         server.command(lambda: None, name="x", rate_limit=0)

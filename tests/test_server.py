@@ -493,7 +493,7 @@ def test_something_else_in_the_way_is_left_alone(directory: str) -> None:
         ("nonsense", {}, "expected"),
         ("udp:host", {}, "expected udp:host:port"),
         ("udp:127.0.0.1:1", {"reply_dir": "/tmp"}, 'has no option "reply_dir"'),
-        ("fifo:/x", {"reply_wait": -1}, "expected a time in seconds"),
+        ("fifo:/x", {"reply_wait": -1}, "expected reply_wait in seconds from 0"),
     ],
 )
 def test_a_bad_address_or_option_says_what_was_expected(address: str, options: dict, error: str) -> None:

@@ -7,7 +7,7 @@ import os
 import weakref
 from typing import TYPE_CHECKING, Any, Optional, Union
 
-from . import _core
+from . import _core, _numbers
 from ._secret import Secret, check_portable, revealed
 from ._times import Zone, zone_of
 
@@ -43,8 +43,7 @@ class ClientBase:
         typed: bool = False,
         tz: Zone = None,
     ) -> None:
-        if not timeout > 0:
-            raise ValueError(f"expected a timeout of more than 0 seconds, found {timeout}")
+        _numbers.timeout(timeout)
         self._core = _core.Client(
             address,
             None if wire == "auto" else wire,

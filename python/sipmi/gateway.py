@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Optional, Union
 
+from . import _numbers
 from .client import Client, connect
 
 if TYPE_CHECKING:
@@ -87,8 +88,7 @@ def forward(
     **client_options: Any,
 ) -> Client:
     """What :meth:`Server.forward` does; gives the client that calls the upstream."""
-    if not timeout > 0:
-        raise ValueError(f"expected a timeout of more than 0 seconds, found {timeout}")
+    _numbers.timeout(timeout)
     if isinstance(upstream, Client):
         client = upstream
     else:

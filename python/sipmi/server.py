@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar, Union, overload
 
-from . import _core
+from . import _core, _numbers
 from ._logs import log_exception, reopen_logs, set_log_level
 from ._loop import Coroutines, request_of_task
 from ._processes import Process
@@ -154,7 +154,7 @@ class Server:
         self._signals: queue.SimpleQueue[bool] = queue.SimpleQueue()
         #: What :meth:`run` does once the endpoints are open.
         self._when_ready: Callable[[], None] = lambda: None
-        self.drain_timeout: float = drain_timeout
+        self.drain_timeout: float = _numbers.pause("drain_timeout", drain_timeout)
         #: Whether it shall stop without waiting.
         self._hurried = False
         self._processes: list[Process] = []
@@ -576,7 +576,7 @@ class Server:
             _core.set_thread_affinity(cpus)
             Host().process(os.getpid()).set_affinity(cpus)
         if drain_timeout is not None:
-            self.drain_timeout = drain_timeout
+            self.drain_timeout = _numbers.pause("drain_timeout", drain_timeout)
         if processes is not None or self._processes:
             self._run_processes(1 if processes is None else processes)
             return
@@ -597,8 +597,7 @@ class Server:
             manager.stopping()
 
     def _run_processes(self, workers: int) -> None:
-        if workers < 1:
-            raise ValueError(f"expected 1 or more processes, found {workers}")
+        _numbers.count("processes", workers, _core.MOST_PROCESSES - 1)
         if self._hazards:
             raise ValueError("hazards are those of one process: expected no processes= beside them")
         # What was called before may have begun its thread.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
 from . import _meanings
 from ._meanings import COUNTER, GAUGE, UNKNOWN, Meaning
+from ._numbers import timeout as check_timeout
 from ._twins import Awaiting, Blocking, Driver, finish
 from ._uptime import began_again
 from .client import Client
@@ -447,8 +448,8 @@ class _Plan:
                 f"expected an interval of at least {SHORTEST_INTERVAL:g} second, found {self.interval:g}: "
                 "a server has one process for its FIFO or for HTTP, and others need it too"
             )
-        if self.timeout is not None and not self.timeout > 0:
-            raise ValueError(f"expected a timeout of more than 0 seconds, found {self.timeout:g}")
+        if self.timeout is not None:
+            check_timeout(self.timeout)
 
 
 class _Sampler:

@@ -4,6 +4,8 @@ use std::num::NonZeroU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::clock;
+
 use super::call::{CallError, CallFailure};
 
 /// How long a server is left alone at first; each failure after that doubles it.
@@ -46,7 +48,7 @@ impl Breaker {
             Some(until) if now < until => Err(CallError::Resting { failures: state.failures, left: until - now }),
             Some(_) => {
                 // Others wait for what this one finds.
-                state.until = Some(now + state.rest);
+                state.until = Some(clock::later(now, state.rest));
                 Ok(())
             }
             None => Ok(()),
@@ -74,7 +76,7 @@ impl Breaker {
         state.failures = state.failures.saturating_add(1);
         if state.failures >= after.get() {
             state.rest = (state.rest * 2).clamp(FIRST_REST, LONGEST_REST);
-            state.until = Some(Instant::now() + state.rest);
+            state.until = Some(clock::deadline(state.rest));
         }
     }
 

@@ -17,6 +17,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 
 use super::driver::Seat;
+use crate::clock;
 use crate::transport::eagerness::Eagerness;
 
 /// A waiting call looks this often whether it was interrupted.
@@ -65,12 +66,12 @@ pub(super) fn run<F: Future>(future: F) -> F::Output {
 impl<'a> Patience<'a> {
     /// Waits at most this long in all. `watch` is asked every 50 ms, and after every signal, whether to give up.
     pub fn new(timeout: Duration, watch: &'a mut (dyn FnMut() -> bool + Send)) -> Self {
-        Patience { deadline: from_now(timeout), way: Way::Blocking(watch) }
+        Patience { deadline: clock::deadline(timeout), way: Way::Blocking(watch) }
     }
 
     /// Waits at most this long in all, on the driver on which the seat is.
     pub fn driven(timeout: Duration, seat: &'a Seat) -> Self {
-        Patience { deadline: from_now(timeout), way: Way::Driven(seat) }
+        Patience { deadline: clock::deadline(timeout), way: Way::Driven(seat) }
     }
 
     /// The same, but at most this long from now.
@@ -79,7 +80,7 @@ impl<'a> Patience<'a> {
             Way::Blocking(watch) => Way::Blocking(&mut **watch),
             Way::Driven(seat) => Way::Driven(seat),
         };
-        Patience { deadline: self.deadline.min(from_now(limit)), way }
+        Patience { deadline: self.deadline.min(clock::deadline(limit)), way }
     }
 
     /// Whether waiting leaves the thread to others.
@@ -143,7 +144,7 @@ impl<'a> Patience<'a> {
 
     /// Rests for so long, or until the deadline, which is an error.
     pub(super) async fn rest(&mut self, nap: Duration) -> Result<(), Stop> {
-        let until = from_now(nap).min(self.deadline);
+        let until = clock::deadline(nap).min(self.deadline);
         if let Way::Driven(seat) = self.way {
             seat.wait(None, until).await.map_err(Stop::Io)?;
         } else {
@@ -206,12 +207,6 @@ impl<'a> Patience<'a> {
             }
         }
     }
-}
-
-/// A century is as good as for ever, and clocks can add it.
-fn from_now(time: Duration) -> Instant {
-    let now = Instant::now();
-    now.checked_add(time).unwrap_or(now + Duration::from_secs(3_000_000_000))
 }
 
 struct Unparker(Thread);

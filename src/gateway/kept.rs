@@ -8,6 +8,7 @@ use super::line::{Outcome, Waiter};
 use super::{NEVER, Names};
 use crate::catalog::names::module_of;
 use crate::client::effects::{Effect, effect_of};
+use crate::clock;
 use crate::codec::json;
 use crate::command::permit::Permit;
 use crate::item::Item;
@@ -142,7 +143,7 @@ impl Kept {
         if is_current {
             let is_good = matches!(&**outcome, Ok(reply) if reply.response.is_success() && !reply.is_unclear);
             if is_good {
-                slots.insert(key.clone(), Slot::Fresh(outcome.clone(), Instant::now() + time));
+                slots.insert(key.clone(), Slot::Fresh(outcome.clone(), clock::deadline(time)));
             } else {
                 slots.remove(key);
             }

@@ -9,6 +9,7 @@ use super::rights::Rights;
 use super::{NEVER, Names, translate};
 use crate::client::effects::{Effect, effect_of};
 use crate::client::{CallError, CallFailure, Client, Generation, Patience, Reply, Wire};
+use crate::clock;
 use crate::codec::{json, jsonrpc, text};
 use crate::command::{Answer, Origin, Responder};
 use crate::item::{Item, Str};
@@ -140,7 +141,7 @@ impl Line {
     /// Until when a request that comes now may take.
     pub(super) fn deadline_for(&self, origin: &Origin) -> Instant {
         let now = Instant::now();
-        let ours = now.checked_add(self.options.timeout).unwrap_or(now + Duration::from_secs(3_000_000_000));
+        let ours = clock::later(now, self.options.timeout);
         origin.deadline.map_or(ours, |theirs| ours.min(theirs))
     }
 

@@ -4,7 +4,6 @@ use std::ffi::CString;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -14,6 +13,7 @@ use pyo3::types::{PyBytes, PyDict, PyString, PyTuple, PyType};
 use super::convert::{body_to_python, text_from_python, text_to_python};
 use super::errors;
 use super::exit;
+use super::number;
 use super::read::item_from_python;
 use super::tree::PyTree;
 use crate::address::Address;
@@ -245,7 +245,7 @@ fn wait<T: Send>(
     timeout: f64,
     work: impl FnOnce(&mut Patience<'_>) -> Result<T, CallFailure> + Send,
 ) -> PyResult<Result<T, CallFailure>> {
-    let timeout = read_timeout(timeout)?;
+    let timeout = number::timeout(timeout)?;
     let mut raised = None;
     let outcome = exit::detach(py, || {
         let mut look = || {
@@ -259,13 +259,6 @@ fn wait<T: Send>(
         work(&mut Patience::new(timeout, &mut look))
     });
     raised.map_or(Ok(outcome), Err)
-}
-
-pub(super) fn read_timeout(timeout: f64) -> PyResult<Duration> {
-    if timeout > 0.0 {
-        return Ok(Duration::try_from_secs_f64(timeout).unwrap_or(Duration::MAX));
-    }
-    Err(PyValueError::new_err(format!("expected a timeout of more than 0 seconds, found {timeout}")))
 }
 
 fn read_count(of: &str, count: i64) -> PyResult<NonZeroUsize> {

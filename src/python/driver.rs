@@ -8,8 +8,9 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
-use super::client::{PyClient, read_arguments, read_strings, read_timeout, who};
+use super::client::{PyClient, read_arguments, read_strings, who};
 use super::convert::text_from_python;
+use super::number;
 use crate::client::driver::{Call, CallId, Driver, Seat};
 use crate::client::{Arguments, Asked, CallFailure, Found, Patience, Reply, Wire};
 use crate::item::Str;
@@ -142,7 +143,7 @@ impl PyDriver {
         timeout: f64,
     ) -> PyResult<u64> {
         let py = future.py();
-        let limit = read_timeout(timeout)?;
+        let limit = number::timeout(timeout)?;
         let core = client.get().core();
         let name = command.clone();
         let ask = move |seat: Arc<Seat>| -> Call<Outcome> {

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::exit;
-use super::server::seconds;
+use super::number::{MOST_REQUESTS, MOST_THREADS, count, seconds};
 use crate::client::Client;
 use crate::command::service::Service;
 use crate::gateway::{Audit, Gateway, Line, LineOptions, Rule};
@@ -42,12 +42,12 @@ fn read_options(given: &Bound<'_, PyDict>) -> PyResult<LineOptions> {
     for (name, value) in given.iter() {
         match name.extract::<String>()?.as_str() {
             "only" => options.only = value.extract()?,
-            "timeout" => options.timeout = seconds(&value)?,
-            "threads" => options.threads = value.extract()?,
-            "queue" => options.queue = value.extract()?,
+            "timeout" => options.timeout = seconds("timeout", &value)?,
+            "threads" => options.threads = count("threads", &value, 1..=MOST_THREADS)?,
+            "queue" => options.queue = count("queue", &value, 0..=MOST_REQUESTS)?,
             "cache" => {
                 for (pattern, time) in value.cast::<PyDict>()?.iter() {
-                    options.cache.push((pattern.extract()?, seconds(&time)?));
+                    options.cache.push((pattern.extract()?, seconds("cache", &time)?));
                 }
             }
             "rights" => {

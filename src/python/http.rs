@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::exit;
-use super::server::seconds;
+use super::number::{MOST_BYTES, MOST_REQUESTS, count, seconds};
 use crate::server::http::{Credentials, HttpOptions, JsonGet, NeverMatches, Roots, check_hosts, tls};
 
 /// Reads them one by one; what belongs together is put together in the end.
@@ -33,11 +33,11 @@ impl HttpReader {
             "json_get" => options.json_get = read_json_get(value)?,
             "xmlrpc" => options.xmlrpc = Some(value.extract::<String>()?.parse()?),
             "roots" => self.roots = Some(value.cast::<PyDict>()?.iter().map(read_root).collect::<PyResult<_>>()?),
-            "read_timeout" => options.timeouts.read = seconds(value)?,
-            "idle_timeout" => options.timeouts.idle = seconds(value)?,
-            "receive_buf_size" => options.receive_buffer = value.extract()?,
+            "read_timeout" => options.timeouts.read = seconds(name, value)?,
+            "idle_timeout" => options.timeouts.idle = seconds(name, value)?,
+            "receive_buf_size" => options.receive_buffer = count(name, value, 0..=MOST_BYTES)?,
             "metrics" => options.shows_metrics = value.is_truthy()?,
-            "connections" => options.connections = value.extract::<usize>()?.max(1),
+            "connections" => options.connections = count(name, value, 1..=MOST_REQUESTS)?,
             _ => return Ok(false),
         }
         Ok(true)

@@ -1,9 +1,8 @@
 //! The limits of listeners and commands, as Python gives them.
 
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use super::server::seconds;
+use super::number::{self, MOST_BYTES, MOST_REQUESTS, seconds};
 use crate::command::limits::{Limits, Run};
 use crate::item::MAX_DEPTH;
 
@@ -11,33 +10,17 @@ use crate::item::MAX_DEPTH;
 pub(super) fn read(limits: &mut Limits, name: &str, value: &Bound<'_, PyAny>) -> PyResult<bool> {
     match name {
         "timeout" if value.is_none() => limits.run = Some(Run::Unlimited),
-        "timeout" => limits.run = Some(Run::For(seconds(value)?)),
-        "reply_limit" => limits.reply = value.extract()?,
-        "depth_limit" => limits.depth = at_most(MAX_DEPTH, name, value)?,
-        "in_progress_limit" => limits.in_progress = value.extract()?,
-        "queue_limit" => limits.queue = value.extract()?,
-        "rate_limit" => limits.rate = read_rate(value)?,
+        "timeout" => limits.run = Some(Run::For(seconds(name, value)?)),
+        "reply_limit" => limits.reply = number::limit(name, value, 1..=MOST_BYTES)?,
+        "depth_limit" => limits.depth = number::limit(name, value, 1..=MAX_DEPTH)?,
+        "in_progress_limit" => limits.in_progress = number::limit(name, value, 0..=MOST_REQUESTS)?,
+        "queue_limit" => limits.queue = number::limit(name, value, 0..=MOST_REQUESTS)?,
+        "rate_limit" => limits.rate = read_rate(name, value)?,
         _ => return Ok(false),
     }
     Ok(true)
 }
 
-fn at_most(most: usize, name: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
-    let limit: Option<usize> = value.extract()?;
-    match limit {
-        Some(limit) if limit > most => {
-            Err(PyValueError::new_err(format!("expected {name} of at most {most}, found {limit}")))
-        }
-        limit => Ok(limit),
-    }
-}
-
-fn read_rate(value: &Bound<'_, PyAny>) -> PyResult<Option<f64>> {
-    let rate: Option<f64> = value.extract()?;
-    match rate {
-        Some(rate) if !(rate > 0.0 && rate.is_finite()) => {
-            Err(PyValueError::new_err(format!("expected rate_limit in requests a second, above 0, found {rate}")))
-        }
-        rate => Ok(rate),
-    }
+fn read_rate(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<f64>> {
+    if value.is_none() { Ok(None) } else { number::rate(name, "in requests a second", value).map(Some) }
 }

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 
 use super::exit;
 pub(super) use super::handler::flush_to;
+use crate::clock;
 use crate::command::serial::Turn;
 use crate::command::service::Service;
 use crate::command::{Answer, Command, Filled, Hook, Origin, Responder, Source};
@@ -24,7 +25,7 @@ type Outcome = Result<Response, Failure>;
 /// Runs a command and waits for its answer, watching for Ctrl-C.
 pub(super) fn run(py: Python<'_>, service: &Service, command: &Arc<Command>, params: Params) -> PyResult<Outcome> {
     let time = command.conduct.limits.run.and_then(crate::command::limits::Run::time);
-    let deadline = time.map(|time| Instant::now() + time);
+    let deadline = time.map(clock::deadline);
     let _turn = match take_turn(py, command, deadline)? {
         Ok(turn) => turn,
         Err(failure) => return Ok(Err(failure)),

@@ -19,6 +19,7 @@ mod json;
 mod limits;
 mod local;
 mod logging;
+mod number;
 mod processes;
 mod read;
 mod schema;

@@ -6,7 +6,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 
-use super::server::{PyServer, seconds};
+use super::number::seconds;
+use super::server::PyServer;
 use super::{exit, logging};
 use crate::command::processes::{MOST_PROCESSES, ProcessState};
 use crate::server::Server;
@@ -114,7 +115,7 @@ fn check(rank: usize) -> PyResult<()> {
 /// so many seconds later, whatever it is doing.
 #[pyfunction]
 fn end_with_parent(pipe: i32, grace: &Bound<'_, PyAny>) -> PyResult<()> {
-    let grace = seconds(grace)?;
+    let grace = seconds("drain_timeout", grace)?;
     let watch = move || {
         // SAFETY: the descriptor is this process' own, and stays open as long as it lives.
         let pipe = unsafe { std::os::fd::BorrowedFd::borrow_raw(pipe) };

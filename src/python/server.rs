@@ -1,7 +1,6 @@
 //! The server as Python's `sipmi.server` drives it.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -12,6 +11,7 @@ use super::command::{Described, PyCommand, read_param, read_recipes};
 use super::convert::{body_to_python, text_from_python};
 use super::handler::PyHandler;
 use super::http::HttpReader;
+use super::number::{self, MOST_BYTES, MOST_IN_ALL, MOST_THREADS, seconds};
 use super::read::item_from_python;
 use super::tree::PyTree;
 use super::{errors, event, exit, gateway, limits, local, logging};
@@ -202,7 +202,7 @@ impl PyServer {
         drain_timeout: &Bound<'_, PyAny>,
         hurry: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        let drain_timeout = seconds(drain_timeout)?;
+        let drain_timeout = seconds("drain_timeout", drain_timeout)?;
         let hurry = hurry.map(|hurry| hurry.clone().unbind());
         let raised = Mutex::new(None);
         let is_hurried = || {
@@ -372,7 +372,7 @@ fn read_conduct(given: &Bound<'_, PyDict>) -> PyResult<Conduct> {
         match name.as_str() {
             "blocking" => conduct.is_blocking = value.is_truthy()?,
             "serial" => conduct.serial = value.is_truthy()?.then(Arc::<Serial>::default),
-            "request_limit" => conduct.limits.request = value.extract()?,
+            "request_limit" => conduct.limits.request = number::limit(&name, &value, 1..=MOST_BYTES)?,
             name if limits::read(&mut conduct.limits, name, &value)? => {}
             other => return Err(PyTypeError::new_err(format!("a command has no option {other:?}"))),
         }
@@ -389,16 +389,18 @@ fn read_options(address: &mut Address, given: &Bound<'_, PyDict>) -> PyResult<Li
         let name: String = name.extract()?;
         match (name.as_str(), &mut *address) {
             ("reply_dir", Address::Fifo { reply_dir, .. }) => *reply_dir = Some(value.extract()?),
-            ("reply_wait", Address::Fifo { .. }) => options.reply_wait = seconds(&value)?,
-            ("reply_indent", Address::Fifo { .. }) => options.indent = Indent::Blanks(value.extract()?),
-            ("mode", Address::Fifo { .. } | Address::Unix { .. }) => options.access.mode = value.extract()?,
+            ("reply_wait", Address::Fifo { .. }) => options.reply_wait = seconds(&name, &value)?,
+            ("reply_indent", Address::Fifo { .. }) => {
+                options.indent = Indent::Blanks(number::count(&name, &value, 0..=64)? as u8);
+            }
+            ("mode", Address::Fifo { .. } | Address::Unix { .. }) => options.access.mode = number::mode(&value)?,
             ("owner", Address::Fifo { .. } | Address::Unix { .. }) => options.access.owner = Some(value.extract()?),
             ("group", Address::Fifo { .. } | Address::Unix { .. }) => options.access.group = Some(value.extract()?),
-            ("write_timeout", _) => options.write_timeout = seconds(&value)?,
-            ("batch_limit", _) => options.together.calls = or_unlimited(&value)?,
-            ("batch_reply_limit", _) => options.together.replies = or_unlimited(&value)?,
-            ("unsent_limit", _) => options.unsent_limit = or_unlimited(&value)?,
-            ("request_limit", _) => options.request_limit = value.extract()?,
+            ("write_timeout", _) => options.write_timeout = seconds(&name, &value)?,
+            ("batch_limit", _) => options.together.calls = or_unlimited(&name, &value)?,
+            ("batch_reply_limit", _) => options.together.replies = or_unlimited(&name, &value)?,
+            ("unsent_limit", _) => options.unsent_limit = or_unlimited(&name, &value)?,
+            ("request_limit", _) => options.request_limit = number::count(&name, &value, 1..=MOST_BYTES)?,
             (name, _) if limits::read(&mut options.limits, name, &value)? => {}
             ("pretty_printing", _) => options.pretty_printing = value.extract()?,
             #[cfg(target_os = "linux")]
@@ -410,7 +412,7 @@ fn read_options(address: &mut Address, given: &Bound<'_, PyDict>) -> PyResult<Li
                 options.allow_from = Some(networks.iter().map(|network| network.parse()).collect::<Result<_, _>>()?);
             }
             (_, Address::Http(_)) if http.read(&name, &value)? => {}
-            ("workers", _) => options.workers = value.extract::<usize>()?.max(1),
+            ("workers", _) => options.workers = number::count(&name, &value, 1..=MOST_THREADS)?,
             (other, address) => return Err(PyTypeError::new_err(format!("{address} has no option {other:?}"))),
         }
     }
@@ -425,14 +427,8 @@ fn read_options(address: &mut Address, given: &Bound<'_, PyDict>) -> PyResult<Li
 }
 
 /// A limit; None: there is none.
-fn or_unlimited(value: &Bound<'_, PyAny>) -> PyResult<usize> {
-    Ok(value.extract::<Option<usize>>()?.unwrap_or(usize::MAX))
-}
-
-pub(super) fn seconds(value: &Bound<'_, PyAny>) -> PyResult<Duration> {
-    let seconds: f64 = value.extract()?;
-    Duration::try_from_secs_f64(seconds)
-        .map_err(|_| PyValueError::new_err(format!("expected a time in seconds of 0 or more, found {seconds}")))
+fn or_unlimited(name: &str, value: &Bound<'_, PyAny>) -> PyResult<usize> {
+    Ok(number::limit(name, value, 0..=MOST_IN_ALL)?.unwrap_or(usize::MAX))
 }
 
 /// A counter that `get_statistics` shows (`stat_var`).

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::ListenOptions;
 use super::endpoint::Endpoint;
 use super::hands::Orphan;
+use crate::clock;
 use crate::codec::jsonrpc::{self, Call, Id, Incoming, Refused};
 use crate::codec::text::{self, Carrier, TextStyle};
 use crate::dialect::Dialect;
@@ -60,7 +61,7 @@ impl Answer {
                 (To::Fifo(reply.to_vec()), failed_text(bytes, style), options.reply_wait)
             }
         };
-        (!bytes.is_empty()).then(|| Answer { endpoint, to, bytes, until: Instant::now() + patience })
+        (!bytes.is_empty()).then(|| Answer { endpoint, to, bytes, until: clock::deadline(patience) })
     }
 
     /// Sends it; true when it is to be tried again.

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::courier::Parcel;
 use super::courtesy::{Absent, Courtesy};
@@ -15,6 +15,7 @@ use super::post::{Post, Term};
 use super::ticket::Route;
 use super::{Context, ListenOptions, Listener};
 use crate::address::Address;
+use crate::clock;
 use crate::codec::{jsonrpc, text};
 use crate::command::Peer;
 use crate::dialect::Dialect;
@@ -259,7 +260,7 @@ impl Route for DatagramRoute {
 impl DatagramRoute {
     /// Has the courier try until the receiver has room, or the timeout.
     fn post(self: Box<Self>, bytes: Vec<u8>) {
-        let deadline = Instant::now() + self.timeout;
+        let deadline = clock::deadline(self.timeout);
         let courier = self.desk.context().courier.clone();
         let desk = self.desk.clone();
         let retry = move || {

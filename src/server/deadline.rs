@@ -5,13 +5,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::ticket::Ticket;
+use crate::clock;
 use crate::response::Failure;
 
 /// The place of a ticket: when it is due, and its number.
 pub(super) type Place = (Instant, u64);
-
-/// For requests that may take as long as they like.
-const NEVER: Duration = Duration::from_secs(60 * 60 * 24 * 365);
 
 #[derive(Default)]
 pub(super) struct Deadlines {
@@ -35,7 +33,7 @@ impl Deadlines {
     pub(super) fn file(self: &Arc<Self>, ticket: &Arc<Ticket>) {
         let mut state = self.lock();
         let number = state.next;
-        let due = ticket.deadline().unwrap_or_else(|| Instant::now() + NEVER);
+        let due = ticket.deadline().unwrap_or_else(|| clock::deadline(Duration::MAX));
         if !ticket.set_place((due, number)) {
             return;
         }

@@ -16,6 +16,7 @@ use super::place::Place;
 use super::post::{Post, Term};
 use super::{Context, ListenOptions, Listener, ServerError};
 use crate::address::Address;
+use crate::clock;
 use crate::codec::RequestError;
 use crate::codec::fifo_frame::Frame;
 use crate::codec::text;
@@ -249,7 +250,7 @@ impl FifoListener {
         self.context.courier.take(Parcel::AwaitReader {
             open: Box::new(move || opener.open_reply(&name)),
             then: Box::new(move |fifo| runner.run(asked, (reply, hand), Some(fifo))),
-            deadline: Instant::now() + self.reply_wait,
+            deadline: clock::deadline(self.reply_wait),
             desk: self.desk.clone(),
             waiting,
         });

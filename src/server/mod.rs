@@ -38,6 +38,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crate::address::Address;
+use crate::clock;
 use crate::codec::text::Indent;
 use crate::command::limits::{Limits, Run};
 use crate::command::permit::Permit;
@@ -85,8 +86,6 @@ pub struct ListenOptions {
 
 /// How long a server that is dropped waits for what it is doing.
 const DRAIN: Duration = Duration::from_secs(5);
-/// As good as for ever.
-const LONGEST_DRAIN: Duration = Duration::from_secs(60 * 60 * 24 * 365);
 /// After so many looks it looks whether somebody is in a hurry.
 const HURRY_LOOKS: u32 = 25;
 /// As often as that.
@@ -466,9 +465,7 @@ impl Server {
     pub fn stop(&self, drain_timeout: Duration, hurry: &dyn Fn() -> bool) {
         let running = self.lock().running.take();
         if let Some(running) = running {
-            let deadline =
-                Instant::now().checked_add(drain_timeout).unwrap_or_else(|| Instant::now() + LONGEST_DRAIN);
-            running.end(deadline, hurry);
+            running.end(clock::deadline(drain_timeout), hurry);
         }
         self.delivery.stop();
         self.service.events.end_all();

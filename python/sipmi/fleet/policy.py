@@ -6,6 +6,8 @@ import dataclasses
 import math
 from typing import Any, Callable, Optional, Union
 
+from .. import _numbers
+
 #: Takes how many nodes are done, how many there are, and what the last one answered.
 Progress = Callable[[int, int, Any], None]
 
@@ -27,8 +29,7 @@ class Policy:
     progress: Union[bool, Progress] = False
 
     def __post_init__(self) -> None:
-        if not self.timeout > 0:
-            raise ValueError(f"expected a timeout of more than 0 seconds, found {self.timeout}")
+        _numbers.timeout(self.timeout)
         if self.concurrency is not None and self.concurrency < 1:
             raise ValueError(f"expected a concurrency of at least 1 node, found {self.concurrency}")
         for name in ("quorum", "batch"):

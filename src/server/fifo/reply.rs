@@ -4,9 +4,9 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
-use std::time::Instant;
 
 use super::FifoListener;
+use crate::clock;
 use crate::server::budget::Reservation;
 use crate::server::courier::Parcel;
 use crate::server::hands::Hand;
@@ -37,7 +37,7 @@ impl FifoRoute {
             Ok(sent) if sent == bytes.len() => {}
             Ok(sent) => {
                 let Some(waiting) = desk.reserve_unsent(bytes.len()) else { return };
-                let deadline = Instant::now() + self.listener.write_timeout;
+                let deadline = clock::deadline(self.listener.write_timeout);
                 let (desk, bytes) = (desk.clone(), std::mem::take(bytes));
                 self.listener.context.courier.take(Parcel::Write { fifo, bytes, sent, deadline, desk, waiting });
             }
@@ -168,7 +168,7 @@ impl FifoStream {
         let (waker, has_waited) = (waker.clone(), self.has_waited.clone());
         self.listener.context.courier.take(Parcel::Room {
             fifo: fifo.clone(),
-            deadline: Instant::now() + self.listener.write_timeout,
+            deadline: clock::deadline(self.listener.write_timeout),
             then: Box::new(move |has_room| {
                 has_waited.store(!has_room, Ordering::Relaxed);
                 waker.wake();

@@ -1,0 +1,142 @@
+"""Values of options that cannot be meant are refused by name, and none makes a server or client panic."""
+
+import math
+import os
+import select
+from typing import Any
+
+import pytest
+
+import sipmi
+
+ABSURD_TIMES = [-1, -0.001, math.nan, math.inf, -math.inf, 1e300]
+ABSURD_COUNTS = [-1, 10**30, -(10**30)]
+
+TIMES = [
+    ("fifo:/tmp/none", "reply_wait"),
+    ("fifo:/tmp/none", "write_timeout"),
+    ("udp:127.0.0.1:0", "timeout"),
+    ("http://127.0.0.1:0", "read_timeout"),
+    ("http://127.0.0.1:0", "idle_timeout"),
+]
+COUNTS = [
+    ("udp:127.0.0.1:0", "workers"),
+    ("udp:127.0.0.1:0", "request_limit"),
+    ("udp:127.0.0.1:0", "reply_limit"),
+    ("udp:127.0.0.1:0", "depth_limit"),
+    ("udp:127.0.0.1:0", "in_progress_limit"),
+    ("udp:127.0.0.1:0", "queue_limit"),
+    ("http://127.0.0.1:0", "connections"),
+    ("http://127.0.0.1:0", "receive_buf_size"),
+    ("fifo:/tmp/none", "reply_indent"),
+    ("unix:/tmp/none", "mode"),
+]
+
+
+@pytest.mark.parametrize("value", ABSURD_TIMES)
+@pytest.mark.parametrize(("address", "name"), TIMES)
+def test_a_listener_refuses_an_absurd_time_by_name(address: str, name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=rf"expected {name} in seconds from 0 to 1e\+?19, found "):
+        sipmi.Server("options").listen(address, **{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", ABSURD_COUNTS)
+@pytest.mark.parametrize(("address", "name"), COUNTS)
+def test_a_listener_refuses_an_absurd_number_by_name(address: str, name: str, value: int) -> None:
+    with pytest.raises((ValueError, TypeError), match=f"expected {name} from .*, found {value}"):
+        sipmi.Server("options").listen(address, **{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("workers", 0), ("workers", 10**9), ("connections", 0), ("request_limit", 0), ("mode", 0o1777), ("mode", 10**6)],
+)
+def test_a_listener_refuses_numbers_out_of_bounds(name: str, value: int) -> None:
+    address = {"connections": "http://127.0.0.1:0", "mode": "unix:/tmp/none"}.get(name, "udp:127.0.0.1:0")
+    with pytest.raises(ValueError, match=f"expected {name} from .*, found {value}"):
+        sipmi.Server("options").listen(address, **{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", ["soon", [1], None, {}])
+@pytest.mark.parametrize(("address", "name"), [("fifo:/tmp/none", "reply_wait"), ("udp:127.0.0.1:0", "workers")])
+def test_a_listener_names_the_option_whose_value_is_no_number(address: str, name: str, value: Any) -> None:
+    with pytest.raises(TypeError, match=f"expected {name} "):
+        sipmi.Server("options").listen(address, **{name: value})
+
+
+@pytest.mark.parametrize("value", [0, -1, math.nan, math.inf])
+def test_a_rate_that_no_caller_can_have_is_refused_by_name(value: float) -> None:
+    with pytest.raises(ValueError, match="expected rate_limit in requests a second, above 0 and finite, found "):
+        sipmi.Server("options").listen("udp:127.0.0.1:0", rate_limit=value)
+
+
+@pytest.mark.parametrize("value", ABSURD_TIMES)
+def test_a_server_refuses_an_absurd_drain_timeout_by_name(value: float) -> None:
+    with pytest.raises(ValueError, match=r"expected drain_timeout in seconds from 0 to 1e\+?19, found "):
+        sipmi.Server("options", drain_timeout=value)
+    server = sipmi.Server("options")
+    with pytest.raises(ValueError, match=r"expected drain_timeout in seconds from 0 to 1e\+?19, found "):
+        server.stop(value)
+
+
+@pytest.mark.parametrize("value", [0, -1, 512, 10**9])
+def test_a_server_refuses_an_absurd_number_of_processes_by_name(value: int) -> None:
+    with pytest.raises(ValueError, match=f"expected processes from 1 to 511, found {value}"):
+        sipmi.Server("options").run(processes=value)
+
+
+@pytest.mark.parametrize("value", [0, *ABSURD_TIMES])
+def test_a_client_refuses_an_absurd_timeout(value: float) -> None:
+    expected = r"expected a timeout of more than 0 seconds and at most 1e\+?19, found "
+    with pytest.raises(ValueError, match=expected):
+        sipmi.connect("udp:127.0.0.1:9", timeout=value)
+    with sipmi.connect("udp:127.0.0.1:9") as client, pytest.raises(ValueError, match=expected):
+        client.call("uptime", timeout=value)
+    with pytest.raises(ValueError, match=expected):
+        sipmi.Fleet({"a": "udp:127.0.0.1:9"}, timeout=value)
+
+
+@pytest.mark.parametrize("seconds", [1e9, 1e19])
+@pytest.mark.parametrize("transport", ["fifo", "unix", "http"])
+def test_the_longest_times_are_deadlines_that_never_come(directory: str, transport: str, seconds: float) -> None:
+    server = sipmi.Server("options", drain_timeout=seconds)
+    address = "http://127.0.0.1:0" if transport == "http" else f"{transport}:{directory}/it"
+    options: dict[str, Any] = {"timeout": seconds, "write_timeout": seconds}
+    if transport == "fifo":
+        options.update(reply_wait=seconds, reply_dir=directory)
+    if transport == "http":
+        options.update(read_timeout=seconds, idle_timeout=seconds)
+
+    @server.command
+    def large() -> str:
+        return "x" * 200_000 if transport != "unix" else "x"
+
+    @server.command(blocking=True, timeout=seconds)
+    def later() -> str:
+        return "done"
+
+    server.listen(address, **options)
+    with server, sipmi.connect(server.addresses[0], timeout=seconds) as client:
+        assert set(client.call("large")) == {"x"}
+        assert client.call("later") == "done"
+
+
+def test_a_request_whose_reader_comes_late_outlives_an_endless_reply_wait(directory: str) -> None:
+    """What waits for its reader gets a deadline, which is where an endless time overflowed."""
+    server = sipmi.Server("options")
+    server.listen(f"fifo:{directory}/it", reply_dir=directory, reply_wait=1e19)
+    with server:
+        os.mkfifo(f"{directory}/late")
+        command = os.open(f"{directory}/it", os.O_WRONLY)
+        os.write(command, b":version:late\n\n")
+        os.close(command)
+        # The next request was served, so this one waits.
+        with sipmi.connect(server.addresses[0], timeout=5) as client:
+            client.call("version")
+        reader = os.open(f"{directory}/late", os.O_RDONLY | os.O_NONBLOCK)
+        poller = select.poll()
+        poller.register(reader, select.POLLIN)
+        assert poller.poll(5000)
+        assert os.read(reader, 100).startswith(b"200 OK\n")
+        os.close(reader)
+        server.stop(0.1)
