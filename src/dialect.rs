@@ -6,6 +6,8 @@ use std::str::FromStr;
 /// A version of OpenSIPS to answer as; [`Dialect::Sipmi`] answers every wire in its best form.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
 pub enum Dialect {
+    /// OpenSIPS 1.8, for 1.4 to 1.10: text, XML-RPC strings.
+    V1_8,
     /// OpenSIPS 1.11: text, XML-RPC strings, `mi_json`.
     V1_11,
     /// OpenSIPS 2.4: text, XML-RPC structs, `mi_json`.
@@ -18,6 +20,8 @@ pub enum Dialect {
     V3_6,
     /// OpenSIPS 4.0: JSON-RPC, commands in modules.
     V4_0,
+    /// OpenSIPS 4.1, which is in development: as 4.0.
+    V4_1,
     /// Not a version of OpenSIPS: sipmi itself.
     #[default]
     Sipmi,
@@ -25,29 +29,31 @@ pub enum Dialect {
 
 /// There is no such version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no OpenSIPS version {found:?} to answer as: expected one of 1.11, 2.4, 3.2, 3.4, 3.6, 4.0")]
+#[error("no OpenSIPS version {found:?} to answer as: expected one of 1.8, 1.11, 2.4, 3.2, 3.4, 3.6, 4.0, 4.1")]
 pub struct UnknownVersion {
     found: String,
 }
 
 impl Dialect {
-    const VERSIONS: [(&'static str, &'static str, Dialect); 6] = [
+    const VERSIONS: [(&'static str, &'static str, Dialect); 8] = [
+        ("1.8", "1.8.8", Dialect::V1_8),
         ("1.11", "1.11.11", Dialect::V1_11),
         ("2.4", "2.4.11", Dialect::V2_4),
         ("3.2", "3.2.19", Dialect::V3_2),
         ("3.4", "3.4.18", Dialect::V3_4),
         ("3.6", "3.6.8", Dialect::V3_6),
         ("4.0", "4.0.1", Dialect::V4_0),
+        ("4.1", "4.1.0-dev", Dialect::V4_1),
     ];
 
     /// Whether text requests are understood (1.x and 2.x, sipmi).
     pub fn reads_text(self) -> bool {
-        matches!(self, Dialect::V1_11 | Dialect::V2_4 | Dialect::Sipmi)
+        !self.is_emulated() || self <= Dialect::V2_4
     }
 
     /// Whether JSON-RPC requests are understood (3.x and 4.x, sipmi).
     pub fn reads_json(self) -> bool {
-        !matches!(self, Dialect::V1_11 | Dialect::V2_4)
+        self > Dialect::V2_4
     }
 
     /// Whether this is a version of OpenSIPS and not sipmi itself.
@@ -57,7 +63,17 @@ impl Dialect {
 
     /// Whether commands are known by `module:name` (4.x); before, names are flat.
     pub fn has_modules(self) -> bool {
-        matches!(self, Dialect::V4_0 | Dialect::Sipmi)
+        self >= Dialect::V4_0
+    }
+
+    /// Whether this is a version of OpenSIPS 1.x.
+    pub fn is_1x(self) -> bool {
+        self <= Dialect::V1_11
+    }
+
+    /// Whether this is a version of OpenSIPS 4.x.
+    pub fn is_4x(self) -> bool {
+        matches!(self, Dialect::V4_0 | Dialect::V4_1)
     }
 
     /// The full version number, `2.4.11` for 2.4; none for sipmi.

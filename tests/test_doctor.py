@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import datetime
+import http.server
 import json
 import os
 import signal
@@ -422,6 +423,74 @@ def test_a_root_that_is_another_and_a_module_that_is_not_loaded() -> None:
         problem = the_problem(f"{base}/mi")
         assert problem.code == "module-missing"
         assert 'loadmodule "mi_http.so"' in (problem.fix or "")
+
+
+@contextlib.contextmanager
+def httpd_of_1_11() -> Iterator[str]:
+    """The web server of 1.11.11: pages with status 200 at /mi whatever is asked, JSON at /json, text for all else."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            page = b"<html><head><title>OpenSIPS Management Interface</title></head><body>OpenSIPS</body></html>"
+            json_body = b'{"Server": "OpenSIPS (1.11.11-notls (x86_64/linux))"}'
+            known = {"/mi": page, "/json/version": json_body}
+            body = known.get(self.path, b"<html><body>Unable to parse URL!</body></html>")
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize("path", ["/mi", "/nosuch"])
+def test_pages_for_browsers_are_not_taken_for_mi(path: str) -> None:
+    with httpd_of_1_11() as base:
+        problem = the_problem(f"{base}{path}")
+        assert (problem.code, problem.fix) == ("wrong-root", f"sipmi doctor {base}/json")
+        assert "pages for browsers" in problem.text
+
+
+def test_a_unix_server_that_answers_from_a_second_socket_is_well(place: str) -> None:
+    """Every OpenSIPS has one (`tx_sock`), and Linux delivers its datagrams to no socket that is connected elsewhere."""
+    ended = threading.Event()
+
+    def serve(heard: socket.socket, answering: socket.socket) -> None:
+        while not ended.is_set():
+            with contextlib.suppress(socket.timeout):
+                request, peer = heard.recvfrom(1 << 16)
+                question = json.loads(request)
+                result = [[]] if question["method"] == "which" else {"Server": "OpenSIPS (4.0.1 (x86_64/linux))"}
+                reply = {"jsonrpc": "2.0", "result": result, "id": question["id"]}
+                answering.sendto(json.dumps(reply).encode(), peer)
+
+    kind = socket.AF_UNIX, socket.SOCK_DGRAM
+    path = os.path.join(place, "mi.sock")
+    with socket.socket(*kind) as heard, socket.socket(*kind) as answering:
+        heard.bind(path)
+        heard.settimeout(0.1)
+        thread = threading.Thread(target=serve, args=(heard, answering))
+        thread.start()
+        try:
+            found = sipmi.doctor(f"unix:{path}")
+        finally:
+            ended.set()
+            thread.join()
+    assert found.ok, found
+    assert [finding.code for finding in found.findings] == ["unix-open", "answered"]
 
 
 def test_a_server_that_wants_to_know_who_calls() -> None:

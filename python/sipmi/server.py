@@ -97,7 +97,8 @@ class Server:
 
     :param name: the module that the commands belong to: they are known as ``name`` and ``module:name``.
     :param version: the module's version, shown by the command ``version``.
-    :param emulate: answer as this version of OpenSIPS does: "1.11", "2.4", "3.2", "3.4", "3.6" or "4.0".
+    :param emulate: answer as this version of OpenSIPS does: "1.8" (for 1.4 to 1.10), "1.11", "2.4", "3.2",
+        "3.4", "3.6", "4.0" or "4.1".
     :param allow_kill: whether there is a command ``kill``.
     :param hazards: hang, stall, swallow and die where that version of OpenSIPS does; for tests of clients.
     :param reliable_events: subscribers over TCP have to confirm each event, which is sent again until they do or

@@ -188,7 +188,7 @@ impl Framer {
             (_, Dialect::Sipmi) => true,
             (Frame::Text { method, .. }, dialect) => dialect.reads_text() && !method.is_empty(),
             (Frame::Json { .. }, dialect) => dialect.reads_json(),
-            (Frame::Malformed { json, .. }, Dialect::V1_11) => !json,
+            (Frame::Malformed { json, .. }, Dialect::V1_8 | Dialect::V1_11) => !json,
             (Frame::Malformed { json, failure, .. }, Dialect::V2_4) => !json && *failure == Failure::Parse,
             (Frame::Malformed { .. }, _) => false,
         }

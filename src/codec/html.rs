@@ -55,7 +55,7 @@ impl Style {
     pub fn of(dialect: Dialect, arg: &[u8]) -> Style {
         let first = arg.iter().find(|byte| !is_blank(**byte));
         match dialect {
-            Dialect::V1_11 | Dialect::V2_4 => Style::Words,
+            Dialect::V1_8 | Dialect::V1_11 | Dialect::V2_4 => Style::Words,
             Dialect::Sipmi if !matches!(first, None | Some(b'[' | b'{')) => Style::Words,
             _ => Style::Json,
         }

@@ -257,7 +257,7 @@ fn tree_of(body: &Body) -> Result<Option<Cow<'_, Tree>>, TooDeep> {
 
 /// Appends a command's own error.
 fn write_error(out: &mut Vec<u8>, response: &Response, dialect: Dialect) -> Result<(), TooDeep> {
-    if dialect == Dialect::V1_11 {
+    if dialect.is_1x() {
         return Ok(());
     }
     out.extend_from_slice(br#"{"error": {"code": "#);
@@ -287,7 +287,7 @@ fn write_failure(out: &mut Vec<u8>, failure: &Failure, dialect: Dialect) {
         Failure::Parse | Failure::Handler => (500, NO_ANSWER.into()),
         failure => answer_of(failure),
     };
-    if dialect == Dialect::V1_11 {
+    if dialect.is_1x() {
         let reason = match code {
             // As if the command had answered so.
             400 => return,
@@ -312,7 +312,7 @@ fn write_string(out: &mut Vec<u8>, text: &[u8], dialect: Dialect) {
     for &byte in text {
         let escape = match byte {
             b'"' | b'\\' => byte,
-            _ if dialect == Dialect::V1_11 => 0,
+            _ if dialect.is_1x() => 0,
             b'/' => b'/',
             b'\n' => b'n',
             b'\r' => b'r',

@@ -111,7 +111,7 @@ pub(super) fn register(service: &Arc<Service>, allow_kill: bool) {
     add("core", "arg", quiet, "returns the arguments the server was started with", vec![], arg);
     add("core", "which", asked, "lists all available commands", vec![text("command")], which);
     add("core", "ps", quiet, "lists all processes of the server", vec![], ps);
-    if service.dialect == Dialect::V1_11 {
+    if service.dialect.is_1x() {
         let more =
             ParamSpec { passing: Passing::Rest, ..ParamSpec::optional("more", Kind::List(Box::new(Kind::Any))) };
         let params = vec![ParamSpec::optional("level", Kind::Int), more];
@@ -152,7 +152,7 @@ pub(super) fn add(
 /// name and the alias.
 pub(super) fn flat_or_modular(dialect: Dialect, module: &str, flat: &str, modular: &str) -> (Str, Option<Str>) {
     match dialect {
-        Dialect::V4_0 => (modular.into(), Some(flat.into())),
+        Dialect::V4_0 | Dialect::V4_1 => (modular.into(), Some(flat.into())),
         Dialect::Sipmi => (flat.into(), Some(format!("{module}:{modular}").into())),
         _ => (flat.into(), None),
     }
@@ -170,6 +170,10 @@ fn get_statistics(service: &Service, asked: &Asked) -> Outcome {
     let found = service.statistics.select(&meant(service, names));
     if found.is_empty() && asked.legacy {
         return Ok(Response::error(404, "Statistics Not Found"));
+    }
+    if service.dialect == Dialect::V1_8 {
+        let line = |s: &Statistic| Item::from(format!("{} = {}", s.full_name(), s.get()));
+        return Ok(Item::Array(found.iter().map(line).collect()).into());
     }
     Ok(Item::Object(found.iter().map(|s| (s.full_name(), Item::Int(s.get()))).collect()).into())
 }
@@ -222,7 +226,7 @@ fn uptime(service: &Service, _: &Asked) -> Outcome {
 pub(crate) fn server_name(service: &Service) -> String {
     let platform = format!("({}/{})", std::env::consts::ARCH, std::env::consts::OS);
     match (service.dialect, service.dialect.release()) {
-        (Dialect::V1_11, Some(release)) => format!("OpenSIPS ({release}-notls {platform})"),
+        (dialect, Some(release)) if dialect.is_1x() => format!("OpenSIPS ({release}-notls {platform})"),
         (_, Some(release)) => format!("OpenSIPS ({release} {platform})"),
         (_, None) if service.version.is_empty() => format!("sipmi ({}; {})", env!("CARGO_PKG_VERSION"), service.name),
         (_, None) => format!("sipmi ({}; {} {})", env!("CARGO_PKG_VERSION"), service.name, service.version),
@@ -257,7 +261,7 @@ fn arg(_: &Service, _: &Asked) -> Outcome {
 fn which(service: &Service, asked: &Asked) -> Outcome {
     let registry = service.registry();
     let Some(name) = asked.text(0).filter(|_| !asked.legacy) else {
-        let canonical = service.dialect == Dialect::V4_0;
+        let canonical = service.dialect.is_4x();
         let name = |command: &Arc<Command>| {
             if canonical { command.canonical_name() } else { registry.display_name(command) }
         };

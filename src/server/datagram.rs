@@ -60,7 +60,7 @@ impl DatagramListener {
             log::error!("{address}: stopping will wait for the next request: {error}");
         }
         let dialect = context.service.dialect;
-        let reply_limit = if dialect == Dialect::V1_11 { OLD_REPLY_LIMIT } else { REPLY_LIMIT };
+        let reply_limit = if dialect.is_1x() { OLD_REPLY_LIMIT } else { REPLY_LIMIT };
         DatagramListener {
             desk: Desk::new(&context, &address, options, reply_limit),
             context,

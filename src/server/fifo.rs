@@ -21,6 +21,7 @@ use crate::codec::RequestError;
 use crate::codec::fifo_frame::Frame;
 use crate::codec::text;
 use crate::command::{CommandFlags, Peer};
+use crate::dialect::Dialect;
 use crate::item::Str;
 use crate::request::{Params, Request};
 use crate::response::Failure;
@@ -209,7 +210,9 @@ impl FifoListener {
         if deadly && !reply.is_empty() {
             return matches!(self.open_reply(reply), Opened::Ready(_));
         }
-        deadly || (reply.is_empty() && hazards::answers_later(frame))
+        let has_no_way_back = reply.is_empty() && hazards::answers_later(frame);
+        // 4.1 drops the reply that has nowhere to go.
+        deadly || (has_no_way_back && self.desk.dialect() != Dialect::V4_1)
     }
 
     /// Looks for a missing reader a few times, as real servers do, while everybody waits.

@@ -223,7 +223,7 @@ impl TextReader {
                 params.extend_from_slice(line);
                 match (unwanted && takes_no_input(&method), params.len() > TEXT_PARAMS) {
                     (false, false) => Step::Params { method, reply, params },
-                    (false, true) if self.dialect == Dialect::V1_11 => self.overflow(method, reply, &params),
+                    (false, true) if self.dialect.is_1x() => self.overflow(method, reply, &params),
                     _ => Step::Lost,
                 }
             }
@@ -263,9 +263,9 @@ fn begin(line: &[u8]) -> Step {
 
 /// Whether this request takes the server down before it is looked at: JSON that is no request at all.
 ///
-/// Over a FIFO all of 3.x and 4.x die of it, over datagrams only 4.0.
+/// Over a FIFO all of 3.x and 4.x die of it, over datagrams only 4.x.
 pub(super) fn dies_of_json(dialect: Dialect, body: &[u8], over_fifo: bool) -> bool {
-    if !over_fifo && dialect != Dialect::V4_0 {
+    if !over_fifo && !dialect.is_4x() {
         return false;
     }
     let Ok((item, _)) = json::parse_prefix(body) else { return false };

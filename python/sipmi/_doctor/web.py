@@ -159,7 +159,9 @@ def explain(mi: client.Client, options: dict[str, Any], error: Exception) -> Ite
         return
     there = [root for root in ROOTS if root != path and _is_mi(_ask_at(mi, options, root))]
     if there:
-        text = f"Nothing answers at {path}, but MI does at {there[0]}."
+        is_page = _is_page(answer)
+        here = f"There are pages for browsers at {path}, no MI" if is_page else f"Nothing answers at {path}"
+        text = f"{here}; MI answers at {there[0]}."
         yield Finding("problem", "wrong-root", text, f"sipmi doctor {where}{there[0]}")
         return
     if status is not None and 300 <= status < 400:
@@ -249,8 +251,16 @@ def _read(way: socket.socket) -> bytes:
 
 
 def _is_mi(answer: Optional[tuple[int, bytes]]) -> bool:
-    """Whether it is what MI answers to the question for its version."""
-    return answer is not None and answer[0] == 200 and (b"OpenSIPS" in answer[1] or b"sipmi" in answer[1])
+    """Whether it is the answer of MI to the question for its version: JSON or XML-RPC."""
+    if answer is None or answer[0] != 200:
+        return False
+    body = answer[1].lstrip()
+    return (body.startswith(b"{") or b"<methodResponse" in body) and (b"OpenSIPS" in body or b"sipmi" in body)
+
+
+def _is_page(answer: Optional[tuple[int, bytes]]) -> bool:
+    """Whether it is a page for browsers. 1.11 has them at /mi, with status 200 whatever is asked there."""
+    return answer is not None and answer[1].lstrip()[:5].lower() == b"<html"
 
 
 def _speaks_tls(host: str, port: int, timeout: float) -> bool:

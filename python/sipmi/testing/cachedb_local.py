@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from .._core import Tree
 from ..errors import Fault
-from .commands import LEGACY, MODERN, Module, invalid_params, mi, nameless
+from .commands import LEGACY, MODERN, MODULAR, Module, invalid_params, mi, nameless
 
 if TYPE_CHECKING:
     from .fake import FakeOpenSIPS
@@ -105,7 +105,7 @@ class Cache(Module):
         self._check_system(system, "remove")
         self.remove(attr)
 
-    @mi("cache_fetch_chunk", ("3.6", "4.0"), recipes=[["glob"], ["glob", "collection"]], read_only=True)
+    @mi("cache_fetch_chunk", ("3.6", *MODULAR), recipes=[["glob"], ["glob", "collection"]], read_only=True)
     def fetch_chunk(self, glob: str, collection: str = "default") -> dict[str, Any]:
         """fetches all keys that match a pattern"""
         return {"keys": [{"name": key, "value": self.fetch(key)} for key in self._matching(glob)]}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from .._core import Node, Tree
 from ..errors import Fault
-from .names import LEGACY, MODERN, VERSIONS
+from .names import LEGACY, MODERN, MODULAR, SINCE_1_11, SINCE_3_4, VERSIONS
 
 if TYPE_CHECKING:
     from .fake import FakeOpenSIPS
@@ -49,6 +49,16 @@ class Module:
     def legacy(self) -> bool:
         """Whether replies have the shapes of 1.x and 2.x."""
         return self.fake.version in LEGACY
+
+    @property
+    def modular(self) -> bool:
+        """Whether commands are called ``module:name`` (4.x)."""
+        return self.fake.version in MODULAR
+
+    @property
+    def before_2(self) -> bool:
+        """Whether it is a version of 1.x."""
+        return self.fake.version.startswith("1.")
 
     def is_lost(self, value: str) -> bool:
         """Whether 1.x and 2.x lose a node with this value: they print it to a buffer of 2,048 bytes."""
@@ -116,4 +126,18 @@ def core_hash(text: str, size: int) -> int:
     return total & (size - 1) if size else total
 
 
-__all__ = ["LEGACY", "MODERN", "Module", "array", "core_hash", "invalid_params", "mi", "nameless", "null", "texts"]
+__all__ = [
+    "LEGACY",
+    "MODERN",
+    "MODULAR",
+    "SINCE_1_11",
+    "SINCE_3_4",
+    "Module",
+    "array",
+    "core_hash",
+    "invalid_params",
+    "mi",
+    "nameless",
+    "null",
+    "texts",
+]

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from .._core import Node, Tree
 from ..errors import AmbiguousMethod, Fault
-from .commands import LEGACY, MODERN, Module, array, invalid_params, mi, texts
+from .commands import LEGACY, MODERN, SINCE_3_4, Module, array, invalid_params, mi, texts
 
 if TYPE_CHECKING:
     from .fake import FakeOpenSIPS
 
-RELEASES = {"1.11": "1.11.11-notls", "2.4": "2.4.11", "3.2": "3.2.19", "3.4": "3.4.18", "3.6": "3.6.8", "4.0": "4.0.1"}
+RELEASES = {
+    "1.8": "1.8.8-notls", "1.11": "1.11.11-notls", "2.4": "2.4.11", "3.2": "3.2.19", "3.4": "3.4.18", "3.6": "3.6.8",
+    "4.0": "4.0.1", "4.1": "4.1.0-dev",
+}  # fmt: skip
 HELP_USAGE = "help mi_cmd - returns information about 'mi_cmd'"
 
 
@@ -72,7 +75,7 @@ class Core(Module):
         """lists all available MI commands"""
         if not command:
             return self._names(self.fake.server.commands)
-        if command.endswith(":") and self.fake.version == "4.0":
+        if command.endswith(":") and self.modular:
             names = self._names(c for c in self.fake.server.commands if c.module == command[:-1])
             if not names:
                 raise Fault(404, "unknown MI command")
@@ -130,7 +133,7 @@ class Core(Module):
         """terminates OpenSIPS"""
         threading.Timer(0.05, self.fake.stop).start()  # once the reply is out
 
-    @mi("debug", ("1.11",))
+    @mi("debug", ("1.8", "1.11"))
     def debug(self, level: int = -1000, *more: str) -> dict[str, int]:
         """gets/sets the value of core's debug level"""
         if level != -1000:
@@ -164,12 +167,12 @@ class Core(Module):
         self.xlog_level = level
         return {"New xLog level": level}
 
-    @mi("log_level_filter", ("3.4", "3.6", "4.0"), recipes=[["consumer"], ["consumer", "level_filter"]])
+    @mi("log_level_filter", SINCE_3_4, recipes=[["consumer"], ["consumer", "level_filter"]])
     def log_level_filter(self, consumer: str, level_filter: int = -1000) -> Any:
         """sets the log level filter for a log consumer"""
         return self._of_consumer(self.filters, "Log level filter", consumer, level_filter)
 
-    @mi("log_mute_state", ("3.4", "3.6", "4.0"), recipes=[["consumer"], ["consumer", "mute_state"]])
+    @mi("log_mute_state", SINCE_3_4, recipes=[["consumer"], ["consumer", "mute_state"]])
     def log_mute_state(self, consumer: str, mute_state: int = -1000) -> Any:
         """sets the mute state for a log consumer"""
         return self._of_consumer(self.muted, "mute state", consumer, mute_state)
@@ -193,8 +196,7 @@ class Core(Module):
         return {"Log level": level}
 
     def _names(self, commands: Any) -> list[str]:
-        canonical = self.fake.version == "4.0"
-        return [f"{command.module}:{command.name}" if canonical else command.name for command in commands]
+        return [f"{command.module}:{command.name}" if self.modular else command.name for command in commands]
 
     def _find(self, name: str) -> Any:
         try:
@@ -217,7 +219,7 @@ def attributes(name: str, **values: Any) -> Node:
 def process_types(version: str, sip: str, http: str) -> list[str]:
     """What ``ps`` calls the processes of a version, the attendant first."""
     first = ["attendant", f"HTTPD {http}"]
-    if version == "1.11":
+    if version in ("1.8", "1.11"):
         first += ["MI XMLRPC", "MI Datagram", "MI FIFO", *[f"SIP receiver {sip} "] * 2, "time_keeper"]
         return [*first, "timer: tm-utimer", "timer: rl-timer", "TCP receiver", "TCP receiver", "TCP main"]
     receiver = f"SIP receiver {sip} " if version == "2.4" else f"SIP receiver {sip}"

@@ -117,7 +117,7 @@ class Dialog(Module):
     @mi("dlg_end_dlg", LEGACY)
     def end_text(self, dialog_id: str, *more: str) -> None:
         """ends an ongoing dialog"""
-        if self.fake.version == "1.11" and not all(part.isdigit() for part in (dialog_id, *more[:1])):
+        if self.before_2 and not all(part.isdigit() for part in (dialog_id, *more[:1])):
             raise Fault(400, "Bad parameter")
         # One number is slot and label in one; two are the slot and the label.
         number = int(dialog_id) << 32 | int(more[0]) if more and dialog_id.isdigit() else dialog_id
@@ -196,20 +196,23 @@ class Dialog(Module):
         return {**shown, "context": {}} if context else shown
 
     def _node(self, call: Call, *, context: bool) -> Node:
-        old = self.fake.version == "1.11"
+        old, oldest = self.before_2, self.fake.version == "1.8"
         node = Node("dialog")
         if old:
-            node.add_attr("hash", f"{call.entry}:{call.label}").add_attr("dialog_id", call.number)
-        else:
-            node.add_attr("ID", call.number)
-        caller = {"state": call.state, "user_flags": 0, **times(call), **self._caller(call)}
+            node.add_attr("hash", f"{call.entry}:{call.label}")
+        if not oldest:
+            node.add_attr("dialog_id" if old else "ID", call.number)
+        when = {name: value for name, value in times(call).items() if not (oldest and name.startswith("date"))}
+        caller = {"state": call.state, "user_flags": 0, **when, **self._caller(call)}
         for name, value in (*caller.items(), ("caller_route_set", None), ("caller_bind_addr", call.socket)):
             node.add_child(name, value)
         if not old:
             node.add_child("caller_sdp")
-        callees = node.add_child("CALLEES")
-        callees.flags = IS_ARRAY
-        callee = callees.add_child("callee")
+        callee = node
+        if not oldest:
+            callees = node.add_child("CALLEES")
+            callees.flags = IS_ARRAY
+            callee = callees.add_child("callee")
         for name, value in (("callee_tag", call.to_tag), ("callee_contact", call.callee_contact), ("caller_cseq", 1),
                             ("callee_route_set", None), ("callee_bind_addr", call.socket)):  # fmt: skip
             callee.add_child(name, value)

@@ -62,6 +62,18 @@ class Dispatcher(Module):
         values = {"group": int(number), "address": address, "status": status}
         self.fake.events.publish("E_DISPATCHER_STATUS", values if self.legacy else {**values, "reason": "MI"})
 
+    @mi("ds_list", ("1.8",), no_input=True, read_only=True)
+    def list_1_8(self) -> Tree:
+        """lists all destinations"""
+        tree = Tree()
+        if self.sets:
+            tree.add_child("SET_NO", len(self.sets))
+        for number, destinations in self.sets.items():
+            node = tree.add_child("SET", number)
+            for destination in destinations:
+                node.add_child("URI", destination.uri).add_attr("flag", destination.state[0])
+        return tree
+
     @mi("ds_list", ("1.11",), no_input=True, read_only=True)
     def list_1_11(self) -> Tree:
         """lists all destinations"""

@@ -29,6 +29,7 @@ _OTHERS = "E_DLG_STATE_CHANGED E_DISPATCHER_STATUS"
 
 #: The events of each version, in the order of their numbers.
 PUBLISHED = {
+    "1.8": "E_DISPATCHER_STATUS",
     "1.11": f"{_CORE_1} {_AOR} E_DISPATCHER_STATUS",
     "2.4": f"{_CORE_1} {_AOR} {_CONTACT_2} {_OTHERS}",
     "3.2": f"{_CORE_3} {_AOR} {_CONTACT_3} {_OTHERS}",
@@ -39,6 +40,7 @@ PUBLISHED = {
         "E_CORE_LOG"
     ),
 }
+PUBLISHED["4.1"] = PUBLISHED["4.0"]
 #: Which module must be loaded for the events whose name begins so.
 _EXPORTERS = {"E_UL_": "usrloc", "E_DLG_": "dialog", "E_DISPATCHER_": "dispatcher"}
 
@@ -147,8 +149,9 @@ class Events(Module):
         self._check(event)
         shown = []
         for name, number, found in self._listed(event, socket):
-            listed: Any = [{"socket": s.socket, "expire": s.expire, "ttl": s.ttl} for s in found]
-            shown.append({"name": name, "id": number, "Subscribers": listed[0] if socket else listed})
+            listed = [{"socket": s.socket, "expire": s.expire, "ttl": s.ttl} for s in found]
+            one_or_all = {"Subscriber": listed[0]} if socket else {"Subscribers": listed}
+            shown.append({"name": name, "id": number, **one_or_all})
         return {"Event": shown[0] if shown else {}} if event else {"Events": shown}
 
     @mi("raise_event", MODERN, recipes=[["event"], ["event", "params"]])

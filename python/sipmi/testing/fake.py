@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
-from collections.abc import Iterable
+import weakref
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, Callable, Optional, Union
 
@@ -16,7 +18,7 @@ from .core import Core
 from .dialog import Dialog
 from .dispatcher import Dispatcher
 from .events import Events
-from .names import COMMANDS, LEGACY, LOADABLE, NAMED_ONLY, VERSIONS, canonical, exporter, recipes
+from .names import COMMANDS, LEGACY, LOADABLE, MODULAR, NAMED_ONLY, VERSIONS, canonical, exporter, recipes
 from .others import Others, absent
 from .ratelimit import Ratelimit
 from .statistics import Statistics
@@ -25,15 +27,24 @@ from .usrloc import Usrloc
 
 #: The transports that a fake listens on by default.
 TRANSPORTS = ("fifo", "udp", "unix", "http")
+#: What may end an address of ``listen``; a fake has all roots of its version on each port.
+ROOTS = ("", "/", "/mi", "/json", "/xmlrpc", "/RPC2", "/html")
+#: Versions whose mi_xmlrpc is a web server of its own.
+XMLRPC_APART = ("1.8", "1.11")
 
 
 class FakeOpenSIPS:
     """An OpenSIPS for tests, on endpoints of its own, with state that tests may seed and look at.
 
-    :param version: "1.11", "2.4", "3.2", "3.4", "3.6" or "4.0".
+    :param version: "1.8" (which stands for 1.4 to 1.10), "1.11", "2.4", "3.2", "3.4", "3.6", "4.0" or "4.1".
     :param modules: which loadable modules it has; all of ``tm cfgutils usrloc dialog cachedb_local db_text dispatcher
         ratelimit httpd`` by default. Commands of others are not available.
-    :param transports: where it listens.
+    :param transports: on which transports it listens, on free endpoints; by default all four.
+    :param listen: the addresses on which it listens instead, such as ``"fifo:/tmp/opensips_fifo"``,
+        ``"udp:127.0.0.1:8080"``, ``"unix:/run/mi.sock"`` or ``"http://127.0.0.1:8888"``. Those of 1.11 and 1.8 whose
+        path is ``/RPC2`` are the port of mi_xmlrpc.
+    :param reply_dir: the directory in which clients make their reply FIFOs; by default the directory of its own
+        FIFO, or "/tmp", as OpenSIPS has it, when ``listen`` names one.
     :param hazards: hang, stall, swallow and die where the version does.
     :param sip_socket: the SIP socket that it says it has.
     :param pretty_printing: spread JSON replies over lines (modparam of that name); on all transports or on some.
@@ -66,6 +77,8 @@ class FakeOpenSIPS:
         *,
         modules: Optional[Iterable[str]] = None,
         transports: Iterable[str] = TRANSPORTS,
+        listen: Union[str, Iterable[str], None] = None,
+        reply_dir: Union[str, os.PathLike[str], None] = None,
         hazards: bool = False,
         sip_socket: str = "udp:127.0.0.1:5060",
         pretty_printing: Union[bool, Iterable[str]] = False,
@@ -76,6 +89,9 @@ class FakeOpenSIPS:
     ) -> None:
         self.version: str = checked("version", [version], VERSIONS)[0]
         self.modules: tuple[str, ...] = checked("module", LOADABLE if modules is None else modules, LOADABLE)
+        self.listen: Optional[tuple[str, ...]] = listed(listen)
+        if self.listen is not None:
+            transports = dict.fromkeys(transport_of(address) for address in self.listen)
         self.transports: tuple[str, ...] = checked("transport", transports, TRANSPORTS)
         self.hazards = hazards
         self.sip_socket = sip_socket
@@ -94,15 +110,17 @@ class FakeOpenSIPS:
         self._register_commands()
         pretty = TRANSPORTS if pretty_printing is True else pretty_printing or ()
         self._pretty = checked("transport", pretty, TRANSPORTS)
-        self._fifo_options = {} if reply_indent is None else {"reply_indent": reply_indent}
+        self._fifo_options: dict[str, Any] = {} if reply_indent is None else {"reply_indent": reply_indent}
+        if reply_dir is not None:
+            self._fifo_options["reply_dir"] = os.fspath(reply_dir)
         self._http_options: dict[str, Any] = {}
-        if version == "1.11":
+        if version in XMLRPC_APART:
             self._http_options["xmlrpc"] = ("string", "array")[reply_option]
         elif version == "2.4":
             self._http_options["xmlrpc"] = {1: "ng1", 2: "ng2"}[format_version]
         if receive_buf_size is not None:
             self._http_options["receive_buf_size"] = receive_buf_size
-        self._directory: Optional[tempfile.TemporaryDirectory[str]] = None
+        self._directory: Optional[str] = None
 
     def loads(self, module: str) -> bool:
         """Whether the configuration loads a module."""
@@ -111,22 +129,28 @@ class FakeOpenSIPS:
     # -- life -----------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begins to serve, on a FIFO and a UNIX socket in a directory of its own and on free ports of 127.0.0.1."""
-        self._directory = tempfile.TemporaryDirectory(prefix="mi")
+        """Begins to serve, by default on a FIFO and a UNIX socket in a directory of its own and on free ports.
+
+        :raises OSError: an address of ``listen`` cannot be opened.
+        """
+        if self._directory is None:
+            self._directory = tempfile.mkdtemp(prefix="mi")
+            weakref.finalize(self, shutil.rmtree, self._directory, ignore_errors=True)
+            for address in self._free_addresses() if self.listen is None else self.listen:
+                self._listen(address)
+        else:
+            os.mkdir(self._directory, 0o700)
         try:
-            for transport in self.transports:
-                self._listen(transport, self._directory.name)
             self.server.start()
         except BaseException:
-            self._directory.cleanup()
+            shutil.rmtree(self._directory, ignore_errors=True)
             raise
 
     def stop(self) -> None:
         """Ends serving and removes what it made. Twice does no harm."""
         self.server.stop()
         if self._directory is not None:
-            self._directory.cleanup()
-            self._directory = None
+            shutil.rmtree(self._directory, ignore_errors=True)
 
     def __enter__(self) -> FakeOpenSIPS:
         self.start()
@@ -156,7 +180,7 @@ class FakeOpenSIPS:
             raise LookupError(f"{self!r} does not listen on {transport}")
         if transport != "xmlrpc":
             return found[0]
-        # 1.11's mi_xmlrpc has a port of its own, the last one.
+        # The mi_xmlrpc of 1.8 and 1.11 has a port of its own, the last one.
         return f"http://{found[-1].split('/')[2]}/RPC2"
 
     def connect(self, transport: str = "udp", **options: Any) -> client.Client:
@@ -174,19 +198,36 @@ class FakeOpenSIPS:
 
     # -- what it consists of --------------------------------------------------------------------------
 
-    def _listen(self, transport: str, directory: str) -> None:
-        options = {"pretty_printing": transport in self._pretty}
+    def _free_addresses(self) -> Iterator[str]:
+        """An endpoint for each transport, which nothing else has."""
+        assert self._directory is not None
+        for transport in self.transports:
+            if transport == "fifo":
+                yield f"fifo:{os.path.join(self._directory, 'opensips_fifo')}"
+            elif transport == "unix":
+                yield f"unix:{os.path.join(self._directory, 'opensips.sock')}"
+            elif transport == "udp":
+                yield "udp:127.0.0.1:0"
+            else:
+                yield "http://127.0.0.1:0"
+                if self.version in XMLRPC_APART:
+                    yield "http://127.0.0.1:0/RPC2"
+
+    def _listen(self, address: str) -> None:
+        transport = transport_of(address)
+        options: dict[str, Any] = {"pretty_printing": transport in self._pretty}
         if transport == "fifo":
-            path = os.path.join(directory, "opensips_fifo")
-            self.server.listen(f"fifo:{path}", reply_dir=directory, **self._fifo_options, **options)
-        elif transport == "unix":
-            self.server.listen(f"unix:{os.path.join(directory, 'opensips.sock')}", **options)
+            if self.listen is None and self._directory is not None:
+                options["reply_dir"] = self._directory
+            options.update(self._fifo_options)
         elif transport == "http":
-            self.server.listen("http://127.0.0.1:0", **self._http_options, **options)
-            if self.version == "1.11":
-                self.server.listen("http://127.0.0.1:0", roots={"rpc": "/RPC2"}, **self._http_options, **options)
-        else:
-            self.server.listen("udp:127.0.0.1:0", **options)
+            options.update(self._http_options)
+            address, slash, root = address.partition("://")[2].partition("/")
+            checked("root", [slash + root], ROOTS)
+            address = f"http://{address}"
+            if self.version in XMLRPC_APART and root == "RPC2":
+                options["roots"] = {"rpc": "/RPC2"}
+        self.server.listen(address, **options)
 
     def _register_commands(self) -> None:
         """All commands of the version and its modules, in its order, in place of those that every server has."""
@@ -210,13 +251,29 @@ class FakeOpenSIPS:
         return {"recipes": recipes(name), "named_only": name in NAMED_ONLY and self.version not in LEGACY}
 
     def _register(self, name: str, method: Callable[..., Any], options: dict[str, Any]) -> None:
-        """4.0 knows a command as ``module:name``, and by its old name as an alias; before, the old name is all."""
+        """4.x knows a command as ``module:name``, and by its old name as an alias; before, the old name is all."""
         module, short = canonical(name)
-        if self.version == "4.0":
+        if self.version in MODULAR:
             aliases = [] if name in (short, f"{module}:{short}") else [name]
             self.server.command(name=short, module=module, aliases=aliases, **options)(method)
         else:
             self.server.command(name=name, module=exporter(name, self.version), **options)(method)
+
+
+def listed(given: Union[str, Iterable[str], None]) -> Optional[tuple[str, ...]]:
+    """Addresses that were given alone or several."""
+    if given is None:
+        return None
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def transport_of(address: str) -> str:
+    """The transport of an address.
+
+    >>> transport_of("fifo:/tmp/opensips_fifo"), transport_of("http://127.0.0.1:8888")
+    ('fifo', 'http')
+    """
+    return address.partition(":")[0]
 
 
 def checked(what: str, given: Iterable[str], known: tuple[str, ...]) -> tuple[str, ...]:

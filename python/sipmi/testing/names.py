@@ -5,10 +5,14 @@ from __future__ import annotations
 from .. import _core
 
 #: Versions whose replies are trees and whose commands have one flat name.
-LEGACY = ("1.11", "2.4")
+LEGACY = ("1.8", "1.11", "2.4")
 #: Versions that speak JSON-RPC.
-MODERN = ("3.2", "3.4", "3.6", "4.0")
+MODERN = ("3.2", "3.4", "3.6", "4.0", "4.1")
 VERSIONS = LEGACY + MODERN
+SINCE_1_11 = VERSIONS[1:]
+SINCE_3_4 = ("3.4", "3.6", "4.0", "4.1")
+#: Versions that call a command ``module:name``.
+MODULAR = ("4.0", "4.1")
 
 #: Modules that a configuration loads or not; what is not listed here is the core and always there.
 LOADABLE = ("tm", "cfgutils", "usrloc", "dialog", "cachedb_local", "db_text", "dispatcher", "ratelimit", "httpd")
@@ -30,6 +34,12 @@ _BASICS = "uptime version pwd arg which ps kill"
 COMMANDS: dict[str, tuple[str, ...]] = {
     version: tuple(" ".join(parts).split())
     for version, parts in {
+        "1.8": (
+            "get_statistics reset_statistics", _BASICS, "debug", _CACHE, "event_subscribe help list_blacklists", _TM,
+            _CFGUTILS, _USRLOC, "dlg_list dlg_list_ctx dlg_end_dlg dlg_db_sync",
+            "profile_get_size profile_list_dlgs profile_get_values ds_set_state ds_list ds_reload", _RATELIMIT,
+            "httpd_list_root_path",
+        ),
         "1.11": (
             "get_statistics reset_statistics", _BASICS, "debug", _CACHE, _EVENTS, "list_tcp_conns help list_blacklists",
             _TM, _CFGUTILS, _USRLOC, _DIALOG, _PROFILES, "cache_remove_chunk dbt_dump ds_set_state ds_list ds_reload",
@@ -77,6 +87,9 @@ COMMANDS: dict[str, tuple[str, ...]] = {
         ),
     }.items()
 }  # fmt: skip
+# 4.1's core has the provisioning interface of pi_http, before its other commands.
+_PROVISIONING = ("pi_list", "pi_reload", "uptime")
+COMMANDS["4.1"] = tuple(name for old in COMMANDS["4.0"] for name in (_PROVISIONING if old == "uptime" else (old,)))
 
 #: What 3.x calls the modules that 4.0 made of the core.
 _OF_THE_CORE = {"tcp", "mem", "cache", "status_report", "evi"}
@@ -98,7 +111,7 @@ def canonical(name: str) -> tuple[str, str]:
 def exporter(name: str, version: str) -> str:
     """The module that a version says exports a command."""
     module = canonical(name)[0]
-    return "core" if version != "4.0" and module in _OF_THE_CORE else module
+    return "core" if version not in MODULAR and module in _OF_THE_CORE else module
 
 
 #: What commands take that are not written out in the files of their modules: sets of names that come together, by
@@ -117,7 +130,7 @@ RECIPES = {
     "dlg_unset_profile": "DID profile|+value", "cache_remove_chunk": "glob|glob collection",
     "cache_fetch_chunk": "glob|glob collection", "dbt_dump": "", "dbt_reload": "|db_name|+table_name",
     "ds_push_script_attrs": "attr ip port|+group", "rl_bin_status": "", "reload_routes": "", "shm_check": "",
-    "dlg_set_sharing_tag_active": "tag", "dlg_list_sharing_tags": "",
+    "dlg_set_sharing_tag_active": "tag", "dlg_list_sharing_tags": "", "pi_list": "", "pi_reload": "",
 }  # fmt: skip
 
 

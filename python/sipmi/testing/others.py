@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any, Callable, Union
 
 from .._core import Tree
 from ..errors import Fault
-from .commands import IS_ARRAY, Module, mi, null
+from .commands import IS_ARRAY, LEGACY, MODERN, SINCE_3_4, Module, invalid_params, mi, nameless, null
 from .names import recipes
 
 if TYPE_CHECKING:
@@ -15,19 +15,26 @@ if TYPE_CHECKING:
 
 #: Roots of the HTTP modules, the last one registered first.
 HTTP_ROOTS = {
+    "1.8": {"mi": "mi_http"},
     "1.11": {"xmlrpc": "mi_xmlrpc_ng", "json": "mi_json", "mi": "mi_http"},
     "2.4": {"RPC2": "mi_xmlrpc_ng", "json": "mi_json", "mi": "mi_http"},
     "4.0": {"html": "mi_html", "RPC2": "mi_xmlrpc", "mi": "mi_http"},
+    "4.1": {"html": "mi_html", "RPC2": "mi_xmlrpc", "mi": "mi_http"},
 }
 HTTP_ROOTS_3 = {"html": "mi_html", "RPC2": "mi_xmlrpc_ng", "mi": "mi_http"}
 
 
 class Others(Module):
-    """Small state of several modules."""
+    """Small state of several modules.
+
+    :ivar shared_variables: those of ``$shv``, as ``fake.others.shared_variables["debug"] = 1``. The configuration names
+        them: 1.x and 2.x set no other ones.
+    :ivar probability: what ``rand_event`` goes by, in percent.
+    """
 
     def __init__(self, fake: FakeOpenSIPS) -> None:
         super().__init__(fake)
-        self.shared_variables: dict[str, str] = {}
+        self.shared_variables: dict[str, Union[int, str]] = {}
         self.probability: int = 10
 
     @mi("list_blacklists", no_input=True, read_only=True)
@@ -52,17 +59,36 @@ class Others(Module):
         if name and name not in self.shared_variables:
             raise Fault(404, "Not found")
         shown = {name: self.shared_variables[name]} if name else self.shared_variables
-        if not self.legacy:
-            return [[{"name": key, "value": value} for key, value in shown.items()]]
-        tree = Tree()
-        for key, value in shown.items():
-            tree.add_child("VAR", key).add_attr("type", "string").add_attr("value", value)
-        return tree
+        if self.legacy:
+            tree = Tree()
+            for key, value in shown.items():
+                tree.add_child("VAR", key).add_attr("type", type_name(value)).add_attr("value", value)
+            return tree
+        if name:
+            return {"VAR": {"type": type_name(shown[name]), "value": shown[name]}}
+        return [[{"name": key, "type": type_name(value), "value": value} for key, value in shown.items()]]
 
-    @mi("shv_set")
-    def shv_set(self, name: str, type: str, value: str) -> None:
+    @mi("shv_set", LEGACY)
+    def shv_set_text(self, name: str, type: str, value: str) -> None:
         """sets the value of a shared variable"""
-        self.shared_variables[name] = value
+        if name not in self.shared_variables:
+            raise Fault(404, "Not found")
+        self._set(name, type, value, Fault(500, "bad integer value"))
+
+    @mi("shv_set", MODERN)
+    def shv_set_json(self, name: str, type: str, value: str) -> None:
+        """sets the value of a shared variable"""
+        self._set(name, type, value, invalid_params("Bad type for parameter 'value'"))
+
+    def _set(self, name: str, type: str, value: str, no_integer: Fault) -> None:
+        """A type that begins with an s is a string, every other one an integer."""
+        if type[:1].lower() == "s":
+            self.shared_variables[name] = value
+            return
+        try:
+            self.shared_variables[name] = int(value)
+        except ValueError:
+            raise no_integer from None
 
     @mi("rand_set_prob")
     def rand_set_prob(self, prob_proc: int) -> None:
@@ -79,7 +105,19 @@ class Others(Module):
     @mi("rand_get_prob", no_input=True, read_only=True)
     def rand_get_prob(self) -> Any:
         """gets the probability of rand_event"""
+        if self.legacy:
+            return nameless(f"actual probability: {self.probability} percent\n")
         return {"actual probability percent": self.probability}
+
+    @mi("pi_list", ("4.1",), no_input=True, read_only=True)
+    def pi_list(self) -> None:
+        """lists the provisioning framework"""
+        raise Fault(503, "No PI transport is available")
+
+    @mi("pi_reload", ("4.1",), no_input=True)
+    def pi_reload(self) -> None:
+        """reloads the provisioning framework"""
+        raise Fault(503, "No PI transport is available")
 
     @mi("httpd_list_root_path", no_input=True, read_only=True)
     def httpd_list_root_path(self) -> Any:
@@ -93,13 +131,13 @@ class Others(Module):
             tree.add_child("http_root", root).add_attr("module", module)
         return tree
 
-    @mi("sr_list_status", ("3.4", "3.6", "4.0"), recipes=[[], ["group"]], read_only=True)
+    @mi("sr_list_status", SINCE_3_4, recipes=[[], ["group"]], read_only=True)
     def sr_list_status(self, group: str = "") -> Any:
         """lists the status of all identifiers, of all groups or of one"""
         shown = [{"Name": name, "Identifiers": found} for name, found in self._reports(group).items()]
         return shown[0] if group else shown
 
-    @mi("sr_get_status", ("3.4", "3.6", "4.0"), recipes=[["group"], ["group", "identifier"]], read_only=True)
+    @mi("sr_get_status", SINCE_3_4, recipes=[["group"], ["group", "identifier"]], read_only=True)
     def sr_get_status(self, group: str, identifier: str = "main") -> Any:
         """shows the status of an identifier"""
         found = [report for report in self._reports(group)[group] if report["Name"] == identifier]
@@ -107,7 +145,7 @@ class Others(Module):
             raise Fault(404, "Identifier not found")
         return {name: value for name, value in found[0].items() if name != "Name"}
 
-    @mi("sr_list_identifiers", ("3.4", "3.6", "4.0"), recipes=[[], ["group"]], read_only=True)
+    @mi("sr_list_identifiers", SINCE_3_4, recipes=[[], ["group"]], read_only=True)
     def sr_list_identifiers(self, group: str = "") -> Any:
         """lists the identifiers, of all groups or of one"""
         shown = [
@@ -124,6 +162,11 @@ class Others(Module):
         if group and group not in groups:
             raise Fault(404, "Group not found")
         return {name: reports for name, reports in groups.items() if group in ("", name)}
+
+
+def type_name(value: Union[int, str]) -> str:
+    """How ``shv_get`` calls the type of a shared variable."""
+    return "integer" if isinstance(value, int) else "string"
 
 
 def identifier(name: str, details: str = "") -> dict[str, Any]:

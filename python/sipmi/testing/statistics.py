@@ -6,8 +6,9 @@ import dataclasses
 import time
 from typing import TYPE_CHECKING, Callable, Optional, Union
 
+from .._core import Tree
 from ..errors import Fault
-from .commands import Module, mi
+from .commands import SINCE_1_11, SINCE_3_4, Module, mi, nameless
 
 if TYPE_CHECKING:
     from .fake import FakeOpenSIPS
@@ -82,24 +83,23 @@ class Statistics(Module):
 
     def fill(self) -> None:
         """Makes the statistics that the version and its modules have, in their order."""
-        fake, version = self.fake, self.fake.version
-        modern = version not in ("1.11", "2.4")
+        fake = self.fake
+        modern = not self.legacy
         sizes = {"total_size": _SHARED_MEMORY, "free_size": _SHARED_MEMORY}
         self._add("shmem", _MEMORY_3 if modern else _MEMORY, **sizes)
         if modern:
             self._add("rpmem", _RPM)
-        names = {"1.11": " unsupported_methods bad_msg_hdr", "2.4": " unsupported_methods bad_msg_hdr"}
         self._add(
             "core",
-            _CORE + names.get(version, " bad_msg_hdr slow_messages") + " timestamp",
+            f"{_CORE} {'bad_msg_hdr slow_messages' if modern else 'unsupported_methods bad_msg_hdr'} timestamp",
             timestamp=lambda: int(time.time() - fake.core.started),
         )
-        self._add("net", "waiting_udp waiting_tcp" + (" waiting_tls" if version != "1.11" else ""))
+        self._add("net", "waiting_udp waiting_tcp" + ("" if self.before_2 else " waiting_tls"))
         if modern:
             for group in ("dns", "sql", "cdb"):
                 self._add(group, f"{group}_total_queries {group}_slow_queries")
         tm = _TM + (f" {_TM_3}" if modern else "")
-        for group, listed in (("sl", _SL), ("tm", tm)) if version == "1.11" else (("tm", tm), ("sl", _SL)):
+        for group, listed in (("sl", _SL), ("tm", tm)) if self.before_2 else (("tm", tm), ("sl", _SL)):
             if group == "sl" or fake.loads("tm"):
                 self._add(group, listed)
         if fake.loads("usrloc"):
@@ -129,9 +129,9 @@ class Statistics(Module):
 
     def _add_processes(self, modern: bool) -> None:
         """Load and memory of processes: 1.11 shows memory before load, 3.x leaves out processes without work."""
-        version, count = self.fake.version, len(self.fake.core.processes)
+        count = len(self.fake.core.processes)
         numbers = [1, 2, 3, 6, 7, 8] if modern else list(range(count))
-        if version == "1.11":
+        if self.before_2:
             self._add_memory(numbers)
             self._add("load", f"{self.fake.sip_socket}-load tcp-load")
             return
@@ -189,13 +189,18 @@ class Statistics(Module):
             return [statistic for statistic in every if f"{statistic.group}:" == selector]
         return [statistic for statistic in every if statistic.name == selector][:1]
 
-    @mi("get_statistics", read_only=True)
+    @mi("get_statistics", SINCE_1_11, read_only=True)
     def get(self, statistics: list[str]) -> dict[str, int]:
         """prints the statistics (all, group or one) realtime values."""
         found = self.select(statistics)
         if not found and self.legacy:
             raise Fault(404, "Statistics Not Found")
         return {statistic.full_name: statistic.value for statistic in found}
+
+    @mi("get_statistics", ("1.8",), read_only=True)
+    def get_1_8(self, statistics: list[str]) -> Tree:
+        """prints the statistics (all, group or one) realtime values."""
+        return nameless(*(f"{name} = {value}" for name, value in self.get(statistics).items()))
 
     @mi("list_statistics", recipes=[[], ["statistics"]], read_only=True)
     def list_statistics(self, statistics: Optional[list[str]] = None) -> dict[str, str]:
@@ -216,7 +221,7 @@ class Statistics(Module):
             raise Fault(404, "Statistics Not Found")
         self._reset(found)
 
-    @mi("reset_all_statistics", ("3.4", "3.6", "4.0"))
+    @mi("reset_all_statistics", SINCE_3_4)
     def reset_all(self) -> None:
         """resets all the statistic variables"""
         self._reset(self.select(["all"]))

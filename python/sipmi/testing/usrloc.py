@@ -202,8 +202,9 @@ class Usrloc(Module):
         if self.fake.version == "2.4":
             tree.append(self._node(user, brief=False))
         else:
+            show = in_one_line_of_1_8 if self.fake.version == "1.8" else in_one_line
             for contact in user.contacts:
-                tree.add_child("Contact", in_one_line(contact))
+                tree.add_child("Contact", show(contact))
         return tree
 
     @mi("ul_dump", LEGACY, read_only=True)
@@ -242,12 +243,12 @@ class Usrloc(Module):
 
     def _stored(self, aor: str) -> str:
         """Before 4.0 ``use_domain`` is off: what is behind the ``@`` is dropped."""
-        return aor if self.fake.version == "4.0" else aor.partition("@")[0]
+        return aor if self.modular else aor.partition("@")[0]
 
     def _check(self, table: str, aor: str) -> None:
         if table != self.table:
             raise Fault(404, "Table not found")
-        if self.fake.version == "4.0" and "@" not in aor:
+        if self.modular and "@" not in aor:
             raise Fault(400, "Domain missing in AOR")
 
     def _named(self, table: str, aor: str) -> User:
@@ -281,7 +282,10 @@ class Usrloc(Module):
                 child.add_child("ContactID", contact.id)
             child.add_child("Expires", contact.expires)
             for name, value in contact.fields():
-                child.add_child(name, None if value == "" else value)
+                if name == "Cflags" and self.fake.version == "1.8":
+                    child.add_child("Cflag", value or "0")  # the original cuts its own name, and has a number
+                else:
+                    child.add_child(name, None if value == "" else value)
         return node
 
     def _forget(self, user: User, contact: Contact) -> None:
@@ -318,4 +322,13 @@ def in_one_line(contact: Contact) -> str:
     return (
         f"<{contact.uri}>;q={weight(contact.q)};expires={contact.expires};flags={contact.flags:#x};cflags=0x0;"
         f"socket=<NULL>;callid=<{contact.callid}>;methods={contact.methods:#x};user_agent=<{contact.user_agent}>"
+    )
+
+
+def in_one_line_of_1_8(contact: Contact) -> str:
+    """A contact as 1.8 shows it alone."""
+    cflags = int(contact.cflags) if contact.cflags.isdigit() else 0
+    return (
+        f"<{contact.uri}>;q={weight(contact.q)};expires={contact.expires};flags=0x{contact.flags:X};"
+        f"cflags=0x{cflags:X};socket=<NULL>;methods=0x{contact.methods:X};user_agent=<{contact.user_agent}>"
     )

@@ -34,7 +34,7 @@ const TAKEN: [u8; 5] = [0, 1, 2, 4, 5];
 
 /// Why a request is refused where a version of 1.x is imitated whose library reads it; `None`: it is not.
 pub fn refuse(body: &[u8], form: Form, dialect: Dialect) -> Option<Response> {
-    if dialect != Dialect::V1_11 || !matches!(form, Form::String | Form::Array) {
+    if !dialect.is_1x() || !matches!(form, Form::String | Form::Array) {
         return None;
     }
     match refused_type(body) {

@@ -283,7 +283,7 @@ impl Site<'_> {
     fn find(&self, module: &Str, name: &Str) -> Result<Arc<Command>, Page> {
         let dialect = self.service.dialect;
         let is_meant = |command: &Command| {
-            let bare = dialect != Dialect::V4_0 && command.name == *name;
+            let bare = !dialect.is_4x() && command.name == *name;
             let canonical = dialect.has_modules() && command.canonical_name() == *name;
             let alias = !dialect.is_emulated() && command.aliases.contains(name);
             command.module == *module && (bare || canonical || alias)
@@ -351,7 +351,7 @@ impl Site<'_> {
     fn not_found(&self, explanation: &str) -> Page {
         match self.service.dialect {
             Dialect::Sipmi => page(404, html::error_page(&self.frame(), "Not found", explanation)),
-            Dialect::V1_11 => plain(200, html::NO_SUCH_PATH),
+            Dialect::V1_8 | Dialect::V1_11 => plain(200, html::NO_SUCH_PATH),
             _ => plain(406, html::NO_SUCH_PATH),
         }
     }
@@ -364,13 +364,13 @@ impl Site<'_> {
                 page.headers.push(("allow", "GET, HEAD, POST".into()));
                 page
             }
-            Dialect::V1_11 => plain(200, html::NO_SUCH_METHOD),
+            Dialect::V1_8 | Dialect::V1_11 => plain(200, html::NO_SUCH_METHOD),
             _ => plain(406, html::NO_SUCH_METHOD),
         }
     }
 
     fn describe(&self, command: &Command) -> Described {
-        let canonical = self.service.dialect == Dialect::V4_0;
+        let canonical = self.service.dialect.is_4x();
         Described {
             module: command.module.clone(),
             name: if canonical { command.canonical_name() } else { command.name.clone() },

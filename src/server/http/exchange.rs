@@ -60,7 +60,7 @@ pub(super) struct Site {
 /// The form of XML-RPC that a version has at `/RPC2` unless it is set up otherwise.
 pub(super) fn form_of(dialect: Dialect) -> xmlrpc::Form {
     match dialect {
-        Dialect::V1_11 => xmlrpc::Form::String,
+        Dialect::V1_8 | Dialect::V1_11 => xmlrpc::Form::String,
         Dialect::V2_4 => xmlrpc::Form::Ng2,
         _ => xmlrpc::Form::Native,
     }
@@ -197,7 +197,7 @@ impl Site {
                 let query = head.uri.query().map(str::as_bytes);
                 let request = mi_json::decode_request(command.as_bytes(), query, self.desk.dialect());
                 let is_broken = request.as_ref().is_err_and(|error| !error.method.is_empty());
-                if self.hazards && dialect == Dialect::V1_11 && self.aftermath.dies_of_json(is_broken) {
+                if self.hazards && dialect.is_1x() && self.aftermath.dies_of_json(is_broken) {
                     self.context.die();
                     return Err(Problem::Unserved);
                 }

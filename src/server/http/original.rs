@@ -10,7 +10,9 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use hyper::header::{
+    ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, SERVER, TRANSFER_ENCODING,
+};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode, Version};
 
@@ -29,13 +31,13 @@ const ONLY_POST: &str = "Unexpected method (only POST is accepted)";
 /// Whether a request at this path goes to the web server of 1.11's `mi_xmlrpc` (abyss): that has a port of its own, where
 /// nothing else is.
 pub(super) fn is_of_abyss(dialect: Dialect, roots: &Roots, path: &str) -> bool {
-    let is_there = dialect == Dialect::V1_11 && matches!(roots.find(path), Some(Mount::Rpc));
+    let is_there = dialect.is_1x() && matches!(roots.find(path), Some(Mount::Rpc));
     is_there || has_port_of_abyss(dialect, roots)
 }
 
 /// Whether this is that port.
 pub(super) fn has_port_of_abyss(dialect: Dialect, roots: &Roots) -> bool {
-    dialect == Dialect::V1_11 && roots.rpc.is_some() && roots.paths().count() == 1
+    dialect.is_1x() && roots.rpc.is_some() && roots.paths().count() == 1
 }
 
 /// What becomes of a request before its body is looked at.
@@ -58,7 +60,7 @@ pub(super) enum Ruling {
 pub(super) fn rule(dialect: Dialect, mount: Mount<'_>, head: &Parts, hazards: bool) -> Ruling {
     match mount {
         Mount::Json(_) => rule_mi_json(dialect, head),
-        Mount::Rpc if dialect == Dialect::V1_11 => rule_abyss(head),
+        Mount::Rpc if dialect.is_1x() => rule_abyss(head),
         Mount::Rpc | Mount::Xmlrpc => {
             let method = rule_method_of_xmlrpc(dialect, head);
             if matches!(method, Ruling::Serve) { rule_body(dialect, reply::XML, head, hazards) } else { method }
@@ -143,7 +145,7 @@ fn rule_body(dialect: Dialect, answers: HeaderValue, head: &Parts, hazards: bool
     let found = head.headers.get(CONTENT_TYPE).map(|value| value.as_bytes().to_ascii_lowercase()).unwrap_or_default();
     if found.starts_with(b"application/x-www-form-urlencoded") {
         return match dialect {
-            Dialect::V1_11 => Ruling::Answer(page(StatusCode::OK, "Internal server error!")),
+            Dialect::V1_8 | Dialect::V1_11 => Ruling::Answer(page(StatusCode::OK, "Internal server error!")),
             Dialect::V2_4 => Ruling::WithoutBody,
             _ => Ruling::Answer(reply::with_body(StatusCode::BAD_REQUEST, answers, Bytes::new())),
         };
@@ -174,7 +176,7 @@ fn rule_size(dialect: Dialect, head: &Parts, hazards: bool) -> Ruling {
 
 /// Whether a version joins the pieces in which a body comes; the others want it in one.
 fn joins_pieces(dialect: Dialect) -> bool {
-    matches!(dialect, Dialect::V3_6 | Dialect::V4_0)
+    dialect >= Dialect::V3_6 && dialect.is_emulated()
 }
 
 /// What a real server makes of a body that comes in pieces; `None`: it closes the connection.
@@ -365,11 +367,12 @@ pub(super) fn finish(dialect: Dialect, wishes: Wishes, reply: &mut Reply) {
         head.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if wishes.is_of_abyss {
+        head.insert(SERVER, HeaderValue::from_static("Xmlrpc-c_Abyss/1.33.14"));
         if !head.contains_key(CONNECTION) {
             head.insert(CONNECTION, HeaderValue::from_static("Keep-Alive"));
             head.insert("keep-alive", HeaderValue::from_static("timeout=15, max=30"));
         }
-    } else if dialect == Dialect::V1_11 {
+    } else if dialect.is_1x() {
         // Pages about errors are successes.
         match wishes.type_of_1_11 {
             Some(kind) => head.insert(CONTENT_TYPE, kind),

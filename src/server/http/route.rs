@@ -30,6 +30,7 @@ impl Roots {
         };
         match dialect {
             Dialect::Sipmi => all,
+            Dialect::V1_8 => Roots { mi: None, json: None, xmlrpc: None, html: root("/mi"), ..all },
             Dialect::V1_11 => Roots { mi: None, html: root("/mi"), ..all },
             Dialect::V2_4 => Roots { mi: None, html: root("/mi"), xmlrpc: None, ..all },
             _ => Roots { json: None, xmlrpc: None, ..all },
