@@ -12,6 +12,9 @@ pub trait Forwarder: Send + Sync {
     /// listener of the request runs.
     fn command(&self, method: &[u8], permit: &Permit) -> Option<Arc<Command>>;
 
+    /// The commands there, as they were listed when somebody last asked for them; nobody is asked now.
+    fn listed(&self) -> Vec<Arc<Command>>;
+
     /// What `version` says of it, beside what it says of this server.
     fn version(&self) -> Vec<(&'static str, Item)>;
 }

@@ -275,6 +275,12 @@ impl Line {
         if identity.gateways.iter().any(|gateway| *gateway == *self.gateway) { Err(Trouble::Loop) } else { Ok(()) }
     }
 
+    /// The names that it listed when it was last asked for them; none before.
+    pub(super) fn listed(&self) -> Arc<Vec<Str>> {
+        let known = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        known.as_ref().map_or_else(Arc::default, |(_, names)| names.clone())
+    }
+
     /// The names of its commands, as it lists them.
     pub(super) fn names(&self, deadline: Instant) -> Result<Arc<Vec<Str>>, Trouble> {
         let known = self.names.lock().unwrap_or_else(PoisonError::into_inner).clone();

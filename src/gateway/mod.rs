@@ -113,6 +113,18 @@ impl Forwarder for Gateway {
         Some(command)
     }
 
+    fn listed(&self) -> Vec<Arc<Command>> {
+        let mut commands: Vec<Arc<Command>> = Vec::new();
+        for line in self.lines() {
+            for name in line.listed().iter().filter(|name| Subject::of(name).is_none()) {
+                let is_its_own = self.line_for(&Names::of(name)).is_some_and(|taker| Arc::ptr_eq(&taker, &line));
+                let command = is_its_own.then(|| self.command(name, &Permit::default())).flatten();
+                commands.extend(command);
+            }
+        }
+        commands
+    }
+
     fn version(&self) -> Vec<(&'static str, Item)> {
         let identities: Vec<_> = self.lines().iter().map(|line| line.identity()).collect();
         let servers: Vec<Item> =

@@ -238,8 +238,20 @@ impl Site<'_> {
     /// The commands that may be run here, in the order of registration.
     fn commands(&self) -> Vec<Arc<Command>> {
         // Whoever decides may look at the registry too: it must not be held.
-        let mut commands: Vec<Arc<Command>> = self.service.registry().commands().cloned().collect();
+        let mut commands = self.all_commands();
         commands.retain(|command| (self.allowed)(command));
+        commands
+    }
+
+    /// The commands of this server, and those of the servers behind it that it has not itself.
+    fn all_commands(&self) -> Vec<Arc<Command>> {
+        let mut commands: Vec<Arc<Command>> = self.service.registry().commands().cloned().collect();
+        let behind = self.service.forwarder().map(|forwarder| forwarder.listed()).unwrap_or_default();
+        let is_new = |command: &Arc<Command>| {
+            let registry = self.service.registry();
+            registry.lookup(&command.name).is_err() && registry.lookup(&command.canonical_name()).is_err()
+        };
+        commands.extend(behind.into_iter().filter(is_new));
         commands
     }
 
@@ -288,7 +300,7 @@ impl Site<'_> {
             let alias = !dialect.is_emulated() && command.aliases.contains(name);
             command.module == *module && (bare || canonical || alias)
         };
-        let found = self.service.registry().commands().find(|command| is_meant(command)).cloned();
+        let found = self.all_commands().into_iter().find(|command| is_meant(command));
         match found {
             Some(command) if (self.allowed)(&command) => Ok(command),
             Some(_) => {
@@ -331,7 +343,7 @@ impl Site<'_> {
                 let (frame, menu, arg) = (self.frame(), self.menu(), asked.clone());
                 let reply = ReplyPage { frame, menu, described, style, arg, dialect, status };
                 // A version with flat names knows no others.
-                let method = if dialect.has_modules() { command.canonical_name() } else { command.name.clone() };
+                let method = if dialect.has_modules() { method_of(command) } else { command.name.clone() };
                 let request = Request { method, params };
                 Asked::Run(PageCall { request, wire, reply: Box::new(reply) })
             }
@@ -392,6 +404,8 @@ impl Site<'_> {
             ("name", Item::Str(self.service.name.clone())),
             ("version", Item::Str(self.service.version.clone())),
             ("server", builtin::server_name(self.service).into()),
+            // Those of servers behind this one are known once `which` was asked for.
+            ("forwards", Item::Bool(self.service.forwarder().is_some())),
             ("modules", Item::Array(self.modules().iter().map(of_module).collect())),
         ])
     }
@@ -401,11 +415,16 @@ fn names(commands: &[Described]) -> Vec<Str> {
     commands.iter().map(|command| command.name.clone()).collect()
 }
 
+/// The name by which a command is called for sure. That of a server behind this one is looked up there, by its name alone.
+fn method_of(command: &Command) -> Str {
+    if matches!(command.recipe, Recipe::Raw) { command.name.clone() } else { command.canonical_name() }
+}
+
 fn command_item(command: &Command) -> Item {
     let flag = |flag| Item::Bool(command.flags.has(flag));
     let mut members = vec![
         ("name", Item::Str(command.name.clone())),
-        ("method", command.canonical_name().into()),
+        ("method", method_of(command).into()),
         ("aliases", Item::Array(command.aliases.iter().cloned().map(Item::Str).collect())),
         ("help", Item::Str(command.help.clone())),
         ("read_only", flag(CommandFlags::READ_ONLY)),

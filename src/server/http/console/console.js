@@ -236,6 +236,13 @@ function readReply(response, text) {
 let commands = new Map();
 let modules = [];
 
+/** The commands as the server describes them. Throws when it does not. */
+async function describedCommands() {
+  const response = await fetch(COMMANDS_ADDRESS, { signal: AbortSignal.timeout(SAMPLE_PATIENCE), cache: "no-cache" });
+  if (response.ok) return response.json();
+  throw Object.assign(new Error(`HTTP ${response.status} ${response.statusText}`.trim()), { isAnswer: true });
+}
+
 async function loadCommands() {
   const failed = (why) => {
     showConnection("bad", "No commands");
@@ -244,11 +251,14 @@ async function loadCommands() {
   };
   let described;
   try {
-    const response = await fetch(COMMANDS_ADDRESS, { signal: AbortSignal.timeout(SAMPLE_PATIENCE), cache: "no-cache" });
-    if (!response.ok) return failed(`HTTP ${response.status} ${response.statusText}`.trim());
-    described = await response.json();
+    described = await describedCommands();
+    if (described.forwards) {
+      // The server learns the commands of those behind it when it is asked for all names.
+      await call("which", null, { patience: SAMPLE_PATIENCE });
+      described = await describedCommands();
+    }
   } catch (error) {
-    return failed("no answer from the server");
+    return failed(error.isAnswer ? error.message : "no answer from the server");
   }
   showConnection("good", "Connected");
   by("server-version").textContent = described.server;
