@@ -33,7 +33,10 @@ TREES = [("udp", "", "text"), ("fifo", "", "text"), ("unix", "", "text"), ("http
 OUT = [("fifo", ""), ("udp", ""), ("unix", ""), ("http", "/mi")]
 OUT_OF_OLD = [("fifo", ""), ("udp", ""), ("unix", ""), ("http", "/json"), ("http", "/RPC2")]
 WAYS_OUT = [
-    (version, *out) for version in VERSIONS for out in (OUT_OF_OLD if version in LEGACY else [*OUT, ("http", "/RPC2")])
+    (version, *out)
+    for version in VERSIONS
+    for out in (OUT_OF_OLD if version in LEGACY else [*OUT, ("http", "/RPC2")])
+    if (version, *out) != ("1.8", "http", "/json")  # mi_json came with 1.11
 ]
 
 

@@ -18,7 +18,6 @@ use crate::address::Address;
 use crate::clock;
 use crate::codec::{jsonrpc, text};
 use crate::command::Peer;
-use crate::dialect::Dialect;
 use crate::item::Str;
 use crate::response::Failure;
 use crate::transport::datagram::{RawPeer, Received, Socket};
