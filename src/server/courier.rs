@@ -45,8 +45,8 @@ pub(super) enum Parcel {
     },
     /// Somebody goes on with a reply once its reader has taken some of it, or has taken nothing for too long.
     Room { fifo: Arc<ReplyFifo>, deadline: Instant, then: Box<dyn FnOnce(bool) + Send> },
-    /// Anything else that will succeed later; true when there is no more to do.
-    Retry { attempt: Box<dyn Fn() -> bool + Send>, deadline: Instant, desk: Arc<Desk> },
+    /// Replies in datagrams, in queues of their own. `serve` says when to serve them again; nothing when all are gone.
+    Queues { serve: Box<dyn Fn(Instant) -> Option<Instant> + Send> },
 }
 
 /// A parcel on its way.
@@ -127,6 +127,10 @@ impl Courier {
 
     /// Tries to deliver, and says when to try again.
     fn carry(&self, Carried { parcel, since, .. }: Carried, now: Instant) -> Option<Carried> {
+        if let Parcel::Queues { serve } = parcel {
+            let due = serve(now)?;
+            return Some(Carried { parcel: Parcel::Queues { serve }, since, due });
+        }
         let parcel = self.attempt(parcel, now)?;
         let due = match parcel {
             // The pipe tells when it has room.
@@ -175,11 +179,7 @@ impl Courier {
                     return None;
                 }
             },
-            Parcel::Retry { attempt, deadline, desk } => match attempt() {
-                true => None,
-                false if now < deadline => Some(Parcel::Retry { attempt, deadline, desk }),
-                false => stalled(&desk),
-            },
+            Parcel::Queues { .. } => Some(parcel),
         }
     }
 

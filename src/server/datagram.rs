@@ -4,8 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::courier::Parcel;
 use super::courtesy::{Absent, Courtesy};
+use super::datagram_replies::{Replies, Sent};
 use super::desk::{Asked, Caller, Desk};
 use super::hands::Hand;
 use super::hazards;
@@ -15,13 +15,13 @@ use super::post::{Post, Term};
 use super::ticket::Route;
 use super::{Context, ListenOptions, Listener};
 use crate::address::Address;
-use crate::clock;
 use crate::codec::{jsonrpc, text};
 use crate::command::Peer;
 use crate::item::Str;
 use crate::response::Failure;
 use crate::transport::datagram::{RawPeer, Received, Socket};
 use crate::transport::eagerness::Habit;
+use crate::transport::{OpenError, io_error};
 
 /// The largest reply of `mi_datagram`: its buffer, less what IP and UDP want.
 const REPLY_LIMIT: usize = 65_457;
@@ -37,8 +37,8 @@ pub(super) struct DatagramListener {
     address: Address,
     desk: Arc<Desk>,
     socket: Arc<Socket>,
+    replies: Arc<Replies>,
     request_limit: usize,
-    write_timeout: Duration,
     allow_from: Option<Vec<Network>>,
     /// Which endpoint of the server it is.
     number: usize,
@@ -54,26 +54,30 @@ impl DatagramListener {
         socket: Socket,
         address: Address,
         (number, options): (usize, &ListenOptions),
-    ) -> Self {
+    ) -> Result<Self, OpenError> {
         if let Err(error) = socket.set_patience(WAKE) {
             log::error!("{address}: stopping will wait for the next request: {error}");
         }
         let dialect = context.service.dialect;
         let reply_limit = if dialect.is_1x() { OLD_REPLY_LIMIT } else { REPLY_LIMIT };
-        DatagramListener {
-            desk: Desk::new(&context, &address, options, reply_limit),
+        let (socket, desk) = (Arc::new(socket), Desk::new(&context, &address, options, reply_limit));
+        let is_unix = matches!(address, Address::Unix { .. });
+        let replies = Replies::new(desk.clone(), socket.clone(), is_unix, options.write_timeout)
+            .map_err(io_error("open a socket for replies of", address.to_string()))?;
+        Ok(DatagramListener {
+            desk,
             context,
             address,
-            socket: Arc::new(socket),
+            socket,
+            replies: Arc::new(replies),
             request_limit: options.request_limit.min(BUFFER),
-            write_timeout: options.write_timeout,
             allow_from: options.allow_from.clone(),
             number,
             post: Post::default(),
             absent: Absent::default(),
             place: Place::new(&options.cpus),
             hazards: options.hazards && dialect.is_emulated(),
-        }
+        })
     }
 
     /// Whether the sender's network is one that the listener serves.
@@ -116,36 +120,7 @@ impl DatagramListener {
     }
 
     fn route(&self, peer: RawPeer, hand: Option<Hand>) -> DatagramRoute {
-        DatagramRoute {
-            desk: self.desk.clone(),
-            socket: self.socket.clone(),
-            peer,
-            hand,
-            timeout: self.write_timeout,
-        }
-    }
-}
-
-enum Attempt {
-    /// Sent, or it never will be, which is counted.
-    Done,
-    Full,
-}
-
-fn try_send(desk: &Desk, socket: &Socket, bytes: &[u8], (peer, hand): (&RawPeer, Option<&Hand>)) -> Attempt {
-    let result = match hand {
-        _ if !peer.can_be_answered() => Err(io::ErrorKind::NotConnected.into()),
-        Some(hand) => hand.answer(socket, bytes),
-        None => socket.send(bytes, peer),
-    };
-    match result {
-        Ok(()) => Attempt::Done,
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Attempt::Full,
-        Err(error) => {
-            desk.counters.dropped.add(1);
-            log::debug!("a reply of {} bytes to {} was not delivered: {error}", bytes.len(), peer.to_peer());
-            Attempt::Done
-        }
+        DatagramRoute { replies: self.replies.clone(), peer, hand }
     }
 }
 
@@ -226,45 +201,23 @@ impl Drop for DatagramListener {
 
 /// The way back to the sender of a datagram.
 struct DatagramRoute {
-    desk: Arc<Desk>,
-    socket: Arc<Socket>,
+    replies: Arc<Replies>,
     peer: RawPeer,
     /// The request as it is kept until it is answered.
     hand: Option<Hand>,
-    timeout: Duration,
 }
 
 impl Route for DatagramRoute {
     fn reply(self: Box<Self>, out: &mut Vec<u8>) {
-        let to = (&self.peer, self.hand.as_ref());
-        if !out.is_empty() && matches!(try_send(&self.desk, &self.socket, out, to), Attempt::Full) {
-            self.post(std::mem::take(out));
-        }
+        self.replies.deliver(out, (&self.peer, self.hand));
     }
 
     /// A datagram of its own, as the originals send it. The request stays in hand.
     fn provisional(&mut self, bytes: &[u8]) -> bool {
-        matches!(try_send(&self.desk, &self.socket, bytes, (&self.peer, None)), Attempt::Done)
+        matches!(self.replies.try_send(bytes, (&self.peer, None)), Sent::Done)
     }
 
     fn deliver(self: Box<Self>, bytes: Vec<u8>) {
-        if !bytes.is_empty()
-            && matches!(try_send(&self.desk, &self.socket, &bytes, (&self.peer, self.hand.as_ref())), Attempt::Full)
-        {
-            self.post(bytes);
-        }
-    }
-}
-
-impl DatagramRoute {
-    /// Has the courier try until the receiver has room, or the timeout.
-    fn post(self: Box<Self>, bytes: Vec<u8>) {
-        let deadline = clock::deadline(self.timeout);
-        let courier = self.desk.context().courier.clone();
-        let desk = self.desk.clone();
-        let retry = move || {
-            matches!(try_send(&self.desk, &self.socket, &bytes, (&self.peer, self.hand.as_ref())), Attempt::Done)
-        };
-        courier.take(Parcel::Retry { attempt: Box::new(retry), deadline, desk });
+        self.replies.deliver(&bytes, (&self.peer, self.hand));
     }
 }

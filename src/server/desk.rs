@@ -474,6 +474,17 @@ impl Desk {
         reservation
     }
 
+    /// Too many bytes wait for one client, and another reply to it is given up.
+    pub(super) fn note_full_peer(&self, peer: &Peer, waiting: usize) {
+        self.counters.dropped.add(1);
+        self.gate.unsent.note(1, || {
+            format!(
+                "{}: {waiting} bytes wait for {peer}, which does not read; replies to it are given up",
+                self.listener
+            )
+        });
+    }
+
     /// A client took nothing of its reply for as long as it may.
     pub(super) fn note_stalled(&self, command: Option<&Command>) {
         self.gate.write_timeouts.note(1, || match command {

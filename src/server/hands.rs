@@ -4,6 +4,7 @@
 //! FIFO's request the name of its reply FIFO and its bytes are put here before the bytes are taken off the stream.
 
 use std::mem::offset_of;
+use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -222,9 +223,9 @@ impl Hand {
     }
 
     /// Sends the answer to a datagram.
-    pub(super) fn answer(&self, socket: &Socket, bytes: &[u8]) -> std::io::Result<()> {
+    pub(super) fn answer(&self, from: BorrowedFd<'_>, bytes: &[u8]) -> std::io::Result<()> {
         // SAFETY: it holds a datagram, and whoever has the hand is the only one to answer.
-        unsafe { Envelope::answer(envelope_of(self.place), socket, bytes) }
+        unsafe { Envelope::answer(envelope_of(self.place), from, bytes) }
     }
 
     fn envelope(&self) -> NonNull<Envelope> {

@@ -8,9 +8,11 @@
 
 mod budget;
 mod burial;
+mod connected_peers;
 mod courier;
 mod courtesy;
 mod datagram;
+mod datagram_replies;
 mod deadline;
 mod desk;
 mod endpoint;
@@ -27,6 +29,7 @@ mod panics;
 mod place;
 pub(crate) mod pool;
 mod post;
+mod reply_queues;
 mod stream;
 mod sync;
 mod ticket;
@@ -582,7 +585,7 @@ fn listen(
             Arc::new(fifo::FifoListener::new(context, (fifo, replies), address, (number, options))?)
         }
         Endpoint::Datagram { socket, address } => {
-            Arc::new(datagram::DatagramListener::new(context, socket, address, (number, options)))
+            Arc::new(datagram::DatagramListener::new(context, socket, address, (number, options))?)
         }
         Endpoint::Http { door, bound, host } => {
             Arc::new(http::HttpListener::new(context, (door, bound), host, options)?)

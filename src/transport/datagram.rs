@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
@@ -134,22 +134,33 @@ impl Socket {
 
     /// Sends a datagram, or says `WouldBlock` when the peer's queue is full.
     pub fn send(&self, bytes: &[u8], peer: &RawPeer) -> io::Result<()> {
-        // SAFETY: bytes and the address live across the call and have the sizes it is told.
-        check(unsafe {
-            libc::sendto(
-                self.raw(),
-                bytes.as_ptr().cast(),
-                bytes.len(),
-                libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
-                (&raw const peer.storage).cast(),
-                peer.len,
-            )
-        })?;
-        Ok(())
+        send_from(self.fd.as_fd(), bytes, peer)
     }
 
     pub(super) fn raw(&self) -> RawFd {
         self.fd.as_raw_fd()
+    }
+}
+
+/// Sends a datagram from any socket, or says `WouldBlock` when that or the peer's queue is full.
+pub fn send_from(socket: BorrowedFd<'_>, bytes: &[u8], peer: &RawPeer) -> io::Result<()> {
+    // SAFETY: bytes and the address live across the call and have the sizes it is told.
+    check(unsafe {
+        libc::sendto(
+            socket.as_raw_fd(),
+            bytes.as_ptr().cast(),
+            bytes.len(),
+            libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+            (&raw const peer.storage).cast(),
+            peer.len,
+        )
+    })?;
+    Ok(())
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }
 
@@ -175,6 +186,13 @@ impl RawPeer {
         self.len as usize > size_of::<libc::sa_family_t>()
     }
 
+    /// The address as the kernel gave it: equal bytes are one peer.
+    pub fn as_bytes(&self) -> &[u8] {
+        let len = (self.len as usize).min(size_of::<libc::sockaddr_storage>());
+        // SAFETY: the storage has so many bytes, and any byte is a byte.
+        unsafe { std::slice::from_raw_parts((&raw const self.storage).cast(), len) }
+    }
+
     /// The address in a form for people.
     pub fn to_peer(&self) -> Peer {
         match i32::from(self.storage.ss_family) {
@@ -182,6 +200,20 @@ impl RawPeer {
             libc::AF_UNIX if self.can_be_answered() => Peer::Unix(self.unix_path().into()),
             _ => Peer::Unknown,
         }
+    }
+
+    /// A UNIX socket with an abstract name.
+    #[cfg(test)]
+    pub(super) fn from_abstract_name(name: &[u8]) -> Self {
+        // SAFETY: any bytes are a sockaddr_storage.
+        let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+        storage.ss_family = libc::AF_UNIX as libc::sa_family_t;
+        let address = (&raw mut storage).cast::<libc::sockaddr_un>();
+        for (number, byte) in name.iter().enumerate() {
+            // SAFETY: the storage has room for a sockaddr_un; the name begins after its NUL.
+            unsafe { (*address).sun_path[number + 1] = byte.cast_signed() as libc::c_char };
+        }
+        RawPeer { storage, len: (size_of::<libc::sa_family_t>() + 1 + name.len()) as libc::socklen_t }
     }
 
     fn inet(&self) -> Option<SocketAddr> {

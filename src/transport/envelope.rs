@@ -5,6 +5,7 @@
 
 use std::io;
 use std::mem::size_of;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::{self, NonNull};
 
 use super::datagram::{RawPeer, Received, Socket};
@@ -61,11 +62,11 @@ impl Envelope {
         }
     }
 
-    /// Sends the answer to the sender of the datagram, as [`Socket::send`] does.
+    /// Sends the answer to the sender of the datagram, as [`send_from`](super::datagram::send_from) does.
     ///
     /// # Safety
     /// `this` is valid and holds a datagram, and nobody else uses it meanwhile.
-    pub unsafe fn answer(this: NonNull<Self>, socket: &Socket, bytes: &[u8]) -> io::Result<()> {
+    pub unsafe fn answer(this: NonNull<Self>, from: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
         let this = this.as_ptr();
         // SAFETY: as above; the bytes live across the call, and the kernel only reads them.
         unsafe {
@@ -77,7 +78,7 @@ impl Envelope {
             (*header).msg_hdr.msg_iovlen = 1;
             (*header).msg_hdr.msg_control = ptr::null_mut();
             (*header).msg_hdr.msg_controllen = 0;
-            match libc::sendmmsg(socket.raw(), header, 1, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) {
+            match libc::sendmmsg(from.as_raw_fd(), header, 1, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) {
                 1 => Ok(()),
                 _ => Err(io::Error::last_os_error()),
             }
@@ -119,6 +120,7 @@ impl Envelope {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
     use std::os::linux::net::SocketAddrExt;
     use std::os::unix::net::{SocketAddr, UnixDatagram};
 
@@ -141,7 +143,7 @@ mod tests {
             let received = Envelope::receive(envelope, &server, libc::MSG_TRUNC).expect("it was sent");
             assert_eq!(received.size, 5);
             assert_eq!(Envelope::unanswered(envelope).expect("it is in hand").0, b"hello");
-            Envelope::answer(envelope, &server, b"good day").expect("it listens");
+            Envelope::answer(envelope, server.as_fd(), b"good day").expect("it listens");
             assert!(Envelope::unanswered(envelope).is_none());
             let mut buffer = [0; 100];
             assert_eq!(bound.recv(&mut buffer).expect("it was answered"), 8);

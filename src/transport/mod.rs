@@ -10,6 +10,7 @@ pub mod fifo;
 mod inode;
 mod owner;
 pub mod reply_fifo;
+pub mod reply_sockets;
 mod reply_sweep;
 pub mod stream;
 
