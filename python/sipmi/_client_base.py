@@ -40,6 +40,7 @@ class ClientBase:
         in_flight: Optional[int] = None,
         retries: int = 0,
         breaker: Optional[int] = None,
+        reply_limit: int = 1 << 28,
         typed: bool = False,
         tz: Zone = None,
     ) -> None:
@@ -56,6 +57,7 @@ class ClientBase:
             in_flight=in_flight,
             retries=retries,
             breaker=breaker,
+            reply_limit=reply_limit,
         )
         self._made_of = (
             address,
@@ -71,6 +73,7 @@ class ClientBase:
                 "in_flight": in_flight,
                 "retries": retries,
                 "breaker": breaker,
+                "reply_limit": reply_limit,
                 "typed": typed,
                 "tz": tz,
             },

@@ -510,6 +510,7 @@ class Client:
         in_flight: Optional[int] = None,
         retries: int = 0,
         breaker: Optional[int] = None,
+        reply_limit: Optional[int] = None,
     ) -> Client: ...
     @property
     def address(self) -> str: ...

@@ -37,6 +37,7 @@ async def connect_async(
     in_flight: Optional[int] = None,
     retries: int = 0,
     breaker: Optional[int] = None,
+    reply_limit: int = 1 << 28,
     typed: bool = False,
     tz: Zone = None,
 ) -> AsyncClient:
@@ -67,6 +68,7 @@ async def connect_async(
         in_flight=in_flight,
         retries=retries,
         breaker=breaker,
+        reply_limit=reply_limit,
         typed=typed,
         tz=tz,
     )

@@ -32,6 +32,7 @@ def connect(
     in_flight: Optional[int] = None,
     retries: int = 0,
     breaker: Optional[int] = None,
+    reply_limit: int = 1 << 28,
     typed: bool = False,
     tz: Zone = None,
 ) -> Client:
@@ -61,6 +62,7 @@ def connect(
         the timeout.
     :param breaker: after so many calls in a row without an answer, calls fail at once for a second, and longer each
         time, but for one now and then that finds out whether the server is back. None: never.
+    :param reply_limit: the largest reply in bytes, 256 MiB by default; a larger one is a :class:`TransportError`.
     :param typed: whether times come as datetime and timedelta (uptime, dlg_list).
     :param tz: the zone of those times, and that of the server's clock; this machine's by default.
     :raises ValueError: the address or a certificate cannot be read, or the transport has no such wire or option.
@@ -85,6 +87,7 @@ def connect(
         in_flight=in_flight,
         retries=retries,
         breaker=breaker,
+        reply_limit=reply_limit,
         typed=typed,
         tz=tz,
     )

@@ -14,6 +14,12 @@ use crate::request::{Param, Params, Request};
 use crate::response::Response;
 use crate::transport::reply_fifo::CommandError;
 
+/// The default limit of a reply in bytes: a dump of some 500,000 contacts.
+pub const REPLY_LIMIT: usize = 256 << 20;
+
+/// A failed call keeps this much of what was received.
+const KEPT_OF_FAILURE: usize = 1 << 20;
+
 /// What a command is given, before the wire is known.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Arguments {
@@ -161,9 +167,17 @@ impl CallError {
         CallError::Transport { what: format!("{what}: {error}"), errno: error.raw_os_error().unwrap_or(libc::EIO) }
     }
 
+    /// The reply exceeds the limit of the client.
+    pub(super) fn too_large(limit: usize) -> Self {
+        let what = format!("the reply is larger than {limit} bytes, the limit of this client (reply_limit)");
+        CallError::Transport { what, errno: libc::EMSGSIZE }
+    }
+
     /// With the bytes that went and came before it.
     pub(super) fn after(self, sent: &[u8], received: &[u8]) -> CallFailure {
-        CallFailure { error: self, sent: sent.to_vec(), received: received.to_vec(), probing: false }
+        let kept = &received[..received.len().min(KEPT_OF_FAILURE)];
+        let (sent, received_size) = (sent.to_vec(), received.len());
+        CallFailure { error: self, sent, received: kept.to_vec(), received_size, probing: false }
     }
 }
 
@@ -174,8 +188,10 @@ pub struct CallFailure {
     pub error: CallError,
     /// What was sent; empty when nothing was.
     pub sent: Vec<u8>,
-    /// What came; empty when nothing did.
+    /// The first MiB of what came; empty when nothing did.
     pub received: Vec<u8>,
+    /// How many bytes came.
+    pub received_size: usize,
     /// Whether it was not the command itself, but the question who the server is.
     pub probing: bool,
 }

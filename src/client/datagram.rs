@@ -197,6 +197,7 @@ impl Pool {
 
     /// The next datagram. A driven call has no buffer while it waits: there may be thousands.
     async fn receive(&self, socket: &ClientSocket, patience: &mut Patience<'_>) -> Result<Received, Stop> {
+        patience.checkpoint().await?;
         if patience.is_driven() {
             loop {
                 patience.sleep(socket.as_fd(), PollFlags::POLLIN).await?;

@@ -143,6 +143,8 @@ impl<T: Send> Driver<T> {
         let mut events = [EpollEvent::empty(); BATCH];
         // A signal is no reason to report anything: what is ready stays so.
         let count = self.epoll.wait(&mut events, EpollTimeout::ZERO).unwrap_or(0);
+        // Taken before any call goes on: one that yields is due later, and so in the next turn.
+        let now = Instant::now();
         for event in &events[..count] {
             match event.data() {
                 ALARM => drop(self.alarm.event.read()),
@@ -156,7 +158,6 @@ impl<T: Send> Driver<T> {
                 }
             }
         }
-        let now = Instant::now();
         while let Some(&(until, id)) = calls.due.first().filter(|(until, _)| *until <= now) {
             calls.due.remove(&(until, id));
             done.extend(self.go_on(&mut calls, id).map(|output| (id, output)));

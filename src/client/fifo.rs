@@ -10,17 +10,13 @@ use std::time::{Duration, Instant};
 
 use nix::poll::PollFlags;
 
-use super::call::{CallError, CallFailure};
+use super::call::{CallError, CallFailure, REPLY_LIMIT};
 use super::patience::{Patience, Stop};
-use crate::codec::CodecError;
 use crate::codec::json::{Scan, Scanner};
 use crate::transport::reply_fifo::{CommandError, CommandWriter, Inbox, ReplyName, ShellLock};
 
 /// What one read may bring.
 const CHUNK: usize = 16_384;
-
-/// Longer than any reply that is meant, shorter than what would fill the memory.
-const LONGEST_REPLY: usize = 1 << 30;
 
 /// A pipe takes this much in one piece (`PIPE_BUF`).
 const ATOMIC: usize = 4096;
@@ -46,6 +42,8 @@ const CLOSING: Duration = Duration::from_millis(1);
 pub(super) struct Fifo {
     path: PathBuf,
     reply_dir: PathBuf,
+    /// The largest reply in bytes.
+    pub(super) reply_limit: usize,
     kept: Mutex<Kept>,
 }
 
@@ -91,11 +89,11 @@ pub(super) enum Ending {
 
 impl Fifo {
     pub(super) fn new(path: PathBuf, reply_dir: PathBuf) -> Self {
-        Fifo { path, reply_dir, kept: Mutex::default() }
+        Fifo { path, reply_dir, reply_limit: REPLY_LIMIT, kept: Mutex::default() }
     }
 
     pub(super) fn renewed(&self) -> Self {
-        Fifo::new(self.path.clone(), self.reply_dir.clone())
+        Fifo { reply_limit: self.reply_limit, ..Fifo::new(self.path.clone(), self.reply_dir.clone()) }
     }
 
     /// How long the path of a reply FIFO with this name is.
@@ -116,7 +114,7 @@ impl Fifo {
         let mut written = 0;
         let mut outcome = self.write(&request, &mut written, &mut line, ending == Ending::Text, patience).await;
         if outcome.is_ok() {
-            outcome = read(&mut line.inbox, ending, patience, &mut received).await;
+            outcome = read(&mut line.inbox, ending, self.reply_limit, patience, &mut received).await;
         }
         if let Err(error) = outcome {
             return Err(error.after(&request[..written], &received));
@@ -269,6 +267,7 @@ async fn lock_out_shells(fifo: &Path, patience: &mut Patience<'_>) -> Result<She
 async fn read(
     inbox: &mut Inbox,
     ending: Ending,
+    limit: usize,
     patience: &mut Patience<'_>,
     received: &mut Vec<u8>,
 ) -> Result<(), CallError> {
@@ -302,8 +301,8 @@ async fn read(
             continue;
         }
         has_ended = false;
-        if received.len() > LONGEST_REPLY {
-            return Err(CodecError::Truncated { what: "the endless reply", size: received.len() }.into());
+        if received.len() > limit {
+            return Err(CallError::too_large(limit));
         }
         if scanner.as_mut().is_some_and(|scanner| matches!(scanner.feed(&received[before..]), Scan::Complete(_))) {
             return Ok(());

@@ -185,6 +185,17 @@ impl Client {
         Client { breaker: Breaker::new(after), ..self }
     }
 
+    /// Sets the largest reply in bytes, instead of [`call::REPLY_LIMIT`]. Datagrams are never larger than 64 KiB.
+    #[must_use]
+    pub fn with_reply_limit(mut self, limit: NonZeroUsize) -> Self {
+        match &mut self.link {
+            Link::Fifo(fifo) => fifo.reply_limit = limit.get(),
+            Link::Datagram(_) => {}
+            Link::Http(web) => web.limit_replies(limit.get()),
+        }
+        self
+    }
+
     /// The same client with sockets, files and locks of its own: what a child of this process goes on with.
     #[must_use]
     pub fn renewed(&self) -> Self {

@@ -27,9 +27,14 @@ pub(super) const WAKE: Duration = Duration::from_millis(50);
 const LONGEST_NAP: Duration = Duration::from_millis(2);
 const FIRST_NAP: Duration = Duration::from_micros(20);
 
+/// The longest that a driven call keeps its thread while its peer always has more for it.
+const SLICE: Duration = Duration::from_micros(500);
+
 /// The deadline of a call, and a look at who wants to interrupt it.
 pub struct Patience<'a> {
     deadline: Instant,
+    /// The last look at interruptions; on a driver, the end of the last pause.
+    last_pause: Instant,
     way: Way<'a>,
 }
 
@@ -66,12 +71,16 @@ pub(super) fn run<F: Future>(future: F) -> F::Output {
 impl<'a> Patience<'a> {
     /// Waits at most this long in all. `watch` is asked every 50 ms, and after every signal, whether to give up.
     pub fn new(timeout: Duration, watch: &'a mut (dyn FnMut() -> bool + Send)) -> Self {
-        Patience { deadline: clock::deadline(timeout), way: Way::Blocking(watch) }
+        Self::from_now(timeout, Way::Blocking(watch))
     }
 
     /// Waits at most this long in all, on the driver on which the seat is.
     pub fn driven(timeout: Duration, seat: &'a Seat) -> Self {
-        Patience { deadline: clock::deadline(timeout), way: Way::Driven(seat) }
+        Self::from_now(timeout, Way::Driven(seat))
+    }
+
+    fn from_now(timeout: Duration, way: Way<'a>) -> Self {
+        Patience { deadline: clock::deadline(timeout), last_pause: Instant::now(), way }
     }
 
     /// The same, but at most this long from now.
@@ -80,7 +89,8 @@ impl<'a> Patience<'a> {
             Way::Blocking(watch) => Way::Blocking(&mut **watch),
             Way::Driven(seat) => Way::Driven(seat),
         };
-        Patience { deadline: self.deadline.min(clock::deadline(limit)), way }
+        let deadline = self.deadline.min(clock::deadline(limit));
+        Patience { deadline, last_pause: self.last_pause, way }
     }
 
     /// Whether waiting leaves the thread to others.
@@ -101,6 +111,7 @@ impl<'a> Patience<'a> {
 
     /// Asks whether the call was interrupted.
     pub(super) fn check(&mut self) -> Result<(), Stop> {
+        self.last_pause = Instant::now();
         let gives_up = match &mut self.way {
             Way::Blocking(watch) => watch(),
             Way::Driven(_) => false,
@@ -108,8 +119,29 @@ impl<'a> Patience<'a> {
         if gives_up { Err(Stop::Interrupted) } else { Ok(()) }
     }
 
+    /// Ends a call at its deadline or when it is interrupted, and has a driven call yield to others.
+    ///
+    /// For loops over input: a peer that always has more to read never makes them wait.
+    pub(super) async fn checkpoint(&mut self) -> Result<(), Stop> {
+        let now = Instant::now();
+        if now >= self.deadline {
+            return Err(Stop::Deadline);
+        }
+        let since = now.saturating_duration_since(self.last_pause);
+        match self.way {
+            Way::Driven(seat) if since >= SLICE => {
+                seat.wait(None, now).await.map_err(Stop::Io)?;
+                self.last_pause = Instant::now();
+            }
+            Way::Blocking(_) if since >= WAKE => self.check()?,
+            _ => {}
+        }
+        Ok(())
+    }
+
     /// Waits until the descriptor is ready, and says for what.
     pub(super) async fn wait(&mut self, fd: BorrowedFd<'_>, events: PollFlags) -> Result<PollFlags, Stop> {
+        self.checkpoint().await?;
         let eagerness = self.eagerness();
         while eagerness.give_way() {
             match poll(fd, events, PollTimeout::ZERO)? {
@@ -124,6 +156,7 @@ impl<'a> Patience<'a> {
     pub(super) async fn sleep(&mut self, fd: BorrowedFd<'_>, events: PollFlags) -> Result<PollFlags, Stop> {
         if let Way::Driven(seat) = self.way {
             let ready = seat.wait(Some((fd.as_raw_fd(), events)), self.deadline).await.map_err(Stop::Io)?;
+            self.last_pause = Instant::now();
             return ready.ok_or(Stop::Deadline);
         }
         self.sleep_here(fd, events)

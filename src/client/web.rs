@@ -47,6 +47,11 @@ impl Web {
         self.http.shown()
     }
 
+    /// Sets the largest body of an answer in bytes.
+    pub(super) fn limit_replies(&mut self, limit: usize) {
+        self.http.limit_replies(limit);
+    }
+
     /// What is spoken at such a path, unless the user says something else.
     pub(super) fn likely_wire(&self) -> Wire {
         Wire::at_root(self.http.root())

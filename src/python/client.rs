@@ -52,7 +52,7 @@ impl PyClient {
     /// Touches no network. `wire` None: found out at the first call. The rest is for http: and https:.
     #[new]
     #[pyo3(signature = (address, wire, reply_dir, auth=None, token=None, cafile=None, cert=None, verify=true,
-        in_flight=None, retries=0, breaker=None))]
+        in_flight=None, retries=0, breaker=None, reply_limit=None))]
     #[allow(clippy::too_many_arguments)] // they are Python's keywords
     fn new(
         address: &str,
@@ -66,6 +66,7 @@ impl PyClient {
         in_flight: Option<i64>,
         retries: u32,
         breaker: Option<i64>,
+        reply_limit: Option<i64>,
     ) -> PyResult<Self> {
         let mut address: Address = address.parse()?;
         match (&mut address, reply_dir) {
@@ -105,6 +106,10 @@ impl PyClient {
         let client = Client::with_options(address, wire, &HttpOptions { credentials, tls })
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
         let client = client.with_in_flight(in_flight).with_retries(retries).with_breaker(breaker);
+        let client = match reply_limit {
+            Some(limit) => client.with_reply_limit(read_count("bytes as reply_limit", limit)?),
+            None => client,
+        };
         Ok(PyClient { client: Arc::new(client) })
     }
 
@@ -327,10 +332,10 @@ fn exception(py: Python<'_>, failure: &CallFailure, address: &str, command: &Str
     static TIMEOUT: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     static CODEC: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     static REFUSED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    let CallFailure { error, sent, received, probing } = failure;
+    let CallFailure { error, sent, received, received_size, probing } = failure;
     let head = format!("{address}: {}: ", command.to_text().escape_debug());
     let question = if *probing { " to the question for its version" } else { "" };
-    let sizes = format!("{} bytes sent, {} received", sent.len(), received.len());
+    let sizes = format!("{} bytes sent, {received_size} received", sent.len());
     let exception = match error {
         CallError::Transport { what, errno } => {
             errors::class(py, &TRANSPORT, "TransportError")?.call1((*errno, format!("{head}{what}")))?

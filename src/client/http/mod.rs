@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::call::{CallError, CallFailure};
+use super::call::{CallError, CallFailure, REPLY_LIMIT};
 use super::patience::{Patience, Stop};
 use super::resolve::Known;
 use crate::item::Str;
@@ -138,6 +138,8 @@ pub(super) struct Http {
     headers: Headers,
     known: Known,
     pool: Pool,
+    /// The largest body of an answer in bytes.
+    reply_limit: usize,
 }
 
 struct Headers(Vec<u8>);
@@ -162,7 +164,13 @@ impl Http {
             headers.extend_from_slice(b"\r\n");
         }
         let scheme = Scheme::new(url.is_secure, &options.tls)?;
-        Ok(Http { url, scheme, headers: Headers(headers), known: Known::default(), pool: Pool::default() })
+        let (known, pool) = (Known::default(), Pool::default());
+        Ok(Http { url, scheme, headers: Headers(headers), known, pool, reply_limit: REPLY_LIMIT })
+    }
+
+    /// Sets the largest body of an answer in bytes.
+    pub(super) fn limit_replies(&mut self, limit: usize) {
+        self.reply_limit = limit;
     }
 
     pub(super) fn renewed(&self) -> Self {
@@ -172,6 +180,7 @@ impl Http {
             headers: Headers(self.headers.0.clone()),
             known: Known::default(),
             pool: Pool::default(),
+            reply_limit: self.reply_limit,
         }
     }
 
@@ -208,7 +217,7 @@ impl Http {
     ) -> Result<Answer, CallFailure> {
         let request = self.write(message);
         if let Some(mut channel) = self.pool.take() {
-            match exchange::exchange(&mut channel, &request, patience).await {
+            match exchange::exchange(&mut channel, &request, self.reply_limit, patience).await {
                 Ok(answer) => return Ok(self.done(channel, answer)),
                 // The server has closed it meanwhile, and has not seen the request: another connection may try.
                 Err(Broken::NotSent(_)) => {}
@@ -217,8 +226,10 @@ impl Http {
             }
         }
         let mut channel = self.connect(patience).await?;
-        let answer = exchange::exchange(&mut channel, &request, patience).await.map_err(failure)?;
-        Ok(self.done(channel, answer))
+        match exchange::exchange(&mut channel, &request, self.reply_limit, patience).await {
+            Ok(answer) => Ok(self.done(channel, answer)),
+            Err(broken) => Err(failure(broken)),
+        }
     }
 
     fn done(&self, channel: Channel, answer: Answer) -> Answer {

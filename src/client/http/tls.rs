@@ -19,6 +19,9 @@ use crate::client::call::CallError;
 use crate::client::patience::{Patience, Stop};
 use crate::transport::stream::{Moved, Stream, moved};
 
+/// After so many reads of records without data, an idle connection is not used again.
+const MOST_QUIET_READS: usize = 16;
+
 /// A connection under TLS.
 pub(super) struct Secured {
     stream: Stream,
@@ -71,6 +74,7 @@ impl Secured {
 
     async fn shake_hands(&mut self, patience: &mut Patience<'_>) -> Result<(), Ended> {
         while self.tls.is_handshaking() || self.tls.wants_write() {
+            patience.checkpoint().await?;
             let wanted = if self.tls.wants_write() {
                 match self.send_records().map_err(Stop::Io)? {
                     Moved::Bytes(_) => continue,
@@ -96,19 +100,24 @@ impl Secured {
     }
 
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Moved> {
-        loop {
-            match self.tls.reader().read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                outcome => return outcome.map(Moved::Bytes),
-            }
-            match self.take_records()? {
-                Moved::Bytes(_) => {
-                    self.tls.process_new_packets().map_err(io::Error::other)?;
-                    // Answers to the protocol's own questions. What does not go now goes with the next.
-                    while self.tls.wants_write() && matches!(self.send_records()?, Moved::Bytes(_)) {}
-                }
-                later @ Moved::Not(_) => return Ok(later),
-            }
+        if let Some(read) = self.read_plain(buffer)? {
+            return Ok(Moved::Bytes(read));
+        }
+        if let later @ Moved::Not(_) = self.take_records()? {
+            return Ok(later);
+        }
+        self.tls.process_new_packets().map_err(io::Error::other)?;
+        // Answers to the protocol's own questions. What does not go now goes with the next.
+        while self.tls.wants_write() && matches!(self.send_records()?, Moved::Bytes(_)) {}
+        // Of records without data there may be no end: the caller asks again, and looks at its deadline between.
+        Ok(self.read_plain(buffer)?.map_or(Moved::Not(PollFlags::POLLIN), Moved::Bytes))
+    }
+
+    /// Reads data that has been deciphered; `None` when there is none.
+    fn read_plain(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        match self.tls.reader().read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            outcome => outcome.map(Some),
         }
     }
 
@@ -129,7 +138,7 @@ impl Secured {
 
     /// Whether the connection is open and the server has said nothing but what TLS itself says.
     pub(super) fn is_quiet(&mut self) -> bool {
-        loop {
+        for _ in 0..MOST_QUIET_READS {
             match self.take_records() {
                 Ok(Moved::Bytes(count)) if count > 0 => {}
                 Ok(Moved::Not(_)) => return !self.tls.wants_write(),
@@ -143,6 +152,7 @@ impl Secured {
                 return false;
             }
         }
+        false
     }
 
     pub(super) fn stream(&self) -> &Stream {
