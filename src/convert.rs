@@ -61,6 +61,7 @@ pub fn item_value(item: &Item) -> Value<'_> {
     match item {
         Item::Bool(value) => Value::Bool(*value),
         Item::Int(value) => Value::Int(*value),
+        Item::UInt(value) => Value::UInt(*value),
         Item::Float(value) => Value::Float(*value),
         Item::Str(text) => Value::Str(text),
         Item::Null | Item::Array(_) | Item::Object(_) => Value::None,
@@ -148,6 +149,7 @@ fn scalar(value: Value<'_>) -> Item {
         Value::None => Item::Null,
         Value::Bool(value) => Item::Bool(value),
         Value::Int(value) => Item::Int(value),
+        Value::UInt(value) => Item::UInt(value),
         Value::Float(value) => Item::Float(value),
         Value::Str(bytes) | Value::Bytes(bytes) => Item::Str(bytes.into()),
     }
@@ -275,6 +277,7 @@ mod tests {
             Just(Item::Null),
             any::<bool>().prop_map(Item::Bool),
             any::<i64>().prop_map(Item::Int),
+            any::<u64>().prop_map(Item::from),
             (-1e9..1e9f64).prop_map(Item::Float),
             proptest::collection::vec(any::<u8>(), 0..6).prop_map(|bytes| Item::Str(bytes.into())),
         ];

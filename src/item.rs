@@ -107,6 +107,8 @@ pub enum Item {
     Bool(bool),
     /// A 64-bit signed integer.
     Int(i64),
+    /// An integer over what [`Item::Int`] holds: counters of OpenSIPS have no sign. See [`Item::from`] of a `u64`.
+    UInt(u64),
     /// A double.
     Float(f64),
     /// Text, or bytes that are not text.
@@ -148,9 +150,9 @@ impl From<i64> for Item {
 }
 
 impl From<u64> for Item {
-    /// Counters beyond 2^63 saturate.
+    /// An [`Item::Int`] as far as that goes, so that equal numbers are equal items.
     fn from(value: u64) -> Self {
-        Item::Int(i64::try_from(value).unwrap_or(i64::MAX))
+        i64::try_from(value).map_or(Item::UInt(value), Item::Int)
     }
 }
 

@@ -92,6 +92,8 @@ pub enum Value<'a> {
     Bool(bool),
     /// A 64-bit integer.
     Int(i64),
+    /// An integer over what [`Value::Int`] holds.
+    UInt(u64),
     /// A double.
     Float(f64),
     /// Text, or what should have been.
@@ -154,6 +156,7 @@ enum Stored {
     None,
     Bool(bool),
     Int(i64),
+    UInt(u64),
     Float(f64),
     Str(Span),
     Bytes(Span),
@@ -425,6 +428,7 @@ impl Tree {
             Stored::None => Value::None,
             Stored::Bool(value) => Value::Bool(value),
             Stored::Int(value) => Value::Int(value),
+            Stored::UInt(value) => Value::UInt(value),
             Stored::Float(value) => Value::Float(value),
             Stored::Str(span) => Value::Str(self.slice(span)),
             Stored::Bytes(span) => Value::Bytes(self.slice(span)),
@@ -442,6 +446,7 @@ impl Tree {
             Value::None => Stored::None,
             Value::Bool(value) => Stored::Bool(value),
             Value::Int(value) => Stored::Int(value),
+            Value::UInt(value) => Stored::UInt(value),
             Value::Float(value) => Stored::Float(value),
             Value::Str(bytes) => Stored::Str(self.keep(bytes)),
             Value::Bytes(bytes) => Stored::Bytes(self.keep(bytes)),
@@ -501,6 +506,7 @@ impl fmt::Display for Shown<'_> {
             Value::None => f.write_str("-"),
             Value::Bool(value) => write!(f, "{value}"),
             Value::Int(value) => write!(f, "{value}"),
+            Value::UInt(value) => write!(f, "{value}"),
             Value::Float(value) => write!(f, "{value}"),
             Value::Str(bytes) => write!(f, "\"{}\"", bytes.escape_ascii()),
             Value::Bytes(bytes) => write!(f, "b\"{}\"", bytes.escape_ascii()),

@@ -115,6 +115,10 @@ def test_every_recorded_request_is_sent_as_it_was_or_refused_for_a_reason(name: 
             # Names do not count there, and are not sent; a list is so many parameters.
             values = [*theirs[1], *theirs[2].values()]
             theirs = (theirs[0], values[0] if values and isinstance(values[0], list) else values, {})
+        if case == "stats_flat_named":
+            theirs = (theirs[0], theirs[1], {name: [value] for name, value in theirs[2].items()})
+        if case == "dlg_list_positional":
+            theirs = (theirs[0], [], {"callid": theirs[1][0]})
         assert stringly(ours) == stringly(theirs), case
         if b"Content-Type" in file.pairs[case]["request"] and not case.startswith("raw_ct"):
             (content_type,) = [line for line in sent[-1].split(b"\r\n") if line.startswith(b"Content-Type: ")]
@@ -194,9 +198,12 @@ def test_a_value_is_the_same_over_http_as_over_a_datagram(name: str) -> None:
             warnings.simplefilter("always")
             found = outcome(mi, question)
             reply = mi.request(question.command, *question.args)
-        if name in UNCLEAR and not http_nodes(file, case):
+        if name in UNCLEAR and question.command == "cache_fetch" and not http_nodes(file, case):
+            # A value is wanted, so nothing is an error, whichever it is.
+            assert found[:2] == ("Fault", 500), (case, found)
+        elif name in UNCLEAR and not http_nodes(file, case):
             assert found is None, (case, found)
-            assert expected in ("OK", {"Dialogs": []}) or isinstance(expected, tuple), (case, expected)
+            assert expected in ("OK", {"Dialogs": []}, {}) or isinstance(expected, tuple), (case, expected)
             assert [warning.category for warning in warned] == [sipmi.UnclearReplyWarning], case
             assert (reply.code, reply.ok) == (None, False)
         else:
@@ -245,8 +252,11 @@ def test_what_was_stored_is_fetched_as_it_was(name: str) -> None:
             continue
         with file.answering(case) as (mi, _):
             found = outcome(mi, asked)
-        if "long3000" in case and (found in ("OK", None) or found == {"key": stored.args[1]}):
-            continue  # lost by the server, without an error
+        if "long3000" in case:
+            # Lost by the server, without an error.
+            assert found[:2] == ("Fault", 500), (case, found)
+            assert "over 2,047 bytes" in found[2], (case, found)
+            continue
         value = stored.args[2]
         if name == "1.11-xmlrpc-ro0" and not value.isascii():
             value = found["value"] if set(found["value"]) <= set(value) | {"\x7f"} else value

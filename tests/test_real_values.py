@@ -94,6 +94,19 @@ def test_statistics_that_no_version_knows_are_an_empty_object() -> None:
     assert value("4.0.1", "get_statistics", '"result":{}', ["nope:"]) == {}
 
 
+def test_statistics_over_2_to_the_63_are_exact() -> None:
+    free = 14028712839697682328
+    old = f"200 OK\nshmem:free_size = {free}\n"
+    assert value("1.10.2", "get_statistics", old, ["shmem:"]) == {"shmem:free_size": free}
+    assert (
+        value("2.4.11", "get_statistics", f"200 OK\nshmem:free_size:: {free}\n\n", ["shmem:"])["shmem:free_size"]
+        == free
+    )
+    with server("4.0.1", {"get_statistics": f'"result":{{"shmem:free_size":{free}}}'}) as (mi, _):
+        assert mi.call("get_statistics", ["shmem:"]) == {"shmem:free_size": free}
+        assert int(mi.statistics("shmem:")["shmem:free_size"]) == free
+
+
 def test_a_string_for_a_list_is_sent_as_a_list_of_one() -> None:
     assert params("4.0.1", "get_statistics", "core:") == [["core:"]]
     assert params("4.0.1", "get_statistics", statistics="core:") == {"statistics": ["core:"]}

@@ -57,7 +57,7 @@ pub(super) fn fit(route: Route, request: &mut Request) -> Result<(), Refusal> {
 /// 1.x and 2.x know places and words.
 fn for_places(flat: &str, request: &mut Request) -> Result<(), Refusal> {
     match flat {
-        "log_level" if *request.method == *b"debug" && request.params.len() > 1 => {
+        "log_level" if *request.method == *b"debug" && request.params.len() == 2 => {
             return Err(Refusal::LevelOfProcess);
         }
         "ul_dump" => say_word(&mut request.params, "brief"),

@@ -440,6 +440,7 @@ fn is_asynchronous(method: &[u8]) -> bool {
 fn say_large_numbers(item: &mut Item) {
     match item {
         Item::Int(value) if i32::try_from(*value).is_err() => *item = Item::from(value.to_string()),
+        Item::UInt(value) => *item = Item::from(value.to_string()),
         Item::Float(value) if value.is_finite() => *item = Item::from(format!("{value:?}")),
         Item::Array(elements) => elements.iter_mut().for_each(say_large_numbers),
         _ => {}

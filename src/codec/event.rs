@@ -188,6 +188,7 @@ fn push_line(out: &mut Vec<u8>, name: &[u8], item: &Item) {
         Item::Null => {}
         Item::Bool(flag) => out.push(if *flag { b'1' } else { b'0' }),
         Item::Int(value) => push_int(out, *value),
+        Item::UInt(value) => push_int(out, *value),
         Item::Float(value) => push_float(out, *value),
         Item::Str(text) => push_value(out, text),
         Item::Array(_) | Item::Object(_) => json::write(out, item),

@@ -476,6 +476,7 @@ impl Page {
             Value::None => {}
             Value::Bool(value) => push_int(&mut self.0, i64::from(value)),
             Value::Int(value) => push_int(&mut self.0, value),
+            Value::UInt(value) => push_int(&mut self.0, value),
             Value::Float(value) => push_float(&mut self.0, value),
             Value::Str(bytes) | Value::Bytes(bytes) => self.text(bytes),
         }

@@ -440,6 +440,7 @@ fn write_scalar(out: &mut Vec<u8>, item: &Item) {
         Item::Bool(true) => out.extend_from_slice(b"true"),
         Item::Bool(false) => out.extend_from_slice(b"false"),
         Item::Int(value) => push_int(out, *value),
+        Item::UInt(value) => push_int(out, *value),
         Item::Float(value) if value.is_finite() => push_float(out, *value),
         Item::Str(text) => write_string(out, text),
         _ => out.extend_from_slice(b"null"),
@@ -612,7 +613,7 @@ impl<'de> Visitor<'de> for ItemSeed<'_> {
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Item, E> {
-        Ok(i64::try_from(value).map_or(Item::Float(value as f64), Item::Int))
+        Ok(Item::from(value))
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Item, E> {
@@ -734,7 +735,10 @@ mod tests {
     #[test]
     fn numbers_beyond_64_bits_are_floats_and_beyond_doubles_errors() {
         assert_eq!(parse(b"9223372036854775807"), Ok(Item::Int(i64::MAX)));
-        assert_eq!(parse(b"9223372036854775808"), Ok(Item::Float(9_223_372_036_854_775_808.0)));
+        assert_eq!(parse(b"9223372036854775808"), Ok(Item::UInt(9_223_372_036_854_775_808)));
+        assert_eq!(parse(b"18446744073709551615"), Ok(Item::UInt(u64::MAX)));
+        assert_eq!(compact(&Item::UInt(u64::MAX)), b"18446744073709551615");
+        assert_eq!(parse(b"18446744073709551616"), Ok(Item::Float(18_446_744_073_709_551_616.0)));
         assert_eq!(parse(b"-9223372036854775809"), Ok(Item::Float(-9_223_372_036_854_775_809.0)));
         assert!(parse(b"1e999").is_err());
         assert!(parse("9".repeat(400).as_bytes()).is_err());

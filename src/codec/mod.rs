@@ -119,7 +119,7 @@ pub(crate) fn is_blank(byte: u8) -> bool {
 }
 
 /// Appends the decimal digits of a number.
-pub(crate) fn push_int(out: &mut Vec<u8>, value: i64) {
+pub(crate) fn push_int(out: &mut Vec<u8>, value: impl itoa::Integer) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 

@@ -381,6 +381,7 @@ fn read_str(item: Item, rules: Rules) -> Option<Item> {
     match item {
         Item::Str(_) => Some(item),
         Item::Int(value) => Some(value.to_string().into()),
+        Item::UInt(value) => Some(value.to_string().into()),
         Item::Float(value) if rules.emulated => Some((value as i32).to_string().into()),
         Item::Float(value) => Some(value.to_string().into()),
         _ => None,
@@ -390,10 +391,13 @@ fn read_str(item: Item, rules: Rules) -> Option<Item> {
 #[allow(clippy::float_cmp)] // a whole number is exactly its own floor
 fn read_int(item: &Item, rules: Rules) -> Option<Item> {
     match item {
-        Item::Int(_) => Some(item.clone()),
+        Item::Int(_) | Item::UInt(_) => Some(item.clone()),
         Item::Float(value) if rules.emulated => Some(Item::Int(i64::from(*value as i32))),
         Item::Float(value) if value.floor() == *value && value.abs() < 9e15 => Some(Item::Int(*value as i64)),
-        Item::Str(text) => std::str::from_utf8(text).ok()?.trim().parse().ok().map(Item::Int),
+        Item::Str(text) => {
+            let text = std::str::from_utf8(text).ok()?.trim();
+            text.parse().map(Item::Int).or_else(|_| text.parse().map(Item::UInt)).ok()
+        }
         _ => None,
     }
 }
@@ -402,6 +406,7 @@ fn read_float(item: &Item) -> Option<Item> {
     match item {
         Item::Float(_) => Some(item.clone()),
         Item::Int(value) => Some(Item::Float(*value as f64)),
+        Item::UInt(value) => Some(Item::Float(*value as f64)),
         Item::Str(text) => {
             std::str::from_utf8(text).ok()?.trim().parse().ok().filter(|v: &f64| v.is_finite()).map(Item::Float)
         }

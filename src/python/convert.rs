@@ -33,6 +33,7 @@ pub(super) fn item_to_python<'py>(py: Python<'py>, item: &Item) -> PyResult<Boun
         Item::Null => py.None().into_bound(py),
         Item::Bool(value) => PyBool::new(py, *value).to_owned().into_any(),
         Item::Int(value) => value.into_pyobject(py)?.into_any(),
+        Item::UInt(value) => value.into_pyobject(py)?.into_any(),
         Item::Float(value) => PyFloat::new(py, *value).into_any(),
         Item::Str(text) => text_to_python(py, text)?.into_any(),
         Item::Array(elements) => {
@@ -91,6 +92,7 @@ impl OwnedValue {
             Value::None => Item::Null,
             Value::Bool(value) => Item::Bool(value),
             Value::Int(value) => Item::Int(value),
+            Value::UInt(value) => Item::UInt(value),
             Value::Float(value) => Item::Float(value),
             Value::Str(text) => Item::Str(text.into()),
             Value::Bytes(bytes) => return OwnedValue::Bytes(bytes.to_vec()),

@@ -131,10 +131,7 @@ impl<'de, 'py> Visitor<'de> for Reader<'_, 'py> {
     }
 
     fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Self::Value, E> {
-        match i64::try_from(value) {
-            Ok(value) => self.visit_i64(value),
-            Err(_) => self.visit_f64(value as f64),
-        }
+        self.or_stop(value.into_pyobject(self.py).map(Bound::into_any).map_err(Into::into))
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {

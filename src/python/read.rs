@@ -52,6 +52,7 @@ enum Scalar<'a> {
     Null,
     Bool(bool),
     Int(i64),
+    UInt(u64),
     Float(f64),
     Text(&'a [u8]),
 }
@@ -132,8 +133,13 @@ fn read_record(value: &Bound<'_, PyAny>, sink: &mut impl Sink, depth: usize) -> 
 }
 
 fn read_int(int: &Bound<'_, PyInt>) -> PyResult<Scalar<'static>> {
-    let value = int.extract::<i64>();
-    value.map(Scalar::Int).map_err(|_| PyOverflowError::new_err("expected an integer of 64 bits, found a larger one"))
+    if let Ok(value) = int.extract::<i64>() {
+        return Ok(Scalar::Int(value));
+    }
+    let value = int.extract::<u64>();
+    value.map(Scalar::UInt).map_err(|_| {
+        PyOverflowError::new_err("expected an integer from -2**63 to 2**64 - 1, found one beyond (send it as a str)")
+    })
 }
 
 fn read_elements<'py>(
@@ -186,6 +192,7 @@ impl Sink for Built {
             Scalar::Null => Item::Null,
             Scalar::Bool(value) => Item::Bool(value),
             Scalar::Int(value) => Item::Int(value),
+            Scalar::UInt(value) => Item::UInt(value),
             Scalar::Float(value) => Item::Float(value),
             Scalar::Text(text) => Item::Str(text.into()),
         });
@@ -246,6 +253,7 @@ impl Sink for Written {
             Scalar::Null => Item::Null,
             Scalar::Bool(value) => Item::Bool(value),
             Scalar::Int(value) => Item::Int(value),
+            Scalar::UInt(value) => Item::UInt(value),
             Scalar::Float(value) => Item::Float(value),
         };
         self.item(item);

@@ -166,8 +166,7 @@ fn cache_fetch(tree: &Tree) -> Option<Response> {
 }
 
 /// 1.x and 2.x write a node into 2,048 bytes, and leave it out when it does not fit.
-const UNSENT: &str =
-    "the server sent no value: OpenSIPS 1.x and 2.x cannot send one over 2,047 bytes (store it in parts)";
+const UNSENT: &str = "the server sent no value: OpenSIPS 1.x and 2.x cannot send one over 2,047 bytes, and 1.x sends no error over mi_json and /xmlrpc";
 
 /// 1.x gives each contact as one line, and not whose they are.
 fn ul_show_contact(tree: &Tree, params: &Params) -> Option<Item> {
@@ -274,11 +273,7 @@ const NEVER: i64 = -1_000_000_000;
 /// A value as 4.0 types it.
 fn typed(of: Type, value: Str) -> Item {
     match of {
-        Int => match std::str::from_utf8(&value).ok().and_then(|text| text.parse::<i64>().ok()) {
-            // Digits that would be written otherwise are a name, not a number.
-            Some(number) if itoa::Buffer::new().format(number).as_bytes() == value.as_bytes() => Item::Int(number),
-            _ => Item::Str(value),
-        },
+        Int => integer(&value).unwrap_or(Item::Str(value)),
         Trimmed => Item::Str(value.trim_ascii_end().into()),
         Flags if *value == *b"0" => Item::Str(Str::default()),
         State => match &*value {
@@ -296,6 +291,17 @@ fn typed(of: Type, value: Str) -> Item {
     }
 }
 
+/// An integer in the one way to write it: other digits are a name.
+fn integer(value: &[u8]) -> Option<Item> {
+    let text = std::str::from_utf8(value).ok()?;
+    let is_canonical = |number: &str| number == text;
+    if let Ok(number) = text.parse::<i64>() {
+        return is_canonical(itoa::Buffer::new().format(number)).then_some(Item::Int(number));
+    }
+    let number = text.parse::<u64>().ok()?;
+    is_canonical(itoa::Buffer::new().format(number)).then_some(Item::UInt(number))
+}
+
 fn named(tree: &Tree, name: &str) -> Option<NodeId> {
     tree.children(NodeId::ROOT).find(|node| tree.name(*node) == name.as_bytes())
 }
@@ -310,6 +316,7 @@ fn text(value: Value<'_>) -> Str {
         Value::None => Str::default(),
         Value::Str(text) | Value::Bytes(text) => text.into(),
         Value::Int(number) => number.to_string().into(),
+        Value::UInt(number) => number.to_string().into(),
         Value::Float(number) => number.to_string().into(),
         Value::Bool(value) => i32::from(value).to_string().into(),
     }

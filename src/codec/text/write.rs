@@ -132,6 +132,7 @@ pub(in crate::codec) fn push_value(out: &mut Vec<u8>, value: Value<'_>) {
         Value::None => {}
         Value::Bool(value) => push_int(out, i64::from(value)),
         Value::Int(value) => push_int(out, value),
+        Value::UInt(value) => push_int(out, value),
         Value::Float(value) => push_float(out, value),
         Value::Str(bytes) | Value::Bytes(bytes) => out.extend_from_slice(bytes),
     }

@@ -203,7 +203,8 @@ fn end_multicall(out: &mut Vec<u8>, form: Form) {
 /// - `native`: the value; the string `OK` is success without a body. A struct without members is an empty object, which
 ///   is also what 2.4 says for success without nodes.
 /// - `ng2`: values without types in a struct, as a tree. Nodes that are all called `name` have none.
-/// - `string`, `ng` and `ng1`: a string of lines, in the layout of their originals, as a tree; as
+/// - `string`, `ng` and `ng1`: a string of lines, in the layout of their originals, as a tree, with the lines that stand
+///   after the document where the server flushed within it; as
 ///   [`text::decode_response`] reads lines, but an indented line without `:: ` is a name without a value.
 /// - `array`: a node for each string, in that layout.
 /// - A page of OpenSIPS's HTTP module is error 500: all that 1.11's `ng` says of a failure.
@@ -236,6 +237,16 @@ pub fn decode_response(body: &[u8]) -> Result<Response, CodecError> {
                     let item = values.value(&mut document)?;
                     document.close()?;
                     document.close()?;
+                    if let (true, Item::Str(lines)) = (is_lines, &item) {
+                        document.close()?;
+                        let lines = with_rest(lines, &mut document)?;
+                        let are_lines = lines.is_empty() || lines.ends_with(b"\n");
+                        return if are_lines {
+                            Ok(Response::from(text::read_string(&lines)))
+                        } else {
+                            response_of(item, &mut values, is_lines)
+                        };
+                    }
                     response_of(item, &mut values, is_lines)?
                 }
                 _ => return Err(document.unexpected("<param>")),
@@ -248,6 +259,18 @@ pub fn decode_response(body: &[u8]) -> Result<Response, CodecError> {
         Tag::End => Ok(response),
         _ => Err(document.unexpected("the end of the document")),
     }
+}
+
+/// The lines of a reply, with those after the document: 1.11's `ng` and 2.4's `ng1` end it where they flush first.
+fn with_rest(lines: &[u8], document: &mut Document<'_>) -> Result<Vec<u8>, CodecError> {
+    let mut rest = Vec::new();
+    match document.text_and_tag(&mut rest)? {
+        Tag::End => {}
+        _ => return Err(document.unexpected("the end of the document")),
+    }
+    let rest = rest.strip_prefix(b"\r\n").unwrap_or(&rest);
+    let is_blank = rest.iter().all(u8::is_ascii_whitespace);
+    Ok(if is_blank { lines.to_vec() } else { [lines, rest].concat() })
 }
 
 /// Which failure this error of a reply is; `None` when a command answered.
@@ -328,9 +351,6 @@ fn push_body(
 fn response_of(item: Item, values: &mut ValueReader, is_lines: bool) -> Result<Response, CodecError> {
     if is_lines {
         match &item {
-            Item::Str(lines) if lines.is_empty() || lines.ends_with(b"\n") => {
-                return Ok(Response::from(text::read_string(lines)));
-            }
             Item::Array(elements) if elements.iter().all(is_line) => {
                 return Ok(Response::from(text::read_elements(elements.iter().filter_map(Item::as_str))));
             }
@@ -395,6 +415,67 @@ mod tests {
 
     fn read(value: &str) -> Item {
         value_of(decode_response(reply(value).as_bytes()).expect("a reply"))
+    }
+
+    #[test]
+    fn lines_after_the_document_belong_to_the_reply() {
+        // ul_dump of 1.11's mi_xmlrpc_ng, which flushes after 50 records.
+        let document = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\r\n<methodResponse>\r\n<params>\r\n<param><value><string>Domain:: location table=512\n\tAOR:: a\n\t\tContact:: sip:a@b Q=0.5\n\t\t\tCflags\n</string></value></param>\r\n</params>\r\n</methodResponse>\r\n\tAOR:: b &amp; c\n\t\tContact:: sip:b@c Q=1\n\tAOR:: d\n";
+        let response = decode_response(document.as_bytes()).expect("a reply");
+        let Body::Tree(tree) = &response.body else { panic!("no tree: {response:?}") };
+        let domain = tree.first_child(NodeId::ROOT).expect("a domain");
+        let aors: Vec<_> = tree.children(domain).map(|node| tree.value(node)).collect();
+        assert_eq!(aors, [Value::Str(b"a"), Value::Str(b"b & c"), Value::Str(b"d")]);
+        assert_eq!(tree.children(NodeId::ROOT).count(), 1);
+        let cut = document.replace("\tAOR:: d\n", "<a>");
+        assert!(decode_response(cut.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn pieces_of_one_node_are_joined() {
+        // ul_dump of 2.4's mi_xmlrpc_ng: the domain once more for each 50 records.
+        let piece = |aors: &str| {
+            format!(
+                "<value><struct><member><name>value</name><value>location</value></member><member><name>attributes</name>\
+                 <value><struct><member><name>hash_size</name><value>512</value></member></struct></value></member>\
+                 <member><name>kids</name><value><value><struct><member><name>AOR</name><value><array><data>{aors}</data>\
+                 </array></value></member></struct></value></value></member></struct></value>"
+            )
+        };
+        let pieces =
+            [piece("<value>a</value><value>b</value>"), piece("<value>c</value>"), piece("<value>d</value>")];
+        let document = format!(
+            "<?xml version=\"1.0\"?>\r\n<methodResponse>\r\n<params><param>\r\n<value><struct><member><name>Domain</name>\
+             <value><array><data>{}</data></array></value></member></struct></value></param></params>\r\n</methodResponse>\r\n",
+            pieces.concat()
+        );
+        let response = decode_response(document.as_bytes()).expect("a reply");
+        let Body::Tree(tree) = &response.body else { panic!("no tree: {response:?}") };
+        let domain = tree.first_child(NodeId::ROOT).expect("a domain");
+        let aors: Vec<_> = tree.children(domain).map(|node| tree.value(node)).collect();
+        assert_eq!(aors, [b"a", b"b", b"c", b"d"].map(|aor| Value::Str(aor)));
+        assert_eq!(tree.children(NodeId::ROOT).count(), 1);
+    }
+
+    #[test]
+    fn an_attribute_without_a_value_is_the_word_value_in_2_4() {
+        let document = "<methodResponse><params><param><value><struct><member><name>Contact</name><value><struct>\
+             <member><name>value</name><value>sip:a@b</value></member><member><name>attributes</name><value><struct>\
+             <member><name>Q</name><value>value</value></member></struct></value></member></struct></value></member>\
+             </struct></value></param></params></methodResponse>";
+        let response = decode_response(document.as_bytes()).expect("a reply");
+        let Body::Tree(tree) = &response.body else { panic!("no tree: {response:?}") };
+        let contact = tree.first_child(NodeId::ROOT).expect("a contact");
+        assert_eq!(tree.attr(contact, "Q"), Some(Value::None));
+    }
+
+    #[test]
+    fn integers_of_64_bits_without_a_sign_are_exact() {
+        let document = "<methodResponse><params><param><value><int>18446744073709551615</int></value></param></params></methodResponse>";
+        let response = decode_response(document.as_bytes()).expect("a reply");
+        assert_eq!(response.body, Body::Item(Item::UInt(u64::MAX)));
+        let beyond = document.replace("615</", "616</");
+        assert!(decode_response(beyond.as_bytes()).expect_err("too large").to_string().contains("64 bits"));
     }
 
     #[test]
@@ -665,6 +746,7 @@ mod tests {
             Just(Item::Null),
             any::<bool>().prop_map(Item::Bool),
             any::<i64>().prop_map(Item::Int),
+            any::<u64>().prop_map(Item::from),
             any::<f64>().prop_filter("finite", |value| value.is_finite()).prop_map(Item::Float),
             text().prop_map(Item::Str),
             proptest::collection::vec(0x80u8.., 1..6).prop_map(|bytes| Item::Str(bytes.into())),

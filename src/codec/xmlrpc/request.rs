@@ -160,7 +160,7 @@ impl Rules {
         if items.is_empty() {
             return Some(Params::None);
         }
-        let is_scalar = |item: &Item| matches!(item, Item::Str(_) | Item::Int(_) | Item::Bool(_) | Item::Float(_));
+        let is_scalar = |item: &Item| !matches!(item, Item::Null | Item::Array(_) | Item::Object(_));
         let are_strings = self.form != Form::Native && items.iter().all(is_scalar);
         if are_strings {
             if self.dialect.is_emulated() && !self.is_of_xmlrpc_c() && !items.iter().all(is_filled) {
@@ -330,6 +330,7 @@ fn as_taken(item: &Item, server: Dialect) -> Result<Cow<'_, Item>, &'static str>
         Item::Str(text) if std::str::from_utf8(text).is_err() => Err(Unsayable::Bytes.why()),
         Item::Bool(value) => Ok(Cow::Owned(Item::Int(i64::from(*value)))),
         Item::Int(value) if i32::try_from(*value).is_err() => Ok(Cow::Owned(printed(push_int, *value))),
+        Item::UInt(value) => Ok(Cow::Owned(printed(push_int, *value))),
         Item::Float(value) if value.is_finite() => Ok(Cow::Owned(printed(push_float, *value))),
         Item::Float(_) => Err("it is no finite number"),
         Item::Array(items) => {
@@ -561,6 +562,7 @@ mod tests {
             Just(Item::Null),
             any::<bool>().prop_map(Item::Bool),
             any::<i64>().prop_map(Item::Int),
+            any::<u64>().prop_map(Item::from),
             (-1e9..1e9f64).prop_map(Item::Float),
             "[\\PC\n\r\t&#0-9;]{0,8}".prop_map(Item::from),
             proptest::collection::vec(0x80u8.., 1..4).prop_map(|bytes| Item::Str(bytes.into())),

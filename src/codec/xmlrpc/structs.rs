@@ -32,7 +32,8 @@ pub(super) fn push_element(
 
 /// The tree that a struct says, if all of it is a tree.
 ///
-/// Nodes that are all called `name` have no name. A list is marked as one, and its parent too when it holds nothing
+/// Nodes that are all called `name` have no name. An attribute `value` has none. Neighbors in a list with the same value
+/// and attributes are one node, whose children 2.4 has parted. A list is marked as one, and its parent too when it holds nothing
 /// else.
 pub(super) fn read_tree(members: &[(Str, Item)]) -> Option<Tree> {
     let mut tree = Tree::ok();
@@ -49,9 +50,17 @@ fn read_children(tree: &mut Tree, parent: NodeId, members: &[(Str, Item)]) -> Op
         let name = if nameless { b"".as_slice() } else { name };
         match item {
             Item::Array(elements) => {
+                let mut last: Option<(NodeId, &Item)> = None;
                 for element in elements {
+                    if let Some((node, before)) = last
+                        && let Some(kids) = more_of(before, element)
+                    {
+                        read_children(tree, node, kids)?;
+                        continue;
+                    }
                     let node = read_node(tree, parent, name, element)?;
                     tree.mark(node, Flags::IN_LIST);
+                    last = Some((node, element));
                 }
                 if elements.is_empty() && !name.is_empty() {
                     let node = tree.add_child(parent, name, Value::None);
@@ -66,6 +75,21 @@ fn read_children(tree: &mut Tree, parent: NodeId, members: &[(Str, Item)]) -> Op
     Some(())
 }
 
+/// The further children of the node before: 2.4 writes a node once more for each 50 records below it.
+fn more_of<'i>(before: &Item, element: &'i Item) -> Option<&'i [(Str, Item)]> {
+    let (Some(value), Some(Item::Object(attributes))) = (element.get("value"), element.get("attributes")) else {
+        return None;
+    };
+    let is_same = before.get("value") == Some(value) && before.get("attributes") == element.get("attributes");
+    match (before.get("kids"), element.get("kids")) {
+        _ if !is_same || attributes.is_empty() => None,
+        (Some(_), Some(Item::Object(kids))) => Some(kids),
+        // There were no more records.
+        (Some(_), None) => Some(&[]),
+        _ => None,
+    }
+}
+
 fn read_node(tree: &mut Tree, parent: NodeId, name: &[u8], item: &Item) -> Option<NodeId> {
     let parts = match item {
         Item::Array(_) => return None,
@@ -78,7 +102,8 @@ fn read_node(tree: &mut Tree, parent: NodeId, name: &[u8], item: &Item) -> Optio
             (b"value", Item::Str(value)) => tree.set_value(node, &**value),
             (b"attributes", Item::Object(attributes)) => {
                 for (name, value) in attributes {
-                    tree.add_attr(node, name, item_value(value));
+                    let is_none = value.as_str() == Some(NO_VALUE);
+                    tree.add_attr(node, name, if is_none { Value::None } else { item_value(value) });
                 }
             }
             (b"kids", Item::Object(kids)) => {

@@ -137,7 +137,7 @@ type Parse = fn(&[u8]) -> Result<Item, &'static str>;
 fn parser_of(element: Element) -> Option<Parse> {
     match element {
         Element::Text | Element::DateTime => Some(|text| Ok(Item::Str(text.into()))),
-        Element::Int => Some(|text| number(text).map(Item::Int).ok_or("an integer of 64 bits before this")),
+        Element::Int => Some(|text| integer(text).ok_or("an integer of 64 bits before this")),
         Element::Boolean => Some(|text| match text.trim_ascii() {
             b"1" | b"true" => Ok(Item::Bool(true)),
             b"0" | b"false" => Ok(Item::Bool(false)),
@@ -151,6 +151,10 @@ fn parser_of(element: Element) -> Option<Parse> {
         }),
         _ => None,
     }
+}
+
+fn integer(text: &[u8]) -> Option<Item> {
+    number(text).map(Item::Int).or_else(|| number(text).map(Item::UInt))
 }
 
 fn number<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
@@ -179,7 +183,8 @@ fn push_typed(out: &mut Vec<u8>, item: &Item, escapes: Escapes) -> Result<(), Un
         Item::Bool(value) => {
             out.extend_from_slice(if *value { b"<boolean>1</boolean>" } else { b"<boolean>0</boolean>" });
         }
-        Item::Int(value) => push_integer(out, *value, escapes),
+        Item::Int(value) => push_integer(out, *value, i32::try_from(*value).is_err(), escapes),
+        Item::UInt(value) => push_integer(out, *value, true, escapes),
         Item::Float(value) if value.is_finite() => {
             use std::io::Write as _;
             // Writing to memory does not fail.
@@ -225,8 +230,8 @@ pub(super) fn push_member(out: &mut Vec<u8>, name: &[u8], item: &Item, escapes: 
 }
 
 /// Appends an integer; one beyond 32 bits as the extension `i8`, which the originals do not have.
-fn push_integer(out: &mut Vec<u8>, value: i64, escapes: Escapes) {
-    let is_long = i32::try_from(value).is_err() && escapes.is_exact();
+fn push_integer(out: &mut Vec<u8>, value: impl itoa::Integer, is_beyond: bool, escapes: Escapes) {
+    let is_long = is_beyond && escapes.is_exact();
     out.extend_from_slice(if is_long { b"<i8>" } else { b"<int>" });
     push_int(out, value);
     out.extend_from_slice(if is_long { b"</i8>" } else { b"</int>" });
