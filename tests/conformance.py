@@ -121,6 +121,8 @@ SESSIONS = [
     session("1.11", "async"),
     session("1.11", "dialog"),
     session("1.11", "events"),
+    session("1.11", "facts"),
+    session("2.4", "facts"),
     session("2.4", "fifo", "datagram-udp", "json", "xmlrpc_ng", "html"),
     session("2.4", "datagram-unix", "fifo-indent", "xmlrpc_ng-v1", reply_indent=4, format_version=1),
     session("2.4", "http-variants"),
@@ -147,6 +149,9 @@ SESSIONS = [
     session("3.4", "async", pretty_printing=("unix",)),
     session("3.4", "dialog"),
     session("3.6", "core"),
+    session("3.6", "facts"),
+    session("4.0", "facts"),
+    session("4.1", "facts"),
     session("4.0", "fifo"),
     session("4.0", "http", "xmlrpc", "html", cases=_FIRST),
     session("4.0", "xmlrpc", cases=_SECOND, receive_buf_size=65536),
@@ -247,7 +252,8 @@ class Replay:
 
     def _start(self) -> None:
         version = self.session.version
-        port = {"1.11": 15080, "2.4": 25080, "3.2": 56030, "3.4": 54050, "3.6": 45080, "4.0": 35080}[version]
+        ports = {"1.11": 15080, "2.4": 25080, "3.2": 56030, "3.4": 54050, "3.6": 45080, "4.0": 35080, "4.1": 41080}
+        port = ports[version]
         options = {"hazards": True, "sip_socket": f"udp:127.0.0.1:{port}", **dict(self.session.options)}
         self.fake = fake = FakeOpenSIPS(version, **options)
         fake.core.log_level = 1 if version == "1.11" else 3
@@ -257,6 +263,8 @@ class Replay:
             if "no SIP answer" in pair["what"] and (asked := re.search(rb"sips?:[\w.@:]+", pair["request"])):
                 fake.tm.answers[asked[0].decode()] = "408 Request Timeout"
         fake.statistics.add("script:lab_counter", before="usrloc")
+        if any("facts" in file for file in self.session.files):
+            fake.others.shared_variables["debug"] = 1
         self._seed_dispatcher()
         if any("dialog" in file for file in self.session.files):
             self._seed_dialogs(port)

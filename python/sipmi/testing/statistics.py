@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import TYPE_CHECKING, Callable, Optional, Union
+from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
 from .._core import Tree
 from ..errors import Fault
@@ -190,17 +190,26 @@ class Statistics(Module):
         return [statistic for statistic in every if statistic.name == selector][:1]
 
     @mi("get_statistics", SINCE_1_11, read_only=True)
-    def get(self, statistics: list[str]) -> dict[str, int]:
+    def get(self, statistics: list[str]) -> Any:
         """prints the statistics (all, group or one) realtime values."""
-        found = self.select(statistics)
-        if not found and self.legacy:
-            raise Fault(404, "Statistics Not Found")
-        return {statistic.full_name: statistic.value for statistic in found}
+        found = self._selected(statistics)
+        if not self.legacy:
+            return {statistic.full_name: statistic.value for statistic in found}
+        tree = Tree()
+        for statistic in found:
+            tree.add_child(statistic.full_name, statistic.value)
+        return tree
 
     @mi("get_statistics", ("1.8",), read_only=True)
     def get_1_8(self, statistics: list[str]) -> Tree:
         """prints the statistics (all, group or one) realtime values."""
-        return nameless(*(f"{name} = {value}" for name, value in self.get(statistics).items()))
+        return nameless(*(f"{statistic.full_name} = {statistic.value}" for statistic in self._selected(statistics)))
+
+    def _selected(self, selectors: list[str]) -> list[Statistic]:
+        found = self.select(selectors)
+        if not found and self.legacy:
+            raise Fault(404, "Statistics Not Found")
+        return found
 
     @mi("list_statistics", recipes=[[], ["statistics"]], read_only=True)
     def list_statistics(self, statistics: Optional[list[str]] = None) -> dict[str, str]:
