@@ -122,6 +122,10 @@ def test_words_are_completed_where_they_stand(env: dict[str, str]) -> None:
     assert complete("call", "--timeout", "", **env) == []
     assert complete("call", "edge1", "account_show", "user::a", "", **env) == ["domain::"]
     assert complete("call", "account", SIPMI_ADDRESS="edge1", **env) == ["account_show"]
+    # A server's own command takes names without their group; `watch` takes group:name.
+    assert {"core:", "load:", "mi_datagram:"} <= set(complete("call", "edge1", "get_statistics", "", **env))
+    assert complete("call", "edge1", "get_statistics", "rcv_", **env) == ["rcv_requests"]
+    assert complete("watch", "edge1", "core:rcv_", **env) == ["core:rcv_requests"]
     assert complete("call", "--", "--", **env) == []
     assert complete("events", "edge1", "E_ACC", **env) == ["E_ACCOUNT_SHOWN"]
     assert complete("irq", "s", **env) == ["show", "set"]
