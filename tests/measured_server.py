@@ -115,6 +115,11 @@ class MeasuredServer:
         """The memory that the program has, in bytes."""
         return self._status("VmRSS")
 
+    @property
+    def address_space(self) -> int:
+        """What the program has mapped, in bytes."""
+        return self._status("VmSize")
+
     def _status(self, field: str) -> int:
         text = Path(f"/proc/{self.process.pid}/status").read_text()
         found = re.search(rf"{field}:\s+(\d+) kB", text)

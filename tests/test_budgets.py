@@ -8,6 +8,7 @@ import functools
 import json
 import os
 import re
+import resource
 import xmlrpc.client
 from collections.abc import Iterator
 from typing import Any, Callable
@@ -153,7 +154,7 @@ class Cost:
     memory: int
 
 
-def cost_of(server: MeasuredServer, ask: Callable[[], None]) -> Cost:
+def cost_of(server: MeasuredServer, ask: Callable[[], object]) -> Cost:
     ask()
     times, peaks = [], []
     for _ in range(3):
@@ -192,10 +193,10 @@ def json_batch(server: MeasuredServer, size: int) -> None:
     post(server, "/mi", batch(*[b"{}"] * (size // 3)))
 
 
-def xml_width(server: MeasuredServer, size: int) -> None:
+def xml_width(server: MeasuredServer, size: int) -> bytes:
     values = b"<value>x</value>" * (size // 16)
     call = b"<methodCall><methodName>echo</methodName><params><param><value><array><data>%s</data></array></value>"
-    post(server, "/RPC2", call % values + b"</param></params></methodCall>")
+    return post(server, "/RPC2", call % values + b"</param></params></methodCall>")
 
 
 def xml_depth(server: MeasuredServer, size: int) -> None:
@@ -231,7 +232,7 @@ def fifo_without_newline(server: MeasuredServer, size: int) -> None:
 
 
 #: How each request is made, and how large it is; the largest that a listener takes by default has 4 MiB.
-GROWING = {
+GROWING: dict[str, tuple[Callable[[MeasuredServer, int], object], int]] = {
     "named text parameters": (named_texts, MIB // 2),
     "a JSON array": (json_width, MIB),
     "a JSON object": (json_names, MIB // 2),
@@ -283,3 +284,38 @@ def test_only_so_many_requests_wait_for_their_turn_by_default(directory: str) ->
         assert error_of(other.exchange(rpc("turn")))["data"] == "Server busy"
         assert result_of(other.exchange(rpc("open_gate"))) == "OK"
         eventually(lambda: statistic("in_progress") == 1, "all are served")
+
+
+# -- memory that is not there -----------------------------------------------------------------------
+
+
+def leave_memory(server: MeasuredServer, size: int) -> None:
+    """Lets the server have so many bytes more, and no more."""
+    limit = server.address_space + size
+    resource.prlimit(server.process.pid, resource.RLIMIT_AS, (limit, limit))
+
+
+@pytest.mark.parametrize("kind", ["json", "xml", "text"])
+def test_a_request_for_which_there_is_no_memory_is_answered_and_the_server_goes_on(directory: str, kind: str) -> None:
+    with MeasuredServer(directory) as server:
+        small, large = {
+            "json": (
+                lambda: post(server, "/mi", rpc("echo", 1)),
+                lambda: post(server, "/mi", b'{"jsonrpc":"2.0","id":1,"method":"echo","params":[%s0]}' % (b"0," * MIB)),
+            ),
+            "xml": (
+                lambda: post(server, "/RPC2", multicall(1, "echo", 1)),
+                lambda: xml_width(server, 2 * MIB),
+            ),
+            "text": (
+                lambda: server.fifo.exchange(lambda name: b":echo:%s\n1\n\n" % name.encode()),
+                lambda: server.fifo.exchange(lambda name: b":keep:%s\n%s\n" % (name.encode(), b"x\n" * MIB)),
+            ),
+        }[kind]
+        # Its threads and their stacks are there before.
+        expected = [small() for _ in range(20)][-1]
+        leave_memory(server, 24 * MIB)
+        for _ in range(3):
+            assert re.search(rb"Server busy|there is no memory", large() or b"")
+            assert small() == expected
+        assert server.process.poll() is None, server.log

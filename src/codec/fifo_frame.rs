@@ -15,6 +15,9 @@ const MAX_NAME: usize = 255;
 /// with a few blanks between.
 const MAX_START: usize = MAX_NAME + 16;
 
+/// What one read brings at most, as a rule: the size of a pipe.
+const USUAL_READ: usize = 64 << 10;
+
 /// A request, or what was meant to be one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
@@ -127,7 +130,11 @@ enum Found {
 impl Framer {
     /// A framer of requests of at most `limit` bytes each, all of their first line included.
     pub fn new(dialect: Dialect, limit: usize) -> Self {
-        Framer { dialect, limit, buffer: Vec::new(), start: 0, at: 0, state: State::Between }
+        let mut buffer = Vec::new();
+        // Address space for all that it ever holds: there is none to be had later when memory is short. Where it is so
+        // already, or the limit is absurd, the buffer grows as it must.
+        let _ = buffer.try_reserve_exact(limit.saturating_mul(2).saturating_add(2 * USUAL_READ));
+        Framer { dialect, limit, buffer, start: 0, at: 0, state: State::Between }
     }
 
     /// Takes what was read. Call [`Framer::next_frame`] until it has nothing more before the next read.

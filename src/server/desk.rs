@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::budget::{ByteBudget, Reservation};
 use super::gate::Gate;
 use super::http::console::{PageCall, ReplyPage};
+use super::memory;
 use super::panics::contained;
 use super::ticket::{Pending, Route, Ticket, Way};
 use super::together::{Joint, PartRoute, Together, TogetherLimits};
@@ -160,8 +161,30 @@ impl Desk {
         self.service.dialect
     }
 
+    /// Whether there is memory to read and run a request of so many bytes; if not, that is counted.
+    pub(super) fn has_memory_for(&self, size: usize) -> bool {
+        let has_room = memory::has_room_for(size);
+        if !has_room {
+            self.gate
+                .memory
+                .note(1, || format!("{}: there is no memory for a request of {size} bytes", self.listener));
+        }
+        has_room
+    }
+
+    /// Reads a request in XML.
+    pub(super) fn read_xml(&self, body: &[u8], form: xmlrpc::Form) -> Asked {
+        if !self.has_memory_for(body.len()) {
+            return Asked::Xml(form, Err(RequestError { failure: Failure::Busy, method: Str::default() }));
+        }
+        Asked::Xml(form, xmlrpc::decode_request(body, form, self.dialect()))
+    }
+
     /// Reads a request in JSON.
     pub(super) fn read_json(&self, body: &[u8]) -> Asked {
+        if !self.has_memory_for(body.len()) {
+            return Asked::unreadable(true, Str::default(), Failure::Busy);
+        }
         Asked::Json(jsonrpc::decode_request_of(body, self.dialect(), self.together.calls))
     }
 

@@ -232,10 +232,14 @@ impl FifoListener {
             Frame::Json { reply, body } => (reply.into(), (self.desk.read_json(&body), body.len())),
             Frame::Text { method, reply, params } => {
                 let size = method.len() + params.len();
-                let request = match text::decode_params(&params, self.desk.dialect()) {
+                let decoded = self
+                    .desk
+                    .has_memory_for(params.len())
+                    .then(|| text::decode_params(&params, self.desk.dialect()).map_err(|_| Failure::Parse));
+                let request = match decoded.unwrap_or(Err(Failure::Busy)) {
                     Ok(params) if params.is_empty() => Ok(Request { method: method.into(), params: Params::None }),
                     Ok(params) => Ok(Request { method: method.into(), params: Params::Strings(params) }),
-                    Err(_) => Err(RequestError { method: method.into(), failure: Failure::Parse }),
+                    Err(failure) => Err(RequestError { method: method.into(), failure }),
                 };
                 (reply.into(), (Asked::Text(request), size))
             }

@@ -213,8 +213,7 @@ impl Site {
                     Ok(body) => body,
                     Err(reply) => return Ok(reply),
                 };
-                let asked = xmlrpc::decode_request(&body, form, dialect);
-                (Asked::Xml(form, asked), body.len(), reply::XML)
+                (self.desk.read_xml(&body, form), body.len(), reply::XML)
             }
             Mount::Html(_) => {
                 let words = !self.desk.dialect().reads_json();
@@ -317,6 +316,10 @@ impl Site {
             };
             if first.len() + rest.len() + piece.len() > limit {
                 return Err(Problem::TooLarge { limit });
+            }
+            // More room is made for all that there is, and all of it is joined.
+            if rest.capacity() - rest.len() < piece.len() && !self.desk.has_memory_for(first.len() + rest.len()) {
+                return Err(Problem::NoMemory);
             }
             if first.is_empty() {
                 first = piece;

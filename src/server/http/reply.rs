@@ -70,6 +70,7 @@ pub(super) enum Problem {
     },
     /// A transfer coding other than chunked.
     Coding(String),
+    NoMemory,
     TooSlow,
     Unreadable(String),
     NoBody,
@@ -115,6 +116,7 @@ impl Problem {
             Problem::Coding(found) => {
                 (StatusCode::NOT_IMPLEMENTED, format!("expected Transfer-Encoding chunked, found {found}"))
             }
+            Problem::NoMemory => (StatusCode::SERVICE_UNAVAILABLE, "there is no memory for the body now".into()),
             Problem::TooSlow => (StatusCode::REQUEST_TIMEOUT, "the body did not come in time".into()),
             Problem::Unreadable(why) => (StatusCode::BAD_REQUEST, format!("the body cannot be read: {why}")),
             Problem::NoBody | Problem::Unserved => {
