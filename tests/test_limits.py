@@ -54,6 +54,14 @@ def test_one_peer_may_ask_so_often(serve: Callable[..., Endpoints]) -> None:
     assert statistic(server, "mi_datagram:too_frequent_requests") >= 1
 
 
+def test_a_user_has_one_rate_limit_whatever_his_sockets_are_called(serve: Callable[..., Endpoints]) -> None:
+    server, endpoints = limited(serve, rate_limit=3)
+    replies = [endpoints.ask("unix", b":echo:\nx\n") for _ in range(5)]
+    assert replies[:3] == [b"200 OK\nx\n\n"] * 3
+    assert b"503 Server busy\n\n" in replies[3:]
+    assert statistic(server, "mi_datagram_unix:too_frequent_requests") >= 1
+
+
 class Gate:
     """A handler that waits until it is let on, and knows how many are within."""
 

@@ -448,7 +448,7 @@ class Server:
         :param in_progress_limit: how many requests may be in progress; None: any number; 16,384.
         :param queue_limit: how many requests may wait for a thread or their turn; None: any number; 1,024.
         :param rate_limit: how many requests a second one peer may make; any number by default. A peer is an IPv4
-            address, a /64 of IPv6, the name of a UNIX socket, or all who use a FIFO.
+            address, a /64 of IPv6, a user of a UNIX socket, or all who use a FIFO.
         :param batch_limit: how many calls a batch or a ``system.multicall`` may have; 1,000.
         :param batch_reply_limit: the bytes of all their replies together; once they are more, the other calls are not
             run; 16 MiB.

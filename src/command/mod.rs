@@ -319,11 +319,23 @@ const LONGEST_UNIX_NAME: usize = 108;
 /// The name of a UNIX socket, kept in place: each request has one.
 #[derive(Clone, PartialEq, Eq)]
 pub struct UnixName {
+    user: Option<u32>,
     len: u8,
     bytes: [u8; LONGEST_UNIX_NAME],
 }
 
 impl UnixName {
+    /// The same name, and the user whose it is.
+    #[must_use]
+    pub fn of_user(self, user: Option<u32>) -> Self {
+        UnixName { user, ..self }
+    }
+
+    /// The user whose socket it is, where that is known.
+    pub fn user(&self) -> Option<u32> {
+        self.user
+    }
+
     /// The path, or a NUL byte and the abstract name.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
@@ -336,7 +348,7 @@ impl From<&[u8]> for UnixName {
         let len = name.len().min(LONGEST_UNIX_NAME);
         let mut bytes = [0; LONGEST_UNIX_NAME];
         bytes[..len].copy_from_slice(&name[..len]);
-        UnixName { len: len as u8, bytes }
+        UnixName { user: None, len: len as u8, bytes }
     }
 }
 

@@ -34,6 +34,7 @@ enum Key {
     Everybody,
     Host(Ipv4Addr),
     Network(u128),
+    User(u32),
     Socket(Vec<u8>),
 }
 
@@ -92,7 +93,8 @@ impl Key {
                 IpAddr::V4(host) => Key::Host(host),
                 IpAddr::V6(host) => Key::Network(host.to_bits() >> (128 - NETWORK_BITS)),
             },
-            Peer::Unix(name) => Key::Socket(UnixName::as_bytes(name).to_vec()),
+            // A process has as many names as it likes.
+            Peer::Unix(name) => name.user().map_or_else(|| Key::Socket(UnixName::as_bytes(name).to_vec()), Key::User),
             Peer::Fifo(_) | Peer::Unknown => Key::Everybody,
         }
     }

@@ -17,6 +17,7 @@ use super::{Context, ListenOptions, Listener};
 use crate::address::Address;
 use crate::codec::{jsonrpc, text};
 use crate::command::Peer;
+use crate::command::service::Service;
 use crate::item::Str;
 use crate::response::Failure;
 use crate::transport::datagram::{RawPeer, Received, Socket};
@@ -46,6 +47,8 @@ pub(super) struct DatagramListener {
     absent: Absent,
     place: Place,
     hazards: bool,
+    /// Whether the kernel says which user sends: those with a limit of their own are told apart by it.
+    tells_users: bool,
 }
 
 impl DatagramListener {
@@ -59,6 +62,7 @@ impl DatagramListener {
             log::error!("{address}: stopping will wait for the next request: {error}");
         }
         let dialect = context.service.dialect;
+        let tells_users = has_rate_limits(&context.service, options) && ask_for_users(&socket, &address);
         let reply_limit = if dialect.is_1x() { OLD_REPLY_LIMIT } else { REPLY_LIMIT };
         let (socket, desk) = (Arc::new(socket), Desk::new(&context, &address, options, reply_limit));
         let is_unix = matches!(address, Address::Unix { .. });
@@ -77,6 +81,7 @@ impl DatagramListener {
             absent: Absent::default(),
             place: Place::new(&options.cpus),
             hazards: options.hazards && dialect.is_emulated(),
+            tells_users,
         })
     }
 
@@ -92,7 +97,7 @@ impl DatagramListener {
         if self.hazards && self.dies_of(&buffer[..received.size.min(buffer.len())]) {
             return self.context.die();
         }
-        let peer = received.peer.to_peer();
+        let peer = received.sender();
         let asked = match buffer.get(..received.size) {
             Some(datagram) if datagram.len() <= self.request_limit => self.read(datagram),
             _ => {
@@ -124,6 +129,21 @@ impl DatagramListener {
     }
 }
 
+/// Whether the listener, or a command that there is by now, limits how often one peer may ask.
+fn has_rate_limits(service: &Service, options: &ListenOptions) -> bool {
+    options.limits.rate.is_some() || service.registry().commands().any(|command| command.conduct.rate.is_some())
+}
+
+/// Has the kernel say which user sends; without it, names of sockets tell peers apart.
+fn ask_for_users(socket: &Socket, address: &Address) -> bool {
+    let Address::Unix { .. } = address else { return false };
+    let asked = socket.ask_for_users();
+    if let Err(error) = &asked {
+        log::warn!("{address}: rate limits are by socket and not by user: {error}");
+    }
+    asked.is_ok()
+}
+
 impl Listener for DatagramListener {
     fn address(&self) -> &Address {
         &self.address
@@ -152,6 +172,7 @@ impl Listener for DatagramListener {
             }
             let mut receive = |flags| match &hand {
                 Some(hand) => hand.receive(&self.socket, flags),
+                None if self.tells_users => self.socket.receive_with_user(&mut buffer, flags),
                 None => self.socket.receive_with(&mut buffer, flags),
             };
             let received = if hand.is_some() && courtesy.let_others_first(&self.absent) {

@@ -13,20 +13,17 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
-use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::client_socket::count;
+use super::credentials::{Control, credentials, pass_credentials};
 use super::owner;
 
 /// Random bytes of a socket's name.
 const RANDOM: usize = 16;
 const ROOT: libc::uid_t = 0;
-/// Room for the sender's credentials and nothing else. Descriptors that a stranger sends along find no room.
-// SAFETY: it computes a size.
-const CONTROL: usize = unsafe { libc::CMSG_SPACE(size_of::<libc::ucred>() as u32) as usize };
 
 /// A bound socket for calls to one server.
 #[derive(Debug)]
@@ -74,19 +71,20 @@ impl UnixClient {
 
     /// Receives a datagram of the server and gives its size. `None` also means that a stranger's datagram was dropped.
     pub(super) fn receive(&self, buffer: &mut [u8], flags: libc::c_int) -> io::Result<Option<usize>> {
-        let mut control = Control([0; CONTROL]);
+        let mut control = Control::default();
         let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
         // SAFETY: any bytes are a msghdr.
         let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
         message.msg_iov = &raw mut part;
         message.msg_iovlen = 1;
-        message.msg_control = control.0.as_mut_ptr().cast();
-        message.msg_controllen = CONTROL as _;
+        message.msg_control = (&raw mut control).cast();
+        message.msg_controllen = size_of::<Control>() as _;
         // SAFETY: the message's parts live across the call and have the sizes it is told.
         let received =
             count(unsafe { libc::recvmsg(self.fd.as_raw_fd(), &raw mut message, flags | libc::MSG_CMSG_CLOEXEC) })?;
         let Some(size) = received else { return Ok(None) };
-        let sender = credentials(&message);
+        // SAFETY: the kernel has filled the message, and the control buffer lives.
+        let sender = unsafe { credentials(&raw const message) };
         if self.is_server(sender) {
             return Ok(Some(size));
         }
@@ -162,10 +160,6 @@ impl Destination {
     }
 }
 
-/// Aligned as control messages are.
-#[repr(C, align(8))]
-struct Control([u8; CONTROL]);
-
 /// An abstract name, since a server of another user has to reach it. `bind` without a name gives five hexadecimal
 /// digits, which can be guessed.
 fn random_name() -> io::Result<SocketAddr> {
@@ -176,31 +170,4 @@ fn random_name() -> io::Result<SocketAddr> {
         return Err(io::Error::last_os_error());
     }
     SocketAddr::from_abstract_name(format!("sipmi_{:032x}", u128::from_ne_bytes(random)))
-}
-
-fn pass_credentials(socket: &UnixDatagram) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    // SAFETY: the option's value is an int that lives across the call.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_PASSCRED,
-            (&raw const on).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// Who sent a message, as the kernel says.
-fn credentials(message: &libc::msghdr) -> Option<libc::ucred> {
-    // SAFETY: the kernel has filled the control buffer, which lives as long as the message.
-    unsafe {
-        let header = libc::CMSG_FIRSTHDR(message);
-        let is_theirs = !header.is_null()
-            && (*header).cmsg_level == libc::SOL_SOCKET
-            && (*header).cmsg_type == libc::SCM_CREDENTIALS;
-        is_theirs.then(|| ptr::read_unaligned(libc::CMSG_DATA(header).cast()))
-    }
 }

@@ -38,6 +38,18 @@ pub struct Received {
     pub size: usize,
     /// Who sent it.
     pub peer: RawPeer,
+    /// The user who did, where the kernel was asked to tell.
+    pub user: Option<u32>,
+}
+
+impl Received {
+    /// The sender in a form for people, with the user.
+    pub fn sender(&self) -> Peer {
+        match self.peer.to_peer() {
+            Peer::Unix(name) => Peer::Unix(name.of_user(self.user)),
+            other => other,
+        }
+    }
 }
 
 impl Socket {
@@ -129,7 +141,7 @@ impl Socket {
             )
         })?;
         // SAFETY: zeroed, then filled by the kernel: any bytes are a sockaddr_storage.
-        Ok(Received { size, peer: RawPeer { storage: unsafe { storage.assume_init() }, len } })
+        Ok(Received { size, peer: RawPeer { storage: unsafe { storage.assume_init() }, len }, user: None })
     }
 
     /// Sends a datagram, or says `WouldBlock` when the peer's queue is full.
@@ -249,7 +261,7 @@ impl RawPeer {
 }
 
 /// The last error of the system, or the count that a call gave.
-fn check(result: isize) -> io::Result<usize> {
+pub(super) fn check(result: isize) -> io::Result<usize> {
     usize::try_from(result).map_err(|_| io::Error::last_os_error())
 }
 

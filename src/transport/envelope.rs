@@ -8,6 +8,7 @@ use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::{self, NonNull};
 
+use super::credentials::{Control, credentials};
 use super::datagram::{RawPeer, Received, Socket};
 
 /// The largest datagram that is kept whole.
@@ -23,6 +24,7 @@ pub struct Envelope {
     answered: libc::mmsghdr,
     answered_part: libc::iovec,
     peer: libc::sockaddr_storage,
+    control: Control,
     bytes: [u8; ROOM],
 }
 
@@ -52,13 +54,14 @@ impl Envelope {
             (*header).msg_hdr.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
             (*header).msg_hdr.msg_iov = &raw mut (*this).received_part;
             (*header).msg_hdr.msg_iovlen = 1;
-            (*header).msg_hdr.msg_control = ptr::null_mut();
-            (*header).msg_hdr.msg_controllen = 0;
-            let count = libc::recvmmsg(socket.raw(), header, 1, flags, ptr::null_mut());
+            (*header).msg_hdr.msg_control = (&raw mut (*this).control).cast();
+            (*header).msg_hdr.msg_controllen = size_of::<Control>() as _;
+            let count = libc::recvmmsg(socket.raw(), header, 1, flags | libc::MSG_CMSG_CLOEXEC, ptr::null_mut());
             if count < 1 {
                 return Err(io::Error::last_os_error());
             }
-            Ok(Received { size: (*header).msg_len as usize, peer: Self::peer(this) })
+            let user = credentials(&raw const (*header).msg_hdr).map(|sender| sender.uid);
+            Ok(Received { size: (*header).msg_len as usize, peer: Self::peer(this), user })
         }
     }
 

@@ -3,6 +3,7 @@
 pub mod client_socket;
 mod client_unix;
 mod command_mark;
+mod credentials;
 pub mod datagram;
 pub mod eagerness;
 pub mod envelope;
