@@ -442,8 +442,11 @@ mod tests {
                  </array></value></member></struct></value></value></member></struct></value>"
             )
         };
-        let pieces =
-            [piece("<value>a</value><value>b</value>"), piece("<value>c</value>"), piece("<value>d</value>")];
+        let full = piece("<value>d</value>");
+        // Where the last piece was full, one without records follows.
+        let (parts, _) = full.split_once("<member><name>kids").expect("kids");
+        let empty = format!("{parts}</struct></value>");
+        let pieces = [piece("<value>a</value><value>b</value>"), piece("<value>c</value>"), full, empty];
         let document = format!(
             "<?xml version=\"1.0\"?>\r\n<methodResponse>\r\n<params><param>\r\n<value><struct><member><name>Domain</name>\
              <value><array><data>{}</data></array></value></member></struct></value></param></params>\r\n</methodResponse>\r\n",
