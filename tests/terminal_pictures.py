@@ -48,7 +48,7 @@ def busy_server() -> Iterator[FakeOpenSIPS]:
         chance = random.Random(7)
 
         def work() -> None:
-            step, known = 0, set(fake.statistics.list_all())
+            step, known = 0, set(fake.statistics.list_statistics())
             while not over.wait(0.1):
                 step += 1
                 wave = math.sin(step / 45)
