@@ -7,15 +7,19 @@ import gzip
 import os
 import resource
 import socket
+import ssl
 import struct
 import time
 import xmlrpc.client
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import trustme
 
 import sipmi
+from conftest import PATIENCE
 from descriptors import descriptors
 from http_peer import HttpPeer, ask, request, rpc
 
@@ -98,6 +102,55 @@ def test_a_slow_and_steady_reader_gets_all_of_its_reply(address: str) -> None:
         while size > len(taken) and (piece := peer.socket.recv(1 << 20)):
             taken += piece
         assert len(taken) > size, "the reply was cut"
+
+
+@pytest.mark.parametrize("is_secure", [False, True])
+def test_replies_that_nobody_reads_are_bounded_and_their_memory_is_given_back(tmp_path: Path, is_secure: bool) -> None:
+    options: dict[str, Any] = {"unsent_limit": 20_000_000, "write_timeout": 60.0}
+    context = None
+    if is_secure:
+        authority, pem = trustme.CA(), tmp_path / "server.pem"
+        pem.write_bytes(authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.bytes())
+        options["tls"] = str(pem)
+        context = ssl.create_default_context()
+        authority.configure_trust(context)
+    server = sipmi.Server("web")
+
+    @server.command(read_only=True)
+    def large() -> str:
+        return "x" * 8_000_000
+
+    server.listen("http://127.0.0.1:0", **options)
+    with server, contextlib.ExitStack() as stack:
+        (address,) = server.addresses
+        before = resident()
+
+        def begin() -> int:
+            """A reader that takes the first line of its reply; the status in it."""
+            peer = stack.enter_context(HttpPeer(address, tls=context))
+            peer.send(request("POST", "/mi", rpc("large")))
+            return int(peer.file.readline().split()[1])
+
+        assert [begin() for _ in range(30)] == [200, 200] + [500] * 28
+        assert resident() - before < 120_000_000, "half of what all replies have"
+        stack.close()
+        deadline = time.monotonic() + PATIENCE
+        while (status := begin()) == 500 and time.monotonic() < deadline:
+            stack.close()
+        assert status == 200, "the room of clients that have left is not given back"
+
+
+def test_one_reply_may_be_larger_than_the_bytes_that_may_wait() -> None:
+    server = sipmi.Server("web")
+
+    @server.command(read_only=True)
+    def large() -> str:
+        return "x" * 8_000_000
+
+    server.listen("http://127.0.0.1:0", unsent_limit=1_000_000)
+    with server:
+        for _ in range(3):
+            assert len(ask(server.addresses[0], request("POST", "/mi", rpc("large"))).body) > 8_000_000
 
 
 def test_ten_thousand_headers_are_too_many(address: str) -> None:

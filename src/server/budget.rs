@@ -26,6 +26,11 @@ impl ByteBudget {
         Arc::new(ByteBudget { limit, used: AtomicUsize::new(0), whole: Some(self.clone()) })
     }
 
+    /// The most that can be taken at once.
+    pub(super) fn limit(&self) -> usize {
+        self.whole.as_ref().map_or(self.limit, |whole| self.limit.min(whole.limit()))
+    }
+
     /// Takes bytes; nothing, where that would exceed this limit or that of the whole.
     pub(super) fn reserve(self: &Arc<Self>, bytes: usize) -> Option<Reservation> {
         self.take(bytes).then(|| Reservation { budget: self.clone(), bytes })

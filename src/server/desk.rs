@@ -508,6 +508,11 @@ impl Desk {
         });
     }
 
+    /// Room for a reply that may have to wait for its client. One that is larger than the limit fits while no other waits.
+    pub(super) fn reserve_reply(&self, bytes: usize) -> Option<Reservation> {
+        self.reserve_unsent(bytes.min(self.unsent.limit()))
+    }
+
     /// A client took nothing of its reply for as long as it may.
     pub(super) fn note_stalled(&self, command: Option<&Command>) {
         self.gate.write_timeouts.note(1, || match command {

@@ -226,13 +226,14 @@ impl Site {
             matches!(&asked, Asked::Json(jsonrpc::Incoming::One(Ok(call))) if call.id == jsonrpc::Id::Broken);
         let mut body = match self.run(asked, Caller { size, ..caller }, progress).await {
             Made::Whole(body) => body,
+            Made::Refused(size) => return Err(Problem::Unsent { size }),
             Made::Begun(first, stream) => {
                 let making = Making::new(first, *stream, progress.clone(), self.reactor.clone());
                 return Ok(reply::with_making(content_type, making));
             }
         };
         if self.hazards && original::is_of_abyss(dialect, &self.roots, path) {
-            body = self.spoil(&body)?;
+            body = self.spoil(&body)?.into();
         }
         Ok(if is_broken && dialect.is_emulated() {
             reply::with_body(StatusCode::INTERNAL_SERVER_ERROR, content_type, Bytes::new())
@@ -267,7 +268,7 @@ impl Site {
     /// Has a request served by whoever polls the connection, and waits for the answer.
     pub(super) async fn run(&self, asked: Asked, caller: Caller, progress: &Progress) -> Made {
         let slot = Slot::default();
-        let (desk, route) = (self.desk.clone(), slot.route());
+        let (desk, route) = (self.desk.clone(), slot.route(&self.desk));
         progress.leave_errand(Box::new(move || desk.serve(asked, caller, &mut Vec::with_capacity(256), route)));
         let mut is_served = false;
         poll_fn(|context| {

@@ -56,9 +56,13 @@ impl Site {
         let status = call.reply.status();
         progress.reach(Stage::Running, self.reactor.round());
         let body = match self.run(desk::Asked::Page(call), caller, progress).await {
-            Made::Whole(body) | Made::Begun(body, _) => body,
+            Made::Whole(body) => body,
+            Made::Begun(body, _) => body.into(),
+            Made::Refused(size) => return Err(Problem::Unsent { size }),
         };
-        Ok(reply(status.page(body)))
+        let mut reply = reply(status.page(Vec::new()));
+        *reply.body_mut() = body.into();
+        Ok(reply)
     }
 }
 

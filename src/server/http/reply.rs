@@ -71,6 +71,10 @@ pub(super) enum Problem {
     /// A transfer coding other than chunked.
     Coding(String),
     NoMemory,
+    /// The command was run, and its reply of so many bytes has no room among those that wait for their clients.
+    Unsent {
+        size: usize,
+    },
     TooSlow,
     Unreadable(String),
     NoBody,
@@ -117,6 +121,12 @@ impl Problem {
                 (StatusCode::NOT_IMPLEMENTED, format!("expected Transfer-Encoding chunked, found {found}"))
             }
             Problem::NoMemory => (StatusCode::SERVICE_UNAVAILABLE, "there is no memory for the body now".into()),
+            Problem::Unsent { size } => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                format!(
+                    "the command was run; its reply of {size} bytes is not sent: replies to slow clients fill unsent_limit"
+                ),
+            ),
             Problem::TooSlow => (StatusCode::REQUEST_TIMEOUT, "the body did not come in time".into()),
             Problem::Unreadable(why) => (StatusCode::BAD_REQUEST, format!("the body cannot be read: {why}")),
             Problem::NoBody | Problem::Unserved => {

@@ -3,13 +3,49 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Poll, Waker};
 
+use bytes::Bytes;
+
+use crate::server::budget::Reservation;
+use crate::server::desk::Desk;
 use crate::server::stream::{Stream, WINDOW};
 use crate::server::ticket::{Route, Ticket};
 
 /// An answer, or the beginning of one.
 pub(super) enum Made {
-    Whole(Vec<u8>),
+    Whole(Bytes),
     Begun(Vec<u8>, Box<Stream>),
+    /// So many bytes found no room among the replies that wait for their clients.
+    Refused(usize),
+}
+
+/// A reply of this size goes into the socket at once, so it need not be counted among those that wait.
+const FITS_A_SOCKET: usize = 16 << 10;
+
+/// A reply that is counted until the last byte of it is in the socket.
+struct Counted {
+    bytes: Vec<u8>,
+    _reservation: Reservation,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Made {
+    fn whole(mut bytes: Vec<u8>, desk: &Desk) -> Self {
+        if bytes.len() <= FITS_A_SOCKET {
+            return Made::Whole(bytes.into());
+        }
+        match desk.reserve_reply(bytes.len()) {
+            Some(reservation) => {
+                bytes.shrink_to_fit();
+                Made::Whole(Bytes::from_owner(Counted { bytes, _reservation: reservation }))
+            }
+            None => Made::Refused(bytes.len()),
+        }
+    }
 }
 
 /// The connection's side. Dropped before the answer has come, it tells whoever makes it that nobody waits.
@@ -27,8 +63,8 @@ struct State {
 
 impl Slot {
     /// The way from whoever makes the answer.
-    pub(super) fn route(&self) -> Box<dyn Route> {
-        Box::new(HttpRoute(self.0.clone()))
+    pub(super) fn route(&self, desk: &Arc<Desk>) -> Box<dyn Route> {
+        Box::new(HttpRoute { state: self.0.clone(), desk: desk.clone() })
     }
 
     pub(super) fn poll(&self, waker: &Waker) -> Poll<Made> {
@@ -51,12 +87,15 @@ impl Drop for Slot {
     }
 }
 
-struct HttpRoute(Arc<Mutex<State>>);
+struct HttpRoute {
+    state: Arc<Mutex<State>>,
+    desk: Arc<Desk>,
+}
 
 impl HttpRoute {
     /// Puts the answer down, and gives what wakes the connection.
     fn put(&self, answer: Made) -> Option<Waker> {
-        let mut state = lock(&self.0);
+        let mut state = lock(&self.state);
         state.answer = Some(answer);
         state.is_answered = true;
         state.waker.take()
@@ -65,14 +104,14 @@ impl HttpRoute {
 
 impl Route for HttpRoute {
     fn deliver(self: Box<Self>, bytes: Vec<u8>) {
-        if let Some(waker) = self.put(Made::Whole(bytes)) {
+        if let Some(waker) = self.put(Made::whole(bytes, &self.desk)) {
             waker.wake();
         }
     }
 
     fn reply(self: Box<Self>, out: &mut Vec<u8>) {
         // Whoever serves the request looks at the connection next.
-        drop(self.put(Made::Whole(std::mem::take(out))));
+        drop(self.put(Made::whole(std::mem::take(out), &self.desk)));
     }
 
     fn window(&self) -> usize {
@@ -86,7 +125,7 @@ impl Route for HttpRoute {
     }
 
     fn will_take_long(&mut self, ticket: &Arc<Ticket>) {
-        lock(&self.0).tickets.push(Arc::downgrade(ticket));
+        lock(&self.state).tickets.push(Arc::downgrade(ticket));
     }
 }
 

@@ -182,16 +182,14 @@ impl Write for Stream {
         let written = match &mut this.socket {
             Socket::Plain(socket) => ready(io::Write::write_vectored(socket, parts)),
             #[cfg(feature = "tls")]
-            Socket::Tls(tls) => {
-                let first = parts.iter().find(|part| !part.is_empty());
-                ready(tls.write(first.map_or(&[], |part| part)))
-            }
+            Socket::Tls(tls) => ready(tls.write_vectored(parts)),
         };
         this.note_write(written)
     }
 
     fn is_write_vectored(&self) -> bool {
-        matches!(self.socket, Socket::Plain(_))
+        // Else hyper copies each body, and a copy is not counted among the bytes that wait for clients.
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

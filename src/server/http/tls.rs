@@ -101,16 +101,21 @@ impl TlsStream {
     }
 
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let taken = self.session.writer().write(bytes)?;
-        self.send_what_waits()?;
-        if taken == 0 && !bytes.is_empty() {
-            return if self.session.wants_write() {
-                Err(io::ErrorKind::WouldBlock.into())
-            } else {
-                self.write(bytes)
-            };
+        self.write_vectored(&[io::IoSlice::new(bytes)])
+    }
+
+    pub(super) fn write_vectored(&mut self, parts: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        let is_empty = parts.iter().all(|part| part.is_empty());
+        loop {
+            let taken = self.session.writer().write_vectored(parts)?;
+            self.send_what_waits()?;
+            if taken > 0 || is_empty {
+                return Ok(taken);
+            }
+            if self.session.wants_write() {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
         }
-        Ok(taken)
     }
 
     pub(super) fn flush(&mut self) -> io::Result<()> {
