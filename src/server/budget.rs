@@ -3,10 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+/// When so many bytes have waited, their memory is given back to the system.
+const WORTH_GIVING_BACK: usize = 32 << 20;
+
 /// Counts bytes that wait for clients. A budget within another one takes from both.
 pub(super) struct ByteBudget {
     limit: usize,
     used: AtomicUsize,
+    /// The most that was used since memory was given back.
+    most: AtomicUsize,
     whole: Option<Arc<ByteBudget>>,
 }
 
@@ -18,12 +23,17 @@ pub(super) struct Reservation {
 
 impl ByteBudget {
     pub(super) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(ByteBudget { limit, used: AtomicUsize::new(0), whole: None })
+        Arc::new(ByteBudget { limit, used: AtomicUsize::new(0), most: AtomicUsize::new(0), whole: None })
     }
 
     /// A part of this budget with a limit of its own.
     pub(super) fn part(self: &Arc<Self>, limit: usize) -> Arc<Self> {
-        Arc::new(ByteBudget { limit, used: AtomicUsize::new(0), whole: Some(self.clone()) })
+        Arc::new(ByteBudget {
+            limit,
+            used: AtomicUsize::new(0),
+            most: AtomicUsize::new(0),
+            whole: Some(self.clone()),
+        })
     }
 
     /// The most that can be taken at once.
@@ -38,14 +48,22 @@ impl ByteBudget {
 
     fn take(&self, bytes: usize) -> bool {
         let more = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
-        if self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_err() {
-            return false;
-        }
+        let Ok(before) = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) else { return false };
+        self.most.fetch_max(before + bytes, Ordering::Relaxed);
         let fits = self.whole.as_ref().is_none_or(|whole| whole.take(bytes));
         if !fits {
             self.used.fetch_sub(bytes, Ordering::Relaxed);
         }
         fits
+    }
+
+    /// Gives memory back to the system when many bytes have waited and none waits any more.
+    pub(super) fn trim(&self) {
+        let is_empty = self.used.load(Ordering::Relaxed) == 0;
+        if is_empty && self.most.load(Ordering::Relaxed) >= WORTH_GIVING_BACK {
+            self.most.store(0, Ordering::Relaxed);
+            trim_heap();
+        }
     }
 
     fn give_back(&self, bytes: usize) {
@@ -59,6 +77,15 @@ impl ByteBudget {
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.budget.give_back(self.bytes);
+    }
+}
+
+/// glibc keeps what is freed below the end of a heap (`malloc_trim(3)`).
+fn trim_heap() {
+    // SAFETY: it touches free memory only, under the locks of the allocator.
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 

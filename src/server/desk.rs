@@ -513,6 +513,11 @@ impl Desk {
         self.reserve_unsent(bytes.min(self.unsent.limit()))
     }
 
+    /// Gives back the memory of bytes that have waited for clients.
+    pub(super) fn trim(&self) {
+        self.unsent.trim();
+    }
+
     /// A client took nothing of its reply for as long as it may.
     pub(super) fn note_stalled(&self, command: Option<&Command>) {
         self.gate.write_timeouts.note(1, || match command {

@@ -160,10 +160,10 @@ impl Watch {
             let busy = look_at(&mut posts);
             if looked_after.elapsed() >= LOOK_AFTER {
                 looked_after = Instant::now();
-                posts
-                    .iter()
-                    .filter_map(|watched| watched.listener.upgrade())
-                    .for_each(|listener| listener.look_after());
+                posts.iter().filter_map(|watched| watched.listener.upgrade()).for_each(|listener| {
+                    listener.look_after();
+                    listener.desk().trim();
+                });
             }
             quiet = if busy { 0 } else { quiet + 1 };
             posts = if quiet < QUIET_ROUNDS {
