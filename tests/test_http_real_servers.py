@@ -61,6 +61,8 @@ def must_refuse(file: Recorded, question: Question) -> bool:
     if wire == "json":
         too_long = len("".join(map(str, values))) > 16_000
         return too_long or any("," in str(value) or value == "" for value in values)
+    if wire == "xmlrpc" and file.version == "1.11" and question.command == "ul_dump":
+        return True  # it does not say how many records it has, and dies of 10,000
     if wire in ("xmlrpc", "xmlrpc_ng"):
         if any(holds(values, chr(code)) for code in range(32) if chr(code) not in "\t\n\r"):
             return True
@@ -95,7 +97,7 @@ def stringly(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", OLD + TYPED)
-@pytest.mark.filterwarnings("ignore::sipmi.UnclearReplyWarning")
+@pytest.mark.filterwarnings("ignore::sipmi.UnclearReplyWarning", "ignore::sipmi.ChangedParameterWarning")
 def test_every_recorded_request_is_sent_as_it_was_or_refused_for_a_reason(name: str) -> None:
     file = Recorded(name)
     asked = questions(file)
@@ -272,9 +274,10 @@ def test_names_are_put_into_their_places_for_servers_that_know_no_names(name: st
         assert mi.generation == GENERATIONS[Recorded(name).version] or "fifo" in name
         mi.call("ul_add", aor="alice@x", table_name="location", q=1, expires=60, contact="sip:a@b", methods=3,
                 cflags=2, flags=4)  # fmt: skip
-        added = server.requests[-1]
+        # An answer without anything has the client look whether there is such a command.
+        added = next(request for request in server.requests if b"ul_add" in request)
         mi.request_strings("cache_fetch", [("attr", "k"), ("system", "local")])
-        fetched = server.requests[-1]
+        fetched = next(request for request in server.requests if b"cache_fetch" in request)
     expected = [b"location", b"alice@x", b"sip:a@b", b"60", b"1", b"0", b"4", b"2", b"3"]
     added = urllib.parse.unquote_to_bytes(added.replace(b"/json/", b""))
     values = [added.index(value, added.index(b"location")) for value in expected[:4]]

@@ -24,7 +24,8 @@ class Names:
 
     def __call__(self, request: bytes) -> Iterable[bytes]:
         asked = json.loads(request)
-        method, params = asked["method"], asked.get("params") or []
+        params = asked.get("params") or []
+        method, params = asked["method"], list(params.values()) if isinstance(params, dict) else params
         reply: dict[str, Any]
         if method == "version":
             reply = {"result": {"Server": f"OpenSIPS ({self.version} (x86_64/linux))"}}

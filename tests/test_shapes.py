@@ -51,7 +51,8 @@ def value_of(name: str, case: str) -> Any:
     question = file.question(case)
     assert question is not None, (name, case)
     with file.answering(case) as (mi, _):
-        return outcome(mi, question)
+        # A recording does not say how many records its server had.
+        return outcome(mi, question, force=True)
 
 
 def case_of(command: str, name: str) -> Optional[str]:

@@ -8,6 +8,7 @@ from ._core import ASYNC, AsyncHandler, Attr, Command, Counter, Node, RequestCon
 from .errors import (
     AmbiguousMethod,
     CallTimeout,
+    ChangedParameterWarning,
     CodecError,
     Fault,
     InvalidParams,
@@ -66,6 +67,7 @@ __all__ = [
     "AsyncHandler",
     "Attr",
     "CallTimeout",
+    "ChangedParameterWarning",
     "Client",
     "CodecError",
     "Command",

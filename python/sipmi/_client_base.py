@@ -41,6 +41,7 @@ class ClientBase:
         retries: int = 0,
         breaker: Optional[int] = None,
         reply_limit: int = 1 << 28,
+        receive_buf_size: Optional[int] = None,
         typed: bool = False,
         tz: Zone = None,
     ) -> None:
@@ -58,6 +59,7 @@ class ClientBase:
             retries=retries,
             breaker=breaker,
             reply_limit=reply_limit,
+            receive_buf_size=receive_buf_size,
         )
         self._made_of = (
             address,
@@ -74,6 +76,7 @@ class ClientBase:
                 "retries": retries,
                 "breaker": breaker,
                 "reply_limit": reply_limit,
+                "receive_buf_size": receive_buf_size,
                 "typed": typed,
                 "tz": tz,
             },

@@ -511,6 +511,7 @@ class Client:
         retries: int = 0,
         breaker: Optional[int] = None,
         reply_limit: Optional[int] = None,
+        receive_buf_size: Optional[int] = None,
     ) -> Client: ...
     @property
     def address(self) -> str: ...

@@ -38,6 +38,7 @@ async def connect_async(
     retries: int = 0,
     breaker: Optional[int] = None,
     reply_limit: int = 1 << 28,
+    receive_buf_size: Optional[int] = None,
     typed: bool = False,
     tz: Zone = None,
 ) -> AsyncClient:
@@ -69,6 +70,7 @@ async def connect_async(
         retries=retries,
         breaker=breaker,
         reply_limit=reply_limit,
+        receive_buf_size=receive_buf_size,
         typed=typed,
         tz=tz,
     )

@@ -33,6 +33,7 @@ def connect(
     retries: int = 0,
     breaker: Optional[int] = None,
     reply_limit: int = 1 << 28,
+    receive_buf_size: Optional[int] = None,
     typed: bool = False,
     tz: Zone = None,
 ) -> Client:
@@ -63,6 +64,8 @@ def connect(
     :param breaker: after so many calls in a row without an answer, calls fail at once for a second, and longer each
         time, but for one now and then that finds out whether the server is back. None: never.
     :param reply_limit: the largest reply in bytes, 256 MiB by default; a larger one is a :class:`TransportError`.
+    :param receive_buf_size: (HTTP) modparam ``receive_buf_size`` of the server's ``httpd``, in bytes: the largest body
+        that OpenSIPS 3.6 and later reads; 1024 by default, as there. No other modparam raises a limit.
     :param typed: whether times come as datetime and timedelta (uptime, dlg_list).
     :param tz: the zone of those times, and that of the server's clock; this machine's by default.
     :raises ValueError: the address or a certificate cannot be read, or the transport has no such wire or option.
@@ -88,6 +91,7 @@ def connect(
         retries=retries,
         breaker=breaker,
         reply_limit=reply_limit,
+        receive_buf_size=receive_buf_size,
         typed=typed,
         tz=tz,
     )
@@ -156,8 +160,9 @@ class Client(ClientBase):
         :param command: "ul_dump"; "usrloc:dump" where commands have modules (4.x).
         :param timeout: seconds that this call may take in all. Like the two that follow it is never a parameter of the
             command.
-        :param force: True to send what is over a limit of the server, where it would do no more than refuse it or say
-            nothing. What it would cut, run in part or die of is never sent.
+        :param force: True to send a request that is over a limit of the server, if the server would only refuse or
+            ignore it, and a command that harms servers of this version. Requests that the server would truncate,
+            partly execute or take for others are never sent.
         :param typed: True to get times as datetime and timedelta.
         :raises MethodNotFound: there is no such command.
         :raises AmbiguousMethod: several modules have one of that name.

@@ -47,7 +47,7 @@ class CodecError(MiError, ValueError):
 class RequestRefused(MiError, ValueError):
     """The request was not sent: the wire cannot say it, or it would harm the server."""
 
-    #: Whether it is only over a limit, beyond which the server refuses or says nothing: ``force=True`` sends it.
+    #: Whether ``force=True`` sends it: the server would only refuse or ignore it, or the command harms this version.
     can_be_forced: bool = False
 
 
@@ -85,6 +85,10 @@ class InvalidParams(Fault):
 
 class StatisticNotFound(Fault, LookupError):
     """The server has none of the statistics that were asked for; ``data`` names them (404 ``Statistics Not Found``)."""
+
+
+class ChangedParameterWarning(UserWarning):
+    """``mi_xmlrpc`` of OpenSIPS 1.x changed a parameter: it makes CR LF of two LF."""
 
 
 class UnclearReplyWarning(UserWarning):

@@ -142,6 +142,8 @@ struct Entry {
     flat: String,
     /// Whether 4.x knows the flat name as a name of this command alone.
     is_alias: bool,
+    /// Whether the flat name is one of [`RENAMES`].
+    is_renamed: bool,
 }
 
 /// The entries, found by each of their names.
@@ -166,8 +168,17 @@ impl Catalog {
             entry.is_alias &= others == 0;
         }
         entries.extend(ENDED.iter().flat_map(|(module, names)| {
-            names.split(' ').map(|name| Entry { module, canonical: None, flat: name.into(), is_alias: false })
+            names.split(' ').map(|name| Entry {
+                module,
+                canonical: None,
+                flat: name.into(),
+                is_alias: false,
+                is_renamed: false,
+            })
         }));
+        for entry in &mut entries {
+            entry.is_renamed = RENAMES.iter().any(|rename| [rename.old, rename.new].contains(&entry.flat.as_str()));
+        }
         let mut by_name = HashMap::new();
         for (place, entry) in entries.iter().enumerate() {
             for name in entry.canonical.iter().chain([&entry.flat]) {
@@ -214,7 +225,7 @@ fn entries_of(module: &'static str, names: &'static str) -> impl Iterator<Item =
             (None, Some((new, old))) => (new, old.to_owned(), false),
             (None, None) => (word, format!("{prefix}{word}"), true),
         };
-        Some(Entry { module, canonical: Some(format!("{module}:{local}")), flat, is_alias })
+        Some(Entry { module, canonical: Some(format!("{module}:{local}")), flat, is_alias, is_renamed: false })
     })
 }
 
@@ -228,12 +239,14 @@ pub fn name_on(command: &[u8], version: Version) -> Option<Str> {
         // Of a version that is not known in full, the latest is likeliest.
         None => major >= since_major,
     };
-    let known = CATALOG.find(given);
-    let flat = known.map_or(given, |entry| entry.flat.as_str());
-    let flat = renamed(flat, reached);
-    let entry = if flat == known.map_or(given, |entry| entry.flat.as_str()) { known } else { CATALOG.find(flat) };
-    let wanted = match entry.and_then(|entry| entry.canonical.as_deref().map(|canonical| (entry, canonical))) {
-        Some((entry, canonical)) if major >= 4 => {
+    let mut entry = CATALOG.find(given)?;
+    let mut flat = entry.flat.as_str();
+    if entry.is_renamed {
+        flat = renamed(flat, reached);
+        entry = CATALOG.find(flat).unwrap_or(entry);
+    }
+    let wanted = match entry.canonical.as_deref() {
+        Some(canonical) if major >= 4 => {
             let is_taken = given == canonical || (given == flat && entry.is_alias);
             if is_taken { given } else { canonical }
         }

@@ -89,6 +89,8 @@ pub struct Reply {
     pub wire: Wire,
     /// Whether it may as well be an error: 1.x answers some of those with nothing too.
     pub is_unclear: bool,
+    /// A change that the server makes to what it was sent.
+    pub notice: Option<&'static str>,
     /// Whether the wire keeps types, so that values are what 3.x and 4.x mean.
     pub is_typed: bool,
 }
@@ -176,8 +178,8 @@ impl CallError {
     /// With the bytes that went and came before it.
     pub(super) fn after(self, sent: &[u8], received: &[u8]) -> CallFailure {
         let kept = &received[..received.len().min(KEPT_OF_FAILURE)];
-        let (sent, received_size) = (sent.to_vec(), received.len());
-        CallFailure { error: self, sent, received: kept.to_vec(), received_size, probing: false }
+        let (sent, received_size) = (sent.into(), received.len());
+        CallFailure { error: self, sent, received: kept.to_vec(), received_size, probing: false, details: None }
     }
 }
 
@@ -187,13 +189,40 @@ pub struct CallFailure {
     /// What went wrong.
     pub error: CallError,
     /// What was sent; empty when nothing was.
-    pub sent: Vec<u8>,
+    pub sent: Box<[u8]>,
     /// The first MiB of what came; empty when nothing did.
     pub received: Vec<u8>,
     /// How many bytes came.
     pub received_size: usize,
     /// Whether it was not the command itself, but the question who the server is.
     pub probing: bool,
+    /// More about it, if more is known.
+    pub details: Option<Box<Details>>,
+}
+
+/// More about a failure, for people.
+#[derive(Debug, Default)]
+pub struct Details {
+    /// The part of an answer that had come, in words; empty when nothing had, or no more is known than its size.
+    pub progress: String,
+    /// The likely cause, and the way around it; empty when none is known.
+    pub hint: String,
+}
+
+impl CallFailure {
+    /// With the part of an answer that had come, in words.
+    pub(super) fn after_part(mut self, progress: String) -> Self {
+        if !progress.is_empty() {
+            self.details.get_or_insert_default().progress = progress;
+        }
+        self
+    }
+
+    /// With a likely cause, and the way around it.
+    pub(super) fn with_hint(mut self, hint: String) -> Self {
+        self.details.get_or_insert_default().hint = hint;
+        self
+    }
 }
 
 impl<E: Into<CallError>> From<E> for CallFailure {

@@ -117,7 +117,8 @@ impl Fifo {
             outcome = read(&mut line.inbox, ending, self.reply_limit, patience, &mut received).await;
         }
         if let Err(error) = outcome {
-            return Err(error.after(&request[..written], &received));
+            let progress = if received.is_empty() { "" } else { "part of a reply" };
+            return Err(error.after(&request[..written], &received).after_part(progress.into()));
         }
         let is_over = line.is_tight && (ending == Ending::Text || has_writer_left(&line.inbox, patience).await);
         self.end(line, is_over);

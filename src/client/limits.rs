@@ -5,6 +5,7 @@
 //! own server has none of them.
 
 use super::{Generation, Wire};
+use crate::catalog::hazards::{self, Hazard, Module};
 use crate::catalog::names::Version;
 use crate::codec::xmlrpc::Form;
 use crate::codec::{CodecError, is_blank};
@@ -58,8 +59,17 @@ static HTTP_BODY: HttpLimit = HttpLimit {
     what: "body",
     bytes: 1024,
     consequence: "the server would drop a part of it and run the rest",
-    remedy: "modparam receive_buf_size of httpd, which a client cannot see; a datagram carries more",
+    remedy: "if modparam receive_buf_size of httpd is larger there, say so with receive_buf_size=; a datagram carries more",
     is_harmless: false,
+};
+
+/// The library of `mi_xmlrpc` (1.x) takes this much (`XMLRPC_XML_SIZE_LIMIT_DEFAULT` of xmlrpc-c).
+static ABYSS_BODY: HttpLimit = HttpLimit {
+    what: "body",
+    bytes: 512 * 1024,
+    consequence: "the server would refuse it",
+    remedy: "no modparam of mi_xmlrpc raises it",
+    is_harmless: true,
 };
 
 /// Before 3.6, `httpd` wants head and body in the memory that it has for a connection.
@@ -67,9 +77,12 @@ static HTTP_MESSAGE: HttpLimit = HttpLimit {
     what: "request with its head",
     bytes: 16_384,
     consequence: "the server would close the connection",
-    remedy: "modparam post_buf_size of httpd does not raise it; a datagram carries more",
+    remedy: "no modparam of httpd raises it; a datagram carries more",
     is_harmless: true,
 };
+
+/// `mi_xmlrpc` of 1.11 lists 5,000 addresses of record, and dies of 10,000.
+const ABYSS_RECORDS: u64 = 5_000;
 
 /// A directory and name of a reply FIFO together.
 const REPLY_PATH: usize = 127;
@@ -155,10 +168,12 @@ pub enum Refusal {
         limit: usize,
     },
     /// The server reads no more over HTTP.
-    #[error("the {} has {size} bytes, over the limit of {}: {} ({})", limit.what, limit.bytes, limit.consequence, limit.remedy)]
+    #[error("the {} has {size} bytes, over the limit of {bytes}: {} ({})", limit.what, limit.consequence, limit.remedy)]
     HttpTooLarge {
         /// Its size in bytes.
         size: usize,
+        /// How many bytes are read there.
+        bytes: usize,
         /// How much is read.
         limit: &'static HttpLimit,
     },
@@ -180,6 +195,17 @@ pub enum Refusal {
         "the log level of one process cannot be set before 2.2: the server would set that of all (leave the process out to do so)"
     )]
     LevelOfProcess,
+    /// The command harms servers of this version.
+    #[error("on this version {} ({}): {}", .0.effect, .0.source, .0.remedy)]
+    Hazard(&'static Hazard),
+    /// A dump over `mi_xmlrpc` that the server may not survive.
+    #[error("{}: mi_xmlrpc of 1.x lists {limit}, and dies of 10000: use a FIFO or a datagram, or ask for one (ul_show_contact)", describe_count(*count))]
+    TooManyRecords {
+        /// How many the server says it has.
+        count: Option<u64>,
+        /// How many are safe.
+        limit: u64,
+    },
     /// A NUL byte in a string.
     #[error("a parameter holds a NUL byte, which a server of 3.x or 4.x cannot read")]
     Nul,
@@ -196,10 +222,14 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Whether the server would do no more than refuse it, or say nothing, so that it may be forced.
+    /// Whether it may be forced: the server would do no more than refuse it, or say nothing, or the harm depends on more
+    /// than the version.
     pub fn is_only_a_limit(&self) -> bool {
         match self {
-            Refusal::Empty { .. } | Refusal::ReplyPath { .. } => true,
+            Refusal::Empty { .. }
+            | Refusal::ReplyPath { .. }
+            | Refusal::Hazard(_)
+            | Refusal::TooManyRecords { .. } => true,
             Refusal::HttpTooLarge { limit, .. } => limit.is_harmless,
             Refusal::TooLarge { is_harmless, .. } => *is_harmless,
             Refusal::Name(_)
@@ -210,6 +240,13 @@ impl Refusal {
             | Refusal::LevelOfProcess
             | Refusal::Nul => false,
         }
+    }
+}
+
+fn describe_count(count: Option<u64>) -> String {
+    match count {
+        Some(count) => format!("the server has {count} addresses of record"),
+        None => "the server does not say how many addresses of record it has".into(),
     }
 }
 
@@ -235,6 +272,12 @@ pub(super) struct Route {
     pub(super) generation: Option<Generation>,
     /// The second part of the server's version.
     pub(super) minor: Option<u32>,
+    /// The third part.
+    pub(super) patch: Option<u32>,
+    /// What the user says that modparam `receive_buf_size` of `httpd` is.
+    pub(super) receive_buf_size: Option<usize>,
+    /// Whether `mi_xmlrpc` of 1.x answers, whose HTTP server is not `httpd`.
+    pub(super) is_abyss: bool,
     /// Of XML-RPC.
     pub(super) form: Form,
     /// Whether what is only a limit is disregarded.
@@ -244,7 +287,17 @@ pub(super) struct Route {
 impl Route {
     /// To a server of which nothing is known.
     pub(super) fn unknown(wire: Wire, carrier: Carrier) -> Self {
-        Route { wire, carrier, generation: None, minor: None, form: Form::Native, force: false }
+        Route {
+            wire,
+            carrier,
+            generation: None,
+            minor: None,
+            patch: None,
+            receive_buf_size: None,
+            is_abyss: false,
+            form: Form::Native,
+            force: false,
+        }
     }
 
     /// The version of an OpenSIPS server, as far as it is known.
@@ -309,7 +362,27 @@ impl Route {
         if self.wire == Wire::XmlRpc && self.is_original() {
             self.unless_forced(self.check_xml_params(&request.params))?;
         }
-        Ok(())
+        self.unless_forced(self.check_hazards(&request.method))
+    }
+
+    fn check_hazards(self, command: &[u8]) -> Result<(), Refusal> {
+        let Some(version) = self.version() else { return Ok(()) };
+        let module = if self.wire == Wire::XmlRpc && !self.is_abyss { Module::XmlRpcNg } else { Module::Any };
+        let hazard = hazards::hazard_of(command, version, self.patch, module);
+        hazard.map_or(Ok(()), |hazard| Err(Refusal::Hazard(hazard)))
+    }
+
+    /// Whether a dump by this command may kill the server, so that its records are counted first.
+    pub(super) fn may_die_of_records(self, request: &Request) -> bool {
+        self.is_abyss && !self.force && request.method == "ul_dump"
+    }
+
+    /// Checks the number of records that a dump would list.
+    pub(super) fn check_records(count: Option<u64>) -> Result<(), Refusal> {
+        match count {
+            Some(count) if count <= ABYSS_RECORDS => Ok(()),
+            count => Err(Refusal::TooManyRecords { count, limit: ABYSS_RECORDS }),
+        }
     }
 
     /// 2.4, and 3.x and 4.x, answer an error to whatever holds nothing.
@@ -372,8 +445,23 @@ impl Route {
         if !self.is_original() {
             return Ok(());
         }
-        let (size, limit) = if self.joins_reads() { (body, &HTTP_BODY) } else { (head + body, &HTTP_MESSAGE) };
-        self.unless_forced(check_size(size, limit.bytes, || Refusal::HttpTooLarge { size, limit }))
+        let (size, limit) = match () {
+            () if self.is_abyss => (body, &ABYSS_BODY),
+            () if self.joins_reads() => (body, &HTTP_BODY),
+            () => (head + body, &HTTP_MESSAGE),
+        };
+        let configured = self.receive_buf_size.filter(|_| self.joins_reads());
+        if configured.is_some() {
+            // A message that is larger than the memory of a connection stalls there, however large the buffer is.
+            let (size, limit) = (head + body, &HTTP_MESSAGE);
+            self.unless_forced(check_size(size, limit.bytes, || Refusal::HttpTooLarge {
+                size,
+                bytes: limit.bytes,
+                limit,
+            }))?;
+        }
+        let bytes = configured.unwrap_or(limit.bytes);
+        self.unless_forced(check_size(size, bytes, || Refusal::HttpTooLarge { size, bytes, limit }))
     }
 
     fn check_datagram(self, bytes: &[u8]) -> Result<(), Refusal> {
@@ -462,6 +550,9 @@ mod tests {
         carrier: Carrier::Fifo,
         generation: Some(Generation::OpenSips(4)),
         minor: Some(0),
+        patch: Some(1),
+        receive_buf_size: None,
+        is_abyss: false,
         form: Form::Native,
         force: false,
     };

@@ -11,6 +11,7 @@ mod fifo;
 mod fit;
 mod gate;
 pub mod http;
+mod large;
 pub mod limits;
 mod patience;
 pub mod places;
@@ -299,6 +300,9 @@ impl Client {
         if matches!(&outcome, Err(CallFailure { error: CallError::Transport { .. }, .. })) {
             // Who comes after it may be of another version.
             *self.found.write().unwrap_or_else(PoisonError::into_inner) = None;
+            if let Link::Http(web) = &self.link {
+                web.forget();
+            }
         }
         self.breaker.note(&outcome);
         outcome
@@ -320,7 +324,11 @@ impl Client {
         }
         route.check_request(&request).map_err(CallError::from)?;
         route.adapt(&mut request.params);
-        let most = self.in_flight.map_or_else(|| route.in_flight(), NonZeroUsize::get);
+        // Requests side by side crash mi_xmlrpc (OpenSIPS/opensips#953), whatever the caller wants.
+        let most = match self.in_flight {
+            Some(most) if !route.is_abyss => most.get(),
+            _ => route.in_flight(),
+        };
         let _permit = self.gate.enter(most, patience).await?;
         let reply = match (self.exchange(route, &request, patience).await, &self.link) {
             // It may be one that takes more than can be known before it is asked.
@@ -330,7 +338,9 @@ impl Client {
                 self.exchange(route, &request, patience).await
             }
             (outcome, _) => outcome,
-        }?;
+        };
+        let reply = reply.map_err(|failure| large::explain_silence(route, &request.method, failure))?;
+        let reply = large::explain_refusal(route, &request.method, reply);
         Ok(Reply { request, is_typed: route.is_typed(), ..reply })
     }
 
@@ -391,7 +401,9 @@ impl Client {
             (None, _) => self.found_async(patience).await?,
         };
         let Found { wire, generation, form, .. } = *found;
-        Ok(Route { wire, carrier, generation, minor: found.minor(), form, force: false })
+        let (minor, patch) = (found.minor(), found.patch());
+        let route = Route { generation, minor, patch, form, ..Route::unknown(wire, carrier) };
+        Ok(if let Link::Http(web) = &self.link { web.complete(route) } else { route })
     }
 
     fn next_id(&self) -> u32 {
@@ -432,7 +444,7 @@ impl Client {
             return self.version(wire, patience).await;
         }
         let answered = match &self.link {
-            Link::Http(web) => return self.version(web.likely_wire(), patience).await,
+            Link::Http(web) => return self.ask_root(web, patience).await,
             Link::Datagram(pool) => self.ask_datagram(pool, patience).await?,
             Link::Fifo(_) => match self.version(Wire::Json, &mut patience.at_most(JSON_PROBE)).await {
                 Ok(found) => Some(found),
@@ -444,6 +456,18 @@ impl Client {
             Some(found) => Ok(found),
             None => self.version(Wire::Text, patience).await,
         }
+    }
+
+    /// Asks at the root of the address; the error says at which other one the server answers.
+    async fn ask_root(&self, web: &Web, patience: &mut Patience<'_>) -> Result<Found, CallFailure> {
+        let failure = match self.version(web.likely_wire(), patience).await {
+            Err(failure) if is_wrong_root(&failure.error) => failure,
+            outcome => return outcome,
+        };
+        Err(match web.other_root(patience).await {
+            Some(hint) => failure.with_hint(hint),
+            None => failure,
+        })
     }
 
     async fn version(&self, wire: Wire, patience: &mut Patience<'_>) -> Result<Found, CallFailure> {
@@ -465,6 +489,15 @@ impl Client {
             }
         };
         pool.exchange(&sent, true, patience, &mut read).await.map(|heard| heard.reply)
+    }
+}
+
+/// Whether something answers that is no MI, or no MI of this wire.
+fn is_wrong_root(error: &CallError) -> bool {
+    match error {
+        CallError::Codec(_) => true,
+        CallError::Transport { errno, .. } => matches!(*errno, libc::ENOENT | libc::EPROTO),
+        _ => false,
     }
 }
 

@@ -98,7 +98,16 @@ impl Found {
 
     /// The second part of the version.
     pub(super) fn minor(&self) -> Option<u32> {
-        self.version.as_deref()?.split('.').nth(1)?.parse().ok()
+        self.part(1)
+    }
+
+    /// The third part of the version.
+    pub(super) fn patch(&self) -> Option<u32> {
+        self.part(2)
+    }
+
+    fn part(&self, place: usize) -> Option<u32> {
+        self.version.as_deref()?.split('.').nth(place)?.parse().ok()
     }
 }
 

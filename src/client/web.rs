@@ -1,26 +1,44 @@
 //! What requests and replies look like over HTTP, and what its statuses and pages mean.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::Generation;
 use super::call::{CallError, CallFailure, Reply, read_json};
 use super::http::{Answer, Http, HttpError, HttpOptions, Message};
-use super::limits::{Refusal, Route};
+use super::limits::{Carrier, Refusal, Route};
 use super::patience::Patience;
-use super::probe::Wire;
-use crate::codec::{CodecError, jsonrpc, mi_json, xmlrpc};
+use super::probe::{Found, Wire};
+use super::shape::shape;
+use crate::codec::{CodecError, json, jsonrpc, mi_json, xmlrpc};
 use crate::dialect::Dialect;
 use crate::item::{Item, Str};
-use crate::request::Request;
+use crate::request::{Params, Request};
 use crate::response::{Body, Response};
 
 /// Commands that every server has. Whoever asks for another over XML-RPC asks first whether there is one.
 const ALWAYS_THERE: [&[u8]; 2] = [b"version", b"which"];
 
+/// Where servers of all versions answer by default, and what they speak there.
+const ROOTS: [(&str, Wire); 4] =
+    [("/mi", Wire::Json), ("/json", Wire::MiJson), ("/RPC2", Wire::XmlRpc), ("/xmlrpc", Wire::XmlRpc)];
+
+/// How long a root may take to answer when another was wrong.
+const ROOT_PROBE: Duration = Duration::from_secs(1);
+
 /// What `httpd` of every version writes around a word for people.
 const PAGE: (&[u8], &[u8]) = (b"<html><body>", b"</body></html>");
+
+/// In the header `Server` of xmlrpc-c.
+const ABYSS: &str = "Abyss";
+
+/// The words of `mi_json` of 2.x for a command that it does not have.
+const NO_SUCH_COMMAND: &str = "Command not found";
+
+const LINE_FEEDS: &str = "mi_xmlrpc of OpenSIPS 1.x makes CR LF of two LF in a parameter; a FIFO, a datagram or /xmlrpc carries them as they are";
 
 /// The page for a path that belongs to nobody.
 const NO_SUCH_PATH: &[u8] = b"Unable to parse URL!";
@@ -31,15 +49,60 @@ pub(super) struct Web {
     http: Http,
     /// Commands of which the server said that it has them.
     known: Mutex<HashSet<Str>>,
+    /// All commands, as `which` lists them; asked when an answer leaves open whether there is such a command.
+    listed: Mutex<Option<Arc<HashSet<Str>>>>,
+    /// Whether the last answer was that of xmlrpc-c, which `mi_xmlrpc` of 1.x has in place of `httpd`.
+    is_abyss: AtomicBool,
+    receive_buf_size: Option<NonZeroUsize>,
 }
 
 impl Web {
     pub(super) fn new(address: &str, options: &HttpOptions) -> Result<Self, HttpError> {
-        Ok(Web { http: Http::new(address, options)?, known: Mutex::default() })
+        Ok(Web::over(Http::new(address, options)?, options.receive_buf_size))
+    }
+
+    fn over(http: Http, receive_buf_size: Option<NonZeroUsize>) -> Self {
+        Web {
+            http,
+            known: Mutex::default(),
+            listed: Mutex::default(),
+            is_abyss: AtomicBool::new(false),
+            receive_buf_size,
+        }
     }
 
     pub(super) fn renewed(&self) -> Self {
-        Web { http: self.http.renewed(), known: Mutex::default() }
+        Web::over(self.http.renewed(), self.receive_buf_size)
+    }
+
+    /// Says at which other root the server answers, when this one is not it; `None` when none does.
+    pub(super) async fn other_root(&self, patience: &mut Patience<'_>) -> Option<String> {
+        let mut found = Vec::new();
+        for (root, wire) in ROOTS.iter().filter(|(root, _)| *root != self.http.path()) {
+            let there = Web::over(self.http.at(root), None);
+            let route = Route::unknown(*wire, Carrier::Http);
+            let share = &mut patience.at_most(ROOT_PROBE);
+            let reply = there.exchange(route, &Request::new("version"), 1, share).await;
+            if reply.is_ok_and(|reply| Found::read(*wire, &reply.response).generation.is_some()) {
+                found.push((*root, there.shown().to_owned()));
+            }
+        }
+        let (_, first) = found.first()?;
+        let roots = found.iter().map(|(root, _)| *root).collect::<Vec<_>>().join(" and ");
+        Some(format!("the MI of this server answers at {roots}: connect to {first}"))
+    }
+
+    /// Forgets what is known of a server that another may have replaced.
+    pub(super) fn forget(&self) {
+        lock(&self.known).clear();
+        *lock(&self.listed) = None;
+        self.is_abyss.store(false, Ordering::Relaxed);
+    }
+
+    /// Adds what only HTTP knows of the way to the server.
+    pub(super) fn complete(&self, route: Route) -> Route {
+        let is_abyss = self.is_abyss.load(Ordering::Relaxed);
+        Route { is_abyss, receive_buf_size: self.receive_buf_size.map(NonZeroUsize::get), ..route }
     }
 
     /// The address without what is secret.
@@ -72,7 +135,82 @@ impl Web {
         if let Some(refusal) = self.look_before(route, request, id, patience).await? {
             return Ok(refusal);
         }
-        self.exchange(route, request, id, patience).await
+        if route.may_die_of_records(request) {
+            let count = self.count_records(route, id, patience).await?;
+            Route::check_records(count).map_err(CallError::from)?;
+        }
+        let reply = self.exchange(route, request, id, patience).await?;
+        if leaves_open_whether_known(route, &reply) && !ALWAYS_THERE.contains(&request.method.as_bytes()) {
+            return self.with_missing_command(route, request, reply, id, patience).await;
+        }
+        let notice = route.is_abyss && changes_line_feeds(&request.params);
+        Ok(Reply { notice: notice.then_some(LINE_FEEDS), ..reply })
+    }
+
+    /// The number of addresses of record that the server has; `None` when it does not say.
+    async fn count_records(
+        &self,
+        route: Route,
+        id: u32,
+        patience: &mut Patience<'_>,
+    ) -> Result<Option<u64>, CallFailure> {
+        let question = Request::positional("get_statistics", vec!["registered_users".into()]);
+        let reply = self.exchange(route, &question, id, patience).await?;
+        let counted = shape(b"get_statistics", &question.params, &reply.response);
+        let counted = counted.as_ref().and_then(|response| json::item_of(&response.body).ok().flatten());
+        Ok(match counted.as_deref().and_then(|item| item.get("usrloc:registered_users")) {
+            Some(Item::Int(count)) => u64::try_from(*count).ok(),
+            Some(Item::Str(count)) => count.to_text().trim().parse().ok(),
+            _ => None,
+        })
+    }
+
+    /// The reply, or that there is no such command when the server does not list it.
+    async fn with_missing_command(
+        &self,
+        route: Route,
+        request: &Request,
+        reply: Reply,
+        id: u32,
+        patience: &mut Patience<'_>,
+    ) -> Result<Reply, CallFailure> {
+        let listed = match self.listed(route, id, patience).await {
+            Err(CallFailure { error: error @ CallError::Interrupted, .. }) => return Err(error.into()),
+            // The reply is all that is known.
+            Err(_) | Ok(None) => return Ok(reply),
+            Ok(Some(listed)) => listed,
+        };
+        if listed.contains(&request.method) {
+            return Ok(reply);
+        }
+        let code = if reply.response.is_success() { 500 } else { reply.response.code };
+        let response = Response::error(code, NO_SUCH_COMMAND);
+        Ok(Reply { response, is_unclear: false, ..reply })
+    }
+
+    /// All commands of the server; `None` when its list cannot be read.
+    async fn listed(
+        &self,
+        route: Route,
+        id: u32,
+        patience: &mut Patience<'_>,
+    ) -> Result<Option<Arc<HashSet<Str>>>, CallFailure> {
+        let known = lock(&self.listed).clone();
+        if known.is_some() {
+            return Ok(known);
+        }
+        let reply = self.exchange(route, &Request::new("which"), id, patience).await?;
+        let shaped = shape(b"which", &Params::None, &reply.response);
+        let names = match shaped.as_ref().and_then(|response| json::item_of(&response.body).ok().flatten()).as_deref()
+        {
+            Some(Item::Array(names)) if reply.response.is_success() && !names.is_empty() => {
+                names.iter().filter_map(Item::as_str).map(Str::from).collect()
+            }
+            _ => return Ok(None),
+        };
+        let names = Arc::new(names);
+        *lock(&self.listed) = Some(Arc::clone(&names));
+        Ok(Some(names))
     }
 
     /// An XML-RPC server of 4.x may crash when it has no such command, so it is asked for it in a harmless way.
@@ -87,7 +225,7 @@ impl Web {
             && route.form == xmlrpc::Form::Native
             && matches!(route.generation, None | Some(Generation::OpenSips(4..)));
         let method = &request.method;
-        let is_known = || self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(method);
+        let is_known = || lock(&self.known).contains(method);
         if !may_crash || ALWAYS_THERE.contains(&method.as_bytes()) || is_known() {
             return Ok(None);
         }
@@ -95,7 +233,7 @@ impl Web {
         let reply = self.exchange(route, &question, id, patience).await?;
         match reply.response.code {
             _ if reply.response.is_success() => {
-                self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(method.clone());
+                lock(&self.known).insert(method.clone());
                 Ok(None)
             }
             404 => Ok(Some(Reply { response: Response::error(-32601, "Method not found"), ..reply })),
@@ -123,8 +261,12 @@ impl Web {
             .http
             .exchange(message, patience)
             .await
-            .map_err(|failure| CallFailure { sent: payload.clone(), ..failure })?;
+            .map_err(|failure| CallFailure { sent: payload.clone().into(), ..failure })?;
         let elapsed = started.elapsed();
+        let is_abyss = answer.server.contains(ABYSS);
+        if is_abyss != route.is_abyss {
+            self.is_abyss.store(is_abyss, Ordering::Relaxed);
+        }
         match read(route, &answer, id) {
             Ok(response) => Ok(Reply {
                 is_unclear: is_unclear(route, request, &answer, &response),
@@ -200,6 +342,33 @@ fn read_page(answer: &Answer) -> Result<Option<Response>, CallError> {
     Ok(Some(Response::error(500, reason)))
 }
 
+/// Whether a server of 1.x or 2.x answers so to a command that it does not have, and to other mistakes too.
+fn leaves_open_whether_known(route: Route, reply: &Reply) -> bool {
+    let is_old = matches!(route.generation, Some(Generation::OpenSips(..=2)));
+    is_old
+        && match (reply.response.code, &*reply.response.reason) {
+            (401, b"Empty request") => route.wire == Wire::XmlRpc,
+            (500, b"Internal server error") => true,
+            _ => reply.is_unclear,
+        }
+}
+
+/// Whether a string holds an empty line.
+fn changes_line_feeds(params: &Params) -> bool {
+    let holds = |text: &[u8]| memchr::memmem::find(text, b"\n\n").is_some();
+    let changes = |item: &Item| item.as_str().is_some_and(holds);
+    match params {
+        Params::None => false,
+        Params::Positional(items) => items.iter().any(changes),
+        Params::Named(members) => members.iter().any(|(_, item)| changes(item)),
+        Params::Strings(strings) => strings.iter().any(|param| holds(&param.value)),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn empty_answer() -> Answer {
     Answer { status: 200, reason: String::new(), server: String::new(), body: Vec::new(), may_be_reused: false }
 }
@@ -212,7 +381,7 @@ fn is_unclear(route: Route, request: &Request, answer: &Answer, response: &Respo
     let says_nothing = response.is_success() && response.body == Body::Empty && is_nothing_wanted;
     match route.wire {
         Wire::MiJson => may_be_1 && says_nothing,
-        Wire::XmlRpc => may_be_1 && says_nothing && !answer.server.contains("Abyss"),
+        Wire::XmlRpc => may_be_1 && says_nothing && !answer.server.contains(ABYSS),
         Wire::Text | Wire::Json => false,
     }
 }

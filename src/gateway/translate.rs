@@ -80,7 +80,7 @@ fn failure_of(response: &Response) -> Option<Failure> {
     let data = data_of(response);
     let data = data.as_deref().unwrap_or_default();
     match (response.code, &*response.reason) {
-        (-32601 | -506, _) | (500, b"Command not found") => Some(Failure::UnknownCommand),
+        (-32601 | -506, _) | (401 | 500, b"Command not found") => Some(Failure::UnknownCommand),
         (-32001, _) => {
             let names = data.strip_prefix(b"supported names: ").unwrap_or(data);
             let names = names.split(|byte| *byte == b',').map(|name| name.trim_ascii().into());

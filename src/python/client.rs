@@ -52,7 +52,7 @@ impl PyClient {
     /// Touches no network. `wire` None: found out at the first call. The rest is for http: and https:.
     #[new]
     #[pyo3(signature = (address, wire, reply_dir, auth=None, token=None, cafile=None, cert=None, verify=true,
-        in_flight=None, retries=0, breaker=None, reply_limit=None))]
+        in_flight=None, retries=0, breaker=None, reply_limit=None, receive_buf_size=None))]
     #[allow(clippy::too_many_arguments)] // they are Python's keywords
     fn new(
         address: &str,
@@ -67,6 +67,7 @@ impl PyClient {
         retries: u32,
         breaker: Option<i64>,
         reply_limit: Option<i64>,
+        receive_buf_size: Option<i64>,
     ) -> PyResult<Self> {
         let mut address: Address = address.parse()?;
         match (&mut address, reply_dir) {
@@ -95,15 +96,17 @@ impl PyClient {
             )));
         }
         let tls = TlsOptions { verify, authorities: cafile, certificate: cert };
-        let has_options = credentials.is_some() || tls != TlsOptions::default();
+        let receive_buf_size =
+            receive_buf_size.map(|size| read_count("bytes for receive_buf_size", size)).transpose()?;
+        let has_options = credentials.is_some() || tls != TlsOptions::default() || receive_buf_size.is_some();
         if has_options && !matches!(address, Address::Http(_)) {
-            let options = "auth, token, cafile, cert and verify are for http: and https: alone";
+            let options = "auth, token, cafile, cert, verify and receive_buf_size are for http: and https: alone";
             return Err(PyValueError::new_err(format!("{options}, not for {address}")));
         }
         let in_flight = in_flight.map(|most| read_count("requests in flight", most)).transpose()?;
         let breaker = breaker.map(|after| read_count("failures", after)).transpose()?;
         let breaker = breaker.map(|after| NonZeroU32::try_from(after).unwrap_or(NonZeroU32::MAX));
-        let client = Client::with_options(address, wire, &HttpOptions { credentials, tls })
+        let client = Client::with_options(address, wire, &HttpOptions { credentials, tls, receive_buf_size })
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
         let client = client.with_in_flight(in_flight).with_retries(retries).with_breaker(breaker);
         let client = match reply_limit {
@@ -297,12 +300,15 @@ pub(super) fn read_arguments(args: &Bound<'_, PyTuple>, kwargs: &Bound<'_, PyDic
 fn value_of<'py>(
     py: Python<'py>,
     reply: &Reply,
-    address: impl FnOnce() -> String,
+    address: impl Fn() -> String,
     command: &Str,
 ) -> PyResult<Bound<'py, PyAny>> {
     if reply.is_unclear {
         warn_of_nothing(py, &address(), command)?;
         return Ok(py.None().into_bound(py));
+    }
+    if let Some(notice) = reply.notice {
+        warn_of_change(py, &address(), command, notice)?;
     }
     let response = reply.shaped();
     if response.is_success() {
@@ -326,29 +332,41 @@ fn warn_of_nothing(py: Python<'_>, address: &str, command: &Str) -> PyResult<()>
     PyErr::warn(py, class, &text, 2)
 }
 
+/// Says that the server changes what it was sent.
+fn warn_of_change(py: Python<'_>, address: &str, command: &Str, notice: &str) -> PyResult<()> {
+    static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let class = errors::class(py, &CLASS, "ChangedParameterWarning")?;
+    let text = format!("{address}: {}: {notice}", command.to_text().escape_debug());
+    let text = CString::new(text).map_err(|_| PyValueError::new_err("the command holds a NUL"))?;
+    PyErr::warn(py, class, &text, 2)
+}
+
 /// The exception for a call without a reply.
 fn exception(py: Python<'_>, failure: &CallFailure, address: &str, command: &Str, timeout: f64) -> PyResult<PyErr> {
     static TRANSPORT: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     static TIMEOUT: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     static CODEC: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     static REFUSED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    let CallFailure { error, sent, received, received_size, probing } = failure;
+    let CallFailure { error, sent, received, received_size, probing, details } = failure;
+    let (progress, hint) = details.as_ref().map_or(("", ""), |details| (&details.progress, &details.hint));
     let head = format!("{address}: {}: ", command.to_text().escape_debug());
     let question = if *probing { " to the question for its version" } else { "" };
+    let said = if hint.is_empty() { String::new() } else { format!("; {hint}") };
     let sizes = format!("{} bytes sent, {received_size} received", sent.len());
     let exception = match error {
         CallError::Transport { what, errno } => {
-            errors::class(py, &TRANSPORT, "TransportError")?.call1((*errno, format!("{head}{what}")))?
+            errors::class(py, &TRANSPORT, "TransportError")?.call1((*errno, format!("{head}{what}{said}")))?
         }
         CallError::Closed | CallError::Resting { .. } => {
             errors::class(py, &TRANSPORT, "TransportError")?.call1((format!("{head}{error}"),))?
         }
         CallError::Timeout => {
-            let text = format!("{head}no complete answer{question} within {timeout} s ({sizes})");
+            let came = if progress.is_empty() { String::new() } else { format!(": {progress}") };
+            let text = format!("{head}no complete answer{question} within {timeout} s ({sizes}{came}){said}");
             errors::class(py, &TIMEOUT, "CallTimeout")?.call1((text,))?
         }
         CallError::Codec(codec) => errors::class(py, &CODEC, "CodecError")?
-            .call1((format!("{head}the answer{question} cannot be read: {codec} ({sizes})"),))?,
+            .call1((format!("{head}the answer{question} cannot be read: {codec} ({sizes}){said}"),))?,
         CallError::Refused(refusal) => {
             let can_be_forced = refusal.is_only_a_limit();
             let hint = if can_be_forced { "; force=True sends it all the same" } else { "" };

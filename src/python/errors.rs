@@ -65,7 +65,7 @@ fn kind_of(response: &Response) -> FaultKind {
     match response.code {
         -32601 | -506 => FaultKind::MethodNotFound,
         500 if reason.starts_with(b"command ") && reason.ends_with(b"not available") => FaultKind::MethodNotFound,
-        500 if reason == b"Command not found" => FaultKind::MethodNotFound,
+        401 | 500 if reason == b"Command not found" => FaultKind::MethodNotFound,
         -32001 => FaultKind::Ambiguous,
         -32602 => FaultKind::InvalidParams,
         400 if matches!(reason, b"Too few or too many arguments" | b"Bad parameter" | b"Bad parameter value") => {

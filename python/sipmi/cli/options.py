@@ -44,6 +44,12 @@ def add_http_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cert", metavar="FILE", help="(https) the client's own certificate, PEM")
     parser.add_argument("--key", metavar="FILE", help="(https) its key, where it is not in the same file")
     parser.add_argument("--insecure", action="store_true", help="(https) believe that any server is the right one")
+    parser.add_argument(
+        "--receive-buf-size",
+        type=int,
+        metavar="BYTES",
+        help="(HTTP) modparam receive_buf_size of the server's httpd (3.6 and later); 1024",
+    )
 
 
 def add_yes(parser: argparse.ArgumentParser) -> None:
@@ -95,4 +101,5 @@ def _http_options(target: Target, options: argparse.Namespace, said: Any) -> dic
         "cafile": None if insecure else said("cafile"),
         "cert": cert if key is None else (cert, key),
         "verify": not insecure and target.options.get("verify", True),
+        "receive_buf_size": said("receive_buf_size"),
     }

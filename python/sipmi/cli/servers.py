@@ -40,6 +40,7 @@ OPTIONS: Mapping[str, tuple[type, ...]] = {
     "cert": (str,),
     "key": (str,),
     "verify": (bool,),
+    "receive_buf_size": (int,),
 }
 #: Those that are paths, which begin at the file.
 PATHS = ("cafile", "cert", "key")

@@ -80,8 +80,10 @@ pub(super) async fn exchange(
     patience: &mut Patience<'_>,
 ) -> Result<Answer, Broken> {
     let lost = send(channel, request, patience).await?;
-    let mut reader = Reader { channel, patience, limit, bytes: Vec::new(), body: Vec::new(), came: 0, end: None };
+    let mut reader =
+        Reader { channel, patience, limit, bytes: Vec::new(), body: Vec::new(), came: 0, end: None, head: None };
     let answer = reader.read_answer().await;
+    let progress = if answer.is_err() { reader.progress() } else { String::new() };
     match (answer, reader.end) {
         (Ok(answer), _) => Ok(answer),
         (Err(_), Some(End::Closed)) if reader.came == 0 && lost.is_none() => Err(Broken::Closed),
@@ -92,7 +94,7 @@ pub(super) async fn exchange(
                 _ => error,
             };
             let received = if reader.body.is_empty() { &reader.bytes } else { &reader.body };
-            let failure = error.after(b"", received);
+            let failure = error.after(b"", received).after_part(progress);
             Err(Broken::Failed(CallFailure { received_size: reader.came, ..failure }))
         }
     }
@@ -137,11 +139,14 @@ struct Reader<'c, 'p, 'w> {
     /// How many bytes came.
     came: usize,
     end: Option<End>,
+    /// The status and framing of the answer, once its head is complete.
+    head: Option<(u16, Framing)>,
 }
 
 impl Reader<'_, '_, '_> {
     async fn read_answer(&mut self) -> Result<Answer, CallError> {
         let head = self.read_head().await?;
+        self.head = Some((head.status, head.framing));
         let body = match head.framing {
             Framing::Nothing => Vec::new(),
             Framing::Length(length) => self.read_length(length).await?,
@@ -153,6 +158,22 @@ impl Reader<'_, '_, '_> {
         // Of real servers only a success leaves the connection in step.
         let may_be_reused = keeps_alive && ends_by_itself && status == 200 && self.bytes.is_empty();
         Ok(Answer { status, reason, server, body, may_be_reused })
+    }
+
+    /// The part of the answer that has come, in words.
+    fn progress(&self) -> String {
+        let came = self.bytes.len();
+        match self.head {
+            None if came == 0 => String::new(),
+            None => format!("{came} bytes of the head of an HTTP answer"),
+            Some((status, Framing::Length(length))) => {
+                format!("the head of an HTTP answer, {status}, and {came} bytes of a body of {length}")
+            }
+            Some((status, Framing::Chunks)) => {
+                format!("the head of an HTTP answer, {status}, and {} bytes of a body in chunks", self.body.len())
+            }
+            Some((status, _)) => format!("the head of an HTTP answer, {status}, and {came} bytes of a body"),
+        }
     }
 
     async fn read_head(&mut self) -> Result<Head, CallError> {

@@ -9,6 +9,7 @@ mod url;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -57,6 +58,8 @@ pub struct HttpOptions {
     pub credentials: Option<Credentials>,
     /// Whom to trust, for https.
     pub tls: TlsOptions,
+    /// Modparam `receive_buf_size` of the server's `httpd` (3.6 and later), in bytes; `None`: its default.
+    pub receive_buf_size: Option<NonZeroUsize>,
 }
 
 /// Whom to trust, and how to prove who calls.
@@ -182,6 +185,11 @@ impl Http {
             pool: Pool::default(),
             reply_limit: self.reply_limit,
         }
+    }
+
+    /// The same server with another path.
+    pub(super) fn at(&self, path: &str) -> Self {
+        Http { url: self.url.at(path), ..self.renewed() }
     }
 
     /// The address without what is secret.

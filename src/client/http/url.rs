@@ -75,6 +75,13 @@ impl Url {
         })
     }
 
+    /// The same place with another path.
+    pub(super) fn at(&self, path: &str) -> Self {
+        let place = self.shown.find("://").map_or(0, |scheme| scheme + 3);
+        let end = self.shown[place..].find('/').map_or(self.shown.len(), |slash| place + slash);
+        Url { path: path.to_owned(), shown: format!("{}{path}", &self.shown[..end]), ..self.clone() }
+    }
+
     /// What the Host header says: the port only where it is not the scheme's own.
     pub(super) fn authority(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
