@@ -196,10 +196,10 @@ def renumbered(reply: bytes, request: bytes) -> bytes:
     return b"\r\n".join([*lines, b"Content-Length: %d" % len(body)]) + separator + body
 
 
-def outcome(mi: sipmi.Client, question: Question) -> Any:
+def outcome(mi: sipmi.Client, question: Question, *, force: bool = False) -> Any:
     """The value, or the error's class and code."""
     try:
-        return mi.call(question.command, *question.args, **question.kwargs)
+        return mi.call(question.command, *question.args, force=force, **question.kwargs)
     except sipmi.Fault as fault:
         return type(fault).__name__, fault.code, fault.message
     except (sipmi.RequestRefused, sipmi.CodecError, sipmi.TransportError) as error:

@@ -83,7 +83,8 @@ def value(name: str, cases: str) -> Any:
             continue
         with file.answering(case) as (mi, _), warnings.catch_warnings():
             warnings.simplefilter("ignore", sipmi.UnclearReplyWarning)
-            return (outcome(mi, question),)
+            # A recording does not say how many records its server had.
+            return (outcome(mi, question, force=True),)
     return None
 
 

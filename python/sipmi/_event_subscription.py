@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import logging
 import math
+import re
 import time
 from typing import Callable, Optional
 
@@ -18,6 +19,11 @@ log = logging.getLogger("sipmi.events")
 _RETRY_PART, _SHORTEST_RETRY = 0.1, 0.2
 #: A server that did not tell its uptime is asked again after so many seconds, since it may be beginning again.
 _CHECK_RETRY = 1.0
+
+#: The first version whose module ``event_stream`` sends events over TCP.
+_FIRST_WITH_TCP = (3, 1)
+#: How servers answer to an address for which they have no transport.
+_NO_TRANSPORT = (400, -32602)
 
 #: Takes why there are no subscriptions any more; None when there are again.
 Fail = Callable[[Optional[Exception]], None]
@@ -47,16 +53,31 @@ class Subscription:
         """Subscribes to all, or to none.
 
         :raises LookupError: the server has no event that a pattern means.
+        :raises ValueError: the server has no transport for the address.
         :raises MiError: the server refuses, or does not answer.
         """
         self._socket = socket
+        if socket.startswith("tcp:"):
+            await self._check_tcp(driver)
         self.names = await self._resolve(driver)
         try:
             await self._subscribe(driver, self._expire)
-        except BaseException:
+        except BaseException as error:
             await self.end(driver)
+            if socket.startswith("tcp:") and isinstance(error, Fault) and error.code in _NO_TRANSPORT:
+                what = f"the server sends no events over TCP ({error})"
+                raise _no_tcp(driver, what, "load its module event_stream, or use at='udp'") from error
             raise
         self._up = await self._ask_uptime(driver) if self._check is not None else None
+
+    async def _check_tcp(self, driver: Driver) -> None:
+        """Checks that the server's version can send events over TCP."""
+        said = await driver.call("version", timeout=driver.timeout)
+        server = str(said.get("Server", "")) if isinstance(said, dict) else ""
+        version = re.match(r"OpenSIPS \((\d+)\.(\d+)", server)
+        if version is not None and (int(version[1]), int(version[2])) < _FIRST_WITH_TCP:
+            what = f"OpenSIPS {version[1]}.{version[2]} sends no events over TCP, which 3.1 and later do"
+            raise _no_tcp(driver, what, "use at='udp' or at='unix'")
 
     async def end(self, driver: Driver) -> None:
         """Ends the subscriptions, as far as the server can be reached."""
@@ -138,6 +159,10 @@ class Subscription:
     async def _subscribe(self, driver: Driver, expire: int) -> None:
         for name in self.names:
             await driver.call("event_subscribe", name, self._socket, expire, timeout=driver.timeout)
+
+
+def _no_tcp(driver: Driver, what: str, remedy: str) -> ValueError:
+    return ValueError(f"{driver.address}: event_subscribe: {what}: {remedy}")
 
 
 def _is_pattern(name: str) -> bool:

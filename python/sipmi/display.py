@@ -133,12 +133,16 @@ def _reply(reply: Reply) -> str:
 
 
 def _fleet(result: Any) -> str:
+    from .fleet.result import UNCLEAR
+
     count = len(result.ok)
-    kind = "" if not result.failed else "w" if result.ok else "e"
+    kind = "" if not result.failed and not result.unclear else "w" if result.ok else "e"
     head = f'<span class="b {kind}">{count} of {len(result)} ok</span> <b>{escape(result.command)}</b>'
     rows = []
     for one in list(result)[:MOST]:
-        if one.error is None:
+        if one.unclear:
+            badge, told = '<span class="b w">unclear</span>', escape(UNCLEAR)
+        elif one.error is None:
             badge, told = '<span class="b">ok</span>', _value(one.value)
         else:
             badge = f'<span class="b e">{type(one.error).__name__}</span>'

@@ -70,7 +70,7 @@ def listen(
     :param expire: seconds that the server keeps sending after a listener that dies.
     :param at: where to receive: "udp", "unix" or "tcp" pick a free address that the server can reach;
         "udp:host:port", "unix:/path" and "tcp:host:port" name it. OpenSIPS sends over TCP with event_stream
-        (3.x, 4.x), and knows IPv4 only. UNIX loses nothing while events come slower than they are taken.
+        (3.1 and later), and knows IPv4 only. UNIX loses nothing while events come slower than they are taken.
     :param advertise: what to tell the server instead, where an address is translated on its way.
     :param most_waiting: how many events wait to be taken at most.
     :param on_full: what happens then. "wait": no more are read; the system and the server then hold some, and drop

@@ -36,22 +36,25 @@ def list_place(command: str) -> Optional[int]:
     return _LISTS.get(_core.flat_command_name(command))
 
 
-def ask(mi: Client, command: str, arguments: Sequence[str], *, read: Callable[[str], Any]) -> Reply:
+def ask(
+    mi: Client, command: str, arguments: Sequence[str], *, read: Callable[[str], Any], force: bool = False
+) -> Reply:
     """Calls with the strings of a shell: those that a list is wanted for become one.
 
     :param read: what becomes of each value: :func:`read_json`, or ``str`` to leave it as it is.
+    :param force: True to send it in spite of a limit or hazard of the server, as :meth:`sipmi.Client.call` does.
     """
-    return ask_pairs(mi, command, [(name, read(value)) for name, value in map(split, arguments)])
+    return ask_pairs(mi, command, [(name, read(value)) for name, value in map(split, arguments)], force=force)
 
 
-def ask_pairs(mi: Client, command: str, pairs: Sequence[tuple[str, Any]]) -> Reply:
+def ask_pairs(mi: Client, command: str, pairs: Sequence[tuple[str, Any]], *, force: bool = False) -> Reply:
     """Calls with names, or "", and values: those that a list is wanted for become one."""
     pairs = with_list(command, pairs)
     if all(isinstance(value, str) for _, value in pairs):
-        return mi.request_strings(command, pairs)
+        return mi.request_strings(command, pairs, force=force)
     positional, named = parted(pairs)
     # A parameter may be called as one of request() is.
-    return Reply(mi._core.request(command, tuple(positional), named, mi.timeout))
+    return Reply(mi._core.request(command, tuple(positional), named, mi.timeout, force))
 
 
 def read_arguments(command: str, arguments: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:

@@ -12,7 +12,7 @@ from ..client import Client
 from ..errors import MiError
 from .arguments import ask, read_json, with_stdin
 from .confirm import confirm
-from .ending import OK, USAGE, Failure, Usage, complain, explain
+from .ending import ERROR_ANSWER, OK, UNCLEAR_HINT, USAGE, Failure, Usage, complain, explain
 from .options import ADDRESS_HELP, add_client_options, add_http_options, add_json, add_yes, client
 from .output import print_value
 from .servers import Target, take_target
@@ -34,6 +34,11 @@ def add(subcommands: Any) -> None:
     add_json(parser)
     add_client_options(parser)
     add_http_options(parser)
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="send it in spite of a limit or hazard of the server, where that is possible",
+    )
     parser.set_defaults(run=run)
 
 
@@ -52,7 +57,10 @@ def run(options: argparse.Namespace) -> int:
 def call(mi: Client, target: Target, command: str, arguments: Sequence[str], options: argparse.Namespace) -> None:
     """Calls and prints."""
     confirm(command, target.name, yes=options.yes)
-    print_value(ask(mi, command, arguments, read=read_json).value, as_json=options.json)
+    reply = ask(mi, command, arguments, read=read_json, force=options.force)
+    print_value(reply.value, as_json=options.json)
+    if reply.code is None:
+        raise Failure(f"{reply.address}: {command}: unclear whether it succeeded", UNCLEAR_HINT, code=ERROR_ANSWER)
 
 
 def call_lines(mi: Client, target: Target, options: argparse.Namespace) -> int:

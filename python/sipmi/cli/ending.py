@@ -21,6 +21,10 @@ from . import colour
 OK, ERROR_ANSWER, USAGE, TRANSPORT, TIMEOUT, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 
+#: What to do about an answer that says neither success nor failure.
+UNCLEAR_HINT = "OpenSIPS 1.x answers nothing for both over /json and /xmlrpc; a FIFO, udp: and unix: tell them apart"
+
+
 class Failure(Exception):
     """What was asked for could not be done; ``hint`` says what may help."""
 
@@ -76,7 +80,10 @@ def exit_code(error: MiError) -> int:
 def described(error: MiError) -> str:
     if isinstance(error, Fault):
         return f"{error.address}: {error.command}: {error}"
-    return (isinstance(error, OSError) and error.strerror) or str(error)
+    text = (isinstance(error, OSError) and error.strerror) or str(error)
+    return text.replace("receive_buf_size=", "--receive-buf-size").replace(
+        "force=True sends", "sipmi call --force sends"
+    )
 
 
 def hint(error: MiError) -> Optional[str]:

@@ -46,6 +46,11 @@ def add(subcommands: Any) -> None:
     parser.add_argument("--check", metavar="COMMAND", help="(rollout) what has to succeed after each batch")
     parser.add_argument("--pause", type=float, metavar="SECONDS", help="(rollout) between batches; 0")
     parser.add_argument("--quorum", type=share, metavar="N", help="how many have to succeed, or which part: 0.5; all")
+    parser.add_argument(
+        "--unclear",
+        choices=("failed", "ok"),
+        help="how the answer of a server counts that says neither success nor failure; failed",
+    )
     parser.add_argument("--dry-run", action="store_true", help="only show who would be asked, and in which order")
     parser.add_argument("--timeout", type=float, metavar="SECONDS", help="for all of them, or for each batch; 5")
     add_yes(parser)
@@ -110,7 +115,7 @@ def open_fleet(options: argparse.Namespace) -> Fleet:
 
 def policy(options: argparse.Namespace) -> dict[str, Any]:
     """How they are asked, as far as the command line says it."""
-    said = {name: getattr(options, name) for name in ("batch", "check", "pause", "quorum", "timeout")}
+    said = {name: getattr(options, name) for name in ("batch", "check", "pause", "quorum", "unclear", "timeout")}
     return {**{name: value for name, value in said.items() if value is not None}, "dry_run": options.dry_run}
 
 
@@ -128,7 +133,7 @@ def as_json(result: FleetResult) -> dict[str, Any]:
         return {"command": result.command, "batches": result.batches}
     nodes = {
         node.name: {
-            "ok": node.ok,
+            "ok": None if node.unclear else node.ok,
             "value": node.value,
             "error": None if node.error is None else str(node.error),
             "elapsed": round(node.elapsed, 6),
@@ -141,11 +146,11 @@ def as_json(result: FleetResult) -> dict[str, Any]:
 
 
 def code_of(result: FleetResult) -> int:
-    """0 when enough have succeeded; what all failures have in common, or 1."""
+    """0 when enough have succeeded; what all failures have in common, or 1, also when an answer is unclear."""
     if result:
         return OK
     codes = {exit_code(error) if isinstance(error, MiError) else ERROR_ANSWER for error in result.failed.values()}
-    return codes.pop() if len(codes) == 1 and not result.ok else ERROR_ANSWER
+    return codes.pop() if len(codes) == 1 and not result.ok and not result.unclear else ERROR_ANSWER
 
 
 # -- for people -----------------------------------------------------------------------------------
@@ -156,6 +161,8 @@ def show(result: FleetResult) -> None:
     if result.is_dry:
         print(result)
         return
+    from ..fleet.result import UNCLEAR
+
     painted = colour.is_wanted(sys.stdout)
     answered = [node for node in result if node.ok]
     columns = _columns([node.value for node in answered])
@@ -165,11 +172,14 @@ def show(result: FleetResult) -> None:
         head = f"{node.name}  {_took(node)}"
         print(colour.paint(head, colour.BOLD) if painted else head)
         print(_spread(node.value, painted))
+    unclear = dict.fromkeys(result.unclear, UNCLEAR)
     failed = {name: str(error) for name, error in result.failed.items()}
-    for name, why in {**failed, **result.left_out}.items():
+    for name, why in {**unclear, **failed, **result.left_out}.items():
         where = colour.paint(name, colour.BOLD, colour.RED) if painted else name
         print(f"{where}  {on_one_line(why)}")
-    counts = (f"{len(result.ok)} of {len(result)} succeeded", f"{result.elapsed:.2f} s")
+    counts = [f"{len(result.ok)} of {len(result)} succeeded", f"{result.elapsed:.2f} s"]
+    if result.unclear:
+        counts.insert(1, f"{len(result.unclear)} unclear")
     line = ", ".join(counts)
     print(colour.paint(line, colour.GREEN if result else colour.RED) if painted else line, file=sys.stderr)
 

@@ -161,6 +161,8 @@ class Fleet:
             as they have, or cannot any more; the others are not waited for.
         :param batch: a rollout: so many nodes, or such a part of them, at a time; the next when these succeeded.
         :param most_failures: a rollout goes on while no more nodes than this have failed; 0 by default.
+        :param unclear: how the answer of a node counts that says neither success nor failure (nothing at all, over
+            mi_json and /xmlrpc of OpenSIPS 1.x): "failed", by default, or "ok".
         :param check: a health check after each batch: a command, or a command with its parameters,
             ``("get_statistics", ["load:"])``. It is asked once a second until it succeeds.
         :param healthy: takes what the check gave, and says whether the node is well.

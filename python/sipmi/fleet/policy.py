@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, Callable, Optional, Union
+from typing import TYPE_CHECKING, Any, Callable, Optional, Union
+
+if TYPE_CHECKING:
+    from .result import NodeResult
 
 from .. import _numbers
 
@@ -21,6 +24,7 @@ class Policy:
     quorum: Union[int, float, None] = None
     batch: Union[int, float, None] = None
     most_failures: int = 0
+    unclear: str = "failed"
     check: Union[str, tuple[Any, ...], None] = None
     healthy: Optional[Callable[[Any], object]] = None
     check_within: Optional[float] = None
@@ -36,6 +40,8 @@ class Policy:
             share = getattr(self, name)
             if share is not None and not (0 < share <= 1 if isinstance(share, float) else share >= 1):
                 raise ValueError(f"expected a {name} of nodes, as 3, or a part of them, as 0.5; found {share!r}")
+        if self.unclear not in ("failed", "ok"):
+            raise ValueError(f"expected unclear answers to count as 'failed' or 'ok', found {self.unclear!r}")
         if self.quorum is not None and self.batch is not None:
             raise ValueError("expected a quorum or batches, found both: a rollout is for all nodes")
         if self.batch is None and (self.check is not None or self.pause):
@@ -46,6 +52,10 @@ class Policy:
     def needed(self, nodes: int) -> Optional[int]:
         """How many nodes are enough; None when all are wanted."""
         return None if self.quorum is None else min(_share(self.quorum, nodes), nodes)
+
+    def is_success(self, result: NodeResult) -> bool:
+        """Whether an answer counts as a success: an unclear one only where the policy says so."""
+        return result.ok or (result.unclear and self.unclear == "ok")
 
     def batches(self, names: list[str]) -> list[list[str]]:
         """Which nodes are asked together."""

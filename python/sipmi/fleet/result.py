@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Callable, NoReturn, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from ..errors import MiError
 
@@ -13,12 +13,18 @@ if TYPE_CHECKING:
     import pandas
 
 
+#: An unclear answer, in words.
+UNCLEAR = "unclear: OpenSIPS 1.x answers nothing both for success and for some errors over this wire"
+
+
 class FleetError(MiError):
     """Some nodes failed; ``result`` says which, and why."""
 
     def __init__(self, result: FleetResult) -> None:
-        failed = ", ".join(f"{name}: {error}" for name, error in list(result.failed.items())[:3])
-        more = f", and {len(result.failed) - 3} more" if len(result.failed) > 3 else ""
+        unclear = {} if result.accepts_unclear else dict.fromkeys(result.unclear, UNCLEAR)
+        reasons = [f"{name}: {why}" for name, why in {**result.failed, **unclear}.items()]
+        failed = ", ".join(reasons[:3])
+        more = f", and {len(reasons) - 3} more" if len(reasons) > 3 else ""
         left = f"; {len(result.left_out)} left out" if result.left_out else ""
         super().__init__(f"{result.command}: {len(result.ok)} of {len(result)} nodes succeeded; {failed}{more}{left}")
         self.result = result
@@ -46,14 +52,19 @@ class NodeResult:
     ended: float = dataclasses.field(default_factory=time.monotonic, repr=False, compare=False)
     """When its answer was there, by the monotonic clock of whoever has the result."""
 
+    unclear: bool = False
+    """Whether the server answered nothing, by which OpenSIPS 1.x means success or one of some errors."""
+
     @property
     def ok(self) -> bool:
-        """Whether it succeeded."""
-        return self.error is None
+        """Whether it is known to have succeeded."""
+        return self.error is None and not self.unclear
 
 
 class FleetResult:
     """What a fleet answered, node by node; true when every node succeeded, or enough of them for its quorum.
+
+    An answer is a success, a failure, or unclear; :meth:`Fleet.using` says how the last counts.
 
     ``result["edge1"]`` is the value of a node, or raises its error. Iterated, it gives a :class:`NodeResult` for
     each node that was asked, in the order of the fleet.
@@ -77,6 +88,7 @@ class FleetResult:
         needed: Optional[int] = None,
         elapsed: float = 0.0,
         is_dry: bool = False,
+        accepts_unclear: bool = False,
     ) -> None:
         self.command = command
         """What was called."""
@@ -91,16 +103,23 @@ class FleetResult:
         """Seconds that it took."""
         self.is_dry = is_dry
         """Whether nobody was asked."""
+        self.accepts_unclear = accepts_unclear
+        """Whether an unclear answer counts as a success, for the quorum and for the truth of the whole."""
 
     @property
     def ok(self) -> dict[str, Any]:
         """The values of the nodes that succeeded, by name."""
-        return {name: result.value for name, result in self._results.items() if result.error is None}
+        return {name: result.value for name, result in self._results.items() if result.ok}
 
     @property
     def failed(self) -> dict[str, Exception]:
-        """The errors of the others, by name."""
+        """The errors of the nodes that failed, by name."""
         return {name: result.error for name, result in self._results.items() if result.error is not None}
+
+    @property
+    def unclear(self) -> tuple[str, ...]:
+        """The nodes whose answer says neither: OpenSIPS 1.x answers nothing over mi_json and /xmlrpc for both."""
+        return tuple(name for name, result in self._results.items() if result.unclear)
 
     def __getitem__(self, name: str) -> Any:
         result = self._results.get(name)
@@ -122,7 +141,7 @@ class FleetResult:
     def __bool__(self) -> bool:
         if self.is_dry:
             return True
-        succeeded = len(self.ok)
+        succeeded = len(self.ok) + (len(self.unclear) if self.accepts_unclear else 0)
         return succeeded == len(self) if self.needed is None else succeeded >= self.needed
 
     def check(self) -> FleetResult:
@@ -136,7 +155,7 @@ class FleetResult:
 
     def map(self, function: Callable[[Any], Any]) -> FleetResult:
         """The same with each value put through a function; what the function raises is the error of that node."""
-        return self.each(lambda result: function(result.value) if result.error is None else _raise(result.error))
+        return self.each(_on_value(function))
 
     def each(self, function: Callable[[NodeResult], Any]) -> FleetResult:
         """As :meth:`map`, with whole results: also those that are errors get what the function makes of them."""
@@ -148,10 +167,13 @@ class FleetResult:
             needed=self.needed,
             elapsed=self.elapsed,
             is_dry=self.is_dry,
+            accepts_unclear=self.accepts_unclear,
         )
 
     def to_frame(self) -> pandas.DataFrame:
         """A row for each node: a column for each member of its value, or one for all; its error, and how long it took.
+
+        Where answers are unclear, a column says which.
 
         Needs pandas.
         """
@@ -163,11 +185,12 @@ class FleetResult:
         for result in self:
             value = result.value
             columns = dict(value) if isinstance(value, Mapping) else {} if value is None else {"value": value}
-            rows.append({"node": result.name, **columns, "error": result.error and str(result.error),
+            unclear = {"unclear": result.unclear} if self.unclear else {}
+            rows.append({"node": result.name, **columns, **unclear, "error": result.error and str(result.error),
                          "elapsed": result.elapsed})  # fmt: skip
         rows += [{"node": name, "error": why} for name, why in self.left_out.items()]
         frame: pandas.DataFrame = pandas.DataFrame(rows, columns=None if rows else ["node", "error", "elapsed"])
-        last = [name for name in ("error", "elapsed") if name in frame.columns]
+        last = [name for name in ("unclear", "error", "elapsed") if name in frame.columns]
         frame = frame[[*(name for name in frame.columns if name not in last), *last]].set_index("node")
         return frame
 
@@ -179,7 +202,12 @@ class FleetResult:
     def __repr__(self) -> str:
         if self.is_dry:
             return f"<FleetResult of {self.command}: a dry run, {len(self)} nodes in {len(self.batches)} batches>"
-        counts = [(len(self.ok), "ok"), (len(self.failed), "failed"), (len(self.left_out), "left out")]
+        counts = [
+            (len(self.ok), "ok"),
+            (len(self.unclear), "unclear"),
+            (len(self.failed), "failed"),
+            (len(self.left_out), "left out"),
+        ]
         told = ", ".join(f"{count} {what}" for count, what in counts if count) or "no nodes"
         needed = "" if self.needed is None else f", {self.needed} needed"
         return f"<FleetResult of {self.command}: {told}{needed}>"
@@ -190,9 +218,19 @@ class FleetResult:
         if self.is_dry:
             lines += [f"  {number}. {' '.join(batch)}" for number, batch in enumerate(self.batches, 1)]
         else:
+            lines += [f"  {name}: {UNCLEAR}" for name in self.unclear]
             lines += [f"  {name}: {error}" for name, error in self.failed.items()]
             lines += [f"  {name}: {why}" for name, why in self.left_out.items()]
         return "\n".join(lines)
+
+
+def _on_value(function: Callable[[Any], Any]) -> Callable[[NodeResult], Any]:
+    def call(result: NodeResult) -> Any:
+        if result.error is not None:
+            raise result.error
+        return None if result.unclear else function(result.value)
+
+    return call
 
 
 def _replaced(result: NodeResult, function: Callable[[NodeResult], Any]) -> NodeResult:
@@ -200,7 +238,3 @@ def _replaced(result: NodeResult, function: Callable[[NodeResult], Any]) -> Node
         return dataclasses.replace(result, value=function(result), error=None)
     except Exception as error:
         return dataclasses.replace(result, value=None, error=error)
-
-
-def _raise(error: Exception) -> NoReturn:
-    raise error

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from .nodes import FleetNode
 from .policy import Policy, Progress
-from .result import FleetResult, NodeResult, Unhealthy
+from .result import UNCLEAR, FleetResult, NodeResult, Unhealthy
 from .round import Tell
 from .waiting import Waiter
 
@@ -49,7 +49,7 @@ class Rollout:
         def tell(result: NodeResult) -> bool:
             nonlocal stopped, succeeded
             results[result.name] = result
-            succeeded += result.error is None
+            succeeded += self.policy.is_success(result)
             progress(len(results), len(names), result)
             if needed is None:
                 return True
@@ -65,10 +65,12 @@ class Rollout:
             nodes = [self.nodes[name] for name in batch]
             await self._ask(waiter, nodes, tell)
             if self.policy.check is not None:
-                await self._check(waiter, [node for node in nodes if results[node.name].ok], results)
-            failed = [name for name, result in results.items() if not result.ok]
+                done = [node for node in nodes if self.policy.is_success(results[node.name])]
+                await self._check(waiter, done, results)
+            failed = [name for name, result in results.items() if not self.policy.is_success(result)]
             if needed is None and len(failed) > self.policy.most_failures and number + 1 < len(batches):
-                stopped = f"not asked: the rollout stopped when {failed[-1]} failed"
+                outcome = "was unclear" if results[failed[-1]].unclear else "failed"
+                stopped = f"not asked: the rollout stopped when {failed[-1]} {outcome}"
                 break
         if self.policy.dry_run:
             stopped = "not asked: a dry run"
@@ -80,6 +82,7 @@ class Rollout:
             needed=needed,
             elapsed=time.monotonic() - began,
             is_dry=self.policy.dry_run,
+            accepts_unclear=self.policy.unclear == "ok",
         )
 
     async def _ask(self, waiter: Waiter, nodes: list[FleetNode], tell: Tell) -> None:
@@ -115,12 +118,14 @@ class Rollout:
             trouble = why.get(name, "there was no time to ask")
             error = Unhealthy(f"{node.address}: not healthy within {within:g} s after {self.command}: {trouble}")
             error.address, error.command = node.address, command
-            results[name] = dataclasses.replace(results[name], error=error)
+            results[name] = dataclasses.replace(results[name], error=error, unclear=False)
 
     def _trouble(self, result: NodeResult) -> Any:
         """Why a node is not healthy; None when it is."""
         if result.error is not None:
             return str(result.error)
+        if not self.policy.is_success(result):
+            return UNCLEAR
         try:
             is_healthy = self.policy.healthy is None or self.policy.healthy(result.value)
         except Exception as error:

@@ -178,16 +178,17 @@ class Round:
             self._most = max(1, len(self._going_on))
             self._waiting.append(node)
             return True
-        value = None
+        value, unclear = None, False
         if reply is not None:
             try:
+                unclear = reply.code is None
                 value = self._read(reply)
             except Exception as fault:
                 error = fault
         if not self._keeps:
             self._lines.rest(node)
         elapsed = time.monotonic() - call.began
-        return tell(NodeResult(node.name, node.address, value, error, elapsed))
+        return tell(NodeResult(node.name, node.address, value, error, elapsed, unclear=unclear))
 
 
 def _weight(address: str) -> int:
