@@ -31,10 +31,13 @@ impl Region {
         Region { start, len }
     }
 
-    /// From now on processes that are forked have it in common with this one. Nobody may use it meanwhile.
+    /// From now on processes that are forked have it in common with this one.
     ///
     /// `used`: how many bytes of it have ever been written to.
-    pub fn share(&self, used: usize) -> io::Result<()> {
+    ///
+    /// # Safety
+    /// No other thread reads or writes what lies in it meanwhile.
+    pub unsafe fn share(&self, used: usize) -> io::Result<()> {
         // SAFETY: the first bytes of the mapping, which stay mapped.
         let contents = unsafe { std::slice::from_raw_parts(self.start.as_ptr(), used.min(self.len)) }.to_vec();
         map(self.start.as_ptr().cast(), self.len, libc::MAP_SHARED | libc::MAP_FIXED)?;
@@ -86,8 +89,11 @@ unsafe impl Sync for SharedLock {}
 pub struct Held<'a>(&'a SharedLock);
 
 impl SharedLock {
-    /// Makes it anew. Nobody may have it in hand.
-    pub fn reset(&self) {
+    /// Makes it anew.
+    ///
+    /// # Safety
+    /// No thread holds it or waits for it, in any process.
+    pub unsafe fn reset(&self) {
         let mut attributes = MaybeUninit::uninit();
         // SAFETY: the attributes are initialised before they are used and destroyed after; the mutex is in
         // memory that stays, and nobody uses it meanwhile.
@@ -150,7 +156,8 @@ mod tests {
         // SAFETY: the region outlives the reference, and any bytes are an AtomicI64.
         let number: &AtomicI64 = unsafe { region.at::<AtomicI64>(64).as_ref() };
         number.store(41, Ordering::SeqCst);
-        region.share(4096).expect("it can be shared");
+        // SAFETY: there is no other thread that knows of it.
+        unsafe { region.share(4096) }.expect("it can be shared");
         assert_eq!(number.load(Ordering::SeqCst), 41);
         assert_eq!(forked(|| number.store(42, Ordering::SeqCst)), 0);
         assert_eq!(number.load(Ordering::SeqCst), 42);
@@ -159,10 +166,12 @@ mod tests {
     #[test]
     fn whoever_dies_with_the_lock_in_hand_has_let_go_of_it() {
         let region = Region::new(4096);
-        region.share(0).expect("it can be shared");
+        // SAFETY: there is no other thread that knows of it.
+        unsafe { region.share(0) }.expect("it can be shared");
         // SAFETY: the region outlives the reference, and `reset` makes the mutex.
         let lock: &SharedLock = unsafe { region.at::<SharedLock>(0).as_ref() };
-        lock.reset();
+        // SAFETY: there is no other thread that knows of it.
+        unsafe { lock.reset() };
         forked(|| std::mem::forget(lock.hold()));
         drop(lock.hold());
         drop(lock.hold());

@@ -234,8 +234,12 @@ impl Events {
     }
 
     /// From now on processes that are forked tell each other of events and subscriptions.
-    pub fn share(&self) -> std::io::Result<()> {
-        self.journal.share()
+    ///
+    /// # Safety
+    /// No other thread uses them meanwhile.
+    pub unsafe fn share(&self) -> std::io::Result<()> {
+        // SAFETY: no other thread uses it, as the caller says.
+        unsafe { self.journal.share() }
     }
 
     /// Waits until nobody is at them, and keeps it so.

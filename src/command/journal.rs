@@ -62,9 +62,15 @@ impl Journal {
     }
 
     /// From now on processes that are forked read and write the same list.
-    pub(super) fn share(&self) -> std::io::Result<()> {
-        self.region.share(0)?;
-        self.head().lock.reset();
+    ///
+    /// # Safety
+    /// No other thread uses it meanwhile.
+    pub(super) unsafe fn share(&self) -> std::io::Result<()> {
+        // SAFETY: no other thread uses it, as the caller says.
+        unsafe {
+            self.region.share(0)?;
+            self.head().lock.reset();
+        }
         *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Place::default();
         self.seen.store(0, Ordering::Release);
         self.is_shared.store(true, Ordering::Release);
@@ -199,7 +205,8 @@ mod tests {
     fn journal() -> (Journal, Known) {
         let (journal, known) = (Journal::default(), Known::default());
         journal.read_by(Box::new(known.clone()));
-        journal.share().expect("memory");
+        // SAFETY: there is no other thread that knows of it.
+        unsafe { journal.share() }.expect("memory");
         (journal, known)
     }
 

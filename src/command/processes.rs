@@ -87,8 +87,12 @@ impl Default for Processes {
 
 impl Processes {
     /// From now on processes that are forked see the same table.
-    pub fn share(&self) -> std::io::Result<()> {
-        self.region.share(MOST_PROCESSES * size_of::<Seat>())?;
+    ///
+    /// # Safety
+    /// No other thread uses it meanwhile.
+    pub unsafe fn share(&self) -> std::io::Result<()> {
+        // SAFETY: no other thread uses it, as the caller says.
+        unsafe { self.region.share(MOST_PROCESSES * size_of::<Seat>())? };
         (1..MOST_PROCESSES).for_each(|rank| self.set_log_level(rank, self.log_level(0)));
         self.is_shared.store(true, Ordering::Relaxed);
         Ok(())
@@ -173,7 +177,8 @@ mod tests {
     fn processes_are_listed_by_rank_and_a_server_of_one_lists_itself() {
         let processes = Processes::default();
         assert_eq!(processes.list()[0].name, "attendant");
-        processes.share().expect("it can be shared");
+        // SAFETY: there is no other thread that knows of it.
+        unsafe { processes.share() }.expect("it can be shared");
         assert_eq!(processes.list(), []);
         processes.name(1, &"é".repeat(100));
         processes.set(1, 42, ProcessState::Running);

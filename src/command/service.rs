@@ -84,10 +84,16 @@ impl Service {
     }
 
     /// From now on processes that are forked have statistics and the list of processes in common with this one.
-    pub fn share(&self) -> std::io::Result<()> {
-        self.statistics.share()?;
-        self.events.share()?;
-        self.processes.share()
+    ///
+    /// # Safety
+    /// No other thread uses the service, or a counter of it, meanwhile.
+    pub unsafe fn share(&self) -> std::io::Result<()> {
+        // SAFETY: no other thread uses them, as the caller says.
+        unsafe {
+            self.statistics.share()?;
+            self.events.share()?;
+            self.processes.share()
+        }
     }
 
     /// Leaves to another server what this one does not have; false when that is settled already.

@@ -166,6 +166,12 @@ struct Known {
     read: usize,
     /// Whose part of a gauge is changed here; 0: that of a process that serves alone.
     rank: u16,
+    /// Whether there are other processes.
+    is_shared: bool,
+    /// The first statistic that the ledger has no room for, until that was said.
+    alone: Option<Str>,
+    /// Whether there ever was one.
+    has_alone: bool,
 }
 
 impl Default for Statistics {
@@ -196,14 +202,25 @@ impl Statistics {
         self.ledger.find_or_add(&mut known, (group, name, growth, rank))
     }
 
-    /// From now on processes that are forked count together with this one. Nobody may count meanwhile.
-    pub fn share(&self) -> std::io::Result<()> {
-        self.ledger.share()
+    /// From now on processes that are forked count together with this one.
+    ///
+    /// # Safety
+    /// No other thread counts meanwhile.
+    pub unsafe fn share(&self) -> std::io::Result<()> {
+        // SAFETY: no other thread uses it, as the caller says.
+        unsafe { self.ledger.share()? };
+        self.known.write().unwrap_or_else(std::sync::PoisonError::into_inner).is_shared = true;
+        Ok(())
     }
 
     /// Gauges that are asked for from now on are those of this process, the one of this rank.
     pub fn set_rank(&self, rank: u16) {
-        self.known.write().unwrap_or_else(std::sync::PoisonError::into_inner).rank = rank;
+        let mut known = self.known.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        known.rank = rank;
+        // One of the processes says for all what they have each for itself: the one that forked them has no log yet.
+        if let Some(first) = known.alone.take_if(|_| rank == 1) {
+            warn_of_alone(&first);
+        }
     }
 
     /// The process of this rank has ended, and nothing is in progress there any more.
@@ -282,13 +299,19 @@ impl Entry {
 impl Ledger {
     fn new() -> Self {
         let ledger = Ledger { region: Region::new(FIRST + MOST * size_of::<Entry>()) };
-        ledger.head().lock.reset();
+        // SAFETY: nobody else knows of it yet.
+        unsafe { ledger.head().lock.reset() };
         ledger
     }
 
-    fn share(&self) -> std::io::Result<()> {
-        self.region.share(FIRST + self.len() * size_of::<Entry>())?;
-        self.head().lock.reset();
+    /// # Safety
+    /// No other thread uses it meanwhile.
+    unsafe fn share(&self) -> std::io::Result<()> {
+        // SAFETY: no other thread uses it, as the caller says.
+        unsafe {
+            self.region.share(FIRST + self.len() * size_of::<Entry>())?;
+            self.head().lock.reset();
+        }
         Ok(())
     }
 
@@ -362,7 +385,24 @@ impl Ledger {
     }
 }
 
+/// Says once that a process counts something for itself.
+fn warn_of_alone(first: &Str) {
+    log::warn!(
+        "{first} is counted by each process for itself: expected at most {MOST} statistics whose group and name have \
+         at most {LONGEST} bytes together; the same goes for all that are made from now on and do not fit"
+    );
+}
+
 impl Known {
+    /// A statistic has no room where all processes would see it.
+    fn note_alone(&mut self, full_name: &[u8]) {
+        if std::mem::replace(&mut self.has_alone, true) {
+            return;
+        }
+        let first = Str::from(full_name);
+        if self.is_shared { warn_of_alone(&first) } else { self.alone = Some(first) }
+    }
+
     fn find(&mut self, group: &[u8], name: &[u8]) -> Option<&mut Statistic> {
         self.all.iter_mut().find(|known| *known.group == *group && *known.name == *name)
     }
@@ -380,6 +420,7 @@ impl Known {
     fn alone(&mut self, group: &[u8], name: &[u8], growth: Growth) -> Counter {
         if self.find(group, name).is_none() {
             self.add(group, name, growth, Counter::default());
+            self.note_alone(&[group, b":", name].concat());
         }
         self.find(group, name).map_or_else(Counter::default, |statistic| statistic.parts[0].clone())
     }

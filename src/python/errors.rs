@@ -138,6 +138,7 @@ impl From<ServerError> for PyErr {
         match error {
             ServerError::NotServed(_) => PyValueError::new_err(text),
             ServerError::Running | ServerError::Divided => PyRuntimeError::new_err(text),
+            ServerError::Threads(error) => PyOSError::new_err((error.raw_os_error().unwrap_or(libc::EAGAIN), text)),
             ServerError::Memory(_) => PyOSError::new_err((libc::ENOMEM, text)),
             ServerError::Open(error) => open_error(&error, text),
         }

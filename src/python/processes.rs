@@ -35,7 +35,8 @@ impl PyProcesses {
 impl PyProcesses {
     #[new]
     fn new(py: Python<'_>, server: Py<PyServer>, workers: usize) -> PyResult<Self> {
-        exit::detach(py, || server.get().server.bind(workers))?;
+        // SAFETY: `run(processes=)` has seen that this process has no other thread.
+        exit::detach(py, || unsafe { server.get().server.bind(workers) })?;
         Ok(PyProcesses { owner: server })
     }
 

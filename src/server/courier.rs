@@ -65,7 +65,7 @@ pub(super) struct Courier {
 }
 
 impl Courier {
-    pub(super) fn start(pool: Arc<Pool>) -> Arc<Self> {
+    pub(super) fn start(pool: Arc<Pool>) -> std::io::Result<Arc<Self>> {
         let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
         let courier = Arc::new(Courier {
             incoming: Mutex::default(),
@@ -75,11 +75,9 @@ impl Courier {
             thread: Mutex::default(),
         });
         let working = courier.clone();
-        match std::thread::Builder::new().name("sipmi-courier".into()).spawn(move || working.work()) {
-            Ok(thread) => *courier.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread),
-            Err(error) => log::error!("cannot start a thread, slow clients get no replies: {error}"),
-        }
-        courier
+        let thread = std::thread::Builder::new().name("sipmi-courier".into()).spawn(move || working.work())?;
+        *courier.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(courier)
     }
 
     /// Takes a parcel over.

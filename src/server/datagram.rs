@@ -201,7 +201,11 @@ impl Listener for DatagramListener {
             let turn = self.post.begin(term);
             out.clear();
             match hand.take() {
-                Some(hand) => self.serve(hand.datagram(), &received, Some(hand), &mut out),
+                Some(hand) => {
+                    // SAFETY: it was just received, and the hand is kept until the request is read.
+                    let datagram = unsafe { hand.datagram() };
+                    self.serve(datagram, &received, Some(hand), &mut out);
+                }
                 None => self.serve(&buffer, &received, None, &mut out),
             }
             if !self.post.end(turn) {

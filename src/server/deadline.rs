@@ -44,6 +44,7 @@ impl Deadlines {
             state.open.remove(&(due, number));
         } else if !state.has_thread {
             state.has_thread = true;
+            drop(state);
             self.spawn();
         } else if state.wakes.is_none_or(|wakes| due < wakes) {
             self.changed.notify_all();
@@ -89,7 +90,8 @@ impl Deadlines {
         let deadlines = self.clone();
         let spawned = std::thread::Builder::new().name("sipmi-deadline".into()).spawn(move || deadlines.watch());
         if let Err(error) = spawned {
-            log::error!("cannot start a thread, commands have no deadlines: {error}");
+            log::error!("cannot start a thread, commands have no deadlines until the next one begins: {error}");
+            self.lock().has_thread = false;
         }
     }
 

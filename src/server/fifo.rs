@@ -350,7 +350,8 @@ impl Intake {
         }
         let room = self.framer.room(self.buffer.len());
         let buffer = match stream {
-            Some(stream) => stream.room(room),
+            // SAFETY: the intake is locked, and only the process that reads this FIFO has one that is led.
+            Some(stream) => unsafe { stream.room(room) },
             None => &mut self.buffer[..room],
         };
         let read = self.fifo.read(buffer)?;

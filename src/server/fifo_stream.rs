@@ -28,7 +28,8 @@ impl FifoStream {
     /// Room for so many bytes. Shared with processes that are forked afterwards.
     pub(super) fn new(room: usize) -> std::io::Result<Self> {
         let region = Region::new(FIRST + room);
-        region.share(0)?;
+        // SAFETY: nothing points into it yet.
+        unsafe { region.share(0)? };
         Ok(FifoStream { region, room })
     }
 
@@ -45,9 +46,12 @@ impl FifoStream {
         ((self.head().served.load(Ordering::Acquire) % EPOCH) as usize).min(self.read())
     }
 
-    /// Zeroed memory for the next read, of at most this size. Only the reader may ask for it.
+    /// Zeroed memory for the next read, of at most this size.
+    ///
+    /// # Safety
+    /// Only one thread of one process, the reader, asks for it, and uses no other memory of the stream meanwhile.
     #[allow(clippy::mut_from_ref)] // the memory is shared with other processes, not with other threads
-    pub(super) fn room(&self, most: usize) -> &mut [u8] {
+    pub(super) unsafe fn room(&self, most: usize) -> &mut [u8] {
         if self.read() == self.room {
             // A request that is larger than any may be is in the way.
             self.begin_anew();
@@ -110,7 +114,9 @@ mod tests {
     use super::*;
 
     fn read(stream: &FifoStream, bytes: &[u8]) {
-        stream.room(100)[..bytes.len()].copy_from_slice(bytes);
+        // SAFETY: this thread is the only reader.
+        let room = unsafe { stream.room(100) };
+        room[..bytes.len()].copy_from_slice(bytes);
     }
 
     #[test]
@@ -124,7 +130,8 @@ mod tests {
         assert_eq!(stream.take_over(), b":b:\n:c:\n", "also what the dead one could not account for");
         stream.note_served(stream.place(0));
         assert_eq!(stream.take_over(), b"");
-        assert!(stream.room(100).iter().all(|byte| *byte == 0));
+        // SAFETY: this thread is the only reader.
+        assert!(unsafe { stream.room(100) }.iter().all(|byte| *byte == 0));
     }
 
     #[test]
@@ -148,6 +155,7 @@ mod tests {
             read(&stream, b"12345678");
             stream.note_read(8);
         }
-        assert_eq!(stream.room(100).len(), 8);
+        // SAFETY: this thread is the only reader.
+        assert_eq!(unsafe { stream.room(100) }.len(), 8);
     }
 }

@@ -88,7 +88,8 @@ impl Hands {
     /// Places for so many workers, whose ranks count from 1. Shared with processes that are forked afterwards.
     pub(super) fn new(workers: usize) -> std::io::Result<Arc<Self>> {
         let region = Region::new(FIRST + workers * PLACES * STRIDE);
-        region.share(0)?;
+        // SAFETY: nothing points into it yet.
+        unsafe { region.share(0)? };
         Ok(Arc::new(Hands { region }))
     }
 
@@ -216,9 +217,12 @@ impl Hand {
         unsafe { Envelope::receive(self.envelope(), socket, flags) }
     }
 
-    /// What was received. It stays as it is until the next is.
-    pub(super) fn datagram<'a>(&self) -> &'a [u8] {
-        // SAFETY: it was received, and the region stays as long as the server serves.
+    /// What was received.
+    ///
+    /// # Safety
+    /// A datagram was received, and no other is, nor is the place given back, as long as the bytes are used.
+    pub(super) unsafe fn datagram<'a>(&self) -> &'a [u8] {
+        // SAFETY: it was received, as the caller says, and the region stays as long as the server serves.
         unsafe { Envelope::bytes(envelope_of(self.place)) }
     }
 

@@ -159,6 +159,9 @@ pub enum ServerError {
     /// It is served by several processes, which all have the same endpoints.
     #[error("run(processes=) opens endpoints before it begins to serve: expected listen() before it")]
     Divided,
+    /// The system gives no thread.
+    #[error("cannot start a thread: {0} (see `ulimit -u`, and TasksMax= of the service)")]
+    Threads(std::io::Error),
     /// The system has no memory for several processes to share.
     #[error("no memory to share with other processes: {0}")]
     Memory(std::io::Error),
@@ -299,10 +302,12 @@ impl Server {
         let number = state.endpoints.len();
         if let Some(running) = &mut state.running {
             let endpoint = Endpoint::open(&address, &options, running.context.service.dialect.is_emulated())?;
-            running.fds.push(fork::descriptor(&endpoint));
+            let fd = fork::descriptor(&endpoint);
             let listener = listen(&running.context, endpoint, (number, &options))?;
             running.context.pool.grow(options.workers);
-            running.begin(listener);
+            running.begin(listener)?;
+            // Not before it is sure to stay: the number of one that is closed is soon that of another file.
+            running.fds.push(fd);
         }
         state.endpoints.push((address, options));
         Ok(())
@@ -318,11 +323,15 @@ impl Server {
 
     /// Opens all endpoints, for processes that are forked afterwards, and makes what these have in common. No thread
     /// is begun.
-    pub fn bind(&self, workers: usize) -> Result<(), ServerError> {
+    ///
+    /// # Safety
+    /// No other thread uses the server, its service, or a counter of it meanwhile.
+    pub unsafe fn bind(&self, workers: usize) -> Result<(), ServerError> {
         let mut state = self.lock();
         state.bound = self.open_all(&state)?;
         state.is_divided = true;
-        self.service.share().map_err(ServerError::Memory)?;
+        // SAFETY: no other thread uses it, as the caller says.
+        unsafe { self.service.share() }.map_err(ServerError::Memory)?;
         let stream = |(endpoint, (_, options)): (&Endpoint, &(Address, ListenOptions))| {
             let room = options.request_limit + fifo::BUFFER;
             matches!(endpoint, Endpoint::Fifo { .. }).then(|| fifo_stream::FifoStream::new(room)).transpose()
@@ -386,7 +395,9 @@ impl Server {
     pub fn read_fifos(&self) {
         if let Some(running) = &mut self.lock().running {
             for listener in std::mem::take(&mut running.unread) {
-                running.begin(listener);
+                if let Err(error) = running.begin(listener) {
+                    log::error!("a FIFO is not read: {error}");
+                }
             }
         }
     }
@@ -438,7 +449,7 @@ impl Server {
         shared: Option<(u16, Common)>,
     ) -> Result<Running, ServerError> {
         let is_shared = shared.is_some();
-        let context = self.context(endpoints, shared);
+        let context = self.context(endpoints, shared)?;
         let fds = opened.iter().map(fork::descriptor).collect();
         let listeners: Result<Vec<_>, _> = opened
             .into_iter()
@@ -447,19 +458,20 @@ impl Server {
             .map(|(number, (endpoint, (_, options)))| listen(&context, endpoint, (number, options)))
             .collect();
         let mut running = Running { context, listeners: Vec::new(), unread: Vec::new(), fds };
-        match listeners {
-            Ok(listeners) if is_shared => {
-                let (unread, served) = listeners.into_iter().partition(|listener| listener.has_one_reader());
-                running.unread = unread;
-                Vec::into_iter(served).for_each(|listener| running.begin(listener));
-            }
-            Ok(listeners) => listeners.into_iter().for_each(|listener| running.begin(listener)),
+        let begun = listeners.and_then(|listeners| {
+            let waits = |listener: &Arc<dyn Listener>| is_shared && listener.has_one_reader();
+            let (unread, served): (Vec<_>, Vec<_>) = listeners.into_iter().partition(waits);
+            running.unread = unread;
+            served.into_iter().try_for_each(|listener| running.begin(listener))
+        });
+        match begun {
+            Ok(()) => Ok(running),
             Err(error) => {
-                running.end(Instant::now(), &|| false);
-                return Err(error);
+                // Long enough for leaders that have begun to close their endpoints.
+                running.end(Instant::now() + LAST_WORDS, &|| false);
+                Err(error)
             }
         }
-        Ok(running)
     }
 
     /// Ends serving: no new requests, running ones finish within the drain timeout, endpoints are removed. Events on
@@ -492,16 +504,25 @@ impl Server {
         listeners.map(|listener| listener.address().clone()).collect()
     }
 
-    fn context(&self, endpoints: &[(Address, ListenOptions)], shared: Option<(u16, Common)>) -> Arc<Context> {
+    fn context(
+        &self,
+        endpoints: &[(Address, ListenOptions)],
+        shared: Option<(u16, Common)>,
+    ) -> Result<Arc<Context>, ServerError> {
+        let watch = post::Watch::start().map_err(ServerError::Threads)?;
         let workers = endpoints.iter().map(|(_, options)| options.workers.max(1)).sum();
         let pool = pool::Pool::new(workers, self.scope.clone());
         let aside = pool::Pool::new(ASIDE_THREADS, self.scope.clone());
-        Arc::new(Context {
+        let courier = courier::Courier::start(aside.clone()).map_err(|error| {
+            watch.stop();
+            ServerError::Threads(error)
+        })?;
+        Ok(Arc::new(Context {
             service: self.service.clone(),
             hands: shared.as_ref().map(|(rank, common)| common.hands.of(usize::from(*rank))),
             common: shared.map(|(_, common)| common),
-            watch: post::Watch::start(),
-            courier: courier::Courier::start(aside.clone()),
+            watch,
+            courier,
             unsent: budget::ByteBudget::new(UNSENT_IN_ALL),
             waiting: pool::Pool::new(WAITING_THREADS, self.scope.clone()),
             aside,
@@ -511,7 +532,7 @@ impl Server {
             closing: AtomicBool::new(false),
             dead: AtomicBool::new(false),
             server: Arc::downgrade(&self.state),
-        })
+        }))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -526,11 +547,13 @@ impl Drop for Server {
 }
 
 impl Running {
-    fn begin(&mut self, listener: Arc<dyn Listener>) {
-        self.context.watch.add(&listener, &self.context.pool);
+    fn begin(&mut self, listener: Arc<dyn Listener>) -> Result<(), ServerError> {
         let leader = listener.clone();
-        self.context.pool.run(Box::new(move || post::lead(&leader, post::Term::FIRST)));
+        let lead = Box::new(move || post::lead(&leader, post::Term::FIRST));
+        self.context.pool.begin(lead).map_err(ServerError::Threads)?;
+        self.context.watch.add(&listener, &self.context.pool);
         self.listeners.push(listener);
+        Ok(())
     }
 
     /// Whether requests are in progress anywhere.

@@ -34,6 +34,10 @@ struct State {
     stopping: bool,
 }
 
+fn run(job: Job) {
+    contained(|| "a worker".into(), job);
+}
+
 impl Pool {
     /// A pool of at most this many threads at work; it has none yet.
     pub(crate) fn new(most: usize, scope: ThreadScope) -> Arc<Self> {
@@ -56,7 +60,9 @@ impl Pool {
         if state.idle < state.jobs.len() && state.threads < state.most {
             state.threads += 1;
             drop(state);
-            self.spawn();
+            if let Err(error) = self.spawn(None) {
+                self.do_without(&error);
+            }
         } else {
             drop(state);
             self.changed.notify_one();
@@ -105,31 +111,46 @@ impl Pool {
         true
     }
 
-    fn spawn(self: &Arc<Self>) {
+    /// Runs a job on a thread that is made for it; an error when the system gives none.
+    pub(super) fn begin(self: &Arc<Self>, job: Job) -> std::io::Result<()> {
+        self.lock().threads += 1;
+        self.spawn(Some(job)).inspect_err(|_| self.lock().threads -= 1)
+    }
+
+    /// A thread that was counted already begins, with this job if there is one.
+    fn spawn(self: &Arc<Self>, mut first: Option<Job>) -> std::io::Result<()> {
         let pool = self.clone();
         let spawned = std::thread::Builder::new().name("sipmi-worker".into()).spawn(move || {
             let scope = pool.scope.clone();
-            scope(&mut || pool.work());
+            scope(&mut || {
+                if let Some(job) = first.take() {
+                    run(job);
+                }
+                pool.work();
+            });
             let mut state = pool.lock();
             state.threads -= 1;
             state.most = state.most.min(state.threads.max(state.limit));
             drop(state);
             pool.changed.notify_all();
         });
-        if let Err(error) = spawned {
-            log::error!("cannot start a thread: {error}");
-            let mut state = self.lock();
-            state.threads -= 1;
-            // Where nobody is left to do them, whoever waits for them is told by their end.
-            let lost = if state.threads == 0 { std::mem::take(&mut state.jobs) } else { VecDeque::new() };
-            drop(state);
-            drop(lost);
-        }
+        spawned.map(drop)
+    }
+
+    /// A thread that was counted did not begin. The others do its jobs; where there are none, the jobs are dropped, and
+    /// that answers those who wait for them.
+    fn do_without(&self, error: &std::io::Error) {
+        log::error!("cannot start a thread: {error}");
+        let mut state = self.lock();
+        state.threads -= 1;
+        let lost = if state.threads == 0 { std::mem::take(&mut state.jobs) } else { VecDeque::new() };
+        drop(state);
+        drop(lost);
     }
 
     fn work(&self) {
         while let Some(job) = self.next_job() {
-            contained(|| "a worker".into(), job);
+            run(job);
         }
     }
 

@@ -118,7 +118,7 @@ struct Watched {
 }
 
 impl Watch {
-    pub(super) fn start() -> Arc<Self> {
+    pub(super) fn start() -> std::io::Result<Arc<Self>> {
         let watch = Arc::new(Watch {
             posts: Mutex::default(),
             changed: Condvar::new(),
@@ -126,11 +126,8 @@ impl Watch {
             stopped: AtomicBool::new(false),
         });
         let looking = watch.clone();
-        let spawned = std::thread::Builder::new().name("sipmi-watch".into()).spawn(move || looking.look());
-        if let Err(error) = spawned {
-            log::error!("cannot start a thread, slow commands will hold up others: {error}");
-        }
-        watch
+        std::thread::Builder::new().name("sipmi-watch".into()).spawn(move || looking.look())?;
+        Ok(watch)
     }
 
     pub(super) fn add(self: &Arc<Self>, listener: &Arc<dyn Listener>, pool: &Arc<Pool>) {
