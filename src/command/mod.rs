@@ -143,7 +143,13 @@ pub struct Call<'a> {
     /// Who calls.
     pub origin: &'a Origin,
     /// Makes what answers this call after its handler has returned.
-    pub detach: &'a mut dyn FnMut() -> Box<dyn Responder>,
+    pub detach: &'a Arc<dyn Detach>,
+}
+
+/// Makes what answers a call after its handler has returned. A handler may keep it, and use it from any thread.
+pub trait Detach: Send + Sync {
+    /// The responder of the call, which is then no longer answered by what its handler returns.
+    fn detach(self: Arc<Self>) -> Box<dyn Responder>;
 }
 
 /// What a handler gives back.

@@ -10,7 +10,7 @@ use super::processes::Processes;
 use super::registry::Registry;
 use super::statistics::Statistics;
 use super::trace::Trace;
-use super::{Answer, Call, Command, CommandFlags, Origin, Responder, builtin, event_commands, introspect};
+use super::{Answer, Call, Command, CommandFlags, Detach, Origin, builtin, event_commands, introspect};
 use crate::dialect::Dialect;
 use crate::item::Str;
 use crate::request::Params;
@@ -130,13 +130,7 @@ impl Service {
     }
 
     /// Fits the parameters to a command and runs it (`run_mi_cmd`).
-    pub fn run(
-        &self,
-        command: &Arc<Command>,
-        params: Params,
-        origin: &Origin,
-        detach: &mut dyn FnMut() -> Box<dyn Responder>,
-    ) -> Answer {
+    pub fn run(&self, command: &Arc<Command>, params: Params, origin: &Origin, detach: &Arc<dyn Detach>) -> Answer {
         match self.bind(command, params) {
             Ok(arguments) => command.handler.run(Call { command, arguments, origin, detach }),
             Err(failure) => Answer::Now(Err(failure)),

@@ -11,7 +11,7 @@ use crate::client::effects::{Effect, effect_of};
 use crate::client::{CallError, CallFailure, Client, Generation, Patience, Reply, Wire};
 use crate::clock;
 use crate::codec::{json, jsonrpc, text};
-use crate::command::{Answer, Origin, Responder};
+use crate::command::{Answer, Detach, Origin, Responder};
 use crate::item::{Item, Str};
 use crate::request::Params;
 use crate::response::{Failure, Response};
@@ -158,7 +158,7 @@ impl Line {
         names: &Names,
         params: Params,
         origin: &Origin,
-        detach: &mut dyn FnMut() -> Box<dyn Responder>,
+        detach: &Arc<dyn Detach>,
     ) -> Answer {
         let legacy = origin.wire.is_legacy();
         let entry = self.entry(origin, method, &params);
@@ -174,7 +174,7 @@ impl Line {
             self.note(entry, &result, false);
             return Answer::Now(result);
         }
-        let waiter = Waiter { responder: detach(), legacy, entry };
+        let waiter = Waiter { responder: Arc::clone(detach).detach(), legacy, entry };
         let flight = match &key {
             None => Flight::alone(waiter),
             Some(key) => match self.kept.want(key, waiter) {

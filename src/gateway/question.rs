@@ -110,7 +110,8 @@ impl Asking {
             return Answer::Now(Err(Failure::Busy));
         }
         let Some(first) = lines.first().cloned() else { return Answer::Now(Err(Failure::UnknownCommand)) };
-        let waiter = Waiter { responder: (call.detach)(), legacy: call.origin.wire.is_legacy(), entry: None };
+        let waiter =
+            Waiter { responder: Arc::clone(call.detach).detach(), legacy: call.origin.wire.is_legacy(), entry: None };
         let listing = Listing {
             names: own_names(&service.registry(), module.as_ref()),
             service: Arc::downgrade(service),
@@ -139,7 +140,8 @@ impl Asking {
         if line.is_full() {
             return Answer::Now(Err(Failure::Busy));
         }
-        let waiter = Waiter { responder: (call.detach)(), legacy: call.origin.wire.is_legacy(), entry: None };
+        let waiter =
+            Waiter { responder: Arc::clone(call.detach).detach(), legacy: call.origin.wire.is_legacy(), entry: None };
         let (subject, name, deadline) = (self.subject, name.clone(), line.deadline_for(call.origin));
         line.push(move |line| {
             let result = describe(line, subject, &name, &names, deadline, waiter.legacy);

@@ -1,33 +1,30 @@
 //! Python functions as handlers: arguments in, result or exception out.
 
-use std::cell::RefCell;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
 
-use pyo3::exceptions::{PyBaseException, PyBrokenPipeError, PyRuntimeError, PyTypeError};
+use pyo3::exceptions::{PyBaseException, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyIterator, PyList, PyString, PyTuple};
+use pyo3::types::{PyDict, PyIterator, PyList, PyTuple};
 
 use super::convert::{item_to_python, text_from_python, text_to_python};
 use super::errors::fault_class;
 use super::exit;
 use super::read::{item_from_python, json_from_python};
-use super::stream::{Generator, PyFeeder, Tapped, add_yielded, cannot_flush, hook};
+use super::request::{Current, PyRequestContext};
+use super::stream::{Generator, PyFeeder, Tapped, add_yielded, hook};
 use super::tree::{PyNode, PyTree};
 use crate::command::recipe::{Arguments, Passing, Recipe};
-use crate::command::stream::{Feeder, Room, feed};
-use crate::command::{Answer, Call, Command, CommandFlags, Handler, Origin, Responder, Transport, Wire};
+use crate::command::stream::feed;
+use crate::command::{Answer, Call, Command, CommandFlags, Handler, Responder};
 use crate::item::{Item, Str};
 use crate::response::{Body, Failure, Response};
-use crate::tree::{Flags, NodeId, Tree};
+use crate::tree::Tree;
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PyResponder>()?;
     module.add_class::<PyFeeder>()?;
     module.add_class::<PyLater>()?;
-    module.add("ASYNC", Py::new(module.py(), PyLater)?)?;
-    module.add_class::<PyRequestContext>()?;
-    module.add_function(wrap_pyfunction!(current_request, module)?)
+    module.add("ASYNC", Py::new(module.py(), PyLater)?)
 }
 
 /// A Python function that answers a command.
@@ -71,7 +68,7 @@ impl PyHandler {
             self.submit(py, submit, args, kwargs, call)?;
             return Ok(Answer::Later);
         }
-        let current = Current::enter(call, &self.log);
+        let current = Current::enter(py, call, &self.log)?;
         let value = self.function.bind(py).call(args, kwargs.as_ref());
         if let Some(flow) = current.leave() {
             return Ok(flow.end(py, value));
@@ -83,7 +80,7 @@ impl PyHandler {
     fn run_async(&self, py: Python<'_>, tree: Tree, call: &mut Call<'_>) -> PyResult<Answer> {
         let responder = Py::new(py, PyResponder::new(py, call, &self.log))?;
         let root = PyTree::new(tree).answered_by(responder.clone_ref(py).into_any());
-        let current = Current::enter(call, &self.log);
+        let current = Current::enter(py, call, &self.log)?;
         let value = self.function.bind(py).call1((root, self.param.bind(py)));
         drop(current);
         match value {
@@ -115,7 +112,7 @@ impl PyHandler {
         call: &mut Call<'_>,
     ) -> PyResult<()> {
         let responder = PyResponder::new(py, call, &self.log);
-        let context = PyRequestContext { origin: call.origin.clone() };
+        let context = PyRequestContext::new(call.origin);
         submit.call1(py, (self.function.clone_ref(py), args, kwargs, responder, context))?;
         Ok(())
     }
@@ -200,7 +197,7 @@ fn response_from_fault(fault: &Bound<'_, PyAny>) -> PyResult<Response> {
 
 /// A handler's result: None, a value, a tree, a node, or something that yields nodes and values. `as_json`: a
 /// value is written at once.
-fn response_from_python(value: &Bound<'_, PyAny>, as_json: bool) -> PyResult<Response> {
+pub(super) fn response_from_python(value: &Bound<'_, PyAny>, as_json: bool) -> PyResult<Response> {
     if let Ok(dict) = value.cast_exact::<PyDict>() {
         return response_from_value(dict, as_json);
     }
@@ -267,7 +264,7 @@ pub(super) struct PyResponder {
 impl PyResponder {
     fn new(py: Python<'_>, call: &mut Call<'_>, log: &Py<PyAny>) -> Self {
         PyResponder {
-            responder: Mutex::new(Some((call.detach)())),
+            responder: Mutex::new(Some(Arc::clone(call.detach).detach())),
             command: call.command.canonical_name(),
             as_json: call.origin.takes_json(),
             log: log.clone_ref(py),
@@ -365,236 +362,4 @@ impl PyResponder {
             Err(_) => false,
         }
     }
-}
-
-/// Who sent the request that a handler is answering.
-#[pyclass(frozen, name = "RequestContext", module = "sipmi")]
-pub(super) struct PyRequestContext {
-    origin: Origin,
-}
-
-#[pymethods]
-impl PyRequestContext {
-    /// `fifo`, `udp`, `unix`, `http`, or `local` for a call without a transport.
-    #[getter]
-    fn transport(&self) -> &'static str {
-        self.origin.transport.scheme()
-    }
-
-    /// `text`, `jsonrpc`, `mi_json`, `xmlrpc` or `html`.
-    #[getter]
-    fn wire(&self) -> &'static str {
-        self.origin.wire.name()
-    }
-
-    /// The address of the endpoint.
-    #[getter]
-    fn listener(&self) -> &str {
-        &self.origin.listener
-    }
-
-    /// The sender: `host:port`, the path of a UNIX socket (`@name` for an abstract one), the name of a reply
-    /// FIFO, or `unknown`.
-    #[getter]
-    fn peer<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        text_to_python(py, self.origin.peer.to_string().as_bytes())
-    }
-
-    /// The name by which its sender was let in; None where the listener asks for none.
-    #[getter]
-    fn user(&self) -> Option<&str> {
-        self.origin.user.as_deref()
-    }
-
-    /// When it must be answered, in seconds since the epoch; None where nothing says so.
-    #[getter]
-    fn deadline(&self) -> Option<f64> {
-        let left = self.origin.deadline?.checked_duration_since(Instant::now()).unwrap_or_default();
-        (SystemTime::now() + left).duration_since(SystemTime::UNIX_EPOCH).ok().map(|since| since.as_secs_f64())
-    }
-
-    fn __repr__(&self) -> String {
-        let Origin { listener, wire, peer, .. } = &self.origin;
-        format!("<RequestContext {} on {listener} from {peer}>", wire.name())
-    }
-}
-
-type Detach = *mut dyn FnMut() -> Box<dyn Responder>;
-
-thread_local! {
-    static CURRENT: RefCell<AtWork> = const { RefCell::new(AtWork { places: Vec::new(), next_flush: None }) };
-}
-
-/// What this thread is at.
-struct AtWork {
-    /// The requests that its handlers are answering, innermost last.
-    places: Vec<Place>,
-    /// What takes what the next call from within flushes (the flush callback of `run_mi_cmd`).
-    next_flush: Option<Py<PyAny>>,
-}
-
-/// One handler at work on this thread: what it runs in is further up this thread's stack.
-struct Place {
-    origin: *const Origin,
-    /// Makes what answers its call later.
-    detach: Detach,
-    command: *const Arc<Command>,
-    log: *const Py<PyAny>,
-    flush: Option<Py<PyAny>>,
-    flow: Option<Flow>,
-}
-
-/// The same pointer, without saying how long it is good for.
-///
-/// # Safety
-///
-/// It must not be used when what it points to is gone.
-#[allow(clippy::transmute_ptr_to_ptr)] // a cast cannot change the lifetime of a trait object
-unsafe fn forever<'a>(detach: *mut (dyn FnMut() -> Box<dyn Responder> + 'a)) -> Detach {
-    // SAFETY: the two differ in a lifetime alone; the rest is the caller's promise.
-    unsafe { std::mem::transmute(detach) }
-}
-
-/// Marks a request as the one that this thread answers, until it is dropped.
-struct Current;
-
-impl Current {
-    fn enter(call: &mut Call<'_>, log: &Py<PyAny>) -> Self {
-        let detach: *mut (dyn FnMut() -> Box<dyn Responder> + '_) = call.detach;
-        // SAFETY: only the lifetime changes; `Current` takes the place away before the call ends.
-        let detach = unsafe { forever(detach) };
-        CURRENT.with_borrow_mut(|current| {
-            let flush = current.next_flush.take();
-            current.places.push(Place { origin: call.origin, detach, command: call.command, log, flush, flow: None });
-        });
-        Current
-    }
-
-    /// Ends it, and gives what the handler has begun to send.
-    fn leave(self) -> Option<Flow> {
-        std::mem::forget(self);
-        CURRENT.with_borrow_mut(|current| current.places.pop()).and_then(|place| place.flow)
-    }
-}
-
-impl Drop for Current {
-    fn drop(&mut self) {
-        let place = CURRENT.with_borrow_mut(|current| current.places.pop());
-        drop(place);
-    }
-}
-
-/// A reply that a handler has begun to send (`flush_mi_tree`).
-struct Flow {
-    feeder: Feeder,
-    command: Str,
-    log: Py<PyAny>,
-}
-
-impl Flow {
-    /// Sends the rest: what the handler returned, or why it did not.
-    fn end(self, py: Python<'_>, value: PyResult<Bound<'_, PyAny>>) -> Answer {
-        let rest = value.and_then(|value| response_from_python(&value, false));
-        match rest {
-            Ok(Response { body: Body::Tree(tree), .. }) => {
-                exit::detach(py, || {
-                    self.feeder.put(|batch| move_nodes(&tree, batch));
-                    self.feeder.end();
-                });
-            }
-            Ok(_) => exit::detach(py, || self.feeder.end()),
-            Err(error) => {
-                let result = answer_to_exception(py, &self.command, &self.log, &error);
-                exit::detach(py, || self.feeder.fail(result));
-            }
-        }
-        Answer::Later
-    }
-}
-
-fn move_nodes(from: &Tree, to: &mut Tree) {
-    for node in from.children(NodeId::ROOT) {
-        let top = to.graft(NodeId::ROOT, from, node);
-        to.mark(top, Flags::IN_LIST);
-    }
-}
-
-/// Has what the next call from within flushes given to a function.
-pub(super) fn flush_to(function: Option<Py<PyAny>>) {
-    let before = CURRENT.with_borrow_mut(|current| std::mem::replace(&mut current.next_flush, function));
-    drop(before);
-}
-
-/// How long a handler waits for room before it looks for signals.
-const SIGNALS: Duration = Duration::from_millis(50);
-
-/// Whether nodes of the reply that this thread's handler is making can be sent before they are complete: lines can.
-pub(super) fn flushes_within_nodes() -> PyResult<bool> {
-    CURRENT.with_borrow(|current| {
-        let place = current.places.last().ok_or_else(cannot_flush)?;
-        // SAFETY: the origin is that of a call further up this thread's stack.
-        let origin = unsafe { &*place.origin };
-        Ok(origin.wire == Wire::Text && origin.transport != Transport::Local && place.flush.is_none())
-    })
-}
-
-/// Sends nodes of the reply that this thread's handler is making; false where nobody takes them early.
-pub(super) fn flush(py: Python<'_>, nodes: Tree) -> PyResult<bool> {
-    let flush = CURRENT.with_borrow(|current| {
-        let place = current.places.last().ok_or_else(cannot_flush)?;
-        // SAFETY: the origin is that of a call further up this thread's stack.
-        let is_local = unsafe { &*place.origin }.transport == Transport::Local;
-        PyResult::Ok((is_local, place.flush.as_ref().map(|flush| flush.clone_ref(py))))
-    })?;
-    match flush {
-        (_, Some(function)) => {
-            function.call1(py, (PyTree::new(nodes),))?;
-            return Ok(true);
-        }
-        (true, None) => return Ok(false),
-        (false, None) => {}
-    }
-    let taken = CURRENT.with_borrow_mut(|current| current.places.last_mut().and_then(|place| place.flow.take()));
-    let flow = match taken {
-        Some(flow) => flow,
-        None => begin_flow(py)?,
-    };
-    let mut room = exit::detach(py, || flow.feeder.put(|batch| move_nodes(&nodes, batch)));
-    while room == Room::Full {
-        room = exit::detach(py, || flow.feeder.wait_for_room(SIGNALS));
-        py.check_signals()?;
-    }
-    CURRENT.with_borrow_mut(|current| {
-        if let Some(place) = current.places.last_mut() {
-            place.flow = Some(flow);
-        }
-    });
-    if room == Room::Closed {
-        return Err(PyBrokenPipeError::new_err("nobody takes the rest of the reply"));
-    }
-    Ok(true)
-}
-
-fn begin_flow(py: Python<'_>) -> PyResult<Flow> {
-    let (detach, command, log) = CURRENT.with_borrow(|current| {
-        let place = current.places.last().ok_or_else(cannot_flush)?;
-        // SAFETY: both are those of a call further up this thread's stack.
-        let (command, log) = unsafe { (&*place.command, &*place.log) };
-        PyResult::Ok((place.detach, command.canonical_name(), log.clone_ref(py)))
-    })?;
-    // SAFETY: as above; that call waits for the handler and uses it no more.
-    let responder = unsafe { (*detach)() };
-    let (feeder, fed) = feed();
-    exit::detach(py, move || responder.stream(Box::new(Tapped { fed, stop: None })));
-    Ok(Flow { feeder, command, log })
-}
-
-/// The request that this thread's handler is answering; None outside a handler.
-#[pyfunction]
-fn current_request() -> PyResult<Option<PyRequestContext>> {
-    let origin = CURRENT.try_with(|current| current.borrow().places.last().map(|place| place.origin));
-    let origin = origin.map_err(|_| PyRuntimeError::new_err("this thread is ending"))?;
-    // SAFETY: the pointer is to the origin of a call that is further up this thread's stack: `Current`
-    // takes it off before the call ends.
-    Ok(origin.map(|origin| PyRequestContext { origin: unsafe { &*origin }.clone() }))
 }

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use pyo3::prelude::*;
 
 use super::exit;
-pub(super) use super::handler::flush_to;
+pub(super) use super::request::flush_to;
 use crate::clock;
 use crate::command::serial::Turn;
 use crate::command::service::Service;
-use crate::command::{Answer, Command, Filled, Hook, Origin, Responder, Source};
+use crate::command::{Answer, Command, Detach, Filled, Hook, Origin, Responder, Source};
 use crate::request::Params;
 use crate::response::{Failure, Response};
 use crate::tree::{NodeId, Tree};
@@ -32,9 +32,9 @@ pub(super) fn run(py: Python<'_>, service: &Service, command: &Arc<Command>, par
     };
     let (sender, receiver) = channel();
     let stop = Stop::default();
-    let mut detach = || Box::new(Local { sender: Some(sender.clone()), stop: stop.clone() }) as Box<dyn Responder>;
+    let detach: Arc<dyn Detach> = Arc::new(Line { sender, stop: stop.clone() });
     let origin = Origin { deadline, ..Origin::local() };
-    let answer = exit::detach(py, || service.run(command, params, &origin, &mut detach));
+    let answer = exit::detach(py, || service.run(command, params, &origin, &detach));
     match answer {
         Answer::Now(result) => Ok(result),
         Answer::Stream(source) => gather(py, source, deadline),
@@ -168,6 +168,18 @@ impl Wake for Bell {
 enum Said {
     Result(Outcome),
     Stream(Box<dyn Source>),
+}
+
+/// A call from within.
+struct Line {
+    sender: Sender<Said>,
+    stop: Stop,
+}
+
+impl Detach for Line {
+    fn detach(self: Arc<Self>) -> Box<dyn Responder> {
+        Box::new(Local { sender: Some(self.sender.clone()), stop: self.stop.clone() })
+    }
 }
 
 /// Answers a call from within.

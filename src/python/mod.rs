@@ -22,6 +22,7 @@ mod logging;
 mod number;
 mod processes;
 mod read;
+mod request;
 mod schema;
 mod server;
 mod stream;
@@ -47,6 +48,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     command::register(module)?;
     event::register(module)?;
     handler::register(module)?;
+    request::register(module)?;
     schema::register(module)?;
     server::register(module)?;
     processes::register(module)?;

@@ -256,9 +256,9 @@ impl PyTree {
     ///
     /// Raises BrokenPipeError when nobody takes the reply any more, and RuntimeError outside a handler.
     fn flush(&self, py: Python<'_>) -> PyResult<bool> {
-        let within = super::handler::flushes_within_nodes()?;
+        let within = super::request::flushes_within_nodes(py)?;
         let Some((complete, rest)) = lock(&self.tree).part(within) else { return Ok(false) };
-        let flushed = super::handler::flush(py, complete)?;
+        let flushed = super::request::flush(py, complete)?;
         if flushed {
             *lock(&self.tree) = rest;
         }

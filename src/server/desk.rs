@@ -22,7 +22,7 @@ use crate::command::permit::Permit;
 use crate::command::service::Service;
 use crate::command::statistics::TransportCounters;
 use crate::command::trace::Trace;
-use crate::command::{Answer, Command, Hook, Origin, Peer, Responder, Source, Transport, Wire, introspect};
+use crate::command::{Answer, Command, Detach, Hook, Origin, Peer, Responder, Source, Transport, Wire, introspect};
 use crate::dialect::Dialect;
 use crate::item::Str;
 use crate::request::{Params, Request};
@@ -325,7 +325,8 @@ impl Desk {
             return self.run_elsewhere(ticket, (params, caller.size), origin);
         }
         self.take_in_hand(&ticket);
-        let answer = self.call(&ticket, params, &origin, &mut || Box::new(Pending::new(&ticket)));
+        let detach: Arc<dyn Detach> = ticket.clone();
+        let answer = self.call(&ticket, params, &origin, &detach);
         match answer {
             Answer::Now(result) => ticket.reply(&result, out),
             Answer::Stream(source) => ticket.stream(source),
@@ -335,13 +336,7 @@ impl Desk {
     }
 
     /// Runs the command of a request. One that panics has failed.
-    fn call(
-        &self,
-        ticket: &Ticket,
-        params: Params,
-        origin: &Origin,
-        detach: &mut dyn FnMut() -> Box<dyn Responder>,
-    ) -> Answer {
+    fn call(&self, ticket: &Ticket, params: Params, origin: &Origin, detach: &Arc<dyn Detach>) -> Answer {
         let what = || format!("{}: command {}", self.listener, ticket.command().canonical_name());
         let answer = contained(what, || self.service.run(ticket.command(), params, origin, detach));
         answer.unwrap_or(Answer::Now(Err(Failure::Handler)))
@@ -383,12 +378,12 @@ impl Desk {
             if !ticket.is_awaited() {
                 return ticket.abandon();
             }
-            let mut turn = turn;
-            let mut detach = || Box::new(InTurn(Pending::new(&ticket), turn.take())) as Box<dyn Responder>;
-            let answer = desk.call(&ticket, params, &origin, &mut detach);
+            let in_turn = Arc::new(DetachInTurn { ticket: ticket.clone(), turn: Mutex::new(turn) });
+            let detach: Arc<dyn Detach> = in_turn.clone();
+            let answer = desk.call(&ticket, params, &origin, &detach);
             match answer {
                 Answer::Now(result) => ticket.answer(&result),
-                Answer::Stream(source) => ticket.stream(Box::new(SourceInTurn(source, turn.take()))),
+                Answer::Stream(source) => ticket.stream(Box::new(SourceInTurn(source, in_turn.take_turn()))),
                 Answer::Later => {}
             }
         };
@@ -696,6 +691,24 @@ pub(super) struct Record {
     peer: Peer,
     user: Option<Arc<str>>,
     wire: Wire,
+}
+
+/// Detaches a call of a command that has the turn, which goes with the responder.
+struct DetachInTurn {
+    ticket: Arc<Ticket>,
+    turn: Mutex<Option<crate::command::serial::Turn>>,
+}
+
+impl DetachInTurn {
+    fn take_turn(&self) -> Option<crate::command::serial::Turn> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Detach for DetachInTurn {
+    fn detach(self: Arc<Self>) -> Box<dyn Responder> {
+        Box::new(InTurn(Pending::new(&self.ticket), self.take_turn()))
+    }
 }
 
 /// Answers a call of a command that has the turn, which ends when the handler does.

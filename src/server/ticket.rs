@@ -8,7 +8,7 @@ use super::deadline::Place;
 use super::desk::{Desk, Form, Record};
 use super::once::Once;
 use super::stream::Stream;
-use crate::command::{Command, Hook, Responder, Source};
+use crate::command::{Command, Detach, Hook, Responder, Source};
 use crate::response::{Failure, Response};
 
 /// The way back to one client.
@@ -242,6 +242,12 @@ impl Ticket {
         if self.command.conduct.limits.in_progress.is_some() {
             self.command.conduct.in_progress.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+}
+
+impl Detach for Ticket {
+    fn detach(self: Arc<Self>) -> Box<dyn Responder> {
+        Box::new(Pending::new(&self))
     }
 }
 
