@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 _TITLE = "sipmi cassette 1"
 
@@ -54,8 +54,16 @@ class Tape:
         """Writes the file in one go, so that another process never sees half of it."""
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{path.name}.{os.getpid()}")
-        draft.write_bytes(self.text().encode("utf-8", "surrogateescape"))
-        draft.replace(path)
+        try:
+            with draft.open("wb") as file:
+                file.write(self.text().encode("utf-8", "surrogateescape"))
+                file.flush()
+                # Some file systems report a full disk no earlier.
+                os.fsync(file.fileno())
+            draft.replace(path)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
 
     @staticmethod
     def load(path: Path) -> Tape:
@@ -88,12 +96,25 @@ def _shown(raw: bytes) -> tuple[list[str], bool]:
     """The lines of some bytes, and whether they are compact JSON that was spread over lines."""
     text = raw.decode("utf-8", "surrogateescape")
     try:
-        value = json.loads(text)
+        value = _json(text)
     except ValueError:
         value = None
     if isinstance(value, (dict, list)) and _compact(value) == text:
         return _escaped(json.dumps(value, indent=2, ensure_ascii=False)).split("\n"), True
     return _escaped(text).split("\n"), False
+
+
+def _json(text: str) -> Any:
+    """Reads JSON.
+
+    :raises ValueError: it is none, or is nested too deeply.
+    """
+    try:
+        value = json.loads(text)
+        json.dumps(value)
+    except RecursionError:
+        raise ValueError("JSON is nested too deeply") from None
+    return value
 
 
 def _compact(value: object) -> str:
@@ -131,7 +152,10 @@ def _parsed(text: str, where: str) -> Tape:
             raise ValueError(
                 f"{where}: expected a request, a reply or the head of one in line {number}, found {line!r}"
             )
-    tape.interactions = [block.interaction() for block in blocks]
+    try:
+        tape.interactions = [block.interaction() for block in blocks]
+    except ValueError as error:
+        raise ValueError(f"{where}: expected JSON where the head says so: {error}") from None
     return tape
 
 
@@ -163,7 +187,11 @@ class _Block:
 
     def _bytes(self, mark: str, side: str) -> bytes:
         raw = _unescaped("\n".join(self.sides[mark]))
-        return _compact(json.loads(raw)).encode("utf-8", "surrogateescape") if side in self.spread else raw
+        return (
+            _compact(_json(raw.decode("utf-8", "surrogateescape"))).encode("utf-8", "surrogateescape")
+            if side in self.spread
+            else raw
+        )
 
 
 # -- what makes two requests the same, and what of a reply is like the next ---------------------------
@@ -174,7 +202,7 @@ def essence(request: bytes) -> bytes:
     text = request.decode("utf-8", "surrogateescape").strip()
     frame, body = fifo_frame(text)
     try:
-        value = json.loads(body)
+        value = _json(body)
     except ValueError:
         return text.encode("utf-8", "surrogateescape")
     if isinstance(value, dict):
@@ -200,8 +228,8 @@ def id_span(text: str) -> Optional[tuple[int, int]]:
             _, position = decoder.raw_decode(text, begin)
             if name == "id":
                 return begin, position
-    except ValueError:
-        pass  # the end of the object, or no JSON
+    except (ValueError, RecursionError):
+        pass  # the end of the object, or no JSON that can be read
     return None
 
 
@@ -235,11 +263,13 @@ class Masks:
     #: Values that are others each time.
     VOLATILE = ("Now", "Up since", "Up time", "PID")
 
-    _JSON = re.compile(rb'"((?:[^"\\]|\\.)*)"\s*:\s*("(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*)')
-    _JSON_NODE = re.compile(
-        rb'"name"\s*:\s*"((?:[^"\\]|\\.)*)"\s*,\s*"value"\s*:\s*("(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*)'
-    )
-    _LINE = re.compile(rb"^[\t >]*([^\n<>{}\"]*?)(?:::[ ]?| = )([^\n<]*)", re.M)
+    # Each pattern takes linear time: names have a longest size, a string ends at the end of the message if not
+    # before, and blanks before a name are not tried as a part of it.
+    _JSON_NAME = rb'"((?:[^"\\]|\\.){0,256})"'
+    _JSON_VALUE = rb'("(?:[^"\\]|\\.)*(?:"|\\?\Z)|-?[0-9][0-9.eE+-]*)'
+    _JSON = re.compile(_JSON_NAME + rb"\s*:\s*" + _JSON_VALUE, re.S)
+    _JSON_NODE = re.compile(rb'"name"\s*:\s*' + _JSON_NAME + rb'\s*,\s*"value"\s*:\s*' + _JSON_VALUE, re.S)
+    _LINE = re.compile(rb"^[\t >]*(?![\t >])([^\n<>{}\"]*?)(?:::[ ]?| = )([^\n<]*)", re.M)
     _ATTRIBUTE = re.compile(rb" ([A-Za-z0-9_-]+)=([^ \n<]+)")
     _XML = re.compile(rb"<name>([^<]*)</name>\s*<value>(?:<\w+>)?([^<]+)")
 
