@@ -59,6 +59,24 @@ def test_replies_that_nobody_reads_from_fifos_are_bounded_and_their_memory_is_gi
         assert len(reply) > MIB
 
 
+def test_requests_whose_reply_fifo_has_no_reader_are_bounded(directory: str) -> None:
+    body = f"""
+    server.listen(f"fifo:{{directory}}/fifo", reply_dir=directory, unsent_limit={4 * MIB}, reply_wait=60)
+    server.listen("udp:127.0.0.1:0")
+    """
+    with MeasuredServer(directory, body) as server:
+        fifo = server.fifo
+        name = fifo.make_reply().encode()
+        before = server.memory
+        server.forget_peak()
+        for _ in range(100):
+            fifo.write(b":echo:%s\n%s\n\n" % (name, b"x" * (MIB // 8)))
+        reply = fifo.exchange(lambda name: b":text:%s\n1\n\n" % name.encode())
+        assert reply == b"200 OK\nx\n\n"
+        assert unsent_limit_hits(server, "mi_fifo") == 98
+        assert server.peak - before < 8 * MIB
+
+
 def batch(*calls: bytes) -> bytes:
     return b"[%s]" % b",".join(calls)
 
@@ -231,6 +249,12 @@ def fifo_without_newline(server: MeasuredServer, size: int) -> None:
     by_fifo(server, lambda name: b":echo:%s\n\n" % name)
 
 
+def waiting_replies(server: MeasuredServer, size: int) -> None:
+    with silent_readers(server, size // (MIB // 8), MIB // 8):
+        # A FIFO is served in order.
+        by_fifo(server, lambda name: b":echo:%s\n\n" % name)
+
+
 #: How each request is made, and how large it is; the largest that a listener takes by default has 4 MiB.
 GROWING: dict[str, tuple[Callable[[MeasuredServer, int], object], int]] = {
     "named text parameters": (named_texts, MIB // 2),
@@ -244,6 +268,7 @@ GROWING: dict[str, tuple[Callable[[MeasuredServer, int], object], int]] = {
     "fields of a form": (form_fields, MIB),
     "fields of a head": (http_fields, MIB // 64),
     "a line without end": (fifo_without_newline, MIB),
+    "replies that nobody reads": (waiting_replies, 4 * MIB),
 }
 
 
