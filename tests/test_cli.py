@@ -20,6 +20,7 @@ import pytest
 
 import sipmi.cli.arguments
 from rogue import RogueDatagram, RogueFifo, write_reply
+from terminal import Terminal
 
 APP = """
 import sipmi
@@ -125,6 +126,24 @@ def test_call_prints_bytes_that_are_not_utf8_as_they_are(served: Served) -> None
     command = [sys.executable, "-m", "sipmi", "call", served.udp, "hello", b"caf\xe9"]
     done = subprocess.run(command, capture_output=True, timeout=30, check=True)
     assert done.stdout == b"hello caf\xe9\n"
+
+
+def test_a_terminal_gets_control_characters_as_escapes_and_a_pipe_gets_them_as_they_are() -> None:
+    # Clears the screen, colours, sets the title (ESC ] or the one character U+009D), rings, writes over the line.
+    value = "one\ttab\nline \x1b[2J\x1b[31m\x1b]0;own\x07 \x9d0;own\x9c \x00\x08\x7f\rover\u202e café"
+    shown = r"line \x1b[2J\x1b[31m\x1b]0;own\x07 \x9d0;own\x9c \x00\x08\x7f\rover\u202e café"
+
+    def answer(request: bytes) -> list[bytes]:
+        asked = json.loads(request)
+        return [json.dumps({"jsonrpc": "2.0", "result": value, "id": asked["id"]}).encode()]
+
+    with RogueDatagram(answer) as server:
+        arguments = ["call", server.address, "cache_fetch", "local", "k", "--wire", "jsonrpc"]
+        with Terminal(*arguments) as terminal:
+            assert terminal.wait() == 0
+            assert terminal.text.splitlines() == ["one     tab", shown]
+            assert not set(terminal.output) & ({*range(32), 127} - {*b"\t\r\n"})
+        assert subprocess.check_output([sys.executable, "-m", "sipmi", *arguments]) == value.encode() + b"\n"
 
 
 def test_an_error_answer_is_1(served: Served) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,10 +34,30 @@ def value_text(value: Any, *, as_json: bool) -> bytes:
     return json.dumps(value, indent=None if as_json else 2).encode() + b"\n"
 
 
+def shown_safely(text: str) -> str:
+    """A text for a terminal: its lines and tabs stay, other control characters become escapes.
+
+    >>> shown_safely("two\\nlines \\x1b[2J")
+    'two\\nlines \\\\x1b[2J'
+    """
+    safe = "\n\t"
+    return "".join(
+        char if char in safe or char.isprintable() or not unicodedata.category(char).startswith("C") else _escape(char)
+        for char in text
+    )
+
+
+def _escape(char: str) -> str:
+    return char.encode("unicode_escape").decode()
+
+
 def print_value(value: Any, *, as_json: bool) -> None:
-    """Prints what a call gave: a string as it is, everything else as JSON."""
+    """Prints what a call gave: a string as it is, everything else as JSON.
+
+    A terminal gets control characters of a string as escapes, so that no server moves its cursor or types for it.
+    """
     if isinstance(value, str) and not as_json:
-        print_bytes(value_text(value, as_json=False))
+        print_bytes(value_text(shown_safely(value) if sys.stdout.isatty() else value, as_json=False))
     else:
         print_json(value, spread=not as_json)
 
