@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -173,6 +174,31 @@ def test_an_answer_that_is_cut_in_a_datagram_is_a_codec_error() -> None:
         pytest.raises(sipmi.CodecError, match="cut off"),
     ):
         mi.call("uptime")
+
+
+@pytest.mark.parametrize("member", ["result", "error"])
+def test_an_unreadable_value_is_an_error_with_address_and_command(member: str) -> None:
+    deep = b"[" * 2000 + b"]" * 2000
+    value = deep if member == "result" else b'{"code":-32000,"message":"no","data":' + deep + b"}"
+
+    def answer(request: bytes) -> list[bytes]:
+        identity = b"%d" % json.loads(request)["id"]
+        return [b'{"jsonrpc":"2.0","' + member.encode() + b'":' + value + b',"id":' + identity + b"}"]
+
+    with RogueDatagram(answer) as server, sipmi.connect(server.address, wire="jsonrpc") as mi:
+        readings: list[Callable[[], Any]] = [lambda: mi.call("uptime")]
+        if member == "result":
+            reply = mi.request("uptime")
+            readings += [lambda: reply.value, lambda: reply.tree]
+        for read in readings:
+            told = rf"^{re.escape(server.address)}: uptime: .*cannot be read"
+            with pytest.raises(sipmi.CodecError, match=told) as caught:
+                read()
+            error = caught.value
+            assert (error.address, error.command) == (server.address, "uptime")
+            assert error.sent in server.requests
+            assert error.received is not None
+            assert deep in error.received
 
 
 def test_an_asynchronous_reply_in_pieces_is_put_together(directory: str) -> None:

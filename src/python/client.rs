@@ -19,6 +19,7 @@ use super::tree::PyTree;
 use crate::address::Address;
 use crate::client::http::{Credentials, HttpOptions, TlsOptions};
 use crate::client::{Arguments, Asked, CallError, CallFailure, Client, Found, Patience, Reply, Wire};
+use crate::codec::CodecError;
 use crate::codec::json;
 use crate::codec::text::{self, Carrier, TextStyle};
 use crate::convert::item_to_tree;
@@ -311,11 +312,26 @@ fn value_of<'py>(
         warn_of_change(py, &address(), command, notice)?;
     }
     let response = reply.shaped();
-    if response.is_success() {
-        return body_to_python(py, &response.body);
-    }
-    let fault = errors::fault(py, &response)?;
-    Err(with_context(py, fault, &address(), command, &reply.sent, &reply.raw)?)
+    let value = if response.is_success() {
+        body_to_python(py, &response.body)
+    } else {
+        errors::fault(py, &response).and_then(Err)
+    };
+    value.or_else(|error| Err(told_of(py, error, reply, &address(), command)?))
+}
+
+/// The error of a reply that has come, with what every error of a call says and knows.
+fn told_of(py: Python<'_>, error: PyErr, reply: &Reply, address: &str, command: &Str) -> PyResult<PyErr> {
+    let class = errors::codec_class(py)?;
+    let error = if error.is_instance(py, class) {
+        let head = format!("{address}: {}: ", command.to_text().escape_debug());
+        let sizes = format!("{} bytes sent, {} received", reply.sent.len(), reply.raw.len());
+        let text = format!("{head}the value of the answer cannot be read: {} ({sizes})", error.value(py));
+        PyErr::from_value(class.call1((text,))?)
+    } else {
+        error
+    };
+    with_context(py, error, address, command, &reply.sent, &reply.raw)
 }
 
 /// Says once per place that there was nothing to tell a success by.
@@ -345,7 +361,6 @@ fn warn_of_change(py: Python<'_>, address: &str, command: &Str, notice: &str) ->
 fn exception(py: Python<'_>, failure: &CallFailure, address: &str, command: &Str, timeout: f64) -> PyResult<PyErr> {
     static TRANSPORT: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     static TIMEOUT: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    static CODEC: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     static REFUSED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let CallFailure { error, sent, received, received_size, probing, details } = failure;
     let (progress, hint) = details.as_ref().map_or(("", ""), |details| (&details.progress, &details.hint));
@@ -365,7 +380,7 @@ fn exception(py: Python<'_>, failure: &CallFailure, address: &str, command: &Str
             let text = format!("{head}no complete answer{question} within {timeout} s ({sizes}{came}){said}");
             errors::class(py, &TIMEOUT, "CallTimeout")?.call1((text,))?
         }
-        CallError::Codec(codec) => errors::class(py, &CODEC, "CodecError")?
+        CallError::Codec(codec) => errors::codec_class(py)?
             .call1((format!("{head}the answer{question} cannot be read: {codec} ({sizes}){said}"),))?,
         CallError::Refused(refusal) => {
             let can_be_forced = refusal.is_only_a_limit();
@@ -435,16 +450,9 @@ impl PyReply {
     }
 
     #[getter]
-    fn tree(&self) -> PyResult<PyTree> {
-        let Response { code, reason, body } = &self.reply.response;
-        let mut tree = match body {
-            Body::Empty => Tree::ok(),
-            Body::Item(item) => item_to_tree(item),
-            Body::Json(text) => item_to_tree(&json::parse(text)?),
-            Body::Tree(tree) => tree.clone(),
-        };
-        (tree.code, tree.reason) = (*code, reason.clone());
-        Ok(PyTree::new(tree))
+    fn tree(&self, py: Python<'_>) -> PyResult<PyTree> {
+        let tree = self.read_tree().map_err(PyErr::from);
+        tree.or_else(|error| Err(told_of(py, error, &self.reply, &self.address, &self.command)?))
     }
 
     /// The value; an error answer raises its fault.
@@ -483,5 +491,20 @@ impl PyReply {
         let style = TextStyle::new(Carrier::Fifo, Dialect::Sipmi);
         text::encode_response(&mut text, &Ok(self.reply.response.clone()), &self.command, &style);
         PyBytes::new(py, &text)
+    }
+}
+
+impl PyReply {
+    /// What came, as a tree.
+    fn read_tree(&self) -> Result<PyTree, CodecError> {
+        let Response { code, reason, body } = &self.reply.response;
+        let mut tree = match body {
+            Body::Empty => Tree::ok(),
+            Body::Item(item) => item_to_tree(item),
+            Body::Json(text) => item_to_tree(&json::parse(text)?),
+            Body::Tree(tree) => tree.clone(),
+        };
+        (tree.code, tree.reason) = (*code, reason.clone());
+        Ok(PyTree::new(tree))
     }
 }

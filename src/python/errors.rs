@@ -33,6 +33,12 @@ pub(super) fn fault_class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     class(py, &CELL, "Fault")
 }
 
+/// `sipmi.errors.CodecError`.
+pub(super) fn codec_class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
+    static CELL: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    class(py, &CELL, "CodecError")
+}
+
 /// The exception that an error answer raises.
 pub(super) fn fault(py: Python<'_>, response: &Response) -> PyResult<PyErr> {
     static UNKNOWN: PyOnceLock<Py<PyType>> = PyOnceLock::new();
@@ -118,9 +124,8 @@ impl From<AddressError> for PyErr {
 
 impl From<CodecError> for PyErr {
     fn from(error: CodecError) -> Self {
-        static CODEC: PyOnceLock<Py<PyType>> = PyOnceLock::new();
         Python::attach(|py| {
-            let raised = class(py, &CODEC, "CodecError").and_then(|class| class.call1((error.to_string(),)));
+            let raised = codec_class(py).and_then(|class| class.call1((error.to_string(),)));
             raised.map_or_else(|failed| failed, PyErr::from_value)
         })
     }
