@@ -1,5 +1,6 @@
 //! How requests and replies look on a wire: functions of bytes, which know neither sockets nor commands.
 
+pub mod answer;
 pub mod event;
 pub mod fifo_frame;
 pub mod html;

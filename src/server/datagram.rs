@@ -10,6 +10,7 @@ use super::desk::{Asked, Caller, Desk};
 use super::hands::Hand;
 use super::hazards;
 use super::http::Network;
+use super::loops::LoopGuard;
 use super::place::Place;
 use super::post::{Post, Term};
 use super::ticket::Route;
@@ -46,6 +47,8 @@ pub(super) struct DatagramListener {
     post: Post,
     absent: Absent,
     place: Place,
+    /// None where a real server, which answers everything, is imitated with its faults.
+    loops: Option<LoopGuard>,
     hazards: bool,
     /// Whether the kernel says which user sends: those with a limit of their own are told apart by it.
     tells_users: bool,
@@ -68,9 +71,11 @@ impl DatagramListener {
         let is_unix = matches!(address, Address::Unix { .. });
         let replies = Replies::new(desk.clone(), socket.clone(), is_unix, options.write_timeout)
             .map_err(io_error("open a socket for replies of", address.to_string()))?;
+        let hazards = options.hazards && dialect.is_emulated();
         Ok(DatagramListener {
             desk,
             context,
+            loops: (!hazards).then(|| LoopGuard::new(&address)),
             address,
             socket,
             replies: Arc::new(replies),
@@ -80,7 +85,7 @@ impl DatagramListener {
             post: Post::default(),
             absent: Absent::default(),
             place: Place::new(&options.cpus),
-            hazards: options.hazards && dialect.is_emulated(),
+            hazards,
             tells_users,
         })
     }
@@ -105,6 +110,12 @@ impl DatagramListener {
                 Asked::unreadable(false, Str::default(), too_large)
             }
         };
+        let datagram = &buffer[..received.size.min(buffer.len())];
+        if self.loops.as_ref().is_some_and(|loops| loops.drops(datagram, &asked, &peer)) {
+            self.desk.counters.dropped.add(1);
+            log::debug!("{}: a datagram of {peer} is not answered: it may be an answer itself", self.address);
+            return;
+        }
         let route = Box::new(self.route(received.peer, hand));
         self.desk.serve(asked, Caller::of(peer, received.size), out, route);
     }

@@ -24,6 +24,7 @@ mod gate;
 mod hands;
 mod hazards;
 pub mod http;
+mod loops;
 mod memory;
 mod once;
 mod panics;
