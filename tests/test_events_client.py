@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +18,7 @@ import pytest
 
 import sipmi
 from conftest import PATIENCE
+from rogue import RogueDatagram
 from sipmi.async_events import AsyncListener
 from sipmi.events import Event, Listener
 from sipmi.testing import FakeOpenSIPS
@@ -346,3 +351,64 @@ def test_what_cannot_be_subscribed_says_why(server: sipmi.Server) -> None:
     assert ttls(server) == []
     assert isinstance(mi.events("E_X"), Listener)
     assert isinstance(sipmi.AsyncClient(server.addresses[0]).events("E_X"), AsyncListener)
+
+
+# -- Ctrl-C ---------------------------------------------------------------------------------------
+
+LISTENING = """
+import asyncio, sys
+import sipmi
+
+address, way = sys.argv[1:]
+options = {"expire": 1, "check": None}
+
+async def listen():
+    async with sipmi.AsyncClient(address, timeout=60.0, wire="jsonrpc") as mi:
+        async with mi.events("E_SUB_ADDED", "E_SUB_REMOVED", **options) as events:
+            async for event in events:
+                pass
+
+def wait():
+    with sipmi.connect(address, timeout=60.0, wire="jsonrpc") as mi:
+        with mi.events("E_SUB_ADDED", "E_SUB_REMOVED", **options) as events:
+            for event in events:
+                pass
+
+wait() if way == "waits" else asyncio.run(listen())
+"""
+
+
+@pytest.mark.parametrize("way", ["waits", "awaits"])
+@pytest.mark.parametrize("answered", [0, 1, 2], ids=["while-subscribing", "half-subscribed", "while-renewing"])
+def test_ctrl_c_ends_a_listener_whose_server_says_nothing(way: str, answered: int) -> None:
+    def answer(request: bytes) -> list[bytes]:
+        if len(server.requests) > answered:
+            return []
+        identity = json.loads(request)["id"]
+        return [json.dumps({"jsonrpc": "2.0", "result": "OK", "id": identity}).encode()]
+
+    with RogueDatagram(answer) as server:
+        child = subprocess.Popen([sys.executable, "-c", LISTENING, server.address, way], stderr=subprocess.PIPE)
+        try:
+            server.wait_for(answered + 1)
+            child.send_signal(signal.SIGINT)
+            _, said = child.communicate(timeout=PATIENCE)
+        finally:
+            child.kill()
+        assert b"KeyboardInterrupt" in said
+        # The end of a subscription is asked for all the same, and its answer is not waited for.
+        asked = [json.loads(request)["params"] for request in server.requests]
+        assert 0 in [params["expire"] if isinstance(params, dict) else params[-1] for params in asked]
+
+
+def test_a_subscription_ends_when_the_server_does_not_tell_its_uptime() -> None:
+    def answer(request: bytes) -> list[bytes]:
+        asked = json.loads(request)
+        reply = {"jsonrpc": "2.0", "result": "OK", "id": asked["id"]}
+        return [] if asked["method"] == "uptime" else [json.dumps(reply).encode()]
+
+    with RogueDatagram(answer) as server, sipmi.connect(server.address, timeout=0.2, wire="jsonrpc") as mi:
+        with pytest.raises(sipmi.CallTimeout), mi.events("E_SUB_ADDED"):
+            pytest.fail("it is not subscribed")
+        methods = [json.loads(request)["method"] for request in server.requests]
+    assert methods == ["event_subscribe", "uptime", "event_subscribe"]

@@ -11,7 +11,7 @@ from typing import Callable, Optional
 
 from ._twins import Driver
 from ._uptime import Uptime, is_another, read_uptime
-from .errors import Fault, MiError
+from .errors import CallTimeout, Fault, MiError
 
 log = logging.getLogger("sipmi.events")
 
@@ -19,6 +19,9 @@ log = logging.getLogger("sipmi.events")
 _RETRY_PART, _SHORTEST_RETRY = 0.1, 0.2
 #: A server that did not tell its uptime is asked again after so many seconds, since it may be beginning again.
 _CHECK_RETRY = 1.0
+
+#: Seconds for ending subscriptions when a signal, a cancelled task or a silent server ends the listener.
+_HURRY = 0.02
 
 #: The first version whose module ``event_stream`` sends events over TCP.
 _FIRST_WITH_TCP = (3, 1)
@@ -62,13 +65,13 @@ class Subscription:
         self.names = await self._resolve(driver)
         try:
             await self._subscribe(driver, self._expire)
+            self._up = await self._ask_uptime(driver) if self._check is not None else None
         except BaseException as error:
-            await self.end(driver)
+            await self.end(driver, within=patience_after(error))
             if socket.startswith("tcp:") and isinstance(error, Fault) and error.code in _NO_TRANSPORT:
                 what = f"the server sends no events over TCP ({error})"
                 raise _no_tcp(driver, what, "load its module event_stream, or use at='udp'") from error
             raise
-        self._up = await self._ask_uptime(driver) if self._check is not None else None
 
     async def _check_tcp(self, driver: Driver) -> None:
         """Checks that the server's version can send events over TCP."""
@@ -79,10 +82,13 @@ class Subscription:
             what = f"OpenSIPS {version[1]}.{version[2]} sends no events over TCP, which 3.1 and later do"
             raise _no_tcp(driver, what, "use at='udp' or at='unix'")
 
-    async def end(self, driver: Driver) -> None:
-        """Ends the subscriptions, as far as the server can be reached."""
+    async def end(self, driver: Driver, *, within: Optional[float] = None) -> None:
+        """Ends the subscriptions, as far as the server can be reached.
+
+        :param within: Seconds for all requests together; None gives each request the timeout of the client.
+        """
         try:
-            await self._subscribe(driver, 0)
+            await self._subscribe(driver, 0, within=within)
         except MiError as error:
             # They end by themselves when their time is over.
             log.debug("the subscriptions at %s were not ended: %s", driver.address, error)
@@ -156,9 +162,25 @@ class Subscription:
             names.update(dict.fromkeys(found))
         return tuple(names)
 
-    async def _subscribe(self, driver: Driver, expire: int) -> None:
+    async def _subscribe(self, driver: Driver, expire: int, *, within: Optional[float] = None) -> None:
+        deadline = math.inf if within is None else time.monotonic() + within
         for name in self.names:
-            await driver.call("event_subscribe", name, self._socket, expire, timeout=driver.timeout)
+            timeout = min(driver.timeout, deadline - time.monotonic())
+            if timeout <= 0:
+                raise CallTimeout(f"{driver.address}: event_subscribe: no time left for {name}")
+            await driver.call("event_subscribe", name, self._socket, expire, timeout=timeout)
+
+
+def patience_after(error: Optional[BaseException]) -> Optional[float]:
+    """Seconds that ending subscriptions may take after an error; None for the timeouts of the client.
+
+    A loop that is left closes its generator (GeneratorExit), which is no hurry.
+
+    >>> patience_after(ValueError()), patience_after(KeyboardInterrupt())
+    (None, 0.02)
+    """
+    is_patient = error is None or isinstance(error, (Exception, GeneratorExit))
+    return None if is_patient and not isinstance(error, CallTimeout) else _HURRY
 
 
 def _no_tcp(driver: Driver, what: str, remedy: str) -> ValueError:

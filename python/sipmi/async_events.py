@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from ._event_sockets import Sources
-from ._event_subscription import Subscription
+from ._event_subscription import Subscription, patience_after
 from ._twins import Awaiting
 from .events import FAILED_WAIT, Event, Inbox, Way, _Subscribed, call_one
 
@@ -115,10 +115,14 @@ class AsyncListener(_Subscribed):
         error: Optional[BaseException],
         traceback: Optional[TracebackType],
     ) -> None:
-        await self.close()
+        await self._leave(patience_after(error))
 
     async def close(self) -> None:
         """Ends the subscriptions, as far as the server can be reached, and stops listening. Twice does no harm."""
+        await self._leave(None)
+
+    async def _leave(self, within: Optional[float]) -> None:
+        """As :meth:`close`; the server is given so many seconds at most."""
         tasks, self._tasks = self._tasks, []
         others = [task for task in tasks if task is not asyncio.current_task()]
         for task in others:
@@ -127,7 +131,7 @@ class AsyncListener(_Subscribed):
             await asyncio.wait(others)
         if tasks:
             try:
-                await self._subscription.end(Awaiting(self._mi))
+                await self._subscription.end(Awaiting(self._mi), within=within)
             finally:
                 self._stop_reading()
                 self._changed.set()

@@ -16,7 +16,7 @@ from typing import Any, Callable, Optional, Union
 
 from . import _core
 from ._event_sockets import Place, Route, Source, Sources, parse
-from ._event_subscription import Subscription
+from ._event_subscription import Subscription, patience_after
 from ._twins import Blocking, finish
 from .client import Client
 from .errors import CodecError
@@ -379,14 +379,26 @@ class Listener(_Subscribed, Receiver):
         with self if not self._was_entered else contextlib.nullcontext():
             yield from super().within(seconds)
 
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        self._leave(patience_after(error))
+
     def close(self) -> None:
         """Ends the subscriptions, as far as the server can be reached, and stops listening."""
+        self._leave(None)
+
+    def _leave(self, within: Optional[float]) -> None:
+        """As :meth:`close`; each of the two waits for the server takes so many seconds at most."""
         self._left.set()
         keeping, self._keeping = self._keeping, None
         if keeping is not None:
             if keeping is not threading.current_thread():
-                keeping.join()
-            finish(self._subscription.end(Blocking(self._mi)))
+                keeping.join(within)
+            finish(self._subscription.end(Blocking(self._mi), within=within))
         super().close()
         if self._calling is not None and self._calling is not threading.current_thread():
             self._calling.join()
@@ -457,13 +469,25 @@ class _Interruptible(Blocking):
         super().__init__(mi)
         self._left = left
 
+    async def call(self, command: str, /, *args: Any, timeout: float, **kwargs: Any) -> Any:
+        if self._left.is_set():
+            raise _Left
+        return await super().call(command, *args, timeout=timeout, **kwargs)
+
     async def sleep(self, seconds: float) -> None:
         # Infinity is too long for a thread.
         if self._left.wait(min(seconds, threading.TIMEOUT_MAX)):
             raise _Left
 
 
+#: Seconds that each listener waits for its server at exit.
+_AT_EXIT = 1.0
+
+
 @atexit.register
 def _close_all() -> None:
     for receiver in list(_listening):
-        receiver.close()
+        if isinstance(receiver, Listener):
+            receiver._leave(_AT_EXIT)
+        else:
+            receiver.close()
