@@ -78,7 +78,7 @@ impl Answer {
                     let _ = fifo.write(&self.bytes);
                     false
                 }
-                Opened::NoReader => is_early,
+                Opened::NoReader | Opened::NoDescriptor => is_early,
                 Opened::Refused(_) => false,
             },
             _ => false,

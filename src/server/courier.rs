@@ -150,10 +150,16 @@ impl Courier {
                     }));
                     None
                 }
-                Opened::NoReader if now < deadline && !self.stopping.load(Ordering::SeqCst) => {
+                Opened::NoReader | Opened::NoDescriptor
+                    if now < deadline && !self.stopping.load(Ordering::SeqCst) =>
+                {
                     Some(Parcel::AwaitReader { open, then, deadline, desk, waiting })
                 }
                 Opened::NoReader => given_up(&desk, "nobody opened the reply FIFO in time, the request was not run"),
+                Opened::NoDescriptor => {
+                    desk.note_shortage("a request was not run, its reply FIFO could not be opened in time");
+                    given_up(&desk, "no descriptor was left for a reply FIFO, the request was not run")
+                }
                 Opened::Refused(why) => given_up(&desk, &format!("the reply FIFO was refused: {why}")),
             },
             Parcel::Room { fifo, deadline, then } => {

@@ -523,6 +523,16 @@ impl Desk {
         });
     }
 
+    /// Counts and tells that the process had no descriptor left, and what came of it.
+    pub(super) fn note_shortage(&self, consequence: &str) {
+        self.gate.descriptors.note(1, || {
+            format!(
+                "{}: {consequence}: no other descriptor is left (raise `ulimit -n`, or LimitNOFILE= of the service)",
+                self.listener
+            )
+        });
+    }
+
     /// A caller names a reply FIFO that is not written to.
     pub(super) fn note_refused_reply(&self, name: &Str, why: &Refusal) {
         self.counters.dropped.add(1);

@@ -192,9 +192,17 @@ impl FifoListener {
             return;
         }
         match self.open_reply(&reply) {
-            Opened::Ready(fifo) => self.run(asked, (reply, hand), Some(fifo)),
-            Opened::NoReader if self.alone.is_some() => self.look_for_reader(asked, reply),
-            Opened::NoReader => self.await_reader(asked, reply, hand),
+            Opened::Ready(fifo) => {
+                if fifo.has_last_descriptor() {
+                    self.desk.note_shortage("a reply FIFO took the reserved descriptor");
+                }
+                self.run(asked, (reply, hand), Some(fifo));
+            }
+            Opened::NoReader => self.reach_reader(asked, reply, hand),
+            Opened::NoDescriptor => {
+                self.desk.note_shortage("a request waits until its reply FIFO can be opened");
+                self.reach_reader(asked, reply, hand);
+            }
             Opened::Refused(why) => {
                 self.desk.note_refused_reply(&reply, &why);
             }
@@ -213,6 +221,15 @@ impl FifoListener {
         let has_no_way_back = reply.is_empty() && hazards::answers_later(frame);
         // 4.1 drops the reply that has nowhere to go.
         deadly || (has_no_way_back && self.desk.dialect() != Dialect::V4_1)
+    }
+
+    /// Tries again later to open a reply FIFO.
+    fn reach_reader(self: &Arc<Self>, asked: (Asked, usize), reply: Str, hand: Option<Hand>) {
+        if self.alone.is_some() {
+            self.look_for_reader(asked, reply);
+        } else {
+            self.await_reader(asked, reply, hand);
+        }
     }
 
     /// Looks for a missing reader a few times, as real servers do, while everybody waits.

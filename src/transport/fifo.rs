@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -14,6 +15,7 @@ use nix::sys::stat::Mode;
 use super::command_mark::{self, CommandMark};
 use super::eagerness::Habit;
 use super::inode::{Inode, set_access};
+use super::spare::{Lent, Spare, is_shortage};
 use super::{Access, FileId, OpenError, io_error, kind_of, owner};
 
 /// The longest directory and name that a real server takes.
@@ -219,6 +221,8 @@ fn open_for_probe(path: &Path) -> io::Result<File> {
 pub struct ReplyDir {
     path: PathBuf,
     fd: OwnedFd,
+    /// For replies when the process has no other descriptor left.
+    spare: Arc<Spare>,
     /// Whether names are as short as a real server wants them.
     strict: bool,
     /// The only user who may write commands, if there is but one.
@@ -232,6 +236,8 @@ pub enum Opened {
     Ready(ReplyFifo),
     /// It exists, but nobody reads it yet.
     NoReader,
+    /// The process has no descriptor left for it: even the reserved one is in use, or there is no reader yet.
+    NoDescriptor,
     /// It must not be written to.
     Refused(Refusal),
 }
@@ -278,7 +284,7 @@ impl ReplyDir {
     pub fn open(path: &Path, strict: bool, access: Access) -> Result<Self, OpenError> {
         let owner = access.owner.unwrap_or_else(|| nix::unistd::Uid::effective().as_raw());
         let sole_caller = (access.mode & 0o022 == 0).then_some(owner);
-        Ok(ReplyDir { path: path.to_owned(), fd: open_dir(path)?, strict, sole_caller })
+        Ok(ReplyDir { path: path.to_owned(), fd: open_dir(path)?, spare: Spare::new(), strict, sole_caller })
     }
 
     /// Whether a reply FIFO may be called this: nothing that leads out of the directory.
@@ -299,13 +305,26 @@ impl ReplyDir {
         // What is checked is the open file itself, so nobody can put another in its place; and opening
         // does nothing to a file that turns out to be none of ours.
         let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let fd = match nix::fcntl::openat(&self.fd, name, flags, Mode::empty()) {
+        let open = || nix::fcntl::openat(&self.fd, name, flags, Mode::empty());
+        let (opened, lent) = match open() {
+            Err(errno) if is_shortage(&errno.into()) => match self.spare.lend() {
+                Some(lent) => (open(), Some(lent)),
+                None => return Ok(Opened::NoDescriptor),
+            },
+            opened => {
+                self.spare.recover();
+                (opened, None)
+            }
+        };
+        let fd = match opened {
             Ok(fd) => fd,
-            Err(Errno::ENXIO) => return Ok(Opened::NoReader),
+            Err(Errno::ENXIO) if lent.is_none() => return Ok(Opened::NoReader),
+            Err(Errno::ENXIO) => return Ok(Opened::NoDescriptor),
+            Err(errno) if is_shortage(&errno.into()) => return Ok(Opened::NoDescriptor),
             Err(errno) => return Err(refusal(errno)),
         };
         self.check(&fd)?;
-        Ok(Opened::Ready(ReplyFifo { file: fd.into() }))
+        Ok(Opened::Ready(ReplyFifo { file: fd.into(), lent }))
     }
 
     /// Whether an open file is a FIFO that a client made to be answered, and has one name.
@@ -362,9 +381,16 @@ fn refusal(errno: Errno) -> Refusal {
 #[derive(Debug)]
 pub struct ReplyFifo {
     file: File,
+    /// Set when the file has the reserved descriptor. It is dropped after the file.
+    lent: Option<Lent>,
 }
 
 impl ReplyFifo {
+    /// Whether the process had no other descriptor left than the reserved one.
+    pub fn has_last_descriptor(&self) -> bool {
+        self.lent.is_some()
+    }
+
     /// Writes as much as fits without waiting; 0 when the reader is slow.
     pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         match (&self.file).write(bytes) {

@@ -13,6 +13,7 @@ mod owner;
 pub mod reply_fifo;
 pub mod reply_sockets;
 mod reply_sweep;
+pub mod spare;
 pub mod stream;
 
 use std::io;

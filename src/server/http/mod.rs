@@ -27,9 +27,9 @@ pub mod tls;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::desk::Desk;
@@ -41,6 +41,7 @@ use crate::codec::xmlrpc;
 use crate::dialect::Dialect;
 use crate::transport::OpenError;
 use crate::transport::eagerness::Habit;
+use crate::transport::spare::{Spare, is_shortage};
 pub use browser::JsonGet;
 use connection::{Connection, Progress, Stage};
 pub use credentials::{Credentials, NeverMatches, check_hosts};
@@ -107,8 +108,8 @@ pub(super) struct HttpListener {
     context: Arc<Context>,
     address: Address,
     door: TcpListener,
-    /// Given up when there are no descriptors left, to turn somebody away properly.
-    spare: Mutex<Option<std::fs::File>>,
+    /// For turning a client away when the process has no other descriptor left.
+    spare: Arc<Spare>,
     reactor: Arc<Reactor>,
     site: Arc<Site>,
     allow_from: Option<Vec<Network>>,
@@ -160,7 +161,7 @@ impl HttpListener {
             context,
             address,
             door,
-            spare: Mutex::new(spare()),
+            spare: Spare::new(),
             reactor,
             site,
             allow_from: options.allow_from.clone(),
@@ -181,10 +182,7 @@ impl HttpListener {
             match self.door.accept() {
                 Ok((socket, peer)) => self.take_in(socket, peer),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
-                    self.turn_away();
-                    return;
-                }
+                Err(error) if is_shortage(&error) => return self.turn_away_next(),
                 // Nobody, or somebody who has left already.
                 Err(_) => return,
             }
@@ -201,21 +199,21 @@ impl HttpListener {
             None
         };
         if let Some(answer) = early {
-            self.site.desk.counters.dropped.add(1);
-            // It has room for so little.
-            let _ = io::Write::write(&mut &socket, answer);
-            return;
+            return self.turn_away(&socket, answer);
         }
-        if let Err(error) = self.begin(socket, peer) {
+        let begun = match socket.as_fd().try_clone_to_owned() {
+            Err(error) if is_shortage(&error) => return self.turn_away_for_shortage(&socket),
+            twin => twin.and_then(|twin| self.begin((socket, twin), peer)),
+        };
+        if let Err(error) = begun {
             log::debug!("{}: a connection from {peer} was lost: {error}", self.address);
         }
     }
 
-    fn begin(&self, socket: TcpStream, peer: SocketAddr) -> io::Result<()> {
+    fn begin(&self, (socket, fd): (TcpStream, OwnedFd), peer: SocketAddr) -> io::Result<()> {
         socket.set_nonblocking(true)?;
         // Answers are written whole; nothing is gained by waiting for more.
         socket.set_nodelay(true)?;
-        let fd = socket.as_fd().try_clone_to_owned()?;
         let progress = Progress::new(self.reactor.round(), self.probe(&socket));
         let mut stream = self.stream(socket, &progress)?;
         if original::has_port_of_abyss(self.context.service.dialect, &self.site.roots) {
@@ -261,14 +259,24 @@ impl HttpListener {
         Ok(Stream::new(socket, self.reactor.clone(), progress.clone()))
     }
 
-    /// There are no descriptors left: one is freed, to take the next connection and close it.
-    fn turn_away(&self) {
-        let mut spare_file = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(spare_file.take());
-        drop(self.door.accept());
-        *spare_file = spare();
+    /// Answers a connection that is not served.
+    fn turn_away(&self, socket: &TcpStream, answer: &[u8]) {
         self.site.desk.counters.dropped.add(1);
-        log::warn!("{}: a connection was turned away: no descriptors are left", self.address);
+        // It has room for so little.
+        let _ = io::Write::write(&mut &*socket, answer);
+    }
+
+    fn turn_away_for_shortage(&self, socket: &TcpStream) {
+        self.turn_away(socket, reply::TOO_MANY);
+        self.site.desk.note_shortage("a connection was turned away");
+    }
+
+    /// Accepts the next connection on the reserved descriptor, and turns it away.
+    fn turn_away_next(&self) {
+        let _lent = self.spare.lend();
+        if let Ok((socket, _)) = self.door.accept() {
+            self.turn_away_for_shortage(&socket);
+        }
     }
 
     /// Whether a connection has been at its stage for too long.
@@ -384,10 +392,6 @@ pub(super) fn place(url: &str) -> Option<(&str, u16)> {
     let host = host.strip_prefix('[').map_or(Some(host), |inner| inner.strip_suffix(']'))?;
     let is_plain = !host.is_empty() && !host.contains(['/', '@', '?', '#']);
     is_plain.then_some((host, port.parse().ok()?))
-}
-
-fn spare() -> Option<std::fs::File> {
-    std::fs::File::open("/dev/null").ok()
 }
 
 /// Where it is, as clients write it.
