@@ -290,6 +290,26 @@ def test_whoever_a_dead_worker_had_in_hand_is_told_that_the_command_failed(
         assert client.call("pid") > 0
 
 
+@pytest.mark.parametrize("connected", [False, True])
+def test_the_answer_for_a_killed_worker_comes_from_an_unnamed_socket_unless_the_client_is_connected(
+    group: Callable[..., Group], connected: bool
+) -> None:
+    """As all answers: the buffer of the named socket may be full of what others do not read."""
+    many = group()
+    path = f"{many.directory}/sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+        client.bind(f"{many.directory}/client")
+        client.settimeout(PATIENCE)
+        if connected:
+            client.connect(path)
+        request = b'{"jsonrpc":"2.0","id":1,"method":"sleep","params":[60.0]}'
+        client.send(request) if connected else client.sendto(request, path)
+        os.kill(many.await_asleep()[0], signal.SIGKILL)
+        reply, sender = client.recvfrom(1000)
+    assert json.loads(reply)["error"]["code"] == -32000
+    assert sender == (path if connected else None)
+
+
 @pytest.mark.parametrize("kind", ["coroutine", "batch", "large"])
 def test_orphans_of_every_kind_are_answered(group: Callable[..., Group], kind: str) -> None:
     many = group(

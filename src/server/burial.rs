@@ -1,17 +1,22 @@
 //! Answering for a worker that has died: whoever it had in hand is told that the command failed.
 
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
 use super::ListenOptions;
 use super::endpoint::Endpoint;
 use super::hands::Orphan;
+use crate::address::Address;
 use crate::clock;
 use crate::codec::jsonrpc::{self, Call, Id, Incoming, Refused};
 use crate::codec::text::{self, Carrier, TextStyle};
 use crate::dialect::Dialect;
 use crate::response::Failure;
-use crate::transport::datagram::RawPeer;
+use crate::transport::datagram::{RawPeer, Socket, send_from};
 use crate::transport::fifo::Opened;
+use crate::transport::spare::is_shortage;
 
 /// How long a receiver that is full, or does not read yet, is tried.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -22,6 +27,8 @@ pub(super) struct Answer {
     to: To,
     bytes: Vec<u8>,
     until: Instant,
+    /// Real servers have no answer for a client that is connected to a UNIX socket.
+    answers_connected: bool,
 }
 
 enum To {
@@ -61,16 +68,27 @@ impl Answer {
                 (To::Fifo(reply.to_vec()), failed_text(bytes, style), options.reply_wait)
             }
         };
-        (!bytes.is_empty()).then(|| Answer { endpoint, to, bytes, until: clock::deadline(patience) })
+        let answers_connected = !dialect.is_emulated();
+        (!bytes.is_empty()).then(|| Answer {
+            endpoint,
+            to,
+            bytes,
+            until: clock::deadline(patience),
+            answers_connected,
+        })
     }
 
     /// Sends it; true when it is to be tried again.
     pub(super) fn must_wait(&self, endpoints: &[Endpoint]) -> bool {
         let is_early = Instant::now() < self.until;
         match (&self.to, endpoints.get(self.endpoint)) {
-            (To::Peer(peer), Some(Endpoint::Datagram { socket, .. })) => {
-                let sent = socket.send(&self.bytes, peer);
-                is_early && sent.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+            (To::Peer(peer), Some(Endpoint::Datagram { socket, address })) => {
+                let sent = if matches!(address, Address::Unix { .. }) {
+                    self.send_unnamed(peer, socket)
+                } else {
+                    socket.send(&self.bytes, peer)
+                };
+                is_early && sent.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
             }
             (To::Fifo(name), Some(Endpoint::Fifo { replies, .. })) => match replies.open_reply(name) {
                 Opened::Ready(fifo) => {
@@ -82,6 +100,19 @@ impl Answer {
                 Opened::Refused(_) => false,
             },
             _ => false,
+        }
+    }
+
+    /// Sends the answer as workers send theirs: from an unnamed socket, whose buffer no other client has filled. A
+    /// client that is connected takes datagrams from the named socket alone.
+    fn send_unnamed(&self, peer: &RawPeer, named: &Socket) -> io::Result<()> {
+        let sent = UnixDatagram::unbound().and_then(|socket| send_from(socket.as_fd(), &self.bytes, peer));
+        match sent {
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) && self.answers_connected => {
+                named.send(&self.bytes, peer)
+            }
+            Err(error) if is_shortage(&error) => named.send(&self.bytes, peer),
+            sent => sent,
         }
     }
 }
