@@ -709,7 +709,7 @@ def latency_classes() -> list[tuple[str, Optional[float]]]:
     """The statistics of a latency histogram: name, and upper bound in seconds or None."""
 
 def current_request() -> Optional[RequestContext]:
-    """The request that this thread's handler is answering; None outside a handler."""
+    """The request that the running handler answers; None outside a handler."""
 
 _Cpus = Union[CpuSet, str, Iterable[int]]
 
