@@ -111,7 +111,7 @@ def test_two_servers_do_not_answer_each_other(one: Optional[str], other: Optiona
         host, _, port = server.addresses[0].partition(":")[2].rpartition(":")
         addresses.append((host, int(port)))
     try:
-        assert loop_through(*addresses, first, 20) <= 1
+        assert loop_through(addresses[0], addresses[1], first, 20) <= 1
     finally:
         for server in servers:
             server.stop()
