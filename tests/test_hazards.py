@@ -92,7 +92,8 @@ OVERSIZE = [
         (LEGACY, "fifo", 9_000), (LEGACY, "udp", 65_000), (LEGACY, "unix", 66_000),
         (MODERN, "fifo", 5_000), (MODERN, "udp", 66_000), (MODERN, "unix", 66_000),
         (["3.2", "3.4"], "http", 17_000), (["3.6", "4.0"], "http", 1_100),
-        (["1.11", "2.4", "3.2", "3.4"], "xmlrpc", 17_000), (["3.6", "4.0"], "xmlrpc", 1_100),
+        # mi_xmlrpc of 1.11 is not httpd's
+        (["1.11"], "xmlrpc", 600_000), (["2.4", "3.2", "3.4"], "xmlrpc", 17_000), (["3.6", "4.0"], "xmlrpc", 1_100),
     ]
     for version in versions
 ]  # fmt: skip

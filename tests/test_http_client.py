@@ -479,7 +479,8 @@ def test_a_server_that_does_not_read_is_a_timeout_also_while_the_request_is_writ
         if connection.number == 0:  # the question who it is
             request = connection.read_request()
             assert request is not None
-            body = json.dumps({"jsonrpc": "2.0", "result": {"Server": "sipmi (0.1.0; x)"}, "id": 1})
+            id = json.loads(body_of(request))["id"]
+            body = json.dumps({"jsonrpc": "2.0", "result": {"Server": "sipmi (0.1.0; x)"}, "id": id})
             connection.send(http_reply(body, headers="Connection: close\r\n"))
         else:
             gone.wait(10)
@@ -643,7 +644,8 @@ def test_a_server_that_goes_away_ends_no_program_by_a_signal(scheme: str, tmp_pa
         if connection.number == 0:  # the question who it is
             request = connection.read_request()
             assert request is not None
-            body = json.dumps({"jsonrpc": "2.0", "result": {"Server": "sipmi (0.1.0; x)"}, "id": 1})
+            id = json.loads(body_of(request))["id"]
+            body = json.dumps({"jsonrpc": "2.0", "result": {"Server": "sipmi (0.1.0; x)"}, "id": id})
             connection.send(http_reply(body, headers="Connection: close\r\n"))
         else:
             connection.socket.recv(1000)

@@ -1,6 +1,7 @@
 //! Replies that are too large for a datagram: a server says so in few words, in others, or not at all.
 
 use super::call::{CallError, CallFailure, Reply};
+use super::effects::{Effect, effect_of};
 use super::limits::{Carrier, Route};
 use super::{Generation, Wire};
 use crate::catalog::hazards::smaller_reply;
@@ -9,17 +10,19 @@ use crate::catalog::hazards::smaller_reply;
 const LARGEST: &str = "65457";
 const LARGEST_BEFORE: &str = "32728";
 
-/// Adds to an error the likely cause: servers of 3.x and 4.x answer `500 Internal error` to a reply that they cannot send,
-/// those of 1.x and 2.x `500 command failed`, as they do when a command fails.
+/// Adds to an error the likely cause. Servers of 3.x and 4.x answer `500 Internal error` when a reply cannot be sent, and
+/// some commands have that error of their own (`rl_reset_pipe`). Those of 1.x and 2.x answer `500 command failed`, as they
+/// do when a command fails.
 pub(super) fn explain_refusal(route: Route, command: &[u8], mut reply: Reply) -> Reply {
-    let says_so = match (&*reply.response.reason, route.wire) {
-        (b"Internal error", Wire::Json) => true,
-        (b"command failed", Wire::Text) => smaller_reply(command).is_some(),
-        _ => false,
+    let is_large = smaller_reply(command).is_some();
+    let perhaps = match (&*reply.response.reason, route.wire) {
+        (b"Internal error", Wire::Json) if is_large => "",
+        (b"Internal error", Wire::Json) if effect_of(command) == Effect::Read => "perhaps ",
+        (b"command failed", Wire::Text) if is_large => "perhaps ",
+        _ => return reply,
     };
-    if says_so && reply.response.code == 500 && is_of_original(route) {
-        let likely = if route.wire == Wire::Json { "" } else { "perhaps " };
-        let reason = format!("{}: {likely}{}", reply.response.reason.to_text(), hint(route, command));
+    if reply.response.code == 500 && is_of_original(route) {
+        let reason = format!("{}: {perhaps}{}", reply.response.reason.to_text(), hint(route, command));
         reply.response.reason = reason.into();
     }
     reply

@@ -426,7 +426,7 @@ impl Client {
                 let sent = encode(route, request, id, "")?;
                 let mut read = |bytes: &[u8]| match route.wire {
                     Wire::Json => read_json(bytes, id),
-                    _ => Some(text::decode_response(bytes, text::Carrier::Datagram)),
+                    _ => Some(text::decode_response(bytes, datagram_of(route))),
                 };
                 let Heard { reply, raw } =
                     pool.exchange(&sent, route.wire == Wire::Json, patience, &mut read).await?;
@@ -529,6 +529,17 @@ fn take_names_of(version: names::Version, request: &mut Request) {
 }
 
 /// Writes a request and checks it as it would go out.
+/// How a text reply ends in a datagram of this server.
+fn datagram_of(route: Route) -> text::Carrier {
+    match (route.generation, route.minor, route.patch) {
+        (Some(Generation::OpenSips(..=1)), ..) => text::Carrier::OldDatagram,
+        (Some(Generation::OpenSips(2)), Some(minor), Some(patch)) if (minor, patch) < (4, 5) => {
+            text::Carrier::OldDatagram
+        }
+        _ => text::Carrier::Datagram,
+    }
+}
+
 fn encode(route: Route, request: &Request, id: u32, reply_name: &str) -> Result<Vec<u8>, CallError> {
     let mut bytes = Vec::with_capacity(256);
     let written = if route.wire == Wire::Json {

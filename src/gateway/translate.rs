@@ -3,6 +3,8 @@
 //! Trees stay trees where the caller's wire has trees, and values stay values where it has types. Only what crosses over
 //! is changed.
 
+use std::borrow::Cow;
+
 use super::line::{Outcome, Trouble};
 use crate::client::{Arguments, Reply, places};
 use crate::codec::{json, jsonrpc, text};
@@ -43,10 +45,12 @@ pub(super) fn answer(outcome: &Outcome, legacy: bool, upstream: &str) -> Result<
             let nothing = if legacy { Body::Empty } else { Body::Item(Item::Null) };
             Ok(Response { body: nothing, ..reply.response.clone() })
         }
-        Ok(reply) if reply.response.is_success() => {
-            Ok(if legacy { reply.response.clone() } else { reply.shaped().into_owned() })
+        Ok(reply) => {
+            // In 4.0, whose values typed wires have, some errors of old versions are none, and some successes are errors.
+            let response = if legacy { Cow::Borrowed(&reply.response) } else { reply.shaped() };
+            let is_error = !response.is_success() && !reply.response.is_success();
+            if is_error { error(reply, legacy) } else { Ok(response.into_owned()) }
         }
-        Ok(reply) => error(reply, legacy),
         Err(trouble) => Ok(explain(trouble, legacy, upstream)),
     }
 }

@@ -39,6 +39,7 @@ def ask(mi: sipmi.Client, call: Call) -> Outcome:
     """Makes a call. Transport errors are outcomes too: the other calls go on."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", sipmi.UnclearReplyWarning)
+        warnings.simplefilter("ignore", sipmi.ChangedParameterWarning)
         try:
             reply = mi.request(call.command, *call.args, **dict(call.kwargs))
             value = reply.value

@@ -13,7 +13,7 @@ from ..errors import MiError
 from .arguments import ask, read_json, with_stdin
 from .confirm import confirm
 from .ending import ERROR_ANSWER, OK, UNCLEAR_HINT, USAGE, Failure, Usage, complain, explain
-from .options import ADDRESS_HELP, add_client_options, add_http_options, add_json, add_yes, client
+from .options import ADDRESS_HELP, add_client_options, add_force, add_http_options, add_json, add_yes, client
 from .output import print_value
 from .servers import Target, take_target
 
@@ -34,11 +34,7 @@ def add(subcommands: Any) -> None:
     add_json(parser)
     add_client_options(parser)
     add_http_options(parser)
-    parser.add_argument(
-        "--force",
-        action="store_true",
-        help="send it in spite of a limit or hazard of the server, where that is possible",
-    )
+    add_force(parser)
     parser.set_defaults(run=run)
 
 

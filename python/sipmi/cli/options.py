@@ -58,6 +58,14 @@ def add_yes(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_force(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="send it in spite of a limit or hazard of the server, where that is possible",
+    )
+
+
 def client(target: Target, options: argparse.Namespace, *, wire: Optional[str] = None) -> Client:
     """A client of a server, as the options have it, and the file of servers where they say nothing."""
     return connect(target.address, **client_options(target, options, wire=wire))

@@ -14,7 +14,7 @@ from .call import call_lines
 from .confirm import confirm
 from .ending import OK, USAGE, Failure, Usage, complain, explain
 from .live import Live
-from .options import add_address, add_client_options, add_http_options, add_json, add_yes, client
+from .options import add_address, add_client_options, add_force, add_http_options, add_json, add_yes, client
 from .output import print_value, value_text
 from .servers import Target, read_servers, resolve
 
@@ -40,6 +40,7 @@ def add(subcommands: Any) -> None:
     )
     add_address(parser)
     add_yes(parser)
+    add_force(parser)
     add_json(parser, "print values as one line of JSON")
     add_client_options(parser)
     add_http_options(parser)
@@ -122,7 +123,7 @@ class Shell:
         if not words:
             raise Usage("expected a command before the |", ".help")
         confirm(words[0], self.target.name, yes=self.options.yes)
-        reply = ask(self.mi, words[0], words[1:], read=read_json)
+        reply = ask(self.mi, words[0], words[1:], read=read_json, force=self.options.force)
         self.elapsed = reply.elapsed
         if program is None:
             print_value(reply.value, as_json=self.options.json)

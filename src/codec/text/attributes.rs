@@ -63,6 +63,13 @@ impl Attributes {
     }
 }
 
+/// The attribute of a node without a name: that of `domain_dump`, to the end of the line.
+pub(super) fn of_nameless(line: &[u8]) -> Option<Attribute> {
+    const NAME: &[u8] = b" attributes=";
+    let start = memmem::find(line, NAME).filter(|start| *start > 0)?;
+    Some(Attribute { start, value: start + NAME.len() })
+}
+
 fn any_attribute(line: &[u8], from: usize) -> Option<Attribute> {
     memchr::memchr_iter(b' ', &line[from..]).find_map(|blank| {
         let start = from + blank;

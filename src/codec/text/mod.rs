@@ -36,6 +36,8 @@ pub enum Carrier {
     Fifo,
     /// A UDP or UNIX datagram each way.
     Datagram,
+    /// As [`Carrier::Datagram`], of 1.x and 2.0 to 2.4.4, where no empty line ends a reply.
+    OldDatagram,
 }
 
 /// What a level is indented by.

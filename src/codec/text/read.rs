@@ -3,7 +3,7 @@
 use memchr::memmem;
 
 use super::super::CodecError;
-use super::attributes::Attributes;
+use super::attributes::{self, Attributes};
 use super::records::Records;
 use super::{BLANKS_IN_STRINGS, Carrier, SEPARATOR};
 use crate::item::Str;
@@ -19,7 +19,8 @@ const MAX_BLANKS_A_LEVEL: usize = 16;
 /// - `name:: value`: the name ends at the first `:: `, unless ` = [` comes before (`cache_fetch` of 1.x).
 /// - Attributes are ` name=value`, where a name is a word of letters, digits, `_` and `-`, or one of the few with blanks
 ///   that 1.x and 2.x have (`Log level`, `Avg Call Duration`). Words without `=` belong to the value before them. `attr`,
-///   `Message` and a few more have no attributes, `value` has a number `count` or none.
+///   `Message` and a few more have no attributes, `value` has a number `count` or none. A node without a name has none but
+///   `attributes` (`domain_dump`).
 /// - A line that ends in CR goes on in the next: SIP messages end their lines so, nodes do not.
 /// - The line after `key:: ` `value:: ` (`cache_fetch` of 2.x) goes on to the next named one, `key = [` to the
 ///   closing `]`. A line that is neither named nor indented goes on with the value of an indented one. Other values
@@ -89,9 +90,13 @@ fn read_code(bytes: &[u8]) -> Result<(i32, &[u8]), CodecError> {
 
 /// The lines after the first, without the empty line that ends a reply.
 ///
-/// A datagram of 1.x has none. When its last value ends in CRLF it only seems to.
+/// A datagram of 1.x has none. Where the version is not known, it has one unless its last value ends in CRLF.
 fn without_ending<'a>(reply: &[u8], body: &'a [u8], carrier: Carrier) -> &'a [u8] {
-    let seems = carrier == Carrier::Datagram && reply.ends_with(b"\r\n\n");
+    let seems = match carrier {
+        Carrier::Fifo => false,
+        Carrier::Datagram => reply.ends_with(b"\r\n\n"),
+        Carrier::OldDatagram => true,
+    };
     match body.strip_suffix(b"\n") {
         Some(rest) if reply.ends_with(b"\n\n") && !seems => rest,
         _ => body,
@@ -261,6 +266,11 @@ impl<'a> TreeReader<'a> {
 
     fn add_nameless(&mut self, parent: NodeId, start: usize, end: usize) -> NodeId {
         let value = &self.body[start..end];
+        if let Some(found) = attributes::of_nameless(value) {
+            let node = self.tree.add_child(parent, b"", &value[..found.start]);
+            self.tree.add_attr(node, &value[found.start + 1..found.value - 1], &value[found.value..]);
+            return node;
+        }
         let is_first = self.tree.is_empty();
         let until = if is_first && memmem::find(value, b" = [").is_some() { Until::Bracket } else { Until::LineEnd };
         let node = self.tree.add_child(parent, b"", value);

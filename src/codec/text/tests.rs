@@ -515,3 +515,26 @@ proptest! {
         let _ = decode_request(bytes.as_bytes(), Dialect::Sipmi);
     }
 }
+
+#[test]
+fn the_last_newline_of_a_datagram_belongs_to_the_value_where_no_empty_line_ends_replies() {
+    // rand_get_prob of 1.11 and of 2.4
+    for (carrier, reply) in [
+        (Carrier::OldDatagram, "200 OK\nactual probability: 33 percent\n\n"),
+        (Carrier::Datagram, "200 OK\nactual probability: 33 percent\n\n\n"),
+    ] {
+        let tree = tree(decode_response(reply.as_bytes(), carrier).expect("a reply"));
+        let node = tree.first_child(NodeId::ROOT).expect("a node");
+        assert_eq!(tree.value(node), Value::Str(b"actual probability: 33 percent\n"));
+    }
+}
+
+#[test]
+fn a_nameless_node_has_the_attribute_of_domain_dump_and_no_other() {
+    let reply = b"200 OK\nexample.org attributes=b c\na x=1\n\n";
+    let tree = tree(decode_response(reply, Carrier::Fifo).expect("a reply"));
+    let nodes: Vec<_> = tree.children(NodeId::ROOT).collect();
+    assert_eq!(tree.value(nodes[0]), Value::Str(b"example.org"));
+    assert!(tree.has_attrs(nodes[0]));
+    assert_eq!(tree.value(nodes[1]), Value::Str(b"a x=1"));
+}

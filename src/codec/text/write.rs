@@ -61,7 +61,7 @@ pub(in crate::codec) struct TooDeep;
 /// What follows the last node.
 pub(in crate::codec) fn ending(style: TextStyle) -> &'static [u8] {
     match (style.carrier, style.dialect) {
-        (Carrier::Datagram, Dialect::V1_8 | Dialect::V1_11) => b"",
+        (Carrier::OldDatagram, _) | (Carrier::Datagram, Dialect::V1_8 | Dialect::V1_11) => b"",
         _ => b"\n",
     }
 }
