@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sipmi import _core
 from sipmi.testing.tape import Interaction, Masks, Tape, Track, essence, id_of
 
 SIZE = 80_000
@@ -24,6 +25,10 @@ HOSTILE = {
     "nodes": b'"name":"\\' * (SIZE // 9),
     "tags": b"<name>" * (SIZE // 6),
     "blanks after a tag": b"<name>a</name>" + b" " * SIZE,
+    "schemes": b"://" * (SIZE // 3),
+    "questions": b"?a" * (SIZE // 2),
+    "blanks after a header": b"Authorization" + b" " * SIZE,
+    "headers": b"proxy-authorization " * (SIZE // 20),
 }
 
 
@@ -41,10 +46,21 @@ def test_masks_pass_over_a_hostile_message(kind: str) -> None:
         (b"  password:: hunter2\n", b"  password:: ***\n"),
         (b"\t\tsecret = hunter2\n", b"\t\tsecret = ***\n"),
         (b'{"name":"ha1","value":"hunter2"}', b'{"name":"ha1","value":"***"}'),
+        (b'{"a":[{"Auth_Token":"t","Credentials":"c"}]}', b'{"a":[{"Auth_Token":"***","Credentials":"***"}]}'),
+        (b'{"url":"mysql://ann:hunter2@db/x"}', b'{"url":"mysql://ann:***@db/x"}'),
+        (b'{"url":"http://h/mi?a=1&token=t&b=2"}', b'{"url":"http://h/mi?a=1&token=***&b=2"}'),
+        (b'{"hdrs":"A: 1\\r\\nAuthorization: Digest a\\r\\n"}', b'{"hdrs":"A: 1\\r\\nAuthorization: ***\\r\\n"}'),
     ],
 )
-def test_masks_hide_secrets_as_before(message: bytes, masked: bytes) -> None:
+def test_masks_hide_secrets(message: bytes, masked: bytes) -> None:
     assert Masks().applied(message) == masked
+
+
+def test_a_cassette_hides_what_the_trace_and_the_audit_log_hide() -> None:
+    assert {"passw", "secret", "token", "credential", "private", "auth", "ha1", "api_key"} <= set(_core.secret_names())
+    for part in _core.secret_names():
+        name = f"my_{part.upper()}_2".encode()
+        assert Masks().applied(b'{"' + name + b'":"hunter2"}') == b'{"' + name + b'":"***"}'
 
 
 def test_a_secret_that_is_cut_off_is_hidden_too() -> None:

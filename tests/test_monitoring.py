@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import json
 import logging
 import threading
+from collections.abc import Iterator
 from typing import Any, Callable
 
 import pytest
@@ -144,6 +147,51 @@ def test_chosen_commands_are_recorded_without_secrets(
     assert 0 <= first["elapsed"] < PATIENCE
     assert "hunter" not in caplog.text
     assert "t0ken" not in caplog.text
+
+
+class Blocking(logging.Handler):
+    """A log that is slower than the server: its first record waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+        self.entered = threading.Event()
+        self.go_on = threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.entered.set()
+        assert self.go_on.wait(10 * PATIENCE)
+        self.records.append(record)
+
+
+@contextlib.contextmanager
+def slow_log(name: str) -> Iterator[Blocking]:
+    log, handler = logging.getLogger(name), Blocking()
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield handler
+    finally:
+        handler.go_on.set()
+        log.removeHandler(handler)
+        log.setLevel(level)
+
+
+def test_the_trace_says_how_many_lines_a_slow_log_has_lost(serve: Callable[..., Endpoints]) -> None:
+    calls = 3000
+    with slow_log("sipmi.trace") as log:
+        endpoints = serve(billing(trace=["sub_*"]))
+        endpoints.ask("udp", call("sub_add", "alice"))
+        assert log.entered.wait(PATIENCE)
+        for number in range(1, calls, 50):
+            batch = [json.loads(call("sub_add", "alice")) for _ in range(number, min(number + 50, calls))]
+            assert len(json.loads(endpoints.ask("udp", json.dumps(batch).encode()))) == len(batch)
+        log.go_on.set()
+        told = lambda: [record.__dict__ for record in log.records if record.levelno == logging.WARNING]  # noqa: E731
+        lost = lambda: sum(record["dropped"] for record in told())  # noqa: E731
+        eventually(lambda: len(log.records) - len(told()) + lost() == calls, "lines are missing")
+        assert told()[0]["args"] == (f"{told()[0]['dropped']:.0f} lines dropped: the log is slower than the server",)
 
 
 def test_lines_say_what_they_are_about(serve: Callable[..., Endpoints], caplog: pytest.LogCaptureFixture) -> None:

@@ -53,6 +53,7 @@ __all__ = [
     "latency_classes",
     "legacy_recipes",
     "prepare_exit",
+    "secret_names",
     "set_thread_affinity",
     "thread_affinity",
 ]
@@ -639,6 +640,9 @@ def is_read_only_command(name: str) -> bool:
     """Whether a command changes nothing, by any name that a version of OpenSIPS has for it. One that is not known may
     change something.
     """
+
+def secret_names() -> list[str]:
+    """The parts of names, in lower case, whose values the trace, the audit log and cassettes hide."""
 
 def flat_command_name(name: str) -> str:
     """The one name by which a command of any version is known: that from before 4.0."""

@@ -2,3 +2,4 @@
 
 pub mod hazards;
 pub mod names;
+pub mod secrets;

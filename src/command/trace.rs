@@ -2,16 +2,12 @@
 
 use super::permit::Permit;
 use super::{Command, Recipe};
+use crate::catalog::names::flat_name;
+use crate::catalog::secrets::{self, MASK};
 use crate::codec::json;
 use crate::item::{Item, Str};
 use crate::request::Params;
 use crate::response::{Failure, Response};
-
-/// What is shown in the place of a secret.
-const MASK: &str = "***";
-
-/// Names that mean secrets, also as a part of a longer name and whatever their case.
-const SECRETS: [&str; 7] = ["password", "passwd", "secret", "token", "credential", "api_key", "auth"];
 
 /// Longer texts are cut, so that a record of a large reply is no large reply.
 const LONGEST: usize = 4096;
@@ -46,7 +42,7 @@ impl Trace {
             // What is beyond the signature belongs to its last parameter.
             names.get(place).or(names.last()).map_or_else(Str::default, |spec| spec.name.clone())
         };
-        let members: Vec<(Str, Item)> = match params {
+        let mut members: Vec<(Str, Item)> = match params {
             Params::None => Vec::new(),
             Params::Named(members) => members.clone(),
             Params::Positional(items) => {
@@ -61,6 +57,12 @@ impl Trace {
                 })
                 .collect(),
         };
+        let flat = flat_name(&command.canonical_name());
+        for (place, (name, item)) in members.iter_mut().enumerate() {
+            if secrets::is_secret_parameter(&flat, &name.to_text(), place) {
+                *item = MASK.into();
+            }
+        }
         self.written(Item::Object(members))
     }
 
@@ -70,9 +72,10 @@ impl Trace {
             Ok(response) => {
                 let value = json::item_of(&response.body).ok().flatten();
                 let value = value.map_or_else(String::new, |value| self.written(value.into_owned()));
-                format!("{} {} {value}", response.code, response.reason).trim_end().to_owned()
+                let reason = secrets::hidden(&response.reason.to_text());
+                format!("{} {reason} {value}", response.code).trim_end().to_owned()
             }
-            Err(failure) => failure.to_string(),
+            Err(failure) => secrets::hidden(&failure.to_string()),
         }
     }
 
@@ -87,6 +90,7 @@ impl Trace {
 
     fn mask(&self, item: &mut Item) {
         match item {
+            Item::Str(text) => *text = secrets::hidden(&text.to_text()).into(),
             Item::Array(items) => items.iter_mut().for_each(|item| self.mask(item)),
             Item::Object(members) => {
                 for (name, item) in members {
@@ -98,8 +102,8 @@ impl Trace {
     }
 
     fn is_secret(&self, name: &Str) -> bool {
-        let name = name.to_text().to_ascii_lowercase();
-        SECRETS.iter().any(|secret| name.contains(secret)) || self.secrets.contains(&name)
+        let name = name.to_text();
+        secrets::is_secret(&name) || self.secrets.contains(&name.to_ascii_lowercase())
     }
 }
 
@@ -142,5 +146,13 @@ mod tests {
         let reply = Response::from(Item::Array(vec![inner]));
         assert_eq!(trace.reply(&Ok(reply)), r#"200 OK [{"auth_token":"***","pin":"***","spin":7}]"#);
         assert_eq!(trace.reply(&Err(Failure::Timeout)), "request timeout");
+        let nested =
+            Item::Array(vec![Item::from([("ha1", "h".into()), ("url", "mysql://ann:pw@db/x?token=t".into())])]);
+        let asked = Params::Named(vec![("user".into(), nested), ("hdr".into(), "Authorization: Digest a".into())]);
+        assert_eq!(
+            trace.request(&command, &asked),
+            r#"{"user":[{"ha1":"***","url":"mysql://ann:***@db/x?token=***"}],"hdr":"***"}"#
+        );
+        assert_eq!(trace.reply(&Ok(Response::error(400, "no token=t"))), "400 no token=***");
     }
 }

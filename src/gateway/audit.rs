@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use crate::catalog::names::flat_name;
+use crate::catalog::secrets::{self, MASK};
 use crate::codec::json;
 use crate::command::Origin;
 use crate::item::{Item, Str};
@@ -13,20 +14,8 @@ use crate::response::{Failure, Response};
 /// Takes entries, as JSON text; called on the threads that answer, so it must not wait.
 pub type Audit = Arc<dyn Fn(String) + Send + Sync>;
 
-/// What stands for a secret.
-const MASK: &str = "***";
-
 /// A value in the log has at most this many bytes.
 const LONGEST: usize = 256;
-
-/// Parameters whose names hold one of these are secret.
-const SECRET_NAMES: [&str; 6] = ["passw", "secret", "token", "ha1", "credential", "private"];
-
-/// Parameters that are secret by their place: the command, their name and their place.
-const SECRET_PLACES: [(&str, &str, usize); 1] = [("cache_store", "value", 2)];
-
-/// Values that hold one of these are secret: header fields of SIP.
-const SECRET_FIELDS: [&str; 2] = ["authorization:", "digest "];
 
 /// A request on its way to become an entry.
 pub struct Entry {
@@ -84,13 +73,7 @@ impl Entry {
 
 fn masked(method: &[u8], params: &Params) -> Item {
     let flat = flat_name(method);
-    let is_secret = |place: usize, name: &Str| {
-        let name = name.to_text().to_ascii_lowercase();
-        SECRET_NAMES.iter().any(|part| name.contains(part))
-            || SECRET_PLACES.iter().any(|(command, named, at)| {
-                flat == *command && if name.is_empty() { *at == place } else { *named == name }
-            })
-    };
+    let is_secret = |place: usize, name: &Str| secrets::is_secret_parameter(&flat, &name.to_text(), place);
     let shown = |place: usize, name: &Str, item: &Item| if is_secret(place, name) { MASK.into() } else { show(item) };
     match params {
         Params::None => Item::Array(Vec::new()),
@@ -118,8 +101,7 @@ fn show(item: &Item) -> Item {
         Item::Array(elements) => Item::Array(elements.iter().map(show).collect()),
         Item::Object(members) => {
             let shown = |(name, member): &(Str, Item)| {
-                let lower = name.to_text().to_ascii_lowercase();
-                let is_secret = SECRET_NAMES.iter().any(|part| lower.contains(part));
+                let is_secret = secrets::is_secret(&name.to_text());
                 (name.clone(), if is_secret { MASK.into() } else { show(member) })
             };
             Item::Object(members.iter().map(shown).collect())
@@ -130,39 +112,12 @@ fn show(item: &Item) -> Item {
 
 /// The beginning of a text, without what is secret in it.
 fn cut(text: &[u8]) -> Item {
-    let text = String::from_utf8_lossy(text);
-    let lower = text.to_ascii_lowercase();
-    if SECRET_FIELDS.iter().any(|field| lower.contains(field)) {
-        return MASK.into();
-    }
-    let mut text = without_password(&text);
+    let mut text = secrets::hidden(&String::from_utf8_lossy(text));
     if let Some((end, _)) = text.char_indices().find(|(at, _)| *at >= LONGEST) {
         text.truncate(end);
         text.push('…');
     }
     text.into()
-}
-
-/// `mysql://user:password@host` without the password.
-fn without_password(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(start) = rest.find("://").map(|at| at + 3) {
-        let authority = rest[start..].find(['/', ' ', '\n', ';', '>']).map_or(rest.len(), |end| start + end);
-        let at = rest[start..authority].rfind('@').map(|at| start + at);
-        let colon = at.and_then(|at| rest[start..at].find(':').map(|colon| start + colon));
-        match (colon, at) {
-            (Some(colon), Some(at)) => {
-                shown.push_str(&rest[..=colon]);
-                shown.push_str(MASK);
-                shown.push_str(&rest[at..authority]);
-            }
-            _ => shown.push_str(&rest[..authority]),
-        }
-        rest = &rest[authority..];
-    }
-    shown.push_str(rest);
-    shown
 }
 
 #[cfg(test)]
@@ -183,7 +138,11 @@ mod tests {
         let stored = |items: [&str; 3]| Params::Positional(items.iter().map(|item| (*item).into()).collect());
         assert_eq!(shown("cache:store", &stored(["local", "k", "v"])), r#"["local","k","***"]"#);
         assert_eq!(shown("x", &named("url", "mysql://ann:pw@db/x")), r#"{"url":"mysql://ann:***@db/x"}"#);
+        assert_eq!(shown("x", &named("url", "http://h/mi?token=t&a=1")), r#"{"url":"http://h/mi?token=***&a=1"}"#);
         assert_eq!(shown("x", &named("hdrs", "Authorization: Digest a")), r#"{"hdrs":"***"}"#);
+        let nested =
+            Params::Positional(vec![Item::Array(vec![Item::from([("db_Passwd", "p".into()), ("a", "b".into())])])]);
+        assert_eq!(shown("x", &nested), r#"[[{"db_Passwd":"***","a":"b"}]]"#);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! whoever logs may hold a lock, and must not wait for the interpreter.
 
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 
 use log::kv::{self, Key, Value, VisitSource};
@@ -12,7 +12,7 @@ use pyo3::types::{IntoPyDict, PyDict};
 
 use super::exit;
 
-/// More messages than this wait for nobody: the rest is dropped.
+/// More messages than this do not wait for Python: the rest is dropped, counted, and the count is logged.
 const QUEUE: usize = 1024;
 
 type Queue = SyncSender<Line>;
@@ -29,8 +29,33 @@ struct Line {
 
 const SERVER: &str = "sipmi.server";
 const TRACE: &str = "sipmi.trace";
+
+/// How many lines of each logger were dropped since it was told last.
+static DROPPED: [(&str, AtomicUsize); 2] = [(SERVER, AtomicUsize::new(0)), (TRACE, AtomicUsize::new(0))];
+
+fn count_dropped(target: &str) {
+    for (logger, dropped) in &DROPPED {
+        if *logger == target {
+            dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What each logger is told of its lines that were dropped.
+fn dropped_lines() -> impl Iterator<Item = Line> {
+    DROPPED.iter().filter_map(|(target, dropped)| {
+        let count = dropped.swap(0, Ordering::Relaxed);
+        (count > 0).then(|| Line {
+            level: Level::Warn,
+            target,
+            message: format!("{count} lines dropped: the log is slower than the server"),
+            fields: vec![("dropped".to_owned(), count.to_string())],
+        })
+    })
+}
+
 /// The fields that are numbers.
-const NUMBERS: [&str; 2] = ["elapsed", "more"];
+const NUMBERS: [&str; 3] = ["elapsed", "more", "dropped"];
 
 /// Collects the fields of a record.
 struct Fields(Vec<(String, String)>);
@@ -71,7 +96,8 @@ impl log::Log for Forwarder {
             fields: fields.0,
         };
         match queue.try_send(line) {
-            Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+            Err(TrySendError::Full(line)) => count_dropped(line.target),
         }
     }
 
@@ -86,8 +112,11 @@ pub(super) fn start(py: Python<'_>) -> PyResult<()> {
     set_level(py)
 }
 
-/// In a forked process: the thread that forwards is not there.
+/// In a forked process: the thread that forwards is not there. The parent tells what it dropped.
 pub(super) fn forget() {
+    for (_, dropped) in &DROPPED {
+        dropped.store(0, Ordering::Relaxed);
+    }
     TO_THREAD.store(ptr::null_mut(), Ordering::Release);
 }
 
@@ -102,8 +131,10 @@ fn begin() {
     let spawned = std::thread::Builder::new().name("sipmi-log".into()).spawn(move || {
         for line in receiver {
             exit::attach(|py| {
-                if let Err(error) = forward(py, &line) {
-                    error.write_unraisable(py, None);
+                for line in std::iter::once(line).chain(dropped_lines()) {
+                    if let Err(error) = forward(py, &line) {
+                        error.write_unraisable(py, None);
+                    }
                 }
             });
         }

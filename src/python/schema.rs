@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use super::convert::{text_from_python, text_to_python};
-use crate::catalog::names;
+use crate::catalog::{names, secrets};
 use crate::client::effects::{Effect, effect_of};
 use crate::client::places;
 use crate::codec::text;
@@ -18,7 +18,14 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(command_name_on, module)?)?;
     module.add_function(wrap_pyfunction!(command_module, module)?)?;
     module.add_function(wrap_pyfunction!(legacy_recipes, module)?)?;
+    module.add_function(wrap_pyfunction!(secret_names, module)?)?;
     module.add_function(wrap_pyfunction!(decode_text_params, module)?)
+}
+
+/// The parts of names, in lower case, whose values the trace, the audit log and cassettes hide.
+#[pyfunction]
+fn secret_names() -> Vec<&'static str> {
+    secrets::NAMES.to_vec()
 }
 
 /// Whether a command changes nothing, by any name that a version of OpenSIPS has for it. One that is not known may

@@ -106,7 +106,7 @@ class Cassette:
         return client.connect(self.through(address, tls=tls), **options)
 
     def secret(self, *names: str) -> None:
-        """Masks values of these names, such as "ha1" or "*_key". Passwords, secrets and tokens always are."""
+        """Masks values of these names, such as "pin" or "*_key". Passwords, secrets and tokens always are."""
         self._masks.secret(*names)
 
     def secret_text(self, *texts: str) -> None:

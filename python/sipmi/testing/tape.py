@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Optional
 
+from .. import _core
+
 _TITLE = "sipmi cassette 1"
 
 
@@ -258,8 +260,8 @@ class Masks:
     b'200 OK\\nload:load:: 0\\npassword:: ***\\n'
     """
 
-    #: Values that nobody may see. Names are compared without case; ``*`` stands for anything.
-    SECRET = ("*passw*", "*secret*", "*token*", "ha1*", "api_key", "authorization")
+    #: Secret values, as the trace and the audit log know them. Names are compared without case; ``*`` is anything.
+    SECRET = tuple(f"*{part}*" for part in _core.secret_names())
     #: Values that are others each time.
     VOLATILE = ("Now", "Up since", "Up time", "PID")
 
@@ -272,6 +274,10 @@ class Masks:
     _LINE = re.compile(rb"^[\t >]*(?![\t >])([^\n<>{}\"]*?)(?:::[ ]?| = )([^\n<]*)", re.M)
     _ATTRIBUTE = re.compile(rb" ([A-Za-z0-9_-]+)=([^ \n<]+)")
     _XML = re.compile(rb"<name>([^<]*)</name>\s*<value>(?:<\w+>)?([^<]+)")
+    _QUERY = re.compile(rb"[?&]([A-Za-z0-9_-]{1,64})=([^&;,\s\"'<>]+)")
+    _HEADER = re.compile(rb"((?:proxy-)?authorization)\s{0,8}:\s{0,8}([^\"\\\r\n<]+)", re.I)
+    #: ``mysql://user:password@host``.
+    _URL = re.compile(rb"(://[^\s:/@\"<>]{0,256}:)[^\s/@\"<>]{1,256}@")
 
     def __init__(self) -> None:
         self._secret = list(self.SECRET)
@@ -295,7 +301,10 @@ class Masks:
         """The message with stand-ins in place of what is masked; all else is as it came."""
         for text in self._texts:
             message = message.replace(text, b"***")
-        for pattern in (self._JSON, self._JSON_NODE, self._LINE, self._ATTRIBUTE, self._XML):
+        message = self._URL.sub(rb"\1***@", message)
+        for pattern in (
+            self._JSON, self._JSON_NODE, self._LINE, self._ATTRIBUTE, self._XML, self._QUERY, self._HEADER
+        ):  # fmt: skip
             message = pattern.sub(self._replaced, message)
         return message
 
