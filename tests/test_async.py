@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import gc
 import json
 import os
@@ -12,6 +13,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable
 
 import anyio
@@ -480,3 +482,35 @@ def test_it_works_in_the_running_loop_of_jupyter(endpoints: dict[str, dict[str, 
         kernel.stop_channels()
         manager.shutdown_kernel(now=True)
     assert "".join(printed) == "from a cell\n['0', '1', '2'] sipmi\nTrue\n"
+
+
+def test_tasks_and_threads_of_a_coroutine_handler_know_its_request() -> None:
+    server = sipmi.Server("billing")
+
+    def listener() -> str:
+        request = sipmi.current_request()
+        return "none" if request is None else request.listener
+
+    async def awaited() -> str:
+        await asyncio.sleep(0)
+        return listener()
+
+    @server.command
+    def nested() -> str:
+        request = sipmi.current_request()
+        assert request is not None
+        return request.transport
+
+    @server.command
+    async def who() -> list:
+        task = asyncio.create_task(awaited())
+        gathered = await asyncio.gather(awaited(), asyncio.to_thread(listener))
+        context, thread = contextvars.copy_context(), ThreadPoolExecutor(1)
+        with thread:
+            submitted = await asyncio.wrap_future(thread.submit(context.run, listener))
+        return [listener(), await task, *gathered, submitted, server.call("nested")]
+
+    server.listen("udp:127.0.0.1:0")
+    with server, sipmi.connect(server.addresses[0]) as mi:
+        assert mi.call("who") == [server.addresses[0]] * 5 + ["local"]
+        assert listener() == "none"

@@ -706,10 +706,13 @@ class Server:
 def current_request() -> Optional[_core.RequestContext]:
     """Who sent the request that the running handler is answering; None outside a handler.
 
+    The tasks of a coroutine handler know it too, and threads in its context, as those of ``asyncio.to_thread``.
+
     >>> current_request() is None
     True
     """
-    return request_of_task() or _core.current_request()
+    # A coroutine handler may call another handler on its thread.
+    return _core.current_request() or request_of_task()
 
 
 # -- the world around -----------------------------------------------------------------------------
