@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import os
@@ -17,6 +18,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Callable, Optional
+from warnings import catch_warnings, simplefilter
 
 import pytest
 
@@ -542,6 +544,36 @@ def test_a_server_that_does_not_understand_json_is_asked_in_text(refusal: bytes)
 
     with RogueDatagram(answer) as server, sipmi.connect(server.address) as mi:
         assert (mi.wire, mi.generation, mi.version) == ("text", "1.x", "1.8.3")
+
+
+@pytest.mark.parametrize("way", ["waits", "awaits"])
+@pytest.mark.parametrize(("version", "warnings"), [("1.9.1", 1), ("1.10.0", 1), ("1.11.6", 0), ("2.4.11", 0)])
+def test_a_client_warns_once_of_a_server_before_1_11(version: str, warnings: int, way: str) -> None:
+    def answer(request: bytes) -> list[bytes]:
+        if request.startswith(b"{"):
+            return [b"500 command not available\n"]
+        said = f"Server:: OpenSIPS ({version}-notls (x86_64/linux))" if request == b":version:\n" else "Now:: x"
+        return [f"200 OK\n{said}\n".encode()]
+
+    async def awaited(address: str) -> None:
+        async with sipmi.AsyncClient(address) as mi:
+            for _ in range(2):
+                await mi.call("uptime")
+
+    with RogueDatagram(answer) as server, catch_warnings(record=True) as caught:
+        simplefilter("always")
+        if way == "awaits":
+            asyncio.run(awaited(server.address))
+        else:
+            with sipmi.connect(server.address) as mi:
+                for _ in range(2):
+                    mi.call("uptime")
+    old = [warning for warning in caught if warning.category is sipmi.OldServerWarning]
+    assert len(old) == warnings
+    for warning in old:
+        assert str(warning.message).startswith(f"{server.address}: OpenSIPS {version}: ")
+        assert "trees-and-values" in str(warning.message)
+        assert way == "awaits" or warning.filename == __file__
 
 
 def test_a_server_that_does_not_say_who_it_is_is_still_called() -> None:

@@ -93,3 +93,7 @@ class ChangedParameterWarning(UserWarning):
 
 class UnclearReplyWarning(UserWarning):
     """OpenSIPS 1.x answered nothing over ``mi_json`` or ``/xmlrpc``, which may stand for success or for an error."""
+
+
+class OldServerWarning(UserWarning):
+    """The server is OpenSIPS 1.4 to 1.10, some of whose replies keep shapes of their own; told once per client."""

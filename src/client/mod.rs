@@ -367,7 +367,8 @@ impl Client {
         }
     }
 
-    fn known(&self) -> Option<Arc<Found>> {
+    /// What was found out already.
+    pub fn known(&self) -> Option<Arc<Found>> {
         self.found.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

@@ -96,6 +96,11 @@ impl Found {
         }
     }
 
+    /// Whether some of its replies have shapes that no table has: OpenSIPS 1.4 to 1.10.
+    pub fn is_before_shapes(&self) -> bool {
+        self.generation == Some(Generation::OpenSips(1)) && self.minor().is_some_and(|minor| minor < 11)
+    }
+
     /// The second part of the version.
     pub(super) fn minor(&self) -> Option<u32> {
         self.part(1)

@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -38,6 +39,8 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 #[pyclass(frozen, name = "Client", module = "sipmi._core")]
 pub(super) struct PyClient {
     client: Arc<Client>,
+    /// Whether the version of the server was looked at, to warn of it.
+    is_looked_at: AtomicBool,
 }
 
 /// An answer.
@@ -114,7 +117,7 @@ impl PyClient {
             Some(limit) => client.with_reply_limit(read_count("bytes as reply_limit", limit)?),
             None => client,
         };
-        Ok(PyClient { client: Arc::new(client) })
+        Ok(PyClient { client: Arc::new(client), is_looked_at: AtomicBool::new(false) })
     }
 
     #[getter]
@@ -192,7 +195,8 @@ impl PyClient {
 
     /// The same client with sockets, files and locks of its own: what a child of this process goes on with.
     fn renewed(&self) -> Self {
-        PyClient { client: Arc::new(self.client.renewed()) }
+        let is_looked_at = AtomicBool::new(self.is_looked_at.load(Ordering::Relaxed));
+        PyClient { client: Arc::new(self.client.renewed()), is_looked_at }
     }
 }
 
@@ -210,7 +214,22 @@ impl PyClient {
         timeout: f64,
         outcome: Result<T, CallFailure>,
     ) -> PyResult<T> {
-        outcome.or_else(|failure| Err(self.exception(py, &failure, command, timeout)?))
+        let answer = outcome.or_else(|failure| Err(self.exception(py, &failure, command, timeout)?))?;
+        self.warn_of_age(py)?;
+        Ok(answer)
+    }
+
+    /// Says once that the server is older than the shapes of replies that are known.
+    pub(super) fn warn_of_age(&self, py: Python<'_>) -> PyResult<()> {
+        if self.is_looked_at.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let Some(found) = self.client.known() else { return Ok(()) };
+        let is_first = !self.is_looked_at.swap(true, Ordering::Relaxed);
+        if is_first && found.is_before_shapes() {
+            warn_of_old(py, &self.address(), found.version.as_deref().unwrap_or_default())?;
+        }
+        Ok(())
     }
 
     pub(super) fn core(&self) -> Arc<Client> {
@@ -345,6 +364,19 @@ fn warn_of_nothing(py: Python<'_>, address: &str, command: &Str) -> PyResult<()>
         command.escape_debug()
     );
     let text = CString::new(text).map_err(|_| PyValueError::new_err("the command holds a NUL"))?;
+    PyErr::warn(py, class, &text, 2)
+}
+
+/// Says which replies of a version before 1.11 are not as those of later versions.
+fn warn_of_old(py: Python<'_>, address: &str, version: &str) -> PyResult<()> {
+    static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let class = errors::class(py, &CLASS, "OldServerWarning")?;
+    let text = format!(
+        "{address}: OpenSIPS {}: some replies of versions before 1.11 keep shapes of their own: list_statistics, which of \
+         a command, and modules that 1.11 changed (docs/trees-and-values.md has the list)",
+        version.escape_debug()
+    );
+    let text = CString::new(text).map_err(|_| PyValueError::new_err("the version holds a NUL"))?;
     PyErr::warn(py, class, &text, 2)
 }
 

@@ -182,6 +182,10 @@ impl Waiting {
             return Ok(());
         }
         let client = self.client.get();
+        if let (Ok(_), Err(warning)) = (&outcome, client.warn_of_age(py)) {
+            future.call_method1(intern!(py, "set_exception"), (warning.into_value(py),))?;
+            return Ok(());
+        }
         let value = match outcome {
             Ok(Answer::Reply(reply)) => Bound::new(py, client.reply(*reply, self.command))?.into_any(),
             Ok(Answer::Found(found)) => who(&found).into_pyobject(py)?.into_any(),
