@@ -31,7 +31,7 @@ _QUANTITY = rb"(?:total_size|(?:real_|max_)?used_size|free_size|fragments)"
 
 #: What differs every time, each with the field it is: what is in the first group stays.
 MASKS = {
-    "time": rb"()(?:\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)",
+    "time": rb"()(?:\w{3} \w{3} {1,2}\d{1,2} \d\d:\d\d:\d\d \d{4}|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)",
     "seconds": rb"((?:core:timestamp|timestart|timeout|expires|Up time)" + _IS + rb")\d+",
     "expires": rb"((?:[Ee]xpires|ttl)" + _IS + rb")\d+",
     "pid": rb"(PID" + _IS + rb")\d+",

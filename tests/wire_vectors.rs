@@ -155,6 +155,14 @@ fn every_recorded_text_reply_is_written_again_byte_for_byte() {
                 let response = text::decode_response(reply, from)
                     .unwrap_or_else(|error| panic!("{} {}: {error}", recording.name, pair.case));
                 let again = rewritten(response, method_of(&pair.request), style);
+                // 1.x ends no datagram with an empty line, so it cannot be told from a newline in the reason.
+                if again != *reply
+                    && recording.dialect == Dialect::V1_11
+                    && [&again, b"\n".as_slice()].concat() == *reply
+                {
+                    tally.except("a reason that ends in a newline, in a datagram of 1.x", pair);
+                    continue;
+                }
                 assert_eq!(
                     again.escape_ascii().to_string(),
                     reply.escape_ascii().to_string(),

@@ -90,17 +90,24 @@ fn read_code(bytes: &[u8]) -> Result<(i32, &[u8]), CodecError> {
 
 /// The lines after the first, without the empty line that ends a reply.
 ///
-/// A datagram of 1.x has none. Where the version is not known, it has one unless its last value ends in CRLF.
+/// A datagram of 1.x has none. There it is the newline of a value in a reply of one nameless line (`rand_get_prob`); other
+/// such lines at the end come from programs that stand in for a server. Where the version is not known, a datagram has
+/// one unless its last value ends in CRLF.
 fn without_ending<'a>(reply: &[u8], body: &'a [u8], carrier: Carrier) -> &'a [u8] {
-    let seems = match carrier {
+    let belongs_to_value = match carrier {
         Carrier::Fifo => false,
         Carrier::Datagram => reply.ends_with(b"\r\n\n"),
-        Carrier::OldDatagram => true,
+        Carrier::OldDatagram => reply.ends_with(b"\r\n\n") || is_one_nameless_line(body),
     };
     match body.strip_suffix(b"\n") {
-        Some(rest) if reply.ends_with(b"\n\n") && !seems => rest,
+        Some(rest) if reply.ends_with(b"\n\n") && !belongs_to_value => rest,
         _ => body,
     }
+}
+
+fn is_one_nameless_line(body: &[u8]) -> bool {
+    let line = body.trim_ascii_end();
+    !line.is_empty() && !line.contains(&b'\n') && named_at(line).is_none()
 }
 
 /// Where the name of a line ends.
