@@ -1,6 +1,7 @@
 //! The names of commands in all versions: 4.0 put them into modules, and some were renamed before and since.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::LazyLock;
 
 use crate::item::Str;
@@ -149,7 +150,26 @@ struct Entry {
 /// The entries, found by each of their names.
 struct Catalog {
     entries: Vec<Entry>,
-    by_name: HashMap<String, usize>,
+    by_name: HashMap<String, usize, BuildHasherDefault<NameHasher>>,
+}
+
+/// FNV-1a. The names are known beforehand, so nobody can choose some that are found slowly.
+struct NameHasher(u64);
+
+impl Default for NameHasher {
+    fn default() -> Self {
+        NameHasher(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for NameHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = bytes.iter().fold(self.0, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 static CATALOG: LazyLock<Catalog> = LazyLock::new(Catalog::new);
@@ -179,7 +199,7 @@ impl Catalog {
         for entry in &mut entries {
             entry.is_renamed = RENAMES.iter().any(|rename| [rename.old, rename.new].contains(&entry.flat.as_str()));
         }
-        let mut by_name = HashMap::new();
+        let mut by_name = HashMap::default();
         for (place, entry) in entries.iter().enumerate() {
             for name in entry.canonical.iter().chain([&entry.flat]) {
                 by_name.entry(name.clone()).or_insert(place);

@@ -220,8 +220,13 @@ impl CallFailure {
 
     /// With a likely cause, and the way around it.
     pub(super) fn with_hint(mut self, hint: String) -> Self {
-        self.details.get_or_insert_default().hint = hint;
+        self.add_hint(hint);
         self
+    }
+
+    /// Adds a likely cause, and the way around it.
+    pub(super) fn add_hint(&mut self, hint: String) {
+        self.details.get_or_insert_default().hint = hint;
     }
 }
 

@@ -13,28 +13,29 @@ const LARGEST_BEFORE: &str = "32728";
 /// Adds to an error the likely cause. Servers of 3.x and 4.x answer `500 Internal error` when a reply cannot be sent, and
 /// some commands have that error of their own (`rl_reset_pipe`). Those of 1.x and 2.x answer `500 command failed`, as they
 /// do when a command fails.
-pub(super) fn explain_refusal(route: Route, command: &[u8], mut reply: Reply) -> Reply {
-    let is_large = smaller_reply(command).is_some();
+pub(super) fn explain_refusal(route: Route, command: &[u8], reply: &mut Reply) {
+    let is_large = || smaller_reply(command).is_some();
     let perhaps = match (&*reply.response.reason, route.wire) {
-        (b"Internal error", Wire::Json) if is_large => "",
+        (b"Internal error", Wire::Json) if is_large() => "",
         (b"Internal error", Wire::Json) if effect_of(command) == Effect::Read => "perhaps ",
-        (b"command failed", Wire::Text) if is_large => "perhaps ",
-        _ => return reply,
+        (b"command failed", Wire::Text) if is_large() => "perhaps ",
+        _ => return,
     };
     if reply.response.code == 500 && is_of_original(route) {
         let reason = format!("{}: {perhaps}{}", reply.response.reason.to_text(), hint(route, command));
         reply.response.reason = reason.into();
     }
-    reply
 }
 
 /// Adds to a timeout the likely cause: servers of 1.x and 2.x say nothing when a reply is too large.
-pub(super) fn explain_silence(route: Route, command: &[u8], failure: CallFailure) -> CallFailure {
+pub(super) fn explain_silence(route: Route, command: &[u8], failure: &mut CallFailure) {
     let is_silence =
         matches!(failure.error, CallError::Timeout) && failure.received.is_empty() && !failure.sent.is_empty();
     let is_likely =
         is_silence && route.wire == Wire::Text && is_of_original(route) && smaller_reply(command).is_some();
-    if is_likely { failure.with_hint(format!("perhaps {}", hint(route, command))) } else { failure }
+    if is_likely {
+        failure.add_hint(format!("perhaps {}", hint(route, command)));
+    }
 }
 
 fn is_of_original(route: Route) -> bool {

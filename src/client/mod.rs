@@ -330,18 +330,23 @@ impl Client {
             _ => route.in_flight(),
         };
         let _permit = self.gate.enter(most, patience).await?;
-        let reply = match (self.exchange(route, &request, patience).await, &self.link) {
+        let mut reply = self.exchange(route, &request, patience).await;
+        let is_refused = matches!(&reply, Err(CallFailure { error: CallError::Refused(_), .. }));
+        if is_refused && route.generation.is_none() && matches!(self.link, Link::Http(_)) {
             // It may be one that takes more than can be known before it is asked.
-            (Err(CallFailure { error: CallError::Refused(_), .. }), Link::Http(_)) if route.generation.is_none() => {
-                self.found_async(patience).await?;
-                let route = Route { force, ..self.route(patience).await? };
-                self.exchange(route, &request, patience).await
+            self.found_async(patience).await?;
+            let route = Route { force, ..self.route(patience).await? };
+            reply = self.exchange(route, &request, patience).await;
+        }
+        match &mut reply {
+            Ok(reply) => {
+                large::explain_refusal(route, &request.method, reply);
+                reply.is_typed = route.is_typed();
+                reply.request = request;
             }
-            (outcome, _) => outcome,
-        };
-        let reply = reply.map_err(|failure| large::explain_silence(route, &request.method, failure))?;
-        let reply = large::explain_refusal(route, &request.method, reply);
-        Ok(Reply { request, is_typed: route.is_typed(), ..reply })
+            Err(failure) => large::explain_silence(route, &request.method, failure),
+        }
+        reply
     }
 
     /// What the server speaks and who it is; asked for only once.

@@ -30,11 +30,16 @@ const FIRST_NAP: Duration = Duration::from_micros(20);
 /// The longest that a driven call keeps its thread while its peer always has more for it.
 const SLICE: Duration = Duration::from_micros(500);
 
+/// The clock is read at every so many checkpoints: to read it takes about as long as to read from a socket.
+const TURNS: u32 = 16;
+
 /// The deadline of a call, and a look at who wants to interrupt it.
 pub struct Patience<'a> {
     deadline: Instant,
     /// The last look at interruptions; on a driver, the end of the last pause.
     last_pause: Instant,
+    /// How many checkpoints it has passed.
+    turns: u32,
     way: Way<'a>,
 }
 
@@ -80,7 +85,8 @@ impl<'a> Patience<'a> {
     }
 
     fn from_now(timeout: Duration, way: Way<'a>) -> Self {
-        Patience { deadline: clock::deadline(timeout), last_pause: Instant::now(), way }
+        let now = Instant::now();
+        Patience { deadline: clock::later(now, timeout), last_pause: now, turns: 0, way }
     }
 
     /// The same, but at most this long from now.
@@ -90,7 +96,7 @@ impl<'a> Patience<'a> {
             Way::Driven(seat) => Way::Driven(seat),
         };
         let deadline = self.deadline.min(clock::deadline(limit));
-        Patience { deadline, last_pause: self.last_pause, way }
+        Patience { deadline, last_pause: self.last_pause, turns: self.turns, way }
     }
 
     /// Whether waiting leaves the thread to others.
@@ -123,6 +129,11 @@ impl<'a> Patience<'a> {
     ///
     /// For loops over input: a peer that always has more to read never makes them wait.
     pub(super) async fn checkpoint(&mut self) -> Result<(), Stop> {
+        self.turns = self.turns.wrapping_add(1);
+        if self.turns.is_multiple_of(TURNS) { self.look_at_clock().await } else { Ok(()) }
+    }
+
+    async fn look_at_clock(&mut self) -> Result<(), Stop> {
         let now = Instant::now();
         if now >= self.deadline {
             return Err(Stop::Deadline);

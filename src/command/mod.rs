@@ -148,6 +148,9 @@ pub struct Call<'a> {
 
 /// Makes what answers a call after its handler has returned. A handler may keep it, and use it from any thread.
 pub trait Detach: Send + Sync {
+    /// Who calls.
+    fn origin(&self) -> &Origin;
+
     /// The responder of the call, which is then no longer answered by what its handler returns.
     fn detach(self: Arc<Self>) -> Box<dyn Responder>;
 }

@@ -10,7 +10,7 @@ use super::processes::Processes;
 use super::registry::Registry;
 use super::statistics::Statistics;
 use super::trace::Trace;
-use super::{Answer, Call, Command, CommandFlags, Detach, Origin, builtin, event_commands, introspect};
+use super::{Answer, Call, Command, CommandFlags, Detach, builtin, event_commands, introspect};
 use crate::dialect::Dialect;
 use crate::item::Str;
 use crate::request::Params;
@@ -130,9 +130,9 @@ impl Service {
     }
 
     /// Fits the parameters to a command and runs it (`run_mi_cmd`).
-    pub fn run(&self, command: &Arc<Command>, params: Params, origin: &Origin, detach: &Arc<dyn Detach>) -> Answer {
+    pub fn run(&self, command: &Arc<Command>, params: Params, detach: &Arc<dyn Detach>) -> Answer {
         match self.bind(command, params) {
-            Ok(arguments) => command.handler.run(Call { command, arguments, origin, detach }),
+            Ok(arguments) => command.handler.run(Call { command, arguments, origin: detach.origin(), detach }),
             Err(failure) => Answer::Now(Err(failure)),
         }
     }

@@ -84,7 +84,7 @@ impl Handler for Asking {
             (subject, _) => {
                 let found = service.registry().lookup(subject.question().as_bytes());
                 match found {
-                    Ok(own) => service.run(&own, params, call.origin, call.detach),
+                    Ok(own) => service.run(&own, params, call.detach),
                     Err(failure) => Answer::Now(Err(failure)),
                 }
             }

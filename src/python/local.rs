@@ -32,9 +32,9 @@ pub(super) fn run(py: Python<'_>, service: &Service, command: &Arc<Command>, par
     };
     let (sender, receiver) = channel();
     let stop = Stop::default();
-    let detach: Arc<dyn Detach> = Arc::new(Line { sender, stop: stop.clone() });
     let origin = Origin { deadline, ..Origin::local() };
-    let answer = exit::detach(py, || service.run(command, params, &origin, &detach));
+    let detach: Arc<dyn Detach> = Arc::new(Line { sender, stop: stop.clone(), origin });
+    let answer = exit::detach(py, || service.run(command, params, &detach));
     match answer {
         Answer::Now(result) => Ok(result),
         Answer::Stream(source) => gather(py, source, deadline),
@@ -174,9 +174,14 @@ enum Said {
 struct Line {
     sender: Sender<Said>,
     stop: Stop,
+    origin: Origin,
 }
 
 impl Detach for Line {
+    fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
     fn detach(self: Arc<Self>) -> Box<dyn Responder> {
         Box::new(Local { sender: Some(self.sender.clone()), stop: self.stop.clone() })
     }

@@ -105,7 +105,6 @@ struct AtWork {
 struct Frame {
     id: u64,
     greenlet: Greenlet,
-    origin: Origin,
     detach: Arc<dyn Detach>,
     command: Arc<Command>,
     log: Py<PyAny>,
@@ -113,10 +112,13 @@ struct Frame {
     flow: Option<Flow>,
 }
 
-/// A greenlet by its address; 0 is the one that a thread begins with.
+/// A greenlet by its address.
 ///
 /// A frame ends before its greenlet does, which unwinds the handler. So no other can have got the address.
 type Greenlet = usize;
+
+/// The greenlet that a thread begins with.
+const FIRST_OF_THREAD: Greenlet = 0;
 
 /// The greenlet that runs, and those that it returns to. None but the first of the thread where no program uses any.
 fn greenlets(py: Python<'_>) -> PyResult<Vec<Greenlet>> {
@@ -145,8 +147,7 @@ fn current_greenlet(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
 
 /// The frame of the handler that runs: of this greenlet, or else of the nearest that it returns to.
 fn running<'a>(frames: &'a mut [Frame], greenlets: &[Greenlet]) -> Option<&'a mut Frame> {
-    let first_of_thread = &[0];
-    let mut nearest = greenlets.iter().chain(first_of_thread);
+    let mut nearest = greenlets.iter().chain(&[FIRST_OF_THREAD]);
     let at = nearest.find_map(|greenlet| frames.iter().rposition(|frame| frame.greenlet == *greenlet))?;
     frames.get_mut(at)
 }
@@ -163,13 +164,16 @@ pub(super) struct Current(u64);
 
 impl Current {
     pub(super) fn enter(py: Python<'_>, call: &Call<'_>, log: &Py<PyAny>) -> PyResult<Self> {
-        let greenlet = greenlets(py)?.first().copied().unwrap_or_default();
-        let (origin, detach, command) = (call.origin.clone(), Arc::clone(call.detach), Arc::clone(call.command));
+        // The threads of a server begin handlers in no other.
+        let is_first = call.origin.transport != Transport::Local;
+        let greenlet =
+            if is_first { FIRST_OF_THREAD } else { greenlets(py)?.first().copied().unwrap_or(FIRST_OF_THREAD) };
+        let (detach, command) = (Arc::clone(call.detach), Arc::clone(call.command));
         let log = log.clone_ref(py);
         CURRENT.with_borrow_mut(|current| {
             current.last_id += 1;
             let (id, flush) = (current.last_id, current.next_flush.take());
-            current.frames.push(Frame { id, greenlet, origin, detach, command, log, flush, flow: None });
+            current.frames.push(Frame { id, greenlet, detach, command, log, flush, flow: None });
             Ok(Current(id))
         })
     }
@@ -241,7 +245,8 @@ const SIGNALS: Duration = Duration::from_millis(50);
 
 /// Whether nodes of the reply that the running handler makes can be sent before they are complete: lines can.
 pub(super) fn flushes_within_nodes(py: Python<'_>) -> PyResult<bool> {
-    let within = with_running(py, |Frame { origin, flush, .. }| {
+    let within = with_running(py, |Frame { detach, flush, .. }| {
+        let origin = detach.origin();
         origin.wire == Wire::Text && origin.transport != Transport::Local && flush.is_none()
     })?;
     within.ok_or_else(cannot_flush)
@@ -250,7 +255,7 @@ pub(super) fn flushes_within_nodes(py: Python<'_>) -> PyResult<bool> {
 /// Sends nodes of the reply that the running handler makes; false where nobody takes them early.
 pub(super) fn flush(py: Python<'_>, nodes: Tree) -> PyResult<bool> {
     let found = with_running(py, |frame| {
-        let is_local = frame.origin.transport == Transport::Local;
+        let is_local = frame.detach.origin().transport == Transport::Local;
         let flush = frame.flush.as_ref().map(|flush| flush.clone_ref(py));
         (frame.id, is_local, flush)
     })?;
@@ -295,5 +300,5 @@ fn begin_flow(py: Python<'_>) -> PyResult<Flow> {
 /// The request that the running handler answers; None outside a handler.
 #[pyfunction]
 fn current_request(py: Python<'_>) -> PyResult<Option<PyRequestContext>> {
-    with_running(py, |frame| PyRequestContext::new(&frame.origin))
+    with_running(py, |frame| PyRequestContext::new(frame.detach.origin()))
 }

@@ -68,10 +68,12 @@ impl Replies {
     }
 
     /// Sends a reply, if no earlier one waits for the same client.
+    #[inline]
     pub(super) fn try_send(&self, bytes: &[u8], to: (&RawPeer, Option<&Hand>)) -> Sent {
         if self.queues.has_waiting(to.0) { Sent::Full } else { self.send(bytes, to) }
     }
 
+    #[inline]
     fn send(&self, bytes: &[u8], (peer, hand): (&RawPeer, Option<&Hand>)) -> Sent {
         let send = |from: BorrowedFd<'_>| match hand {
             Some(hand) => hand.answer(from, bytes),

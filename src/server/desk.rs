@@ -311,22 +311,22 @@ impl Desk {
             let request = trace.request(&command, &params);
             Box::new(Record { request, peer: caller.peer.clone(), user: caller.user.clone(), wire })
         });
-        let ticket = Ticket::new(self, command, (started, record), way);
-        let command = ticket.command();
         let origin = Origin {
             listener: self.listener.clone(),
             transport: self.transport,
             peer: caller.peer,
             wire,
             user: caller.user,
-            deadline: ticket.deadline(),
+            deadline: None,
         };
+        let ticket = Ticket::new(self, command, (started, record), origin, way);
+        let command = ticket.command();
         if command.conduct.is_blocking || command.conduct.serial.is_some() {
-            return self.run_elsewhere(ticket, (params, caller.size), origin);
+            return self.run_elsewhere(ticket, (params, caller.size));
         }
         self.take_in_hand(&ticket);
         let detach: Arc<dyn Detach> = ticket.clone();
-        let answer = self.call(&ticket, params, &origin, &detach);
+        let answer = self.call(&ticket, params, &detach);
         match answer {
             Answer::Now(result) => ticket.reply(&result, out),
             Answer::Stream(source) => ticket.stream(source),
@@ -336,10 +336,10 @@ impl Desk {
     }
 
     /// Runs the command of a request. One that panics has failed.
-    fn call(&self, ticket: &Ticket, params: Params, origin: &Origin, detach: &Arc<dyn Detach>) -> Answer {
+    fn call(&self, ticket: &Ticket, params: Params, detach: &Arc<dyn Detach>) -> Answer {
         let what = || format!("{}: command {}", self.listener, ticket.command().canonical_name());
-        let answer = contained(what, || self.service.run(ticket.command(), params, origin, detach));
-        answer.unwrap_or(Answer::Now(Err(Failure::Handler)))
+        let answer = contained(what, || self.service.run(ticket.command(), params, detach));
+        answer.unwrap_or_else(|| Answer::Now(Err(Failure::Handler)))
     }
 
     fn find(&self, method: &[u8], reads_only: bool) -> Result<Arc<Command>, Failure> {
@@ -363,7 +363,7 @@ impl Desk {
     }
 
     /// Has a command run on a thread of those that may wait, in its turn.
-    fn run_elsewhere(self: &Arc<Self>, ticket: Arc<Ticket>, (params, size): (Params, usize), origin: Origin) {
+    fn run_elsewhere(self: &Arc<Self>, ticket: Arc<Ticket>, (params, size): (Params, usize)) {
         let command = ticket.command().clone();
         let Some(waiting) = self.reserve_unsent(size) else { return ticket.answer(&Err(Failure::Busy)) };
         if let Err(failure) = self.gate.enter_queue(&command) {
@@ -380,7 +380,7 @@ impl Desk {
             }
             let in_turn = Arc::new(DetachInTurn { ticket: ticket.clone(), turn: Mutex::new(turn) });
             let detach: Arc<dyn Detach> = in_turn.clone();
-            let answer = desk.call(&ticket, params, &origin, &detach);
+            let answer = desk.call(&ticket, params, &detach);
             match answer {
                 Answer::Now(result) => ticket.answer(&result),
                 Answer::Stream(source) => ticket.stream(Box::new(SourceInTurn(source, in_turn.take_turn()))),
@@ -716,6 +716,10 @@ impl DetachInTurn {
 }
 
 impl Detach for DetachInTurn {
+    fn origin(&self) -> &Origin {
+        self.ticket.origin()
+    }
+
     fn detach(self: Arc<Self>) -> Box<dyn Responder> {
         Box::new(InTurn(Pending::new(&self.ticket), self.take_turn()))
     }

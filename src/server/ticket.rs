@@ -2,13 +2,13 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::deadline::Place;
 use super::desk::{Desk, Form, Record};
 use super::once::Once;
 use super::stream::Stream;
-use crate::command::{Command, Detach, Hook, Responder, Source};
+use crate::command::{Command, Detach, Hook, Origin, Responder, Source};
 use crate::response::{Failure, Response};
 
 /// The way back to one client.
@@ -63,9 +63,8 @@ pub(super) struct Way {
 pub(super) struct Ticket {
     desk: Arc<Desk>,
     command: Arc<Command>,
+    origin: Origin,
     started: Instant,
-    /// How long it may take.
-    time: Option<Duration>,
     once: Once<Way, Hook>,
     place: OnceLock<Place>,
     /// What was asked, where that is recorded.
@@ -77,6 +76,7 @@ impl Ticket {
         desk: &Arc<Desk>,
         command: Arc<Command>,
         (started, record): (Instant, Option<Box<Record>>),
+        origin: Origin,
         way: Way,
     ) -> Arc<Self> {
         desk.counters.in_progress.add(1);
@@ -84,12 +84,12 @@ impl Ticket {
         if command.conduct.limits.in_progress.is_some() {
             command.conduct.in_progress.fetch_add(1, Ordering::Relaxed);
         }
-        let time = desk.time_for(&command);
+        let deadline = desk.time_for(&command).and_then(|time| started.checked_add(time));
         Arc::new(Ticket {
             desk: desk.clone(),
             command,
+            origin: Origin { deadline, ..origin },
             started,
-            time,
             once: Once::new(way),
             place: OnceLock::new(),
             record,
@@ -110,7 +110,7 @@ impl Ticket {
 
     /// When it is answered for.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.started.checked_add(self.time?)
+        self.origin.deadline
     }
 
     /// Gives it its place among those that are watched over; false when it has one.
@@ -246,6 +246,10 @@ impl Ticket {
 }
 
 impl Detach for Ticket {
+    fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
     fn detach(self: Arc<Self>) -> Box<dyn Responder> {
         Box::new(Pending::new(&self))
     }

@@ -14,7 +14,7 @@ pub enum ClientSocket {
     /// Connected to the server, so the kernel drops the datagrams of others.
     Udp(OwnedFd),
     /// Not connected, since servers answer from a second socket.
-    Unix(UnixClient),
+    Unix(Box<UnixClient>),
 }
 
 impl ClientSocket {
@@ -32,7 +32,7 @@ impl ClientSocket {
 
     /// A UNIX socket. A server's path that begins with `@` is abstract.
     pub fn unix(server: &Path, wake: Duration) -> io::Result<Self> {
-        Ok(ClientSocket::Unix(UnixClient::new(server, wake)?))
+        Ok(ClientSocket::Unix(Box::new(UnixClient::new(server, wake)?)))
     }
 
     /// Sends a datagram; false when there is no room for it now.

@@ -29,7 +29,8 @@ use crate::tree::{NodeId, Tree, Value};
 /// `response` came over a wire of 1.x or 2.x.
 pub fn shape(command: &[u8], params: &Params, response: &Response) -> Option<Response> {
     let command = std::str::from_utf8(command).ok()?;
-    let command = old_name(command).unwrap_or(command);
+    // Those with a module have another name below.
+    let command = if command.contains(':') { old_name(command).unwrap_or(command) } else { command };
     if !response.is_success() {
         return error(command, response);
     }
