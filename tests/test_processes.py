@@ -310,6 +310,50 @@ def test_the_answer_for_a_killed_worker_comes_from_an_unnamed_socket_unless_the_
     assert sender == (path if connected else None)
 
 
+@pytest.mark.parametrize("fifo", ["same", "new"])
+@pytest.mark.parametrize("wire", ["text", "jsonrpc"])
+def test_a_dead_worker_leaves_no_answer_for_the_next_request_of_that_reply_fifo(
+    group: Callable[..., Group], wire: str, fifo: str
+) -> None:
+    many = group()
+    peer = FifoPeer(f"{many.directory}/fifo", many.directory)
+
+    def write(method: str, number: int) -> None:
+        params = [60] if method == "sleep" else []
+        body = json.dumps({"jsonrpc": "2.0", "method": method, "params": params, "id": number})
+        lines = "".join(f"{param}\n" for param in params)
+        peer.write((f":{name}:{body}" if wire == "jsonrpc" else f":{method}:{name}\n{lines}\n").encode())
+
+    name = peer.make_reply()
+    fd = os.open(f"{many.directory}/{name}", os.O_RDONLY | os.O_NONBLOCK)
+    write("sleep", 1)
+    worker = many.await_asleep()[0]
+    # The client is faster than the parent: it sees the end and asks again before the parent looks.
+    many.signal(signal.SIGSTOP)
+    os.kill(worker, signal.SIGKILL)
+    assert read_reply(fd) == b"", "the end of the process ends the reply"
+    os.close(fd)
+    if fifo == "new":
+        os.unlink(f"{many.directory}/{name}")
+        peer.make_reply(name)
+    fd = os.open(f"{many.directory}/{name}", os.O_RDONLY | os.O_NONBLOCK)
+    many.signal(signal.SIGCONT)
+    if wire == "jsonrpc" and fifo == "same":
+        # For the client that goes on waiting; its id tells.
+        reply = read_reply(fd)
+        assert reply is not None
+        assert (json.loads(reply)["id"], json.loads(reply)["error"]["code"]) == (1, -32000)
+        os.close(fd)
+        return
+    eventually(lambda: len(pids := many.workers()) == 2 and worker not in pids)
+    assert read_reply(fd, silence=0.2) is None, "nobody opens it"
+    write("pid", 2)
+    reply = read_reply(fd)
+    os.close(fd)
+    assert reply is not None
+    assert reply.startswith(b"200 OK\n") if wire == "text" else json.loads(reply)["id"] == 2
+
+
 @pytest.mark.parametrize("kind", ["coroutine", "batch", "large"])
 def test_orphans_of_every_kind_are_answered(group: Callable[..., Group], kind: str) -> None:
     many = group(

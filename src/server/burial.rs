@@ -15,7 +15,7 @@ use crate::codec::text::{self, Carrier, TextStyle};
 use crate::dialect::Dialect;
 use crate::response::Failure;
 use crate::transport::datagram::{RawPeer, Socket, send_from};
-use crate::transport::fifo::Opened;
+use crate::transport::fifo::{Opened, ReplyIdentity};
 use crate::transport::spare::is_shortage;
 
 /// How long a receiver that is full, or does not read yet, is tried.
@@ -33,7 +33,10 @@ pub(super) struct Answer {
 
 enum To {
     Peer(Box<RawPeer>),
+    /// By name: the client has seen nothing yet, and waits there.
     Fifo(Vec<u8>),
+    /// This very FIFO: the client has seen the end of its reply. It waits there at this moment, or has no use for it.
+    OpenedFifo(Vec<u8>, ReplyIdentity),
 }
 
 impl Answer {
@@ -61,11 +64,16 @@ impl Answer {
                 (To::Peer(Box::new(*peer)), answer, PATIENCE)
             }
             Orphan::Datagram { .. } => return None,
-            Orphan::Fifo { reply, json: true, bytes } => {
-                (To::Fifo(reply.to_vec()), failed_json(bytes, dialect, options.pretty_printing), options.reply_wait)
-            }
-            Orphan::Fifo { reply, json: false, bytes } => {
-                (To::Fifo(reply.to_vec()), failed_text(bytes, style), options.reply_wait)
+            Orphan::Fifo { reply, json, bytes, opened } => {
+                let answer = if *json {
+                    failed_json(bytes, dialect, options.pretty_printing)
+                } else {
+                    failed_text(bytes, style)
+                };
+                match opened {
+                    None => (To::Fifo(reply.to_vec()), answer, options.reply_wait),
+                    Some(identity) => (To::OpenedFifo(reply.to_vec(), *identity), answer, Duration::ZERO),
+                }
             }
         };
         let answers_connected = !dialect.is_emulated();
@@ -90,15 +98,10 @@ impl Answer {
                 };
                 is_early && sent.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
             }
-            (To::Fifo(name), Some(Endpoint::Fifo { replies, .. })) => match replies.open_reply(name) {
-                Opened::Ready(fifo) => {
-                    // A pipe has room for so little; if not, its reader has left it full.
-                    let _ = fifo.write(&self.bytes);
-                    false
-                }
-                Opened::NoReader | Opened::NoDescriptor => is_early,
-                Opened::Refused(_) => false,
-            },
+            (To::Fifo(name), Some(Endpoint::Fifo { replies, .. })) => self.write(replies.open_reply(name)),
+            (To::OpenedFifo(name, identity), Some(Endpoint::Fifo { replies, .. })) => {
+                self.write(replies.open_again(name, *identity))
+            }
             _ => false,
         }
     }
@@ -113,6 +116,19 @@ impl Answer {
             }
             Err(error) if is_shortage(&error) => named.send(&self.bytes, peer),
             sent => sent,
+        }
+    }
+
+    /// Writes it into a reply FIFO; true when that has no reader yet.
+    fn write(&self, opened: Opened) -> bool {
+        match opened {
+            Opened::Ready(fifo) => {
+                // A pipe has room for so little; if not, its reader has left it full.
+                let _ = fifo.write(&self.bytes);
+                false
+            }
+            Opened::NoReader | Opened::NoDescriptor => Instant::now() < self.until,
+            Opened::Refused(_) => false,
         }
     }
 }

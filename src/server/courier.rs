@@ -26,8 +26,7 @@ const PATIENCE: Duration = Duration::from_millis(100);
 pub(super) enum Parcel {
     /// A request whose reply FIFO has no reader yet: it runs once it has one.
     AwaitReader {
-        open: Box<dyn Fn() -> Opened + Send>,
-        then: Box<dyn FnOnce(ReplyFifo) + Send>,
+        request: Box<dyn Unanswerable>,
         deadline: Instant,
         desk: Arc<Desk>,
         /// The request's bytes.
@@ -47,6 +46,14 @@ pub(super) enum Parcel {
     Room { fifo: Arc<ReplyFifo>, deadline: Instant, then: Box<dyn FnOnce(bool) + Send> },
     /// Replies in datagrams, in queues of their own. `serve` says when to serve them again; nothing when all are gone.
     Queues { serve: Box<dyn Fn(Instant) -> Option<Instant> + Send> },
+}
+
+/// A request whose reply FIFO has no reader yet.
+pub(super) trait Unanswerable: Send {
+    /// Opens its reply FIFO.
+    fn open(&self) -> Opened;
+    /// Runs it.
+    fn run(self: Box<Self>, fifo: ReplyFifo);
 }
 
 /// A parcel on its way.
@@ -142,18 +149,18 @@ impl Courier {
     /// Tries to deliver; gives the parcel back when it must wait.
     fn attempt(&self, parcel: Parcel, now: Instant) -> Option<Parcel> {
         match parcel {
-            Parcel::AwaitReader { open, then, deadline, desk, waiting } => match open() {
+            Parcel::AwaitReader { request, deadline, desk, waiting } => match request.open() {
                 Opened::Ready(fifo) => {
                     self.pool.run(Box::new(move || {
                         drop(waiting);
-                        then(fifo);
+                        request.run(fifo);
                     }));
                     None
                 }
                 Opened::NoReader | Opened::NoDescriptor
                     if now < deadline && !self.stopping.load(Ordering::SeqCst) =>
                 {
-                    Some(Parcel::AwaitReader { open, then, deadline, desk, waiting })
+                    Some(Parcel::AwaitReader { request, deadline, desk, waiting })
                 }
                 Opened::NoReader => given_up(&desk, "nobody opened the reply FIFO in time, the request was not run"),
                 Opened::NoDescriptor => {

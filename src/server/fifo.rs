@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use super::courier::Parcel;
+use super::courier::{Parcel, Unanswerable};
 use super::desk::{Asked, Caller, Desk};
 use super::fifo_stream::FifoStream;
 use super::hands::Hand;
@@ -191,7 +191,7 @@ impl FifoListener {
             }
             return;
         }
-        match self.open_reply(&reply) {
+        match self.open_reply_of(hand.as_ref(), &reply) {
             Opened::Ready(fifo) => {
                 if fifo.has_last_descriptor() {
                     self.desk.note_shortage("a reply FIFO took the reserved descriptor");
@@ -267,17 +267,29 @@ impl FifoListener {
     }
 
     fn await_reader(self: &Arc<Self>, asked: (Asked, usize), reply: Str, hand: Option<Hand>) {
-        let (opener, runner) = (self.clone(), self.clone());
-        let name = reply.clone();
         let size = WAITING_REQUEST + asked.1.saturating_mul(READ_TO_BYTES);
         let Some(waiting) = self.desk.reserve_unsent(size) else { return };
         self.context.courier.take(Parcel::AwaitReader {
-            open: Box::new(move || opener.open_reply(&name)),
-            then: Box::new(move |fifo| runner.run(asked, (reply, hand), Some(fifo))),
+            request: Box::new(Unread { listener: self.clone(), asked, reply, hand }),
             deadline: clock::deadline(self.reply_wait),
             desk: self.desk.clone(),
             waiting,
         });
+    }
+
+    /// Opens the reply FIFO of a request. If this process dies afterwards, the parent knows that the client may have
+    /// seen the end of its reply.
+    fn open_reply_of(&self, hand: Option<&Hand>, name: &[u8]) -> Opened {
+        if let Some(hand) = hand {
+            hand.begin_open();
+        }
+        let opened = self.open_reply(name);
+        match (hand, &opened) {
+            (Some(hand), Opened::Ready(fifo)) => hand.note_opened(fifo.identity()),
+            (Some(hand), Opened::NoReader | Opened::NoDescriptor) => hand.note_unopened(),
+            _ => {}
+        }
+        opened
     }
 
     fn open_reply(&self, name: &[u8]) -> Opened {
@@ -320,6 +332,24 @@ impl FifoListener {
         let mut out = Vec::with_capacity(USUAL_REPLY);
         let route = Box::new(FifoRoute { listener: self.clone(), fifo, hand });
         self.desk.serve(asked, Caller::of(Peer::Fifo(reply), size), &mut out, route);
+    }
+}
+
+/// A request that waits for the reader of its reply FIFO.
+struct Unread {
+    listener: Arc<FifoListener>,
+    asked: (Asked, usize),
+    reply: Str,
+    hand: Option<Hand>,
+}
+
+impl Unanswerable for Unread {
+    fn open(&self) -> Opened {
+        self.listener.open_reply_of(self.hand.as_ref(), &self.reply)
+    }
+
+    fn run(self: Box<Self>, fifo: ReplyFifo) {
+        self.listener.run(self.asked, (self.reply, self.hand), Some(fifo));
     }
 }
 

@@ -13,6 +13,7 @@ use crate::codec::fifo_frame::Frame;
 use crate::shared::Region;
 use crate::transport::datagram::{RawPeer, Received, Socket};
 use crate::transport::envelope::Envelope;
+use crate::transport::fifo::ReplyIdentity;
 
 /// More requests than this a worker has not in hand; those beyond it are served all the same.
 const PLACES: usize = 1024;
@@ -27,8 +28,11 @@ const NOTHING: u32 = 0;
 const DATAGRAM: u32 = 1;
 const TEXT: u32 = 2;
 const JSON: u32 = 3;
-/// Some of the answer may have been written.
+/// The client may have seen its reply end, or a part of it: only this process may write there.
 const ANSWERED: u32 = 4;
+/// A JSON request whose client may have seen its reply end without a byte. After that, JSON clients go on waiting,
+/// since the replies of asynchronous commands come so (`mi_fifo` of 3.x and 4.x).
+const OPENED_JSON: u32 = 5;
 
 #[repr(C)]
 struct Place {
@@ -39,10 +43,15 @@ struct Place {
     upto: AtomicU64,
     name_len: usize,
     name: [u8; LONGEST_NAME],
+    /// Which FIFO was opened for the reply of an `OPENED_JSON`; `UNKNOWN` until it is.
+    opened: ReplyIdentity,
     /// How many bytes the method or the JSON text has.
     size: usize,
     envelope: Envelope,
 }
+
+/// Is no FIFO's: no device has such a number.
+const UNKNOWN: ReplyIdentity = ReplyIdentity { file: (u64::MAX, u64::MAX), born: 0 };
 
 /// A request to a FIFO, kept beside where a datagram's bytes would be.
 const ROOM: usize = 65_536;
@@ -71,6 +80,8 @@ pub(super) struct Hand {
     owner: Arc<OwnHands>,
     number: usize,
     place: NonNull<Place>,
+    /// What the place holds before anything is answered.
+    content: u32,
 }
 
 // SAFETY: a place is used by whoever has its hand, and by nobody else in this process.
@@ -80,8 +91,17 @@ unsafe impl Sync for Hand {}
 
 /// A request that a dead worker had in hand.
 pub(super) enum Orphan<'a> {
-    Datagram { bytes: &'a [u8], peer: RawPeer },
-    Fifo { reply: &'a [u8], json: bool, bytes: &'a [u8] },
+    Datagram {
+        bytes: &'a [u8],
+        peer: RawPeer,
+    },
+    /// `opened`: the reply FIFO, whose reader may have seen an end of file.
+    Fifo {
+        reply: &'a [u8],
+        json: bool,
+        bytes: &'a [u8],
+        opened: Option<ReplyIdentity>,
+    },
 }
 
 impl Hands {
@@ -129,13 +149,14 @@ impl Hands {
                             answer(endpoint, Orphan::Datagram { bytes, peer });
                         }
                     }
-                    TEXT | JSON | ANSWERED => {
+                    TEXT | JSON | ANSWERED | OPENED_JSON => {
                         let at = &*place.as_ptr();
                         stream(endpoint, at.upto.load(Ordering::Acquire));
                         let reply = &at.name[..at.name_len.min(LONGEST_NAME)];
+                        let opened = (taken == OPENED_JSON).then_some(at.opened);
                         if taken != ANSWERED && !reply.is_empty() {
                             let bytes = std::slice::from_raw_parts(fifo_bytes(place), at.size.min(ROOM));
-                            answer(endpoint, Orphan::Fifo { reply, json: taken == JSON, bytes });
+                            answer(endpoint, Orphan::Fifo { reply, json: taken != TEXT, bytes, opened });
                         }
                     }
                     _ => {}
@@ -168,7 +189,7 @@ impl OwnHands {
             }
             None => return None,
         };
-        Some(Hand { owner: self.clone(), number, place: self.all.place(self.rank, number) })
+        Some(Hand { owner: self.clone(), number, place: self.all.place(self.rank, number), content: DATAGRAM })
     }
 
     /// A place to receive a datagram in.
@@ -186,7 +207,8 @@ impl OwnHands {
             Frame::Json { reply, body } => (JSON, reply, body),
             Frame::Malformed { reply, method, json, .. } => (if *json { JSON } else { TEXT }, reply, method),
         };
-        let hand = self.take()?;
+        let mut hand = self.take()?;
+        hand.content = content;
         let place = hand.place.as_ptr();
         // What is too long is answered without its id.
         let bytes = if bytes.len() <= ROOM { &bytes[..] } else { &[] };
@@ -239,6 +261,26 @@ impl Hand {
             self.content().store(DATAGRAM, Ordering::Release);
         }
         envelope_of(self.place)
+    }
+
+    /// The client's FIFO is about to be opened. Closing it, as the end of this process does, ends the reply, and then
+    /// the client may use the name for another request, whose reply must not be taken for this one's.
+    pub(super) fn begin_open(&self) {
+        // SAFETY: the place is this hand's alone.
+        unsafe { (&raw mut (*self.place.as_ptr()).opened).write(UNKNOWN) };
+        let content = if self.content == JSON { OPENED_JSON } else { ANSWERED };
+        self.content().store(content, Ordering::Release);
+    }
+
+    /// The client's FIFO was opened.
+    pub(super) fn note_opened(&self, identity: ReplyIdentity) {
+        // SAFETY: the place is this hand's alone, and looked at by another process only after this one's end.
+        unsafe { (&raw mut (*self.place.as_ptr()).opened).write(identity) };
+    }
+
+    /// The client's FIFO has no reader, so nothing was opened.
+    pub(super) fn note_unopened(&self) {
+        self.content().store(self.content, Ordering::Release);
     }
 
     /// The answer is about to be written into the client's FIFO: nobody else may write there any more.

@@ -190,7 +190,7 @@ fn remove_abandoned(path: &Path) -> Result<(), OpenError> {
         _ => io_error(action, path)(error),
     };
     match open_for_probe(path) {
-        Ok(_) => return Err(OpenError::InUse { path: path.to_owned(), pid: owner::of_file(path) }),
+        Ok(_) => return Err(OpenError::InUse { path: path.to_owned(), pid: owner::of_fifo(path) }),
         Err(error) if error.raw_os_error() == Some(libc::ENXIO) => {}
         Err(error) => return Err(refused(error, "probe")),
     }
@@ -323,8 +323,22 @@ impl ReplyDir {
             Err(errno) if is_shortage(&errno.into()) => return Ok(Opened::NoDescriptor),
             Err(errno) => return Err(refusal(errno)),
         };
-        self.check(&fd)?;
-        Ok(Opened::Ready(ReplyFifo { file: fd.into(), lent }))
+        let identity = self.check(&fd)?;
+        Ok(Opened::Ready(ReplyFifo { file: fd.into(), lent, identity }))
+    }
+
+    /// Opens a reply FIFO as [`ReplyDir::open_reply`] does, if it is the one that was opened before. Another one is
+    /// left alone: opening and closing it would end the reply that its reader waits for.
+    pub fn open_again(&self, name: &[u8], before: ReplyIdentity) -> Opened {
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let look = || Inode::of(nix::fcntl::openat(&self.fd, name, flags, Mode::empty())?);
+        if !self.accepts(name) || !look().is_ok_and(|inode| ReplyIdentity::of(&inode) == before) {
+            return Opened::Refused(Refusal::Missing);
+        }
+        match self.open_reply(name) {
+            Opened::Ready(fifo) if fifo.identity != before => Opened::Refused(Refusal::Missing),
+            opened => opened,
+        }
     }
 
     /// Whether an open file is a FIFO that a client made to be answered, and has one name.
@@ -333,7 +347,7 @@ impl ReplyDir {
     /// server included. Clients let everybody write to their reply FIFO, since the server is another user as a rule,
     /// and no server lets everybody read its commands. What is neither is not written to, unless there is only one
     /// user who can ask, and it is his.
-    fn check(&self, fd: &OwnedFd) -> Result<(), Refusal> {
+    fn check(&self, fd: &OwnedFd) -> Result<ReplyIdentity, Refusal> {
         let inode = Inode::of(fd).map_err(refusal)?;
         if !inode.is(libc::S_IFIFO) {
             return Err(Refusal::NotFifo);
@@ -347,7 +361,11 @@ impl ReplyDir {
             return Err(Refusal::CommandFifo);
         }
         let is_plain = mode & 0o004 != 0 || self.sole_caller == Some(inode.uid);
-        if is_public || is_plain { Ok(()) } else { Err(Refusal::Restricted { uid: inode.uid, mode }) }
+        if is_public || is_plain {
+            Ok(ReplyIdentity::of(&inode))
+        } else {
+            Err(Refusal::Restricted { uid: inode.uid, mode })
+        }
     }
 
     /// Whether the directory was removed since it was opened.
@@ -383,12 +401,33 @@ pub struct ReplyFifo {
     file: File,
     /// Set when the file has the reserved descriptor. It is dropped after the file.
     lent: Option<Lent>,
+    identity: ReplyIdentity,
+}
+
+/// Tells a reply FIFO from another one that has its name later.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReplyIdentity {
+    /// The device and the inode.
+    pub file: (u64, u64),
+    /// When it was made, in nanoseconds; 0 where the file system does not know.
+    pub born: i64,
+}
+
+impl ReplyIdentity {
+    fn of(inode: &Inode) -> Self {
+        ReplyIdentity { file: (inode.id.device, inode.id.inode), born: inode.born }
+    }
 }
 
 impl ReplyFifo {
     /// Whether the process had no other descriptor left than the reserved one.
     pub fn has_last_descriptor(&self) -> bool {
         self.lent.is_some()
+    }
+
+    /// Which FIFO it is.
+    pub fn identity(&self) -> ReplyIdentity {
+        self.identity
     }
 
     /// Writes as much as fits without waiting; 0 when the reader is slow.

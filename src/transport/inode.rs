@@ -14,6 +14,8 @@ use super::{Access, FileId, OpenError, io_error};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Inode {
     pub(crate) id: FileId,
+    /// When it was made, in nanoseconds; 0 where the file system does not know. Numbers of inodes are used again.
+    pub(crate) born: i64,
     pub(crate) uid: u32,
     pub(crate) links: u32,
     mode: u32,
@@ -22,11 +24,12 @@ pub(crate) struct Inode {
 impl Inode {
     /// Asks the kernel.
     ///
-    /// It is not asked for the times of the file: since Linux 6.13, that makes the next write to it update them on
+    /// It is not asked when the file was changed: since Linux 6.13, that makes the next write to it update the time on
     /// disk, which costs as much as all the rest of a call.
     pub(crate) fn of(file: impl AsFd) -> nix::Result<Inode> {
         let mut stat = MaybeUninit::<libc::statx>::zeroed();
         let mask = libc::STATX_TYPE | libc::STATX_MODE | libc::STATX_NLINK | libc::STATX_UID | libc::STATX_INO;
+        let mask = mask | libc::STATX_BTIME;
         let fd = file.as_fd().as_raw_fd();
         // SAFETY: the descriptor is open, the path is an empty C string, and the result is written to a live local.
         let result = unsafe { libc::statx(fd, c"".as_ptr(), libc::AT_EMPTY_PATH, mask, stat.as_mut_ptr()) };
@@ -36,6 +39,7 @@ impl Inode {
         let device = libc::makedev(stat.stx_dev_major, stat.stx_dev_minor);
         Ok(Inode {
             id: FileId { device, inode: stat.stx_ino },
+            born: stat.stx_btime.tv_sec.wrapping_mul(1_000_000_000).wrapping_add(stat.stx_btime.tv_nsec.into()),
             uid: stat.stx_uid,
             links: stat.stx_nlink,
             mode: stat.stx_mode.into(),

@@ -109,8 +109,8 @@ pub(crate) fn io_error(action: &'static str, path: impl Into<PathBuf>) -> impl F
 /// Device and inode: whether a path still means the file that we made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FileId {
-    device: u64,
-    inode: u64,
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
 }
 
 impl FileId {

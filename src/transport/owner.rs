@@ -1,14 +1,20 @@
 //! Which process has an endpoint open, as far as we may look. Of several the first.
 
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::FileId;
 
-/// Who has a file open.
-pub(super) fn of_file(path: &Path) -> Option<u32> {
+/// The process that reads a FIFO. Clients, and this process while it probes, have it open for writing alone.
+pub(super) fn of_fifo(path: &Path) -> Option<u32> {
     let wanted = FileId::of(&std::fs::metadata(path).ok()?);
-    first(|fd| std::fs::metadata(fd).is_ok_and(|metadata| FileId::of(&metadata) == wanted))
+    first(|fd| is_readable(fd) && std::fs::metadata(fd).is_ok_and(|metadata| FileId::of(&metadata) == wanted))
+}
+
+/// Whether a descriptor is open for reading: its link in /proc has the rights that the open file gives.
+fn is_readable(fd: &Path) -> bool {
+    std::fs::symlink_metadata(fd).is_ok_and(|link| link.permissions().mode() & 0o400 != 0)
 }
 
 /// Who has the socket that is bound to a path.
