@@ -440,6 +440,30 @@ def test_serve_waits_for_running_commands_as_long_as_it_is_told(directory: str) 
         child.communicate()
 
 
+def test_serve_replaces_a_worker_that_keeps_the_interpreter_lock(directory: str) -> None:
+    app = Path(directory, "app.py")
+    app.write_text(
+        "import ctypes, sipmi\nserver = sipmi.Server('a')\n"
+        "server.command(name='hang')(lambda: ctypes.PyDLL(None).sleep(60))\n"
+    )
+    arguments = ["serve", str(app), "--listen", "udp:127.0.0.1:0", "--watchdog", "1"]
+    refused = subprocess.run([sys.executable, "-m", "sipmi", *arguments], capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "--watchdog watches the workers of several processes: give --processes N, too" in refused.stderr
+    arguments += ["--processes", "2", "--json"]
+    child = subprocess.Popen([sys.executable, "-m", "sipmi", *arguments], stdout=subprocess.PIPE, text=True)
+    try:
+        assert child.stdout is not None
+        [address] = json.loads(child.stdout.readline())
+        with sipmi.connect(address, timeout=20, wire="jsonrpc") as mi, pytest.raises(sipmi.Fault) as caught:
+            mi.call("hang")
+        assert caught.value.code == -32000
+    finally:
+        child.terminate()
+        child.communicate(timeout=20)
+    assert child.returncode == 0
+
+
 def test_serve_has_as_many_processes_as_it_is_told(directory: str) -> None:
     app = Path(directory, "app.py")
     app.write_text("import os, sipmi\nserver = sipmi.Server('a')\nserver.command(name='pid')(lambda: os.getpid())\n")

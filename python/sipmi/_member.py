@@ -71,9 +71,13 @@ class Member:
         os.set_blocking(wakes, False)
         signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
         fds = [woken, self.pipe]
+        watchdog, rank = self.supervisor.watchdog, self.child.rank
+        pause = ROUND if watchdog is None else min(ROUND, watchdog.pause)
         while not self.is_ended:
-            adopt_log_level(self.supervisor.core, self.child.rank)
-            for fd in select.select(fds, [], [], ROUND)[0]:
+            if watchdog is not None:
+                watchdog.beat(rank)
+            adopt_log_level(self.supervisor.core, rank)
+            for fd in select.select(fds, [], [], pause)[0]:
                 said = os.read(fd, 1024)
                 if fd == self.pipe and b"F" in said:
                     self.supervisor.core.read_fifos()
@@ -84,6 +88,8 @@ class Member:
                 self.reload = False
                 reopen_logs()
                 self.supervisor.core.look_after()
+        if watchdog is not None:
+            watchdog.drain(rank)
         self.server._core.stop(self.supervisor.drain_timeout, None)
         self.server._loop.stop()
 

@@ -20,6 +20,13 @@ def pause(name: str, seconds: float) -> float:
     return seconds
 
 
+def duration(name: str, seconds: float, least: float) -> float:
+    """Seconds that something takes, at least so many."""
+    if not least <= seconds <= LONGEST:
+        raise ValueError(f"expected {name} in seconds from {least:g} to {LONGEST:g}, found {seconds}")
+    return seconds
+
+
 def count(name: str, number: int, most: int) -> int:
     """A number of things: one or more."""
     if not 1 <= number <= most:

@@ -22,6 +22,7 @@ from ._logs import reopen_logs
 from ._member import Member, adopt_log_level
 from ._processes import Process
 from ._service_manager import ServiceManager
+from ._watchdog import Watchdog
 
 if TYPE_CHECKING:
     from .server import Server
@@ -83,7 +84,14 @@ class Child:
 class Supervisor:
     """Forks the processes of a server and looks after them until it is told to stop."""
 
-    def __init__(self, server: Server, workers: int, processes: list[Process], drain_timeout: float) -> None:
+    def __init__(
+        self,
+        server: Server,
+        workers: int,
+        processes: list[Process],
+        drain_timeout: float,
+        watchdog: Optional[float] = None,
+    ) -> None:
         self.server = server
         self.drain_timeout = drain_timeout
         self.children: list[Child] = []
@@ -94,6 +102,7 @@ class Supervisor:
                 self.children.append(Child(len(self.children) + 1, process.name, process))
         if len(self.children) >= _core.MOST_PROCESSES:
             raise ValueError(f"expected less than {_core.MOST_PROCESSES} processes, found {len(self.children)}")
+        self.watchdog = None if watchdog is None else Watchdog(watchdog, drain_timeout + GRACE)
         self.manager = ServiceManager()
         self.reader: Optional[Child] = None
         self.has_started = False
@@ -220,10 +229,26 @@ class Supervisor:
             if self.reload:
                 self._reload()
             self._replace(now)
+            self._kill_hung_workers(now)
             due = [child.due for child in self.children if child.due is not None]
+            if self.watchdog is not None:
+                due.append(now + self.watchdog.pause)
             self._wait(min([self.round, *due]))
             self._hear()
             self._reap()
+
+    def _kill_hung_workers(self, now: float) -> None:
+        """Kills workers whose heartbeats have stopped. They are replaced as any that dies."""
+        if self.watchdog is None:
+            return
+        workers = [child for child in self.children if child.process is None and child.is_alive and child.is_ready]
+        for child in self.watchdog.hung(workers, now):
+            log.error(
+                "process %d (%s, pid %d) has run no Python for %g s (watchdog), and is killed: a handler keeps the "
+                "interpreter lock, or the process was stopped",
+                *(child.rank, child.name, child.pid, self.watchdog.seconds),
+            )
+            os.kill(child.pid, signal.SIGKILL)
 
     def _look_after_endpoints(self) -> None:
         adopt_log_level(self.core, 0)
@@ -324,6 +349,8 @@ class Supervisor:
         sys.stdout.flush()
         sys.stderr.flush()
         child.is_ready, child.said, child.born = False, b"", time.monotonic()
+        if self.watchdog is not None:
+            self.watchdog.reset(child.rank)
         # Signals wait until the child has actions of its own.
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, CAUGHT)
         try:

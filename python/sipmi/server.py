@@ -559,6 +559,7 @@ class Server:
         processes: Optional[int] = None,
         drain_timeout: Optional[float] = None,
         cpus: Union[_core.CpuSet, str, Iterable[int], None] = None,
+        watchdog: Optional[float] = None,
     ) -> None:
         """Serves until SIGINT or SIGTERM, or until another thread calls :meth:`stop`.
 
@@ -567,6 +568,8 @@ class Server:
             default this process serves, or, when there are extra processes, one worker does.
         :param drain_timeout: as that of the server, which it replaces. A second signal skips the wait.
         :param cpus: (Linux) the CPUs that this process, with all its threads, runs on from now on.
+        :param watchdog: with processes: how many seconds a worker may run no Python, because a handler keeps the
+            interpreter lock, before it is killed and replaced; at least 0.1. None, the default, watches no worker.
         :raises OSError: an endpoint cannot be opened, or none of the CPUs is online and in the cpuset.
         :raises RuntimeError: with processes: there are other threads, a process could not be started, its ``init``,
             ``pre_fork`` or ``post_fork`` failed.
@@ -579,8 +582,10 @@ class Server:
         if drain_timeout is not None:
             self.drain_timeout = _numbers.pause("drain_timeout", drain_timeout)
         if processes is not None or self._processes:
-            self._run_processes(1 if processes is None else processes)
+            self._run_processes(1 if processes is None else processes, watchdog)
             return
+        if watchdog is not None:
+            raise ValueError("watchdog= watches the workers of a server of several processes: expected processes=, too")
         self._signals = queue.SimpleQueue()
         manager = ServiceManager()
         with _stopping_on_signals(self), self:
@@ -597,13 +602,15 @@ class Server:
                     manager.ready("one process")
             manager.stopping()
 
-    def _run_processes(self, workers: int) -> None:
+    def _run_processes(self, workers: int, watchdog: Optional[float]) -> None:
         _numbers.count("processes", workers, _core.MOST_PROCESSES - 1)
+        if watchdog is not None:
+            _numbers.duration("watchdog", watchdog, 0.1)
         if self._hazards:
             raise ValueError("hazards are those of one process: expected no processes= beside them")
         # What was called before may have begun its thread.
         self._loop.stop()
-        self._supervisor = Supervisor(self, workers, self._processes, self.drain_timeout)
+        self._supervisor = Supervisor(self, workers, self._processes, self.drain_timeout, watchdog)
         try:
             self._supervisor.run()
         finally:

@@ -41,7 +41,7 @@ def add(subcommands: Any) -> None:
     add_json(parser, "print the addresses as one line of JSON")
     add_client_options(parser)
     add_http_options(parser)
-    parser.set_defaults(run=run, processes=None)
+    parser.set_defaults(run=run, processes=None, watchdog=None)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -34,6 +34,12 @@ def add(subcommands: Any) -> None:
     )
     add_drain_timeout(parser)
     parser.add_argument(
+        "--watchdog",
+        type=float,
+        metavar="SECONDS",
+        help="kill and replace a worker of --processes that runs no Python for so long; off",
+    )
+    parser.add_argument(
         "--reload", action="store_true", help="begin again when a file of the app changes; for development"
     )
     add_json(parser, "print the addresses as one line of JSON")
@@ -70,9 +76,11 @@ def serve_app(options: argparse.Namespace) -> int:
 
 def serve(server: Server, options: argparse.Namespace) -> int:
     """Serves until a signal says to stop."""
+    if options.watchdog is not None and options.processes is None and not server._processes:
+        raise Usage("--watchdog watches the workers of several processes: give --processes N, too")
     server._when_ready = lambda: announce(server, as_json=options.json)
     try:
-        server.run(processes=options.processes, drain_timeout=options.drain_timeout)
+        server.run(processes=options.processes, drain_timeout=options.drain_timeout, watchdog=options.watchdog)
     except OSError as error:
         return complain(TRANSPORT, str(error), "is another server running there?")
     except RuntimeError as error:
