@@ -47,6 +47,7 @@ __all__ = [
     "command_name_on",
     "current_request",
     "decode_event",
+    "decode_text_params",
     "end_with_parent",
     "flat_command_name",
     "is_read_only_command",
