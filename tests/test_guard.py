@@ -292,6 +292,28 @@ def test_versions_without_that_buffer_are_not_told_of_it() -> None:
     assert "receive_buf_size" not in str(raised.value)
 
 
+def test_the_buffer_of_mi_datagram_can_be_told(directory: str) -> None:
+    def answer(request: bytes) -> list[bytes]:
+        call = json.loads(request)
+        result = {"Server": "OpenSIPS (4.0.1 (x86_64/linux))"} if call["method"] == "version" else "v" * 100_000
+        return [json.dumps({"jsonrpc": "2.0", "result": result, "id": call["id"]}).encode()]
+
+    with RogueDatagram(answer, f"{directory}/sock") as server:
+        with (
+            sipmi.connect(server.address) as mi,
+            pytest.raises(sipmi.RequestRefused, match=r"limit of 65457.*socket_buf_size="),
+        ):
+            mi.call("cache_store", "local", "k", "v" * 70_000)
+        with sipmi.connect(server.address, socket_buf_size=131_072) as mi:
+            assert mi.call("cache_store", "local", "k", "v" * 70_000) == "v" * 100_000
+            with pytest.raises(sipmi.RequestRefused, match="limit of 131072"):
+                mi.call("cache_store", "local", "k", "v" * 131_072)
+    with pytest.raises(ValueError, match="socket_buf_size is for unix: alone"):
+        sipmi.connect("udp:127.0.0.1:9", socket_buf_size=131_072)
+    with pytest.raises(ValueError, match="at most 16777216 bytes for socket_buf_size"):
+        sipmi.connect(server.address, socket_buf_size=1 << 40)
+
+
 # -- the wrong root, and a transport that is not there ------------------------------------------------
 
 MENU = b"<html><head><title>OpenSIPS Management Interface</title></head><body></body></html>"

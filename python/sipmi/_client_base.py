@@ -42,6 +42,7 @@ class ClientBase:
         breaker: Optional[int] = None,
         reply_limit: int = 1 << 28,
         receive_buf_size: Optional[int] = None,
+        socket_buf_size: Optional[int] = None,
         typed: bool = False,
         tz: Zone = None,
     ) -> None:
@@ -60,6 +61,7 @@ class ClientBase:
             breaker=breaker,
             reply_limit=reply_limit,
             receive_buf_size=receive_buf_size,
+            socket_buf_size=socket_buf_size,
         )
         self._made_of = (
             address,
@@ -77,6 +79,7 @@ class ClientBase:
                 "breaker": breaker,
                 "reply_limit": reply_limit,
                 "receive_buf_size": receive_buf_size,
+                "socket_buf_size": socket_buf_size,
                 "typed": typed,
                 "tz": tz,
             },

@@ -514,6 +514,7 @@ class Client:
         breaker: Optional[int] = None,
         reply_limit: Optional[int] = None,
         receive_buf_size: Optional[int] = None,
+        socket_buf_size: Optional[int] = None,
     ) -> Client: ...
     @property
     def address(self) -> str: ...

@@ -39,6 +39,7 @@ async def connect_async(
     breaker: Optional[int] = None,
     reply_limit: int = 1 << 28,
     receive_buf_size: Optional[int] = None,
+    socket_buf_size: Optional[int] = None,
     typed: bool = False,
     tz: Zone = None,
 ) -> AsyncClient:
@@ -71,6 +72,7 @@ async def connect_async(
         breaker=breaker,
         reply_limit=reply_limit,
         receive_buf_size=receive_buf_size,
+        socket_buf_size=socket_buf_size,
         typed=typed,
         tz=tz,
     )

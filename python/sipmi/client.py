@@ -34,6 +34,7 @@ def connect(
     breaker: Optional[int] = None,
     reply_limit: int = 1 << 28,
     receive_buf_size: Optional[int] = None,
+    socket_buf_size: Optional[int] = None,
     typed: bool = False,
     tz: Zone = None,
 ) -> Client:
@@ -65,7 +66,9 @@ def connect(
         time, but for one now and then that finds out whether the server is back. None: never.
     :param reply_limit: the largest reply in bytes, 256 MiB by default; a larger one is a :class:`TransportError`.
     :param receive_buf_size: (HTTP) modparam ``receive_buf_size`` of the server's ``httpd``, in bytes: the largest body
-        that OpenSIPS 3.6 and later reads; 1024 by default, as there. No other modparam raises a limit.
+        that OpenSIPS 3.6 and later reads; 1024 by default, as there.
+    :param socket_buf_size: (UNIX) modparam ``socket_buf_size`` of the server's ``mi_datagram``, in bytes: the largest
+        request and reply of OpenSIPS 4.0 and later; 65457 by default, as there. At most 16 MiB.
     :param typed: whether times come as datetime and timedelta (uptime, dlg_list).
     :param tz: the zone of those times, and that of the server's clock; this machine's by default.
     :raises ValueError: the address or a certificate cannot be read, or the transport has no such wire or option.
@@ -92,6 +95,7 @@ def connect(
         breaker=breaker,
         reply_limit=reply_limit,
         receive_buf_size=receive_buf_size,
+        socket_buf_size=socket_buf_size,
         typed=typed,
         tz=tz,
     )

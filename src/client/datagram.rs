@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -47,6 +48,8 @@ pub(super) struct Pool {
     idle: Mutex<VecDeque<Idle>>,
     /// Room for replies.
     buffers: Mutex<Vec<Box<[u8]>>>,
+    /// Modparam `socket_buf_size` of the server's `mi_datagram`, in bytes; `None`: its default.
+    socket_buf_size: Option<NonZeroUsize>,
     known: Known,
 }
 
@@ -72,11 +75,30 @@ type Peer = Option<SocketAddr>;
 
 impl Pool {
     pub(super) fn new(place: Place) -> Self {
-        Pool { place, idle: Mutex::default(), buffers: Mutex::default(), known: Known::default() }
+        Pool {
+            place,
+            idle: Mutex::default(),
+            buffers: Mutex::default(),
+            socket_buf_size: None,
+            known: Known::default(),
+        }
     }
 
     pub(super) fn renewed(&self) -> Self {
-        Pool::new(self.place.clone())
+        Pool::new(self.place.clone()).with_socket_buf_size(self.socket_buf_size)
+    }
+
+    pub(super) fn with_socket_buf_size(self, socket_buf_size: Option<NonZeroUsize>) -> Self {
+        Pool { socket_buf_size, ..self }
+    }
+
+    pub(super) fn socket_buf_size(&self) -> Option<usize> {
+        self.socket_buf_size.map(NonZeroUsize::get)
+    }
+
+    /// The largest reply that a buffer has room for.
+    fn buffer_size(&self) -> usize {
+        BUFFER.max(self.socket_buf_size().unwrap_or(0))
     }
 
     /// Closes the sockets that nobody uses.
@@ -217,10 +239,10 @@ impl Pool {
         read: impl FnOnce(&mut [u8]) -> Result<Option<usize>, Stop>,
     ) -> Result<Option<Received>, Stop> {
         let kept = lock(&self.buffers).pop();
-        let mut buffer = kept.unwrap_or_else(|| vec![0; BUFFER].into_boxed_slice());
+        let mut buffer = kept.unwrap_or_else(|| vec![0; self.buffer_size()].into_boxed_slice());
         let outcome = read(&mut buffer);
         let received =
-            outcome.map(|size| size.map(|size| Received { bytes: buffer[..size.min(BUFFER)].to_vec(), size }));
+            outcome.map(|size| size.map(|size| Received { bytes: buffer[..size.min(buffer.len())].to_vec(), size }));
         let mut buffers = lock(&self.buffers);
         if buffers.len() < BUFFERS {
             buffers.push(buffer);

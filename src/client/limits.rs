@@ -276,6 +276,8 @@ pub(super) struct Route {
     pub(super) patch: Option<u32>,
     /// What the user says that modparam `receive_buf_size` of `httpd` is.
     pub(super) receive_buf_size: Option<usize>,
+    /// What the user says that modparam `socket_buf_size` of `mi_datagram` is.
+    pub(super) socket_buf_size: Option<usize>,
     /// Whether `mi_xmlrpc` of 1.x answers, whose HTTP server is not `httpd`.
     pub(super) is_abyss: bool,
     /// Of XML-RPC.
@@ -294,6 +296,7 @@ impl Route {
             minor: None,
             patch: None,
             receive_buf_size: None,
+            socket_buf_size: None,
             is_abyss: false,
             form: Form::Native,
             force: false,
@@ -466,7 +469,8 @@ impl Route {
 
     fn check_datagram(self, bytes: &[u8]) -> Result<(), Refusal> {
         let (limit, consequence, remedy) = if self.is_original() {
-            (DATAGRAM, "the server would cut it", "no modparam of mi_datagram raises it")
+            let limit = self.socket_buf_size.unwrap_or(DATAGRAM);
+            (limit, "the server would cut it", self.remedy_of_datagram())
         } else {
             (UDP_DATAGRAM, "no datagram is larger", "HTTP and a FIFO of ours carry more")
         };
@@ -474,6 +478,16 @@ impl Route {
         // JSON that was cut cannot be read; text that was cut is run.
         let is_harmless = self.wire == Wire::Json;
         check_size(size, limit, || Refusal::TooLarge { size, limit, consequence, remedy, is_harmless })
+    }
+
+    /// What raises the limit of a datagram: 4.0 has a modparam for it, which UDP has no use for.
+    fn remedy_of_datagram(self) -> &'static str {
+        match self.version() {
+            Some((4.., _)) => {
+                "over UNIX, if modparam socket_buf_size of mi_datagram is larger there, say so with socket_buf_size="
+            }
+            _ => "no modparam of mi_datagram raises it",
+        }
     }
 
     fn check_text_fifo(self, request: &Request, bytes: &[u8]) -> Result<(), Refusal> {
@@ -552,6 +566,7 @@ mod tests {
         minor: Some(0),
         patch: Some(1),
         receive_buf_size: None,
+        socket_buf_size: None,
         is_abyss: false,
         form: Form::Native,
         force: false,

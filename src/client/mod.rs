@@ -65,6 +65,15 @@ fn random_id() -> u32 {
     RandomState::new().build_hasher().finish() as u32
 }
 
+/// Options of which each belongs to one transport.
+#[derive(Clone, Debug, Default)]
+pub struct LinkOptions {
+    /// Those of HTTP.
+    pub http: HttpOptions,
+    /// (UNIX) Modparam `socket_buf_size` of the server's `mi_datagram` (4.0 and later), in bytes; `None`: its default.
+    pub socket_buf_size: Option<NonZeroUsize>,
+}
+
 /// A client of one server.
 ///
 /// ```no_run
@@ -125,14 +134,14 @@ pub enum ClientError {
 impl Client {
     /// A client that finds out what the server speaks at its first call, unless it is told. Touches no network.
     pub fn new(address: Address, wire: Option<Wire>) -> Result<Self, ClientError> {
-        Self::with_options(address, wire, &HttpOptions::default())
+        Self::with_options(address, wire, &LinkOptions::default())
     }
 
-    /// As [`Client::new`], with what only HTTP has. Other transports do not look at it.
-    pub fn with_options(address: Address, wire: Option<Wire>, options: &HttpOptions) -> Result<Self, ClientError> {
+    /// As [`Client::new`], with options of which each belongs to one transport. The others do not look at it.
+    pub fn with_options(address: Address, wire: Option<Wire>, options: &LinkOptions) -> Result<Self, ClientError> {
         let (link, address) = match address {
             Address::Http(url) => {
-                let web = Web::new(&url, options)?;
+                let web = Web::new(&url, &options.http)?;
                 let shown = Address::Http(web.shown().to_owned());
                 (Link::Http(Box::new(web)), shown)
             }
@@ -142,7 +151,10 @@ impl Client {
             Address::Udp { ref host, port } => {
                 (Link::Datagram(Pool::new(Place::Udp { host: host.clone(), port })), address)
             }
-            Address::Unix { ref path } => (Link::Datagram(Pool::new(Place::Unix(path.clone()))), address),
+            Address::Unix { ref path } => {
+                let pool = Pool::new(Place::Unix(path.clone())).with_socket_buf_size(options.socket_buf_size);
+                (Link::Datagram(pool), address)
+            }
         };
         match (&link, wire) {
             (Link::Http(_), Some(wire @ Wire::Text)) => {
@@ -390,6 +402,11 @@ impl Client {
         }
     }
 
+    /// The modparam of that name of the server's `mi_datagram`, as the user says it.
+    fn socket_buf_size(&self) -> Option<usize> {
+        if let Link::Datagram(pool) = &self.link { pool.socket_buf_size() } else { None }
+    }
+
     fn carrier(&self) -> Carrier {
         match self.link {
             Link::Fifo(_) => Carrier::Fifo,
@@ -402,13 +419,16 @@ impl Client {
         let carrier = self.carrier();
         let found = match (self.known(), self.wire) {
             // Only the server can say which form of XML-RPC it has, and whether it answers errors with nothing.
-            (None, Some(wire @ (Wire::Text | Wire::Json))) => return Ok(Route::unknown(wire, carrier)),
+            (None, Some(wire @ (Wire::Text | Wire::Json))) => {
+                return Ok(Route { socket_buf_size: self.socket_buf_size(), ..Route::unknown(wire, carrier) });
+            }
             (Some(found), _) => found,
             (None, _) => self.found_async(patience).await?,
         };
         let Found { wire, generation, form, .. } = *found;
         let (minor, patch) = (found.minor(), found.patch());
-        let route = Route { generation, minor, patch, form, ..Route::unknown(wire, carrier) };
+        let socket_buf_size = self.socket_buf_size();
+        let route = Route { generation, minor, patch, socket_buf_size, form, ..Route::unknown(wire, carrier) };
         Ok(if let Link::Http(web) = &self.link { web.complete(route) } else { route })
     }
 

@@ -19,7 +19,7 @@ use super::read::item_from_python;
 use super::tree::PyTree;
 use crate::address::Address;
 use crate::client::http::{Credentials, HttpOptions, TlsOptions};
-use crate::client::{Arguments, Asked, CallError, CallFailure, Client, Found, Patience, Reply, Wire};
+use crate::client::{Arguments, Asked, CallError, CallFailure, Client, Found, LinkOptions, Patience, Reply, Wire};
 use crate::codec::CodecError;
 use crate::codec::json;
 use crate::codec::text::{self, Carrier, TextStyle};
@@ -56,7 +56,7 @@ impl PyClient {
     /// Touches no network. `wire` None: found out at the first call. The rest is for http: and https:.
     #[new]
     #[pyo3(signature = (address, wire, reply_dir, auth=None, token=None, cafile=None, cert=None, verify=true,
-        in_flight=None, retries=0, breaker=None, reply_limit=None, receive_buf_size=None))]
+        in_flight=None, retries=0, breaker=None, reply_limit=None, receive_buf_size=None, socket_buf_size=None))]
     #[allow(clippy::too_many_arguments)] // they are Python's keywords
     fn new(
         address: &str,
@@ -72,6 +72,7 @@ impl PyClient {
         breaker: Option<i64>,
         reply_limit: Option<i64>,
         receive_buf_size: Option<i64>,
+        socket_buf_size: Option<i64>,
     ) -> PyResult<Self> {
         let mut address: Address = address.parse()?;
         match (&mut address, reply_dir) {
@@ -107,10 +108,15 @@ impl PyClient {
             let options = "auth, token, cafile, cert, verify and receive_buf_size are for http: and https: alone";
             return Err(PyValueError::new_err(format!("{options}, not for {address}")));
         }
+        let socket_buf_size = socket_buf_size.map(read_socket_buf_size).transpose()?;
+        if socket_buf_size.is_some() && !matches!(address, Address::Unix { .. }) {
+            return Err(PyValueError::new_err(format!("socket_buf_size is for unix: alone, not for {address}")));
+        }
         let in_flight = in_flight.map(|most| read_count("requests in flight", most)).transpose()?;
         let breaker = breaker.map(|after| read_count("failures", after)).transpose()?;
         let breaker = breaker.map(|after| NonZeroU32::try_from(after).unwrap_or(NonZeroU32::MAX));
-        let client = Client::with_options(address, wire, &HttpOptions { credentials, tls, receive_buf_size })
+        let http = HttpOptions { credentials, tls, receive_buf_size };
+        let client = Client::with_options(address, wire, &LinkOptions { http, socket_buf_size })
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
         let client = client.with_in_flight(in_flight).with_retries(retries).with_breaker(breaker);
         let client = match reply_limit {
@@ -287,6 +293,17 @@ fn wait<T: Send>(
         work(&mut Patience::new(timeout, &mut look))
     });
     raised.map_or(Ok(outcome), Err)
+}
+
+/// Each call that waits has a buffer of this size, so that an absurd one is refused.
+fn read_socket_buf_size(bytes: i64) -> PyResult<NonZeroUsize> {
+    const LARGEST: usize = 16 << 20;
+    let size = read_count("bytes for socket_buf_size", bytes)?;
+    if size.get() > LARGEST {
+        let expected = format!("expected at most {LARGEST} bytes for socket_buf_size, found {bytes}");
+        return Err(PyValueError::new_err(expected));
+    }
+    Ok(size)
 }
 
 fn read_count(of: &str, count: i64) -> PyResult<NonZeroUsize> {

@@ -77,13 +77,21 @@ def exit_code(error: MiError) -> int:
     return TIMEOUT if isinstance(error, CallTimeout) else TRANSPORT
 
 
+#: Words of Python in errors, and what the command line has for them.
+_OPTIONS = {
+    "receive_buf_size=": "--receive-buf-size",
+    "socket_buf_size=": "--socket-buf-size",
+    "force=True sends": "sipmi call --force sends",
+}
+
+
 def described(error: MiError) -> str:
     if isinstance(error, Fault):
         return f"{error.address}: {error.command}: {error}"
     text = (isinstance(error, OSError) and error.strerror) or str(error)
-    return text.replace("receive_buf_size=", "--receive-buf-size").replace(
-        "force=True sends", "sipmi call --force sends"
-    )
+    for keyword, option in _OPTIONS.items():
+        text = text.replace(keyword, option)
+    return text
 
 
 def hint(error: MiError) -> Optional[str]:

@@ -29,6 +29,12 @@ def add_client_options(parser: argparse.ArgumentParser) -> None:
         help="what the server speaks; found out",
     )
     parser.add_argument("--reply-dir", metavar="DIRECTORY", help="(FIFO) where replies go; /tmp")
+    parser.add_argument(
+        "--socket-buf-size",
+        type=int,
+        metavar="BYTES",
+        help="(UNIX) modparam socket_buf_size of the server's mi_datagram (4.0 and later); 65457",
+    )
 
 
 def add_json(parser: argparse.ArgumentParser, what: str = "print the value as one line of JSON") -> None:
@@ -83,6 +89,7 @@ def client_options(target: Target, options: argparse.Namespace, *, wire: Optiona
         "timeout": 5.0 if timeout is None else timeout,
         "wire": wire or said("wire") or "auto",
         "reply_dir": said("reply_dir"),
+        "socket_buf_size": said("socket_buf_size"),
         **_http_options(target, options, said),
     }
 

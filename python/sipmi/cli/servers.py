@@ -41,6 +41,7 @@ OPTIONS: Mapping[str, tuple[type, ...]] = {
     "key": (str,),
     "verify": (bool,),
     "receive_buf_size": (int,),
+    "socket_buf_size": (int,),
 }
 #: Those that are paths, which begin at the file.
 PATHS = ("cafile", "cert", "key")
