@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import Optional
 
@@ -48,6 +49,8 @@ def complain(code: int, message: str, hint: Optional[str] = None) -> int:
     who, what = "sipmi:", "hint:"
     if colour.is_wanted(sys.stderr):
         who, what = colour.paint(who, colour.BOLD, colour.RED), colour.paint(what, colour.CYAN)
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()  # a pipe keeps what standard error would overtake
     print(who, on_one_line(message), file=sys.stderr)
     if hint:
         print(what, on_one_line(hint), file=sys.stderr)

@@ -181,6 +181,7 @@ def show(result: FleetResult) -> None:
     if result.unclear:
         counts.insert(1, f"{len(result.unclear)} unclear")
     line = ", ".join(counts)
+    sys.stdout.flush()  # a pipe keeps what standard error would overtake
     print(colour.paint(line, colour.GREEN if result else colour.RED) if painted else line, file=sys.stderr)
 
 
