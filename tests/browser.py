@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -63,8 +64,9 @@ class Console:
     # -- looking ----------------------------------------------------------------------------------
 
     def until(self, condition: Callable[[], Any], what: str) -> Any:
-        """Waits for something to be so; the page is looked at again until it is."""
-        return WebDriverWait(self.driver, PATIENCE, poll_frequency=0.05).until(lambda _: condition(), what)
+        """Waits for something to be so. The page is looked at again, also while another takes its place."""
+        wait = WebDriverWait(self.driver, PATIENCE, poll_frequency=0.05, ignored_exceptions=[WebDriverException])
+        return wait.until(lambda _: condition(), what)
 
     def find(self, selector: str) -> WebElement:
         return self.driver.find_element(By.CSS_SELECTOR, selector)
