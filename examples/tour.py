@@ -28,7 +28,7 @@ from opensips.mi import OpenSIPSMI
 
 import sipmi
 
-#: What opensipsctl does for `opensipsctl fifo CMD ARG...`, in a few lines of shell.
+#: The steps of `opensipsctl fifo CMD ARG...`, in a few lines of shell.
 SHELL_CLIENT = r"""
 set -eu
 fifo=$1; dir=$2; command=$3; shift 3
@@ -70,7 +70,7 @@ CALLS: list[tuple[str, list[Any]]] = [
     ("sub_dump", []),
     ("probe", ["sip:alice@example.org"]),
     ("cdrs", [2]),
-    ("sub_rm", ["nobody"]),
+    ("sub_rm", ["unknown"]),
 ]
 
 

@@ -45,7 +45,7 @@ def page(notebook: dict[str, Any]) -> str:
 
 
 def shown(output: dict[str, Any]) -> str:
-    """What a cell gave, as a notebook would show it."""
+    """The output of a cell, as a notebook shows it."""
     bundle = output.get("data", {})
     if output["output_type"] == "stream":
         inside = f"<pre>{escape(''.join(output['text']))}</pre>"

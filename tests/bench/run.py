@@ -657,12 +657,13 @@ def write_json(path: Path, done: list[Measured]) -> None:
             "figure": one.figure,
             "unit": one.row.unit,
             "wanted": one.row.wanted,
+            "in_c": one.row.in_c,
             "baseline": dataclasses.asdict(one.baseline),
             "sipmi": dataclasses.asdict(one.subject),
         }
         for one in done
     ]
-    path.write_text(json.dumps(entries, indent=1) + "\n")
+    path.write_text(json.dumps({"machine": describe_machine(), "rows": entries}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
