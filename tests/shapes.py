@@ -42,10 +42,10 @@ ASKED = {
     "cache_fetch of nothing": "cache_fetch_missing",
     "ul_add": "ul_add",
     "ul_show_contact": "ul_show_contact ul_show",
-    "ul_show_contact of nobody": "ul_show_contact_missing",
+    "ul_show_contact of an unknown user": "ul_show_contact_missing",
     "ul_dump": "ul_dump",
     "ul_dump brief": "ul_dump_brief",
-    "ul_rm of nobody": "ul_rm_missing",
+    "ul_rm of an unknown user": "ul_rm_missing",
     "dlg_list of a call that is not there": "dlg_list_unknown",
     "ds_list": "ds_list",
     "ds_set_state": "ds_set_state",
@@ -112,13 +112,14 @@ def steady(found: Any, name: str = "") -> Any:
 def page() -> str:
     """`docs/shapes.md` as it should be."""
     lines = [
-        "# The same value everywhere",
+        "# Compatibility of values",
         "",
-        "What `call` gives for the commands of the shape table, from the replies that real servers of 1.11, 2.4, 3.4",
-        "and 4.0 were recorded to send on every wire. A command has several values where the servers told different",
-        "things: 1.11 counts no hits of a gateway, and over mi_json and its XML-RPC at /xmlrpc it answers nothing, so",
-        "that nobody knows whether there was an error (null). Times, process numbers and identifiers are shown as",
-        "their types, users without the wire that they came by, lists by their first element.",
+        "This page is for authors of programs that call servers of several generations: it lists the value that `call`",
+        "returns for each command, from the recorded replies of real servers of 1.11, 2.4, 3.4 and 4.0 on every wire.",
+        "A command has several values where the servers reply differently: 1.11 counts no hits of a gateway, and over",
+        "mi_json and its XML-RPC at /xmlrpc it replies nothing, so that an error is not visible (null). Times, process",
+        "numbers and identifiers are shown as their types, users without the wire that they came by, lists by their",
+        "first element.",
         "",
         "This page is written by `tests/shapes.py` and checked by `tests/test_shapes.py`.",
     ]

@@ -90,7 +90,7 @@ def chart(rows: list[Row]) -> str:
 
 def table(rows: Iterable[Row]) -> Iterator[str]:
     """Yield the lines of the table. A missed figure is bold."""
-    yield "| what | baseline | baseline/s | sipmi/s | figure | wanted | OpenSIPS in C | p99, µs | server time a call, µs |"
+    yield "| what | baseline | baseline/s | sipmi/s | figure | wanted | OpenSIPS in C | p99, µs | server µs a call |"
     yield "|---|---|---|---|---|---|---|---|---|"
     for row in rows:
         in_ms = row["unit"] == "ms"
