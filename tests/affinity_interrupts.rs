@@ -25,6 +25,20 @@ fn tail(text: &str) -> (&str, Option<u64>, &str, &str) {
 }
 
 #[test]
+fn the_name_of_a_chip_may_hold_blanks() {
+    let azure = "Hyper-V PCIe MSI 4138200989697-edge      mana_q0@pci:7870:00:00.0";
+    assert_eq!(tail(azure), ("Hyper-V PCIe MSI", Some(4_138_200_989_697), "edge", "mana_q0@pci:7870:00:00.0"));
+    assert_eq!(tail("RISC-V INTC   5 Edge      riscv-timer"), ("RISC-V INTC", Some(5), "Edge", "riscv-timer"));
+    assert_eq!(tail("SiFive PLIC  10 Level     ttyS0, uart 2"), ("SiFive PLIC", Some(10), "Level", "ttyS0, uart 2"));
+    // Without a number that a handler follows, only the first word is the chip.
+    assert_eq!(tail("dummy  pcie aer 3"), ("dummy", None, "", "pcie aer 3"));
+    // The kernel's own word for the chip wins.
+    let known = Tail::parse_with_chip("Acme IRQ Mux  some driver", "Acme IRQ Mux");
+    assert_eq!((known.chip, known.actions), ("Acme IRQ Mux", "some driver"));
+    assert_eq!(Tail::parse_with_chip("PCI-MSI 1-edge eth0", "PCI").chip, "PCI-MSI");
+}
+
+#[test]
 fn every_capture_parses_to_all_of_its_rows() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/hosts/captures");
     let mut seen = 0;
@@ -193,6 +207,24 @@ fn queues_are_known_by_the_names_that_drivers_give_them() {
     assert_eq!(queue("ena-mgmnt@pci:0000:00:05.0"), Some((QueueKind::Control, None)));
     assert_eq!(queue("nvme0q3"), Some((QueueKind::Both, Some(3))));
     assert_eq!(queue("eth2-event-8"), Some((QueueKind::Control, Some(8))));
+    // stmmac, bnx2x, bnx2 and sfc, be2net, mana, mlx4, xen-netfront, cxgb4, and the RAID controllers.
+    assert_eq!(queue("enp0s8f0:rx-0"), Some((QueueKind::Rx, Some(0))));
+    assert_eq!(queue("enp0s8f0:tx-3"), Some((QueueKind::Tx, Some(3))));
+    assert_eq!(queue("enp0s8f0:lpi"), Some((QueueKind::Control, None)));
+    assert_eq!(queue("eth3-fp-0"), Some((QueueKind::Both, Some(0))));
+    assert_eq!(queue("em1-2"), Some((QueueKind::Both, Some(2))));
+    assert_eq!(queue("enp4s0f1np1-7"), Some((QueueKind::Both, Some(7))));
+    assert_eq!(queue("eth4-q5"), Some((QueueKind::Both, Some(5))));
+    assert_eq!(queue("mana_q9@pci:7870:00:00.0"), Some((QueueKind::Both, Some(9))));
+    assert_eq!(queue("mana_hwc@pci:7870:00:00.0"), Some((QueueKind::Control, None)));
+    assert_eq!(queue("mlx4-12@pci:0000:04:00.0"), Some((QueueKind::Both, Some(12))));
+    assert_eq!(queue("mlx4-async@pci:0000:04:00.0"), Some((QueueKind::Control, None)));
+    assert_eq!(queue("eth0-q1-tx"), Some((QueueKind::Tx, Some(1))));
+    assert_eq!(queue("eth5-Rx11"), Some((QueueKind::Rx, Some(11))));
+    assert_eq!(queue("eth5-FWeventq"), Some((QueueKind::Control, None)));
+    assert_eq!(queue("mpt3sas0-msix4"), Some((QueueKind::Both, Some(4))));
+    assert_eq!(queue("i801_smbus"), None);
+    assert_eq!(queue("pcie-dpc-0"), None);
     assert_eq!(queue("ahci[0000:00:1f.2]"), None);
     assert_eq!(queue("eth1"), None);
 }
@@ -210,7 +242,7 @@ fn a_device_is_named_by_a_whole_word_only() {
 
 #[test]
 fn managed_vectors_are_presumed_by_name_only_where_drivers_manage_them() {
-    for name in ["nvme0q1", "virtio0-req.0", "virtio1-request"] {
+    for name in ["nvme0q1", "virtio0-req.0", "virtio1-request", "megasas0-msix7"] {
         assert!(presumed_managed(name), "{name}");
     }
     for name in ["nvme0q0", "virtio0-config", "virtio2-input.0", "eth0-TxRx-1", "virtio-req", "myvirtio0-request"] {

@@ -242,6 +242,11 @@ impl<'a> Row<'a> {
         if self.irq().is_some() { Tail::parse(text) } else { Tail { actions: text, ..Tail::default() } }
     }
 
+    /// The same, with the chip's name known from `/sys/kernel/irq/N/chip_name`.
+    pub fn tail_with_chip(&self, chip: &str) -> Tail<'a> {
+        if self.irq().is_some() { Tail::parse_with_chip(self.text(self.line.tail), chip) } else { self.tail() }
+    }
+
     /// The interrupt controller, or nothing.
     pub fn chip(&self) -> &'a str {
         self.tail().chip
@@ -261,7 +266,7 @@ impl<'a> Row<'a> {
     }
 }
 
-fn split_actions(text: &str) -> Vec<&str> {
+pub(super) fn split_actions(text: &str) -> Vec<&str> {
     text.split(", ").map(str::trim).filter(|action| !action.is_empty()).collect()
 }
 
@@ -271,9 +276,21 @@ const GLUED: [&str; 8] = ["-edge", "-fasteoi", "-level", "-msi-x", "-virq", "-ip
 impl<'a> Tail<'a> {
     /// Takes `PCI-MSI 65537-edge      eth0-rx-0` apart; never fails, what it does not know becomes the actions.
     pub fn parse(text: &'a str) -> Self {
-        let (chip, rest) = word(text.trim());
+        let text = text.trim();
+        let (chip, _) = text.split_at(chip_length(text));
+        Self::parse_behind(text, chip)
+    }
+
+    /// The same, with the chip's name known from `/sys/kernel/irq/N/chip_name`.
+    pub fn parse_with_chip(text: &'a str, chip: &str) -> Self {
+        let text = text.trim();
+        let is_chip = text.strip_prefix(chip).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t']));
+        if is_chip { Self::parse_behind(text, &text[..chip.len()]) } else { Self::parse(text) }
+    }
+
+    fn parse_behind(text: &'a str, chip: &'a str) -> Self {
         let mut tail = Tail { chip, ..Tail::default() };
-        let rest = tail.take_hwirq(rest);
+        let rest = tail.take_hwirq(&text[chip.len()..]);
         let rest = tail.take_trigger(text, rest);
         tail.actions = rest.trim();
         if tail.hwirq.is_none()
@@ -312,7 +329,7 @@ impl<'a> Tail<'a> {
             self.trigger = handler;
             return after;
         }
-        let known = matches!(first, "Edge" | "Level" | "None");
+        let known = TRIGGERS.contains(&first);
         if first.is_empty() || !(known || (behind_number && blanks == 1)) {
             return rest;
         }
@@ -327,6 +344,36 @@ impl<'a> Tail<'a> {
         }
         after
     }
+}
+
+/// How far the chip's name goes. Some hold blanks (`Hyper-V PCIe MSI`, `RISC-V INTC`, `SiFive PLIC`): such a name ends
+/// before the number with its handler, `4138200989697-edge` or `5 Edge`.
+fn chip_length(text: &str) -> usize {
+    let words: Vec<&str> = text.split_whitespace().take(LONGEST_CHIP + 2).collect();
+    let first = words.first().map_or(0, |word| word.len());
+    if words.get(1).is_none_or(|second| second.starts_with(|c: char| c == '-' || c.is_ascii_digit()) || TRIGGERS.contains(second)) {
+        return first;
+    }
+    let Some(number) = (2..words.len()).find(|at| is_numbered(words[*at], words.get(at + 1))) else { return first };
+    let last = words[number - 1];
+    offset(text, last) + last.len()
+}
+
+/// The words that a chip's name has at most.
+const LONGEST_CHIP: usize = 4;
+/// As `CONFIG_GENERIC_IRQ_SHOW_LEVEL` prints them.
+const TRIGGERS: [&str; 3] = ["Edge", "Level", "None"];
+
+/// `65537-edge`, or `5` where the next word is a trigger.
+fn is_numbered(word: &str, next: Option<&&str>) -> bool {
+    match word.split_once('-') {
+        Some((number, handler)) => is_number(number) && ["edge", "level", "fasteoi"].contains(&handler),
+        None => is_number(word) && next.is_some_and(|next| TRIGGERS.contains(next)),
+    }
+}
+
+fn is_number(word: &str) -> bool {
+    !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn word(text: &str) -> (&str, &str) {

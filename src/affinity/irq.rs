@@ -2,7 +2,7 @@
 
 use super::cpuset::CpuSet;
 use super::error::{Error, Result};
-use super::interrupts::InterruptTable;
+use super::interrupts::{InterruptTable, split_actions};
 use super::outcome::{Outcome, Reason, State};
 use super::queue::{self, Queue};
 use super::root::Root;
@@ -92,15 +92,17 @@ impl Irq {
             None => root.cpu_mask(&format!("{folder}/effective_affinity"))?,
         };
         let sys = |name: &str| root.text_if_any(&format!("/sys/kernel/irq/{number}/{name}"));
-        let tail = row.map(|row| row.tail()).unwrap_or_default();
-        let chip = sys("chip_name")?.filter(|name| !name.is_empty()).unwrap_or_else(|| tail.chip.to_owned());
+        let chip_name = sys("chip_name")?.filter(|name| !name.is_empty());
+        let tail = row.map(|row| chip_name.as_deref().map_or_else(|| row.tail(), |chip| row.tail_with_chip(chip)));
+        let tail = tail.unwrap_or_default();
+        let chip = chip_name.unwrap_or_else(|| tail.chip.to_owned());
         let hwirq = match sys("hwirq")? {
             Some(text) => text.trim().parse().ok(),
             None => tail.hwirq,
         };
         let trigger = sys("type")?.filter(|text| !text.is_empty()).unwrap_or_else(|| tail.trigger.to_owned());
         let actions: Vec<String> = match (row, sys("actions")?) {
-            (Some(row), _) => row.actions().into_iter().map(str::to_owned).collect(),
+            (Some(_), _) => split_actions(tail.actions).into_iter().map(str::to_owned).collect(),
             (None, Some(text)) => text.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect(),
             (None, None) => Vec::new(),
         };

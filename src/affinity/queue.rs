@@ -34,17 +34,22 @@ pub struct Queue {
     pub index: Option<u32>,
 }
 
-/// Words of drivers; the longer ones first where one holds another.
-const WORDS: [(&str, QueueKind); 24] = [
+/// Words of drivers with the kind of vector that they mean. The first that is found wins, so longer ones stand first.
+///
+/// `-` also stands for `:`, `_`, `.` and a blank, which drivers use in its place (`enp0s8f0:rx-0` of stmmac).
+const WORDS: [(&str, QueueKind); 33] = [
     ("txrx", QueueKind::Both),
     ("tx-rx", QueueKind::Both),
     ("rxtx", QueueKind::Both),
     ("rx-tx", QueueKind::Both),
-    ("_comp", QueueKind::Both),
-    ("ntfy-blk", QueueKind::Both),
-    ("ntfy-block", QueueKind::Both),
-    ("-req", QueueKind::Both),
+    ("-comp", QueueKind::Both),
+    ("-ntfy-blk", QueueKind::Both),
+    ("-ntfy-block", QueueKind::Both),
     ("-request", QueueKind::Both),
+    ("-req", QueueKind::Both),
+    // The fast path of bnx2x and qede, and the vectors of RAID controllers (mpt3sas, megaraid_sas).
+    ("-fp-", QueueKind::Both),
+    ("-msix", QueueKind::Both),
     ("-input", QueueKind::Rx),
     ("-output", QueueKind::Tx),
     ("-rx", QueueKind::Rx),
@@ -54,13 +59,25 @@ const WORDS: [(&str, QueueKind); 24] = [
     ("event", QueueKind::Control),
     ("mgmnt", QueueKind::Control),
     ("misc", QueueKind::Control),
-    ("_async", QueueKind::Control),
-    ("_pages", QueueKind::Control),
-    ("_cmd", QueueKind::Control),
-    (":ctrl", QueueKind::Control),
+    ("-async", QueueKind::Control),
+    ("-pages", QueueKind::Control),
+    ("-cmd", QueueKind::Control),
     ("-lsc", QueueKind::Control),
+    ("-hwc", QueueKind::Control),
+    ("-mcc", QueueKind::Control),
+    ("-err", QueueKind::Control),
+    ("-notify", QueueKind::Control),
+    ("-mac", QueueKind::Control),
+    ("-wol", QueueKind::Control),
+    ("-lpi", QueueKind::Control),
+    ("-safety", QueueKind::Control),
     ("aerdrv", QueueKind::Control),
 ];
+
+/// The prefixes of interface names that a digit follows: the kernel's own and those of biosdevname.
+const NUMBERED_INTERFACES: [&str; 3] = ["eth", "em", "p"];
+/// The prefixes of predictable interface names (systemd.net-naming-scheme): `enp3s0`, `wlp2s0`, `ibp1s0`.
+const PREDICTABLE_INTERFACES: [&str; 3] = ["en", "wl", "ib"];
 
 impl Queue {
     /// Reads an action name. A plain name (`eth0`, `ahci[0000:00:1f.2]`) is no queue: none.
@@ -68,6 +85,7 @@ impl Queue {
     /// ```
     /// use sipmi::affinity::{Queue, QueueKind};
     /// assert_eq!(Queue::of("i40e-eth0-TxRx-3"), Some(Queue { kind: QueueKind::Both, index: Some(3) }));
+    /// assert_eq!(Queue::of("eth0-q2-rx"), Some(Queue { kind: QueueKind::Rx, index: Some(2) }));
     /// assert_eq!(Queue::of("nvme0q0"), Some(Queue { kind: QueueKind::Control, index: Some(0) }));   // the admin queue
     /// assert_eq!(Queue::of("eth0"), None);
     /// ```
@@ -78,17 +96,46 @@ impl Queue {
         }
         // `mlx5_comp40@pci:0000:86:00.0`: the address is no part of the queue's name.
         let name = action.split("@pci:").next().unwrap_or(action).to_ascii_lowercase();
-        if [":ctrl", ":misc"].iter().any(|word| name.contains(word)) {
+        let name = name.replace([':', '_', '.', ' '], "-");
+        if ["-ctrl", "-misc"].iter().any(|word| name.contains(word)) {
             return Some(Queue { kind: QueueKind::Control, index: None });
         }
-        let (at, word, kind) = WORDS.iter().find_map(|(word, kind)| name.rfind(word).map(|at| (at, *word, *kind)))?;
-        let digits: String = name[at + word.len()..]
-            .chars()
-            .skip_while(|c| matches!(c, '-' | '.' | '_'))
-            .take_while(char::is_ascii_digit)
-            .collect();
-        Some(Queue { kind, index: digits.parse().ok() })
+        let by_word = WORDS.iter().find_map(|(word, kind)| {
+            let at = name.rfind(word)?;
+            Some((*kind, number_behind(&name[at + word.len()..]).or_else(|| numbered_queue(&name[..at]))))
+        });
+        let (kind, index) = by_word.or_else(|| numbered(&name).map(|index| (QueueKind::Both, Some(index))))?;
+        Some(Queue { kind, index })
     }
+}
+
+/// The number that follows a word: `-3`, `3`, `.0`.
+fn number_behind(rest: &str) -> Option<u32> {
+    let digits = rest.trim_start_matches('-');
+    digits[..digits.bytes().take_while(u8::is_ascii_digit).count()].parse().ok()
+}
+
+/// The queue in `eth0-q2` (xen-netfront writes the direction behind it).
+fn numbered_queue(name: &str) -> Option<u32> {
+    name.rsplit_once("-q").and_then(|(_, number)| number.parse().ok())
+}
+
+/// A number alone names a pair of queues: `eth0-3` (bnx2, sfc), `eth0-q3` (be2net), `mana-q3`, `mlx4-3`.
+fn numbered(name: &str) -> Option<u32> {
+    if let Some(index) = numbered_queue(name) {
+        return Some(index);
+    }
+    let (device, number) = name.rsplit_once('-')?;
+    (is_interface(device) || device == "mlx4").then(|| number.parse().ok())?
+}
+
+fn is_interface(name: &str) -> bool {
+    let begins = |prefixes: &[&str], is_next: fn(char) -> bool| {
+        prefixes.iter().any(|prefix| name.strip_prefix(prefix).is_some_and(|rest| rest.starts_with(is_next)))
+    };
+    begins(&NUMBERED_INTERFACES, |c| c.is_ascii_digit())
+        || (begins(&PREDICTABLE_INTERFACES, |c| matches!(c, 'o' | 'p' | 's' | 'x' | 'P'))
+            && name.contains(|c: char| c.is_ascii_digit()))
 }
 
 /// `nvme0q3` is 3.
@@ -99,10 +146,16 @@ fn nvme_queue(action: &str) -> Option<u32> {
     (is_number(controller) && is_number(queue)).then(|| queue.parse().ok())?
 }
 
-/// Whether the kernel is known to place such a vector itself (`IRQF_AFFINITY_MANAGED`): I/O queues of `nvme`, `virtio_blk`
-/// and `virtio_scsi`. Before 6.12 nothing but the name tells beforehand.
+/// Drivers of RAID controllers and host bus adapters that let the kernel place their vectors (`PCI_IRQ_AFFINITY`).
+const MANAGING: [&str; 5] = ["mpt3sas", "megasas", "hpsa", "smartpqi", "qla2xxx"];
+
+/// Whether the kernel is known to place such a vector itself (`IRQF_AFFINITY_MANAGED`): I/O queues of `nvme`, `virtio_blk`,
+/// `virtio_scsi` and of RAID controllers. Before 6.12 nothing but the name tells beforehand.
 pub fn presumed_managed(action: &str) -> bool {
     if nvme_queue(action).is_some_and(|queue| queue > 0) {
+        return true;
+    }
+    if MANAGING.iter().any(|driver| action.strip_prefix(driver).is_some_and(|rest| rest.contains("msix"))) {
         return true;
     }
     let Some((device, what)) = action.split_once('-') else { return false };
