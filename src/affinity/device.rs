@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::cpuset::CpuSet;
-use super::error::{Error, Result};
+use super::error::Result;
 use super::interrupts::InterruptTable;
 use super::queue;
 use super::root::Root;
@@ -34,7 +34,7 @@ pub enum Source {
     TableByBus,
     /// The device's name in the table's actions.
     TableByName,
-    /// The devices below this one (bond, VLAN, bridge, mapper).
+    /// The devices below this one (bond, VLAN, bridge, mapper, NVMe multipath, failover, netvsc).
     Lower,
     /// It has none (`lo`, `veth`).
     Nothing,
@@ -59,7 +59,7 @@ impl Source {
 pub struct Device {
     /// `eth0`, `sda`.
     pub name: String,
-    /// `net`, `block` or `pci`.
+    /// `net`, `block`, `nvme` (a controller) or `pci`.
     pub kind: &'static str,
     /// From the device upwards, as `udevadm info -a` shows.
     pub chain: Vec<Level>,
@@ -73,7 +73,7 @@ pub struct Device {
     pub irqs: Vec<u32>,
     /// How they were found.
     pub source: Source,
-    /// What it is made of, for a bond, VLAN, bridge or mapper.
+    /// The devices below it: of a bond, VLAN, bridge, mapper, NVMe multipath, failover or netvsc interface.
     pub lower: Vec<Device>,
 }
 
@@ -82,24 +82,31 @@ const UPPER_DRIVERS: [&str; 4] = ["sd", "sr", "st", "ses"];
 /// Bonds of VLANs of bonds end somewhere.
 const MAX_DEPTH: usize = 8;
 const MAX_LEVELS: usize = 64;
+/// The folders of sysfs in which a name is looked up.
+const FOLDERS: [(&str, &str); 4] = [
+    ("net", "/sys/class/net"),
+    ("block", "/sys/class/block"),
+    ("nvme", "/sys/class/nvme"),
+    ("pci", "/sys/bus/pci/devices"),
+];
 
 impl Device {
-    /// Looks a device up: an interface (`eth0`), a disk or partition (`sda1`, `/dev/sda`), or a PCI address.
+    /// Looks a device up: an interface (`eth0`), a disk or partition (`sda1`, `/dev/sda`, `/dev/mapper/x`,
+    /// `/dev/disk/by-id/x`), an NVMe controller (`nvme0`), or a PCI address (`0000:81:00.0`, `81:00.0`).
     pub fn find(root: &Root, name: &str, table: Option<&InterruptTable>) -> Result<Self> {
-        let bare = name.strip_prefix("/dev/").unwrap_or(name);
-        Self::at_depth(root, bare, table, MAX_DEPTH)
+        Self::at_depth(root, &super::device_name::canonical(root, name)?, table, MAX_DEPTH)
     }
 
     fn at_depth(root: &Root, name: &str, table: Option<&InterruptTable>, depth: usize) -> Result<Self> {
-        const EXPECTED: &str = "an entry in /sys/class/net, /sys/class/block or /sys/bus/pci/devices";
-        let missing = || Error::not_found("network or block device", format!("{name:?}"), EXPECTED);
+        let missing = || super::device_name::unknown(root, name);
         if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) {
             return Err(missing());
         }
-        let folders = [("net", "/sys/class/net"), ("block", "/sys/class/block"), ("pci", "/sys/bus/pci/devices")];
         let Some((kind, path)) =
-            folders.iter().find_map(|(kind, dir)| Some((*kind, root.resolve(&format!("{dir}/{name}"))?)))
+            FOLDERS.iter().find_map(|(kind, dir)| Some((*kind, root.resolve(&format!("{dir}/{name}"))?)))
         else {
+            // Where sysfs knows it as a driver, a row that begins with its name (`ahci[0000:00:1f.2]`) is not the device.
+            let table = table.filter(|_| super::device_name::driven_by(root, name).is_empty());
             return match table.filter(|table| rows_naming(table, name).next().is_some()) {
                 Some(table) => Ok(Self::from_table(root, name, table)),
                 None => Err(missing()),
@@ -122,7 +129,7 @@ impl Device {
         };
         device.place(root)?;
         device.find_irqs(root, table)?;
-        if device.chain.is_empty() && depth > 0 {
+        if depth > 0 {
             for lower in lower_names(root, kind, &path, name)? {
                 // A port may vanish while its bond is read.
                 match Self::at_depth(root, &lower, table, depth - 1) {
@@ -232,7 +239,9 @@ impl Device {
         if self.lower.is_empty() {
             return;
         }
-        let irqs: BTreeSet<u32> = self.lower.iter().flat_map(|lower| lower.irqs.iter().copied()).collect();
+        let lower = self.lower.iter().flat_map(|lower| lower.irqs.iter().copied());
+        // A failover interface and its standby are one device: each interrupt counts once.
+        let irqs: BTreeSet<u32> = lower.chain(self.irqs.iter().copied()).collect();
         self.irqs = irqs.into_iter().collect();
         self.source = Source::Lower;
         let nodes: BTreeSet<Option<u32>> = self.lower.iter().map(|lower| lower.node).collect();
@@ -252,7 +261,7 @@ fn rows_naming<'a>(table: &'a InterruptTable, name: &'a str) -> impl Iterator<It
 }
 
 /// Where the walk starts. A partition's disk has the `device` link.
-fn device_folder(root: &Root, kind: &str, path: &str) -> Option<String> {
+pub(super) fn device_folder(root: &Root, kind: &str, path: &str) -> Option<String> {
     if kind == "pci" {
         return Some(path.to_owned());
     }
@@ -263,7 +272,7 @@ fn device_folder(root: &Root, kind: &str, path: &str) -> Option<String> {
 }
 
 /// Upwards until the PCI function: a bridge above it has interrupts of its own, which are not the device's.
-fn walk(root: &Root, start: &str) -> Vec<Level> {
+pub(super) fn walk(root: &Root, start: &str) -> Vec<Level> {
     let base = |link: String| link.rsplit('/').next().unwrap_or_default().to_owned();
     let mut levels = Vec::new();
     let mut path = start.to_owned();
@@ -291,14 +300,16 @@ fn lower_names(root: &Root, kind: &str, path: &str, name: &str) -> Result<Vec<St
         names.iter().filter_map(|entry| entry.strip_prefix("lower_").map(str::to_owned)).collect();
     if kind == "block" {
         lower.extend(root.list(&format!("{path}/slaves"))?);
+        lower.extend(nvme_paths(root, path, name)?);
     }
     if kind == "net" && lower.is_empty() {
         lower.extend(root.list(&format!("{path}/brif"))?);
         let bond = root.text_if_any(&format!("{path}/bonding/slaves"))?.unwrap_or_default();
         lower.extend(bond.split_ascii_whitespace().map(str::to_owned));
-        // A VLAN made before the links existed: `eth1.100`.
+        // A VLAN of a kernel without these links: `eth1.100`.
         if let Some((parent, _)) = name.split_once('.')
             && lower.is_empty()
+            && !root.exists(&format!("{path}/device"))
             && root.exists(&format!("/sys/class/net/{parent}"))
         {
             lower.push(parent.to_owned());
@@ -306,4 +317,24 @@ fn lower_names(root: &Root, kind: &str, path: &str, name: &str) -> Result<Vec<St
     }
     lower.retain(|lower| lower != name);
     Ok(lower)
+}
+
+/// The paths of an NVMe namespace with native multipath: `nvme0n1` of a subsystem is reached by `nvme0c0n1`, `nvme0c1n1`.
+/// Where the kernel does not show these, the controllers of the subsystem.
+fn nvme_paths(root: &Root, path: &str, name: &str) -> Result<Vec<String>> {
+    let Some((subsystem, _)) = path.rsplit_once('/').filter(|(parent, _)| parent.contains("/nvme-subsystem/")) else {
+        return Ok(Vec::new());
+    };
+    let Some((device, namespace)) = name.rsplit_once('n') else { return Ok(Vec::new()) };
+    let is_path = |other: &str| {
+        let controller = other.strip_prefix(device).and_then(|rest| rest.strip_prefix('c'));
+        controller
+            .and_then(|rest| rest.split_once('n'))
+            .is_some_and(|(controller, of)| controller.parse::<u32>().is_ok() && of == namespace)
+    };
+    let paths: Vec<String> = root.list("/sys/class/block")?.into_iter().filter(|other| is_path(other)).collect();
+    if !paths.is_empty() {
+        return Ok(paths);
+    }
+    Ok(root.list(subsystem)?.into_iter().filter(|entry| is_device_name(entry)).collect())
 }

@@ -351,7 +351,9 @@ impl<'a> Tail<'a> {
 fn chip_length(text: &str) -> usize {
     let words: Vec<&str> = text.split_whitespace().take(LONGEST_CHIP + 2).collect();
     let first = words.first().map_or(0, |word| word.len());
-    if words.get(1).is_none_or(|second| second.starts_with(|c: char| c == '-' || c.is_ascii_digit()) || TRIGGERS.contains(second)) {
+    if words.get(1).is_none_or(|second| {
+        second.starts_with(|c: char| c == '-' || c.is_ascii_digit()) || TRIGGERS.contains(second)
+    }) {
         return first;
     }
     let Some(number) = (2..words.len()).find(|at| is_numbered(words[*at], words.get(at + 1))) else { return first };

@@ -14,6 +14,7 @@ pub mod counters;
 mod cpulist;
 pub mod cpuset;
 pub mod device;
+mod device_name;
 mod emulate;
 pub mod envfile;
 pub mod error;

@@ -28,6 +28,7 @@ impl Machine {
         Host::at(&self.dir, None).expect("a host")
     }
 
+    #[allow(dead_code)]
     pub fn with_fault(&self, path: &str, fault: Fault) -> Host {
         Host::at(&self.dir, Some(Faults::new([(path.to_owned(), fault)]))).expect("a host")
     }
@@ -36,6 +37,23 @@ impl Machine {
         let path = self.dir.join(path.trim_start_matches('/'));
         std::fs::create_dir_all(path.parent().expect("a parent")).expect("its folder");
         std::fs::write(path, text).expect("written");
+    }
+
+    /// A link from one path of the machine to another, which is made where it does not exist.
+    #[allow(dead_code)]
+    pub fn link(&self, path: &str, target: &str) {
+        let target = self.dir.join(target.trim_start_matches('/'));
+        if !target.exists() {
+            std::fs::create_dir_all(&target).expect("the target");
+        }
+        self.symlink(path, target.to_str().expect("UTF-8"));
+    }
+
+    #[allow(dead_code)]
+    pub fn symlink(&self, path: &str, target: &str) {
+        let path = self.dir.join(path.trim_start_matches('/'));
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("its folder");
+        std::os::unix::fs::symlink(target, path).expect("a link");
     }
 
     #[allow(dead_code)]
