@@ -14,8 +14,8 @@ use super::irqbalance::Irqbalance;
 use super::journal::{Entry, Journal};
 use super::outcome::{Outcome, Reason, State};
 use super::plan::{Change, Item, Plan};
+use super::steering;
 use super::undo::{self, Undone};
-use super::{envfile, steering};
 
 /// How often pending interrupts are looked at.
 const STEP: Duration = Duration::from_millis(50);
@@ -218,7 +218,7 @@ impl Doing<'_> {
             self.record(vec![Entry::File { path: balance.file.clone(), before, after: after.clone() }])?;
             root.replace(&balance.file, &after)?;
         }
-        let now = envfile::get(&root.read(&balance.file)?, super::irqbalance::ARGS).unwrap_or_default();
+        let now = balance.arguments(&root.read(&balance.file)?);
         let outcome = Outcome::new(name(item), &CpuSet::new());
         if irqs.is_subset(&super::irqbalance::banned_irqs(&now)) {
             return Ok(Outcome { state: State::Applied, ..outcome });

@@ -1,5 +1,15 @@
 //! The grammar of systemd's `EnvironmentFile=` (`src/basic/env-file.c`), kept so that an edit changes one assignment and no other byte.
 
+/// The program that reads the file. A shell runs it and so knows `export A=1`, which systemd passes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Reader {
+    /// `EnvironmentFile=` of a unit.
+    #[default]
+    Systemd,
+    /// The start script of a machine without systemd.
+    Shell,
+}
+
 /// One assignment and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assignment {
@@ -7,6 +17,8 @@ pub struct Assignment {
     pub key: String,
     /// Its value, unquoted.
     pub value: String,
+    /// Whether it is written `export A=1`.
+    pub is_exported: bool,
     /// First byte of the logical line.
     start: usize,
     /// Behind its last byte, before the line end.
@@ -32,11 +44,14 @@ pub fn parse(bytes: &[u8]) -> Vec<Assignment> {
             at = stop + 1;
             continue;
         }
-        let key = String::from_utf8_lossy(&bytes[at..stop]).trim().to_owned();
+        let left = String::from_utf8_lossy(&bytes[at..stop]).trim().to_owned();
+        let exported = left.strip_prefix("export ").map(|key| key.trim_start().to_owned());
+        let (is_exported, key) = (exported.is_some(), exported.unwrap_or(left));
         let (value, end) = read_value(bytes, stop + 1);
         at = end;
         if !key.is_empty() {
-            found.push(Assignment { key, value: String::from_utf8_lossy(&value).into_owned(), start, end });
+            let value = String::from_utf8_lossy(&value).into_owned();
+            found.push(Assignment { key, value, is_exported, start, end });
         }
     }
     found
@@ -119,21 +134,30 @@ fn read_quoted(bytes: &[u8], mut at: usize, value: &mut Vec<u8>) -> usize {
     at
 }
 
+/// The assignment that counts: the last one.
+fn last(bytes: &[u8], key: &str, reader: Reader) -> Option<Assignment> {
+    let counts =
+        |assignment: &Assignment| assignment.key == key && (reader == Reader::Shell || !assignment.is_exported);
+    parse(bytes).into_iter().rev().find(counts)
+}
+
 /// The value that counts: the last one.
-pub fn get(bytes: &[u8], key: &str) -> Option<String> {
-    parse(bytes).into_iter().rev().find(|assignment| assignment.key == key).map(|assignment| assignment.value)
+pub fn get(bytes: &[u8], key: &str, reader: Reader) -> Option<String> {
+    last(bytes, key, reader).map(|assignment| assignment.value)
 }
 
 /// The bytes with one variable set: its last assignment is replaced where it stands, or a line is added at the end.
 /// Always in double quotes: a `SysV` script reads the same file with sh.
 ///
 /// ```
-/// use sipmi::affinity::envfile;
-/// let changed = envfile::set(b"# mine\nA=1\nB=2", "A", "x y");
+/// use sipmi::affinity::envfile::{self, Reader};
+/// let changed = envfile::set(b"# mine\nA=1\nB=2", "A", "x y", Reader::Systemd);
 /// assert_eq!(changed, b"# mine\nA=\"x y\"\nB=2");
 /// ```
-pub fn set(bytes: &[u8], key: &str, value: &str) -> Vec<u8> {
-    let mut quoted = format!("{key}=\"");
+pub fn set(bytes: &[u8], key: &str, value: &str, reader: Reader) -> Vec<u8> {
+    let old = last(bytes, key, reader);
+    let export = if old.as_ref().is_some_and(|old| old.is_exported) { "export " } else { "" };
+    let mut quoted = format!("{export}{key}=\"");
     for c in value.chars() {
         if matches!(c, '"' | '\\' | '`' | '$') {
             quoted.push('\\');
@@ -142,7 +166,7 @@ pub fn set(bytes: &[u8], key: &str, value: &str) -> Vec<u8> {
     }
     quoted.push('"');
     let mut changed = bytes.to_vec();
-    if let Some(old) = parse(bytes).into_iter().rev().find(|assignment| assignment.key == key) {
+    if let Some(old) = old {
         changed.splice(old.start..old.end, quoted.bytes());
         return changed;
     }
@@ -152,7 +176,7 @@ pub fn set(bytes: &[u8], key: &str, value: &str) -> Vec<u8> {
     changed.extend(quoted.bytes());
     changed.push(b'\n');
     // An unfinished quote or comment at the end would swallow the line: then it goes first.
-    if get(&changed, key).as_deref() != Some(value) {
+    if get(&changed, key, reader).as_deref() != Some(value) {
         changed = [quoted.as_bytes(), b"\n", bytes].concat();
     }
     changed

@@ -10,8 +10,9 @@ use nix::sys::socket::{
 };
 
 use super::cpuset::CpuSet;
-use super::envfile;
+use super::envfile::{self, Reader};
 use super::error::{Error, Result};
+use super::irqbalance_bans::CpuBans;
 use super::root::Root;
 
 /// A mask of CPUs, hexadecimal without `0x`.
@@ -38,8 +39,16 @@ pub struct Irqbalance {
     pub pid: Option<u32>,
     /// Its socket, if it has one.
     pub socket: Option<String>,
-    /// CPUs that get no interrupts.
+    /// CPUs that its variables ban.
     pub banned_cpus: CpuSet,
+    /// CPUs that it bans by itself while neither variable is set: the isolated and `nohz_full` ones.
+    pub protected_cpus: CpuSet,
+    /// Whether `IRQBALANCE_BANNED_CPUS` is set in any of its files; it wins over the list.
+    has_mask: bool,
+    /// Whether the installed version knows `IRQBALANCE_BANNED_CPULIST`.
+    knows_list: bool,
+    /// The program that reads the file.
+    reader: Reader,
     /// Interrupts it leaves alone.
     pub banned_irqs: BTreeSet<u32>,
 }
@@ -47,42 +56,59 @@ pub struct Irqbalance {
 impl Irqbalance {
     /// Reads the files in the order in which the service reads them; later ones win.
     pub fn read(root: &Root) -> Result<Self> {
-        let files = environment_files(root)?;
+        let Environment { files, reader } = environment_files(root)?;
         let file = file_to_edit(root, &files)?;
         let (mut mask, mut list, mut args) = (None, None, None);
         for path in &files {
             let Some(bytes) = read_if_any(root, path)? else { continue };
-            mask = envfile::get(&bytes, BANNED_CPUS).or(mask);
-            list = envfile::get(&bytes, BANNED_CPULIST).or(list);
-            args = envfile::get(&bytes, ARGS).or(args);
+            mask = envfile::get(&bytes, BANNED_CPUS, reader).or(mask);
+            list = envfile::get(&bytes, BANNED_CPULIST, reader).or(list);
+            args = envfile::get(&bytes, ARGS, reader).or(args);
         }
-        let banned_cpus = banned(&file, mask.as_deref(), list.as_deref())?;
+        let bans = CpuBans::new(mask, list);
+        let protected_cpus = if bans.cpus().is_some() { CpuSet::new() } else { set_apart(root)? };
         let banned_irqs = banned_irqs(args.as_deref().unwrap_or_default());
         let pid = running(root)?;
         let socket = pid.and_then(|pid| socket_of(root, pid));
-        Ok(Irqbalance { file_exists: root.exists(&file), file, pid, socket, banned_cpus, banned_irqs })
+        Ok(Irqbalance {
+            file_exists: root.exists(&file),
+            file,
+            pid,
+            socket,
+            banned_cpus: bans.cpus().unwrap_or_default(),
+            protected_cpus,
+            has_mask: bans.mask.is_some(),
+            knows_list: knows_list(root),
+            reader,
+            banned_irqs,
+        })
     }
 
-    /// The file's bytes with these CPUs banned beside those that are: every spelling that is set already is kept in step,
-    /// as versions differ in which one wins.
-    pub fn with_banned_cpus(&self, bytes: &[u8], cpus: &CpuSet) -> Result<Vec<u8>> {
-        let (mask, list) = (envfile::get(bytes, BANNED_CPUS), envfile::get(bytes, BANNED_CPULIST));
-        let all = &(&banned(&self.file, mask.as_deref(), list.as_deref())? | &self.banned_cpus) | cpus;
-        let knows_list = memchr::memmem::find(bytes, BANNED_CPULIST.as_bytes()).is_some();
+    /// The file's bytes with these CPUs banned beside those that are, and beside those that irqbalance protects by itself: it
+    /// stops to do so once a variable is set. Every spelling that is set already is kept in step, since the mask wins over the list.
+    pub fn with_banned_cpus(&self, bytes: &[u8], cpus: &CpuSet) -> Vec<u8> {
+        let value = |key| envfile::get(bytes, key, self.reader);
+        let here = CpuBans::new(value(BANNED_CPUS), value(BANNED_CPULIST));
+        let all = &(&here.cpus().unwrap_or_default() | &self.banned_cpus) | &(&self.protected_cpus | cpus);
+        let knows_list = self.knows_list || memchr::memmem::find(bytes, BANNED_CPULIST.as_bytes()).is_some();
         let mut changed = bytes.to_vec();
-        let is_set = |value: &Option<String>| value.as_ref().is_some_and(|value| !value.is_empty());
-        if is_set(&mask) || (!knows_list && !is_set(&list)) {
-            changed = envfile::set(&changed, BANNED_CPUS, &all.to_mask());
+        if here.mask.is_some() || self.has_mask || !knows_list {
+            changed = envfile::set(&changed, BANNED_CPUS, &all.to_mask(), self.reader);
         }
-        if is_set(&list) || knows_list {
-            changed = envfile::set(&changed, BANNED_CPULIST, &all.to_list());
+        if here.list.is_some() || knows_list {
+            changed = envfile::set(&changed, BANNED_CPULIST, &all.to_list(), self.reader);
         }
-        Ok(changed)
+        changed
+    }
+
+    /// `IRQBALANCE_ARGS` in the bytes of the file.
+    pub fn arguments(&self, bytes: &[u8]) -> String {
+        envfile::get(bytes, ARGS, self.reader).unwrap_or_default()
     }
 
     /// The file's bytes with these interrupts banned beside those that are.
     pub fn with_banned_irqs(&self, bytes: &[u8], irqs: &BTreeSet<u32>) -> Vec<u8> {
-        let mut args = envfile::get(bytes, ARGS).unwrap_or_default();
+        let mut args = self.arguments(bytes);
         for irq in irqs.difference(&banned_irqs(&args)).copied().collect::<Vec<_>>() {
             if !args.is_empty() {
                 args.push(' ');
@@ -90,13 +116,13 @@ impl Irqbalance {
             args.push_str("--banirq=");
             args.push_str(&irq.to_string());
         }
-        envfile::set(bytes, ARGS, &args)
+        envfile::set(bytes, ARGS, &args, self.reader)
     }
 
     /// Bans CPUs in the file, for the daemon's next start. Gives back the file's bytes from before (none: there was no file).
     pub fn ban_cpus(&self, root: &Root, cpus: &CpuSet) -> Result<Option<Vec<u8>>> {
         let before = read_if_any(root, &self.file)?;
-        let changed = self.with_banned_cpus(before.as_deref().unwrap_or_default(), cpus)?;
+        let changed = self.with_banned_cpus(before.as_deref().unwrap_or_default(), cpus);
         self.write(root, before.as_deref(), &changed)?;
         Ok(before)
     }
@@ -145,9 +171,15 @@ fn read_if_any(root: &Root, path: &str) -> Result<Option<Vec<u8>>> {
     }
 }
 
+/// The files with irqbalance's variables, in the order in which they are read.
+struct Environment {
+    files: Vec<String>,
+    reader: Reader,
+}
+
 /// `EnvironmentFile=` of the unit and its drop-ins (`irqbalance.service.d/*.conf`), an empty one resets; without a
 /// unit the places of Debian, Red Hat and SUSE.
-fn environment_files(root: &Root) -> Result<Vec<String>> {
+fn environment_files(root: &Root) -> Result<Environment> {
     let mut texts = Vec::new();
     for folder in UNIT_FOLDERS {
         if let Some(text) = root.text_if_any(&format!("{folder}/irqbalance.service"))? {
@@ -169,6 +201,7 @@ fn environment_files(root: &Root) -> Result<Vec<String>> {
     for (_, path) in dropins {
         texts.push(root.text(&path)?);
     }
+    let reader = if texts.is_empty() { Reader::Shell } else { Reader::Systemd };
     let mut files = Vec::new();
     for line in texts.iter().flat_map(|text| text.lines()) {
         match line.trim().strip_prefix("EnvironmentFile=").map(|path| path.trim().trim_start_matches('-')) {
@@ -181,7 +214,7 @@ fn environment_files(root: &Root) -> Result<Vec<String>> {
         let known = ["/usr/lib/irqbalance/defaults.env", "/etc/default/irqbalance", "/etc/sysconfig/irqbalance"];
         files.extend(known.into_iter().filter(|path| root.exists(path)).map(str::to_owned));
     }
-    Ok(files)
+    Ok(Environment { files, reader })
 }
 
 /// The administrator's file: the last one below `/etc`. Without any, by distribution.
@@ -191,25 +224,27 @@ fn file_to_edit(root: &Root, files: &[String]) -> Result<String> {
     }
     let release = root.text_if_any("/etc/os-release")?.unwrap_or_default();
     let bytes = release.as_bytes();
-    let like = ["ID", "ID_LIKE"].iter().filter_map(|key| envfile::get(bytes, key)).collect::<Vec<_>>().join(" ");
+    let like = ["ID", "ID_LIKE"]
+        .iter()
+        .filter_map(|key| envfile::get(bytes, key, Reader::Systemd))
+        .collect::<Vec<_>>()
+        .join(" ");
     let is = |names: &[&str]| like.split_ascii_whitespace().any(|word| names.contains(&word));
     let red_hat_or_suse = is(&["rhel", "fedora", "centos", "suse", "sles", "opensuse", "opensuse-leap"]);
     Ok(if red_hat_or_suse { "/etc/sysconfig/irqbalance" } else { "/etc/default/irqbalance" }.to_owned())
 }
 
-/// irqbalance takes a value that it cannot read for none, silently; here it is an error.
-fn banned(file: &str, mask: Option<&str>, list: Option<&str>) -> Result<CpuSet> {
-    let bad = |expected: &'static str, text: &str| Error::content(file, expected, text);
-    if let Some(text) = mask.filter(|text| !text.is_empty()) {
-        return CpuSet::parse_mask(text, None)
-            .map_err(|_| bad("IRQBALANCE_BANNED_CPUS=\"hexadecimal mask without 0x\"", text));
-    }
-    match list {
-        Some(text) => {
-            CpuSet::parse_list(text, None).map_err(|_| bad("IRQBALANCE_BANNED_CPULIST=\"list of CPUs\"", text))
-        }
-        None => Ok(CpuSet::new()),
-    }
+/// The CPUs that the kernel sets apart: `isolcpus=` and `nohz_full=`.
+fn set_apart(root: &Root) -> Result<CpuSet> {
+    let read = |name: &str| root.cpu_list(&format!("/sys/devices/system/cpu/{name}"));
+    Ok(&read("isolated")?.unwrap_or_default() | &read("nohz_full")?.unwrap_or_default())
+}
+
+/// Whether the installed program holds the variable's name; it has it since 1.8.0.
+fn knows_list(root: &Root) -> bool {
+    let program = ["/usr/sbin/irqbalance", "/sbin/irqbalance", "/usr/bin/irqbalance"];
+    let bytes = program.into_iter().find_map(|path| root.read(path).ok()).unwrap_or_default();
+    memchr::memmem::find(&bytes, BANNED_CPULIST.as_bytes()).is_some()
 }
 
 /// `--banirq=N`, `--banirq N`, `-i N`, `-iN`.

@@ -23,6 +23,7 @@ pub mod host;
 pub mod interrupts;
 pub mod irq;
 pub mod irqbalance;
+mod irqbalance_bans;
 pub mod journal;
 pub mod outcome;
 mod place;

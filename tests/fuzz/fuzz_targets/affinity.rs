@@ -2,6 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use sipmi::affinity::envfile::Reader;
 use sipmi::affinity::interrupts::Tail;
 use sipmi::affinity::{
     CpuSet, InterruptTable, Queue, cgroup, counters, envfile, irq, irqbalance, journal, process, queue,
@@ -22,11 +23,11 @@ fn table(bytes: &[u8]) {
 
 fn environment(bytes: &[u8]) {
     let before = envfile::parse(bytes);
-    let changed = envfile::set(bytes, "KEY", "a \"b\" $c");
-    assert_eq!(envfile::get(&changed, "KEY").as_deref(), Some("a \"b\" $c"));
+    let changed = envfile::set(bytes, "KEY", "a \"b\" $c", Reader::Shell);
+    assert_eq!(envfile::get(&changed, "KEY", Reader::Shell).as_deref(), Some("a \"b\" $c"));
     for assignment in before.iter().filter(|assignment| assignment.key != "KEY") {
         let last = before.iter().rev().find(|other| other.key == assignment.key).map(|other| &other.value);
-        assert_eq!(envfile::get(&changed, &assignment.key).as_ref(), last);
+        assert_eq!(envfile::get(&changed, &assignment.key, Reader::Shell).as_ref(), last);
     }
 }
 
