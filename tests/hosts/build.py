@@ -381,7 +381,7 @@ def build(name: str, folder: Path) -> Path:
         raise SystemExit(f"expected one of {' '.join(NAMES)}, found {name!r}")
     if name == "guest":
         extract(CAPTURES / "guest-6.1.tar.gz", folder)
-        return
+        return folder
     tree = Tree(folder)
     table = (CAPTURES / TABLES.get(name, f"{name}.interrupts")).read_text()
     tree.file("/proc/interrupts", table)
