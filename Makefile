@@ -31,6 +31,7 @@ lint: build
 	cargo clippy --quiet --features python --all-targets -- -D warnings
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python tools/rust_layers.py
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest sipmi._core
 	PYTHONPATH=$(CURDIR)/python $(BIN)/basedpyright --verifytypes sipmi --ignoreexternal >target/types || { cat target/types; exit 1; }
