@@ -2,7 +2,9 @@
 
 import math
 import os
+import pickle
 import select
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -140,3 +142,39 @@ def test_a_request_whose_reader_comes_late_outlives_an_endless_reply_wait(direct
         assert os.read(reader, 100).startswith(b"200 OK\n")
         os.close(reader)
         server.stop(0.1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"wrie": "text"}, r"^connect\(\): unknown option 'wrie' \(did you mean 'wire'\?\)$"),
+        ({"zzz": 1}, r"^connect\(\): unknown option 'zzz' \(expected one of auth, .*, wire\)$"),
+        ({"timeout": "5"}, r"^connect\(\): expected timeout of type float, got str$"),
+        ({"timeout": None}, r"^connect\(\): expected timeout of type float, got NoneType$"),
+        ({"retries": True}, r"^connect\(\): expected retries of type int, got bool$"),
+        ({"auth": 5}, r"^connect\(\): expected auth of type str or tuple\[str, str or Secret\] or None, got int$"),
+        ({"auth": ("ann",)}, r"^connect\(\): expected auth of type .*, got tuple$"),
+        ({"cafile": 5}, r"^connect\(\): expected cafile of type str or PathLike or None, got int$"),
+    ],
+)
+def test_connect_names_an_unknown_or_wrongly_typed_option(options: Any, message: str) -> None:
+    for connect in (sipmi.connect, sipmi.Client, sipmi.AsyncClient):
+        with pytest.raises(TypeError, match=message):
+            connect("http://127.0.0.1:9/mi", **options)
+
+
+def test_connect_refuses_an_address_that_is_no_string() -> None:
+    with pytest.raises(TypeError, match=r"^connect\(\): expected an address of type str, got PosixPath$"):
+        sipmi.connect(Path("/tmp/opensips_fifo"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("auth", [("ann", "se:cret"), "ann:se:cret"])
+def test_a_client_logs_in_with_a_pair_or_with_user_and_password_in_one_string(auth: Any) -> None:
+    server = sipmi.Server("options")
+    server.listen("http://127.0.0.1:0", auth={"ann": "se:cret"})
+    with server, sipmi.connect(server.addresses[0], auth=auth) as mi:
+        assert mi.call("which", "uptime") == [[]]
+    with pytest.raises(TypeError, match="the password of auth= is a literal"):
+        pickle.dumps(mi)
+    with pytest.raises(ValueError, match=r"expected auth as .* got a str without a colon"):
+        sipmi.connect("http://127.0.0.1:9/mi", auth="ann")

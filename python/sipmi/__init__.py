@@ -24,9 +24,7 @@ from .errors import (
 if TYPE_CHECKING:
     from . import events
     from ._processes import Process, ProcessFlags
-    from ._secret import Secret
-    from .async_client import AsyncClient, connect_async
-    from .client import Client, Commands, Reply, connect
+    from .client import AsyncClient, Client, Commands, Reply, Secret, connect, connect_async
     from .diagnosis import Diagnosis, Finding, doctor
     from .fleet import Fleet, FleetResult
     from .schema import CommandSchema, Schema, SchemaDiff
@@ -35,7 +33,7 @@ if TYPE_CHECKING:
 #: What is imported when it is first used, and where it is from: a program that calls waits for no server to be
 #: imported. The same as above, where type checkers read it.
 _LATER = {
-    "AsyncClient": "async_client",
+    "AsyncClient": "client",
     "Client": "client",
     "CommandSchema": "schema",
     "Commands": "client",
@@ -50,11 +48,11 @@ _LATER = {
     "Reply": "client",
     "Schema": "schema",
     "SchemaDiff": "schema",
-    "Secret": "_secret",
+    "Secret": "client",
     "Server": "server",
     "Subscriber": "server",
     "connect": "client",
-    "connect_async": "async_client",
+    "connect_async": "client",
     "current_request": "server",
     "doctor": "diagnosis",
 }

@@ -9,7 +9,7 @@ import re
 import time
 from typing import Callable, Optional
 
-from ._twins import Driver
+from ._calling import Driver
 from ._uptime import Uptime, is_another, read_uptime
 from .errors import CallTimeout, Fault, MiError
 

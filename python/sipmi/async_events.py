@@ -11,13 +11,13 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
+from ._calling import Awaiting
 from ._event_sockets import Sources
 from ._event_subscription import Subscription, patience_after
-from ._twins import Awaiting
 from .events import FAILED_WAIT, Event, Inbox, Way, _Subscribed, call_one
 
 if TYPE_CHECKING:
-    from .async_client import AsyncClient
+    from .client import AsyncClient
 
 log: logging.Logger = logging.getLogger("sipmi.events")
 

@@ -15,9 +15,9 @@ from types import TracebackType
 from typing import Any, Callable, Optional, Union
 
 from . import _core
+from ._calling import Blocking, finish
 from ._event_sockets import Place, Route, Source, Sources, parse
 from ._event_subscription import Subscription, patience_after
-from ._twins import Blocking, finish
 from .client import Client
 from .errors import CodecError
 

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional
 import pytest
 
 if TYPE_CHECKING:
-    from .async_client import AsyncClient
-    from .client import Client
+    from .client import AsyncClient, Client
     from .testing import Cassette, FakeOpenSIPS, LiveServer
 
 _RECORD = {

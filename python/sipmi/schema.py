@@ -11,15 +11,11 @@ import inspect
 import threading
 import time
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Callable, Optional
+from typing import Any, Callable, Optional, Protocol
 
 from . import _core
+from ._calling import AsyncCaller, Caller, finish
 from .errors import Fault, MethodNotFound, MiError
-
-if TYPE_CHECKING:
-    from ._client_base import ClientBase
-    from .async_client import AsyncClient
-    from .client import Client
 
 #: How a command is asked: as ``call`` of a client, awaited.
 Ask = Callable[..., Awaitable[Any]]
@@ -356,116 +352,80 @@ class Completion:
             return True
 
 
-class BoundCommand:
-    """A command of a server as a function; its help and parameters are asked for when somebody looks at them.
-
-    >>> import sipmi
-    >>> server = sipmi.Server("billing")
-    >>> @server.command
-    ... def credit(user: str, amount: float = 1.0) -> dict:
-    ...     '''Give a user some credit.'''
-    ...     return {"user": user, "credit": amount}
-    >>> server.listen("udp:127.0.0.1:0")
-    >>> with server, sipmi.connect(server.addresses[0]) as mi:
-    ...     print(mi.cmd.credit.__doc__)
-    ...     mi.cmd.credit("alice")
-    credit(user, amount=None)
-    <BLANKLINE>
-    Give a user some credit.
-    <BLANKLINE>
-    Module billing; may change something.
-    {'user': 'alice', 'credit': 1.0}
-    """
-
-    __slots__ = ("__name__", "_client")
-
-    def __init__(self, client: ClientBase, name: str) -> None:
-        self.__name__: str = name
-        self._client = client
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._client.call(self.__name__, *args, **kwargs)
-
-    @property
-    def schema(self) -> CommandSchema:
-        """What the server says of it."""
-        return describe_for_completion(self._client._waits, self.__name__)
-
-    @property
-    def __signature__(self) -> inspect.Signature:
-        return self.schema.signature
-
-    def __getattribute__(self, name: str) -> Any:
-        # As a property it would hide the docstring of the class.
-        if name == "__doc__":
-            schema = self.schema
-            effect = "changes nothing" if schema.read_only else "may change something"
-            last = f"Module {schema.module}; {effect}." if schema.module else f"{effect.capitalize()}."
-            return "\n\n".join(part for part in (str(schema), schema.help, last) if part)
-        return super().__getattribute__(name)
-
-    def __repr__(self) -> str:
-        return f"<command {self.__name__}>"
-
-
 # -- of a client ----------------------------------------------------------------------------------
 
 
-def commands_of(client: Client, pattern: str = "*", *, help: bool = True) -> Schema:
-    """What the server of a client offers."""
-    from ._twins import finish
+class Described(Caller, Protocol):
+    """A client that knows the generation and version of its server."""
 
-    ask = _asking(client, client.timeout)
-    return finish(_read(client, ask, client.generation, client.version, pattern, help))
+    @property
+    def generation(self) -> Optional[str]:
+        """The generation of the server."""
+
+    @property
+    def version(self) -> Optional[str]:
+        """The version of the server."""
 
 
-async def commands_of_async(client: AsyncClient, pattern: str = "*", *, help: bool = True) -> Schema:
+class AsyncDescribed(AsyncCaller, Protocol):
+    """An awaited client that knows the generation and version of its server."""
+
+    @property
+    def generation(self) -> Awaitable[Optional[str]]:
+        """The generation of the server."""
+
+    @property
+    def version(self) -> Awaitable[Optional[str]]:
+        """The version of the server."""
+
+
+def commands_of(client: Described, completion: Completion, pattern: str = "*", *, help: bool = True) -> Schema:
+    """Return the commands of the server of a client.
+
+    :param completion: learns a complete schema.
+    """
+    generation, version = client.generation, client.version
+    tells = _tells_parameters(generation)
+    listed = finish(read_schema(_asking(client, client.timeout), pattern, help=help, tells=tells))
+    return _made(Schema(listed, client.address, generation, version), completion, pattern, help)
+
+
+async def commands_of_async(
+    client: AsyncDescribed, completion: Completion, pattern: str = "*", *, help: bool = True
+) -> Schema:
     """As :func:`commands_of`, awaited."""
     generation, version = await client.generation, await client.version
-    return await _read(client, client.call, generation, version, pattern, help)
+    listed = await read_schema(client.call, pattern, help=help, tells=_tells_parameters(generation))
+    return _made(Schema(listed, client.address, generation, version), completion, pattern, help)
 
 
-async def _read(
-    client: ClientBase, ask: Ask, generation: Optional[str], version: Optional[str], pattern: str, help: bool
-) -> Schema:
-    listed = await read_schema(ask, pattern, help=help, tells=_tells_parameters(generation))
-    schema = Schema(listed, client.address, generation, version)
+def _made(schema: Schema, completion: Completion, pattern: str, help: bool) -> Schema:
     if pattern == "*" and help:
-        _completion(client).learn(schema)
+        completion.learn(schema)
     return schema
 
 
-def names_for_completion(client: Client) -> list[str]:
-    """All names that the server knows; none when it does not answer."""
-    from ._twins import finish
-
+def names_for_completion(client: Caller, completion: Completion) -> list[str]:
+    """Return all names that the server knows; none when it does not answer."""
     ask = _asking(client, min(client.timeout, _COMPLETION_TIMEOUT))
-    return _completion(client).names(lambda: finish(read_names(ask)))
+    return completion.names(lambda: finish(read_names(ask)))
 
 
-def describe_for_completion(client: Client, name: str) -> CommandSchema:
-    """All about one command, as far as it can be known now."""
-    from ._twins import finish
-
+def describe_for_completion(client: Described, completion: Completion, name: str) -> CommandSchema:
+    """Describe a command with what the server says now, or with what is known without it."""
     ask = _asking(client, min(client.timeout, _COMPLETION_TIMEOUT))
 
     def describe() -> CommandSchema:
         return finish(Questions(ask, tells=_tells_parameters(client.generation)).command(name))
 
-    return _completion(client).command(name, describe)
+    return completion.command(name, describe)
 
 
-def _asking(client: Client, timeout: float) -> Ask:
+def _asking(client: Caller, timeout: float) -> Ask:
     async def ask(command: str, *args: str) -> Any:
         return client.call(command, *args, timeout=timeout)
 
     return ask
-
-
-def _completion(client: ClientBase) -> Completion:
-    if client._completion is None:
-        client._completion = Completion()
-    return client._completion
 
 
 def _tells_parameters(generation: Optional[str]) -> Optional[bool]:

@@ -14,9 +14,9 @@ from collections.abc import AsyncIterator, Container, Iterable, Iterator, Mappin
 from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
 from . import _meanings
+from ._calling import Awaiting, Blocking, Driver, finish
 from ._meanings import COUNTER, GAUGE, UNKNOWN, Meaning
 from ._numbers import timeout as check_timeout
-from ._twins import Awaiting, Blocking, Driver, finish
 from ._uptime import began_again
 from .client import Client
 from .errors import (
@@ -35,8 +35,7 @@ from .errors import (
 if TYPE_CHECKING:
     import pandas
 
-    from ._client_base import ClientBase
-    from .async_client import AsyncClient
+    from .client import AsyncClient, ClientBase
 
 #: A real server has one process for its FIFO or for HTTP: it is not asked more often than this, in seconds.
 SHORTEST_INTERVAL = 1.0

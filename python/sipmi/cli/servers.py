@@ -163,7 +163,7 @@ def _secret(said: Any, where: str) -> Any:
     """A secret, or where it is: ``{env = "NAME"}`` or ``{file = "/path"}``. It is read when it is used."""
     if isinstance(said, str):
         return said
-    from .._secret import Secret
+    from ..client import Secret
 
     if not (isinstance(said, dict) and len(said) == 1 and set(said) <= {"env", "file"}):
         raise Usage(f'{where}: expected a secret, or {{env = "NAME"}} or {{file = "/path"}}')

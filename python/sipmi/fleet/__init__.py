@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Callable, Optional, Union
 
 from .. import _core
-from .._twins import finish
+from .._calling import finish
 from ..client import Client, Reply
 from .nodes import FleetNode, Nodes, read_nodes
 from .policy import Policy, Progress

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any, Union
 
-from .._secret import Secret, check_portable
-from ..client import Client, connect
+from ..client import Client, ClientOptions, Secret, check_portable, connect
 
 #: What a fleet is made of: addresses by name, or with options of their own, or addresses alone.
 Nodes = Union[Mapping[str, Union[str, Mapping[str, Any], "FleetNode"]], Iterable[str]]
 
 #: What a client may be told: the options of :func:`sipmi.connect`.
-_OPTIONS = frozenset(inspect.signature(connect).parameters) - {"address", "timeout"}
+_OPTIONS = frozenset(ClientOptions.__annotations__)
 
 
 @dataclasses.dataclass(frozen=True)

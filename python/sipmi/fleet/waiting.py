@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any, Optional, Protocol
 
 from .. import _core
-from .._drivers import driver_of
+from ..client import driver_of
 
 #: A signal that comes just before the wait begins does not end it; its handler runs after so many seconds.
 _WAKE = 0.05

@@ -16,8 +16,8 @@ from collections.abc import Iterable
 from typing import Any, Optional
 
 from .. import _core
-from .._secret import check_portable
-from .._twins import finish
+from .._calling import finish
+from ..client import check_portable
 from ..errors import CallTimeout, MiError, TransportError
 from .nodes import FleetNode
 from .result import NodeResult

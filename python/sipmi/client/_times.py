@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import Any, Callable, Optional, Union
 
-from . import _core
+from .._core import flat_command_name
 
 #: A zone, or its name in the database of zones; None: the zone of this machine.
 Zone = Union[datetime.tzinfo, str, None]
@@ -40,7 +40,7 @@ def with_times(command: str, value: Any, zone: Optional[datetime.tzinfo]) -> Any
     >>> print(times["Now"], times["Up time"])
     2026-11-23 07:35:59+00:00 0:04:09
     """
-    table = _TIMES.get(_core.flat_command_name(command))
+    table = _TIMES.get(flat_command_name(command))
     return value if table is None else _read(value, table, zone)
 
 

@@ -1,4 +1,4 @@
-"""Call commands from an event loop: :class:`AsyncClient`, whose methods are those of :class:`sipmi.Client`, awaited."""
+"""The awaited client: :class:`AsyncClient`, whose methods are those of :class:`sipmi.Client`, awaited."""
 
 from __future__ import annotations
 
@@ -7,42 +7,26 @@ from collections.abc import Awaitable, Generator, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, Generic, Optional, TypeVar, Union
 
-from . import _core
-from ._client_base import ClientBase, Path
-from ._drivers import driver_of
-from ._secret import Secret
-from ._times import Zone, with_times
-from .client import Client, Commands, Reply
+from .._core import Driver
+from ._base import ClientBase
+from ._commands import Commands
+from ._loops import driver_of
+from ._reply import Reply
+from ._times import with_times
 
 if TYPE_CHECKING:
-    from .async_events import AsyncListener
-    from .events import Event
-    from .schema import Schema, SchemaDiff
-    from .statistics import AsyncWatch, Reading
+    from typing_extensions import Unpack
+
+    from ..async_events import AsyncListener
+    from ..events import Event
+    from ..schema import Schema, SchemaDiff
+    from ..statistics import AsyncWatch, Reading
+    from ._options import ConnectOptions
 
 T = TypeVar("T")
 
 
-async def connect_async(
-    address: str,
-    *,
-    timeout: float = 5.0,
-    wire: str = "auto",
-    reply_dir: Optional[Path] = None,
-    auth: Optional[tuple[str, Union[str, Secret]]] = None,
-    token: Optional[Union[str, Secret]] = None,
-    cafile: Optional[Path] = None,
-    cert: Optional[Union[Path, tuple[Path, Path]]] = None,
-    verify: bool = True,
-    in_flight: Optional[int] = None,
-    retries: int = 0,
-    breaker: Optional[int] = None,
-    reply_limit: int = 1 << 28,
-    receive_buf_size: Optional[int] = None,
-    socket_buf_size: Optional[int] = None,
-    typed: bool = False,
-    tz: Zone = None,
-) -> AsyncClient:
+async def connect_async(address: str, **options: Unpack[ConnectOptions]) -> AsyncClient:
     """An :class:`AsyncClient` of the server at an address. Touches no network: the first call does.
 
     Takes what :func:`sipmi.connect` takes.
@@ -57,25 +41,7 @@ async def connect_async(
     ...     asyncio.run(main())
     [[]]
     """
-    return AsyncClient(
-        address,
-        timeout=timeout,
-        wire=wire,
-        reply_dir=reply_dir,
-        auth=auth,
-        token=token,
-        cafile=cafile,
-        cert=cert,
-        verify=verify,
-        in_flight=in_flight,
-        retries=retries,
-        breaker=breaker,
-        reply_limit=reply_limit,
-        receive_buf_size=receive_buf_size,
-        socket_buf_size=socket_buf_size,
-        typed=typed,
-        tz=tz,
-    )
+    return AsyncClient(address, **options)
 
 
 class AsyncClient(ClientBase):
@@ -106,7 +72,7 @@ class AsyncClient(ClientBase):
 
         Asks the server when it is not known yet.
         """
-        return _Later(lambda: self._wait(_core.Driver.wire, timeout=self._timeout))
+        return _Later(lambda: self._wait(Driver.wire, timeout=self._timeout))
 
     @property
     def generation(self) -> Awaitable[Optional[str]]:
@@ -129,7 +95,7 @@ class AsyncClient(ClientBase):
         **kwargs: Any,
     ) -> Any:
         """Runs a command and gives its value, as :meth:`sipmi.Client.call` does."""
-        core = await self._wait(_core.Driver.request, command, args, kwargs, timeout=timeout, force=force)
+        core = await self._wait(Driver.request, command, args, kwargs, timeout=timeout, force=force)
         value = core.value
         return with_times(command, value, self._zone) if (self._typed if typed is None else typed) else value
 
@@ -144,7 +110,7 @@ class AsyncClient(ClientBase):
         **kwargs: Any,
     ) -> Reply:
         """As :meth:`call`, but gives the whole :class:`sipmi.Reply`, also of an error answer."""
-        core = await self._wait(_core.Driver.request, command, args, kwargs, timeout=timeout, force=force)
+        core = await self._wait(Driver.request, command, args, kwargs, timeout=timeout, force=force)
         return self._reply(core, typed)
 
     async def request_strings(
@@ -158,14 +124,14 @@ class AsyncClient(ClientBase):
         typed: Optional[bool] = None,
     ) -> Reply:
         """As :meth:`request`, with parameters as a shell has them: strings in order, each with a name or ""."""
-        core = await self._wait(_core.Driver.request_strings, command, strings, timeout=timeout, force=force)
+        core = await self._wait(Driver.request_strings, command, strings, timeout=timeout, force=force)
         return self._reply(core, typed)
 
     async def statistics(self, *selectors: Union[str, Iterable[str]], timeout: Optional[float] = None) -> Reading:
         """The server's statistics now, as :meth:`sipmi.Client.statistics` gives them."""
-        from . import statistics
+        from ..statistics import statistics_of_async
 
-        return await statistics.statistics_of_async(self, selectors, timeout)
+        return await statistics_of_async(self, selectors, timeout)
 
     def watch(
         self,
@@ -187,9 +153,9 @@ class AsyncClient(ClientBase):
         ...     asyncio.run(main())
         [0]
         """
-        from . import statistics
+        from ..statistics import AsyncWatch, plan_of
 
-        return statistics.AsyncWatch(self, statistics.plan_of(selectors, interval, timeout, count))
+        return AsyncWatch(self, plan_of(selectors, interval, timeout, count))
 
     def events(
         self,
@@ -221,7 +187,7 @@ class AsyncClient(ClientBase):
         ...     asyncio.run(main())
         {'user': 'alice'}
         """
-        from .async_events import AsyncListener
+        from ..async_events import AsyncListener
 
         where: dict[str, Any] = {"at": at, "advertise": advertise, "expire": expire, "check": check}
         queue: dict[str, Any] = {"most_waiting": most_waiting, "on_full": on_full, "within": within}
@@ -234,9 +200,9 @@ class AsyncClient(ClientBase):
 
     async def commands(self, pattern: str = "*", *, help: bool = True) -> Schema:
         """What the server offers, as :meth:`sipmi.Client.commands` says it."""
-        from . import schema
+        from ..schema import commands_of_async
 
-        return await schema.commands_of_async(self, pattern, help=help)
+        return await commands_of_async(self, self._completion, pattern, help=help)
 
     async def diff(self, other: Union[AsyncClient, Schema]) -> SchemaDiff:
         """What another server offers differently, as :meth:`sipmi.Client.diff` says it."""
@@ -261,14 +227,8 @@ class AsyncClient(ClientBase):
     ) -> None:
         await self.close()
 
-    @property
-    def _waits(self) -> Client:
-        twin = Client.__new__(Client)
-        twin.__dict__ = self.__dict__
-        return twin
-
     async def _found(self, place: int) -> Optional[str]:
-        found: tuple[Optional[str], Optional[str]] = await self._wait(_core.Driver.found, timeout=self._timeout)
+        found: tuple[Optional[str], Optional[str]] = await self._wait(Driver.found, timeout=self._timeout)
         return found[place]
 
     async def _wait(self, begin: Callable[..., int], *what: Any, timeout: Optional[float], **options: bool) -> Any:
@@ -286,7 +246,7 @@ class AsyncClient(ClientBase):
 
 
 class _Later(Generic[T]):
-    """Something to await. Unlike a coroutine, nobody complains when it is not."""
+    """An awaitable that, unlike a coroutine, causes no warning when it is never awaited."""
 
     def __init__(self, begin: Callable[[], Awaitable[T]]) -> None:
         self._begin = begin

@@ -1,43 +1,26 @@
-"""Call commands: :func:`connect` and what it gives."""
+"""The blocking client: :func:`connect` and :class:`Client`."""
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
-from . import _core
-from ._client_base import ClientBase, Path
-from ._secret import Secret
-from ._times import Zone, with_times
+from ._base import ClientBase
+from ._commands import Commands
+from ._reply import Reply
+from ._times import with_times
 
 if TYPE_CHECKING:
-    from .events import Event, Listener
-    from .schema import BoundCommand, Schema, SchemaDiff
-    from .statistics import Reading, Watch
+    from typing_extensions import Unpack
+
+    from ..events import Event, Listener
+    from ..schema import Schema, SchemaDiff
+    from ..statistics import Reading, Watch
+    from ._options import ConnectOptions
 
 
-def connect(
-    address: str,
-    *,
-    timeout: float = 5.0,
-    wire: str = "auto",
-    reply_dir: Optional[Path] = None,
-    auth: Optional[tuple[str, Union[str, Secret]]] = None,
-    token: Optional[Union[str, Secret]] = None,
-    cafile: Optional[Path] = None,
-    cert: Optional[Union[Path, tuple[Path, Path]]] = None,
-    verify: bool = True,
-    in_flight: Optional[int] = None,
-    retries: int = 0,
-    breaker: Optional[int] = None,
-    reply_limit: int = 1 << 28,
-    receive_buf_size: Optional[int] = None,
-    socket_buf_size: Optional[int] = None,
-    typed: bool = False,
-    tz: Zone = None,
-) -> Client:
+def connect(address: str, **options: Unpack[ConnectOptions]) -> Client:
     """A client of the server at an address. Touches no network: the first call does.
 
     :param address: ``fifo:/path`` (with ``?reply_dir=/directory``), ``udp:host:port``, ``unix:/path``, or
@@ -80,25 +63,7 @@ def connect(
     ...     mi.call("which", "uptime")
     [[]]
     """
-    return Client(
-        address,
-        timeout=timeout,
-        wire=wire,
-        reply_dir=reply_dir,
-        auth=auth,
-        token=token,
-        cafile=cafile,
-        cert=cert,
-        verify=verify,
-        in_flight=in_flight,
-        retries=retries,
-        breaker=breaker,
-        reply_limit=reply_limit,
-        receive_buf_size=receive_buf_size,
-        socket_buf_size=socket_buf_size,
-        typed=typed,
-        tz=tz,
-    )
+    return Client(address, **options)
 
 
 class Client(ClientBase):
@@ -247,9 +212,9 @@ class Client(ClientBase):
         >>> received > 0, received.unit, received.kind
         (True, 'bytes', 'counter')
         """
-        from . import statistics
+        from ..statistics import statistics_of
 
-        return statistics.statistics_of(self, selectors, timeout)
+        return statistics_of(self, selectors, timeout)
 
     def watch(
         self,
@@ -279,9 +244,9 @@ class Client(ClientBase):
         ...     [sample["mi_datagram:in_progress"] for sample in mi.watch(["mi_datagram:"], count=1)]
         [1]
         """
-        from . import statistics
+        from ..statistics import Watch, plan_of
 
-        return statistics.Watch(self, statistics.plan_of(selectors, interval, timeout, count))
+        return Watch(self, plan_of(selectors, interval, timeout, count))
 
     def events(
         self,
@@ -320,7 +285,7 @@ class Client(ClientBase):
         >>> event.name, event.params
         ('E_SUB_ADDED', {'user': 'alice'})
         """
-        from .events import Listener
+        from ..events import Listener
 
         where: dict[str, Any] = {"at": at, "advertise": advertise, "expire": expire, "check": check}
         listener = Listener(self, events, most_waiting=most_waiting, on_full=on_full, within=within, **where)
@@ -352,9 +317,9 @@ class Client(ClientBase):
         list_statistics(statistics=None)  statistics  read   lists all the registered statistics and their types
         reset_statistics(statistics)      statistics  write  resets a statistic variable
         """
-        from . import schema
+        from ..schema import commands_of
 
-        return schema.commands_of(self, pattern, help=help)
+        return commands_of(self, self._completion, pattern, help=help)
 
     def diff(self, other: Union[Client, Schema]) -> SchemaDiff:
         """What another server offers differently: commands, parameters and version.
@@ -388,139 +353,3 @@ class Client(ClientBase):
         traceback: Optional[TracebackType],
     ) -> None:
         self.close()
-
-    @property
-    def _waits(self) -> Client:
-        return self
-
-
-class Commands:
-    """A server's commands as attributes and items. Completes on Tab from ``which``, which is asked for once."""
-
-    def __init__(self, client: ClientBase) -> None:
-        self._client = client
-
-    def __getattr__(self, name: str) -> BoundCommand:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return self[name]
-
-    def __getitem__(self, name: str) -> BoundCommand:
-        from .schema import BoundCommand
-
-        return BoundCommand(self._client, name)
-
-    def __dir__(self) -> list[str]:
-        names = self._ipython_key_completions_()
-        # A bare name is enough where only one module has it.
-        bare = [name.rpartition(":")[2] for name in names]
-        local = {name for name in bare if bare.count(name) == 1}
-        # A server of 4.x is called by the names of older versions, too.
-        older = {_core.flat_command_name(name) for name in names}
-        return sorted(name for name in local | older if name.isidentifier())
-
-    def _ipython_key_completions_(self) -> list[str]:
-        """All names that the server knows; none when it does not answer."""
-        from . import schema
-
-        return schema.names_for_completion(self._client._waits)
-
-    def __repr__(self) -> str:
-        return f"<Commands of {self._client.address}>"
-
-
-class Reply:
-    """What a server answered, be it a success or an error.
-
-    >>> import sipmi
-    >>> server = sipmi.Server("billing", version="1.4")
-    >>> server.listen("udp:127.0.0.1:0")
-    >>> with server, sipmi.connect(server.addresses[0]) as mi:
-    ...     reply = mi.request("which", "help")
-    >>> reply
-    <Reply 200 OK to which>
-    >>> reply.value
-    [[], ['mi_cmd']]
-    """
-
-    __slots__ = ("_core", "_typed", "_zone")
-
-    def __init__(self, core: _core.Reply, zone: Optional[datetime.tzinfo] = None, typed: bool = False) -> None:
-        self._core = core
-        self._zone = zone
-        self._typed = typed
-
-    @property
-    def address(self) -> str:
-        """Who answered."""
-        return self._core.address
-
-    @property
-    def command(self) -> str:
-        """What was called."""
-        return self._core.command
-
-    @property
-    def code(self) -> Optional[int]:
-        """What the wire said: 200, 404, -32601. 200 to 299 is success.
-
-        None when it said nothing, by which OpenSIPS 1.x means success or one of some errors (mi_json, /xmlrpc).
-        """
-        return self._core.code
-
-    @property
-    def reason(self) -> str:
-        """What the code means: "OK", "AOR not found"."""
-        return self._core.reason
-
-    @property
-    def ok(self) -> bool:
-        """Whether it is a success."""
-        return self._core.ok
-
-    @property
-    def tree(self) -> _core.Tree:
-        """The nodes that came, or those that the value that came would make (``struct mi_root``)."""
-        return self._core.tree
-
-    @property
-    def value(self) -> Any:
-        """What ``call`` gives.
-
-        :raises Fault: it is an error answer.
-        """
-        value = self._core.value
-        return with_times(self._core.command, value, self._zone) if self._typed else value
-
-    @property
-    def raw(self) -> bytes:
-        """The bytes that came; over HTTP, the body."""
-        return self._core.raw
-
-    @property
-    def sent(self) -> bytes:
-        """The bytes that were sent; over HTTP, the body, or the path of a request without one."""
-        return self._core.sent
-
-    @property
-    def text(self) -> bytes:
-        """The reply as text, as it came or as a FIFO of 2.x would have written it."""
-        return self._core.text
-
-    @property
-    def wire(self) -> str:
-        """In which form it came: "text", "jsonrpc", "mi_json" or "xmlrpc"."""
-        return self._core.wire
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds from the first byte sent to the last received."""
-        return self._core.elapsed
-
-    def _repr_html_(self) -> str:
-        from .display import html
-
-        return html(self)
-
-    def __repr__(self) -> str:
-        return f"<Reply {self.code} {self.reason} to {self.command}>"

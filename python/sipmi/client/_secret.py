@@ -78,7 +78,7 @@ def check_portable(whose: str, address: str, options: Mapping[str, Any]) -> None
         where = "the address holds a password"
     elif isinstance(options.get("token"), str):
         where = "token= is a literal"
-    elif options.get("auth") is not None and not isinstance(options["auth"][1], Secret):
+    elif options.get("auth") is not None and (isinstance(options["auth"], str) or isinstance(options["auth"][1], str)):
         where = "the password of auth= is a literal"
     if where is not None:
         raise TypeError(

@@ -1,0 +1,88 @@
+"""Options as keywords: a ``TypedDict`` lists them once, for type checkers and for the check at run time."""
+
+from __future__ import annotations
+
+import collections.abc
+import functools
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+
+def check_options(function: str, options: Mapping[str, Any], kinds: type) -> None:
+    """Check the names and types of keyword options.
+
+    :param function: the name of the function for messages.
+    :param kinds: the ``TypedDict`` of the options.
+    :raises TypeError: an option has an unknown name, or a value of another type.
+
+    >>> from sipmi.client import ConnectOptions
+    >>> check_options("connect()", {"timeout": 2, "token": None}, ConnectOptions)
+    >>> check_options("connect()", {"wrie": "text"}, ConnectOptions)
+    Traceback (most recent call last):
+    ...
+    TypeError: connect(): unknown option 'wrie' (did you mean 'wire'?)
+    >>> check_options("connect()", {"timeout": "5"}, ConnectOptions)
+    Traceback (most recent call last):
+    ...
+    TypeError: connect(): expected timeout of type float, got str
+    """
+    known = _types_of(kinds)
+    for name, value in options.items():
+        if name not in known:
+            raise TypeError(unknown_option(function, name, known))
+        if not _fits(value, known[name]):
+            raise TypeError(f"{function}: expected {name} of type {_name_of(known[name])}, got {type(value).__name__}")
+
+
+def unknown_option(function: str, name: str, known: Iterable[str]) -> str:
+    """Return the message for an option that does not exist, with the nearest name that does."""
+    import difflib
+
+    nearest = difflib.get_close_matches(name, known, 1, 0.6)
+    hint = f"did you mean {nearest[0]!r}?" if nearest else f"expected one of {', '.join(sorted(known))}"
+    return f"{function}: unknown option {name!r} ({hint})"
+
+
+@functools.cache
+def _types_of(kinds: type) -> dict[str, Any]:
+    return get_type_hints(kinds)
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return True
+    if origin is Union:
+        return any(_fits(value, argument) for argument in arguments)
+    if origin is Literal:
+        return value in arguments
+    if kind is float:
+        return (hasattr(value, "__float__") or hasattr(value, "__index__")) and not isinstance(value, bool)
+    if kind is int:
+        return hasattr(value, "__index__") and not isinstance(value, bool)
+    if origin is tuple:
+        is_pair = isinstance(value, (tuple, list)) and len(value) == len(arguments)
+        return is_pair and all(_fits(item, argument) for item, argument in zip(value, arguments))
+    if origin is collections.abc.Callable:
+        return callable(value)
+    return isinstance(value, origin or kind)
+
+
+def _name_of(kind: Any) -> str:
+    """Return a type as a message shows it.
+
+    >>> from typing import Optional
+    >>> _name_of(Optional[int]), _name_of(Union[str, tuple[str, str]])
+    ('int or None', 'str or tuple[str, str]')
+    """
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Union:
+        return " or ".join(_name_of(argument) for argument in arguments)
+    if kind is type(None):
+        return "None"
+    if origin is tuple:
+        return f"tuple[{', '.join(_name_of(argument) for argument in arguments)}]"
+    if origin is Literal:
+        return " or ".join(map(repr, arguments))
+    name: str = getattr(origin or kind, "__name__", str(kind))
+    return name

@@ -1,0 +1,100 @@
+"""The commands of a server as functions: ``mi.cmd``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .._core import flat_command_name
+from ._base import ClientBase
+
+if TYPE_CHECKING:
+    import inspect
+
+    from ..schema import CommandSchema
+
+
+class Commands:
+    """A server's commands as attributes and items. Completes on Tab from ``which``, which is asked for once."""
+
+    def __init__(self, client: ClientBase) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> BoundCommand:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return self[name]
+
+    def __getitem__(self, name: str) -> BoundCommand:
+        return BoundCommand(self._client, name)
+
+    def __dir__(self) -> list[str]:
+        names = self._ipython_key_completions_()
+        # A bare name is enough where only one module has it.
+        bare = [name.rpartition(":")[2] for name in names]
+        local = {name for name in bare if bare.count(name) == 1}
+        # A server of 4.x is called by the names of older versions, too.
+        older = {flat_command_name(name) for name in names}
+        return sorted(name for name in local | older if name.isidentifier())
+
+    def _ipython_key_completions_(self) -> list[str]:
+        """All names that the server knows; none when it does not answer."""
+        from ..schema import names_for_completion
+
+        return names_for_completion(self._client._blocking, self._client._completion)
+
+    def __repr__(self) -> str:
+        return f"<Commands of {self._client.address}>"
+
+
+class BoundCommand:
+    """A command of a server as a function; its help and parameters are asked for when somebody looks at them.
+
+    >>> import sipmi
+    >>> server = sipmi.Server("billing")
+    >>> @server.command
+    ... def credit(user: str, amount: float = 1.0) -> dict:
+    ...     '''Give a user some credit.'''
+    ...     return {"user": user, "credit": amount}
+    >>> server.listen("udp:127.0.0.1:0")
+    >>> with server, sipmi.connect(server.addresses[0]) as mi:
+    ...     print(mi.cmd.credit.__doc__)
+    ...     mi.cmd.credit("alice")
+    credit(user, amount=None)
+    <BLANKLINE>
+    Give a user some credit.
+    <BLANKLINE>
+    Module billing; may change something.
+    {'user': 'alice', 'credit': 1.0}
+    """
+
+    __slots__ = ("__name__", "_client")
+
+    def __init__(self, client: ClientBase, name: str) -> None:
+        self.__name__: str = name
+        self._client = client
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._client.call(self.__name__, *args, **kwargs)
+
+    @property
+    def schema(self) -> CommandSchema:
+        """What the server says of it."""
+        from ..schema import describe_for_completion
+
+        return describe_for_completion(self._client._blocking, self._client._completion, self.__name__)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return self.schema.signature
+
+    def __getattribute__(self, name: str) -> Any:
+        # As a property it would hide the docstring of the class.
+        if name == "__doc__":
+            schema = self.schema
+            effect = "changes nothing" if schema.read_only else "may change something"
+            last = f"Module {schema.module}; {effect}." if schema.module else f"{effect.capitalize()}."
+            return "\n\n".join(part for part in (str(schema), schema.help, last) if part)
+        return super().__getattribute__(name)
+
+    def __repr__(self) -> str:
+        return f"<command {self.__name__}>"
