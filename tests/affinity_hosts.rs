@@ -136,6 +136,35 @@ fn topology_prints_as_a_tree() {
 }
 
 #[test]
+fn an_l2_that_cores_share_is_a_domain_where_there_is_no_l3() {
+    let machine = Machine::captured("article");
+    for folder in ["sys/devices/system/cpu", "sys/devices/system/node"] {
+        std::fs::remove_dir_all(machine.dir.join(folder)).unwrap();
+    }
+    for cpu in 0..4 {
+        let pair = if cpu < 2 { "3" } else { "c" };
+        let folder = format!("/sys/devices/system/cpu/cpu{cpu}");
+        machine.write(&format!("{folder}/topology/physical_package_id"), "-1\n");
+        machine.write(&format!("{folder}/topology/core_id"), &format!("{cpu}\n"));
+        machine.write(&format!("{folder}/cache/index0/level"), "1\n");
+        machine.write(&format!("{folder}/cache/index0/shared_cpu_map"), &format!("{:x}\n", 1 << cpu));
+        machine.write(&format!("{folder}/cache/index2/level"), "2\n");
+        machine.write(&format!("{folder}/cache/index2/shared_cpu_map"), &format!("{pair}\n"));
+        // What a capture could not read is empty.
+        machine.write(&format!("{folder}/topology/cluster_id"), "");
+        machine.write(&format!("{folder}/cache/index2/id"), "");
+    }
+    machine.write("/sys/devices/system/node/node0/cpumap", "3\n");
+    machine.write("/sys/devices/system/node/node1/cpumap", "c\n");
+    machine.write("/sys/devices/system/cpu/cpu3/online", "0\n");
+    let topology = machine.host().topology().unwrap();
+    assert_eq!(topology.online, cpus("0-2"));
+    assert_eq!(topology.cache_domains(), [cpus("0-1"), cpus("2")]);
+    assert_eq!(topology.nodes.values().cloned().collect::<Vec<_>>(), [cpus("0-1"), cpus("2-3")]);
+    assert!(topology.cpus.iter().all(|cpu| cpu.package == 0), "-1 is a package that is not known");
+}
+
+#[test]
 fn servers_are_found_by_name_pidfile_and_group() {
     let machine = Machine::captured("612");
     let root = &machine.host().root;

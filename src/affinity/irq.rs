@@ -178,11 +178,35 @@ pub fn parse_spurious(text: &str) -> Spurious {
 
 /// The CPUs that are online, and the number of possible ones.
 pub fn cpus_of(root: &Root) -> Result<(CpuSet, usize)> {
-    const ONLINE: &str = "/sys/devices/system/cpu/online";
-    let online = root.cpu_list(ONLINE)?.ok_or_else(|| Error::not_found("file", ONLINE, "the list of online CPUs"))?;
+    let online = match root.cpu_list("/sys/devices/system/cpu/online")? {
+        Some(cpus) if !cpus.is_empty() => cpus,
+        _ => online_by_folders(root)?,
+    };
     let possible = root.cpu_list("/sys/devices/system/cpu/possible")?.unwrap_or_else(|| online.clone());
     let count = possible.highest().max(online.highest()).map_or(1, |top| top + 1);
     Ok((online, count))
+}
+
+/// Without the list (a partial capture): the folders of CPUs that are not said to be offline. CPU 0 has no `online` file
+/// where it cannot be taken away.
+fn online_by_folders(root: &Root) -> Result<CpuSet> {
+    const FOLDER: &str = "/sys/devices/system/cpu";
+    let mut online = CpuSet::new();
+    for name in root.list(FOLDER)? {
+        let Some(cpu) = name.strip_prefix("cpu").and_then(|number| number.parse().ok()) else { continue };
+        if root.number(&format!("{FOLDER}/{name}/online"))? != Some(0) {
+            online.insert(cpu);
+        }
+    }
+    if online.is_empty()
+        && let Ok(table) = InterruptTable::parse(&root.read(super::interrupts::PATH).unwrap_or_default())
+    {
+        online = table.cpus();
+    }
+    if online.is_empty() {
+        return Err(Error::not_found("file", format!("{FOLDER}/online"), "the list of online CPUs"));
+    }
+    Ok(online)
 }
 
 /// Sets where an interrupt may go: checks, clamps to online CPUs, writes `smp_affinity_list` once and reads back.

@@ -5,9 +5,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 
 use super::cpuset::{CpuSet, CpuSetError};
 use super::error::{Error, Result};
@@ -23,6 +27,8 @@ const MAX_ENTRIES: usize = 1 << 20;
 #[derive(Clone, Debug)]
 pub struct Root {
     dir: PathBuf,
+    /// The folder of a captured tree, held open: lookups in it are one system call.
+    tree: Option<Arc<OwnedFd>>,
     live: bool,
     faults: Option<Arc<Faults>>,
 }
@@ -37,7 +43,8 @@ impl Root {
             return Err(Error::not_found("folder", shown, "a folder with proc/ and sys/ in it"));
         }
         let live = is_procfs(&dir.join("proc"));
-        Ok(Self { dir, live, faults: faults.map(Arc::new) })
+        let tree = if live { None } else { File::open(&dir).ok().map(|folder| Arc::new(folder.into())) };
+        Ok(Self { dir, tree, live, faults: faults.map(Arc::new) })
     }
 
     /// Whether this is a running machine, and writes reach its kernel.
@@ -68,12 +75,24 @@ impl Root {
         if let Some(Fault::Read(errno)) = self.fault(path) {
             return Err(io::Error::from_raw_os_error(*errno));
         }
-        let real = self.inside(path)?;
-        // O_NONBLOCK: a FIFO planted in a captured tree must not hold the reader for ever.
-        let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(real)?;
+        let file = self.open(path)?;
         let mut bytes = Vec::new();
         file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > MAX_FILE { Err(io::Error::from_raw_os_error(libc::EFBIG)) } else { Ok(bytes) }
+    }
+
+    /// Opens a file for reading. `O_NONBLOCK`: a FIFO planted in a captured tree must not hold the reader for ever.
+    fn open(&self, path: &str) -> io::Result<File> {
+        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        if let Some(tree) = &self.tree {
+            let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_BENEATH);
+            match openat2(tree, path.trim_start_matches('/'), how) {
+                // Kernels before 5.6, filters of system calls, and absolute links, which may still lead into the tree.
+                Err(Errno::ENOSYS | Errno::EPERM | Errno::EXDEV) => {}
+                answer => return Ok(File::from(answer?)),
+            }
+        }
+        OpenOptions::new().read(true).custom_flags(flags.bits()).open(self.inside(path)?)
     }
 
     /// On a captured tree, links must not lead out of it.
@@ -100,9 +119,9 @@ impl Root {
         }
     }
 
-    /// A decimal number, or none.
+    /// A decimal number, or none. An empty file, as captures have of what could not be read, is none.
     pub fn number(&self, path: &str) -> Result<Option<i64>> {
-        let Some(text) = self.text_if_any(path)? else { return Ok(None) };
+        let Some(text) = self.text_if_any(path)?.filter(|text| !text.trim().is_empty()) else { return Ok(None) };
         let number = text.trim().parse().map_err(|_| Error::content(path, "a decimal number", text.as_str()))?;
         Ok(Some(number))
     }
@@ -113,9 +132,9 @@ impl Root {
         self.parsed(path, CpuSet::parse_list(&text, None)).map(Some)
     }
 
-    /// A CPU mask, or none.
+    /// A CPU mask, or none; an empty file is none.
     pub fn cpu_mask(&self, path: &str) -> Result<Option<CpuSet>> {
-        let Some(text) = self.text_if_any(path)? else { return Ok(None) };
+        let Some(text) = self.text_if_any(path)?.filter(|text| !text.trim().is_empty()) else { return Ok(None) };
         self.parsed(path, CpuSet::parse_mask(&text, None)).map(Some)
     }
 

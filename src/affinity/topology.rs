@@ -1,6 +1,6 @@
 //! The machine's shape: packages, NUMA nodes, last-level cache domains, cores and SMT siblings, and what is set apart.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ const CPU: &str = "/sys/devices/system/cpu";
 pub struct Cpu {
     /// Its number.
     pub number: usize,
-    /// `physical_package_id`.
+    /// `physical_package_id`; 0 where the kernel does not know it (-1).
     pub package: i64,
     /// The NUMA node, if there is one.
     pub node: Option<u32>,
@@ -26,7 +26,8 @@ pub struct Cpu {
     pub core: i64,
     /// The CPUs of its core (`thread_siblings_list`), itself too.
     pub siblings: CpuSet,
-    /// The online CPUs that share its last-level cache; those of its package where no cache is known.
+    /// The online CPUs that share its last-level cache: the L3, or an L2 that several cores share. Those of its package
+    /// where no such cache is known.
     pub cache: CpuSet,
 }
 
@@ -59,7 +60,8 @@ impl Topology {
         let mut nodes = BTreeMap::new();
         for name in root.list("/sys/devices/system/node")? {
             let Some(node) = name.strip_prefix("node").and_then(|number| number.parse().ok()) else { continue };
-            if let Some(cpus) = root.cpu_list(&format!("/sys/devices/system/node/{name}/cpulist"))? {
+            let folder = format!("/sys/devices/system/node/{name}");
+            if let Some(cpus) = list_or_map(root, &format!("{folder}/cpulist"), &format!("{folder}/cpumap"))? {
                 nodes.insert(node, cpus);
             }
         }
@@ -73,11 +75,18 @@ impl Topology {
             nodes,
             online,
         };
+        let node_of = topology.node_of_each();
+        let mut shared = Shared::default();
         for number in topology.online.iter() {
-            topology.cpus.push(read_cpu(root, number, &topology)?);
+            let node = node_of.get(&number).copied();
+            topology.cpus.push(read_cpu(root, number, &topology.online, node, &mut shared)?);
         }
         topology.complete_caches();
         Ok(topology)
+    }
+
+    fn node_of_each(&self) -> HashMap<usize, u32> {
+        self.nodes.iter().flat_map(|(node, cpus)| cpus.iter().map(|cpu| (cpu, *node))).collect()
     }
 
     /// Where no cache is known (some virtual machines), the package is the domain.
@@ -93,13 +102,8 @@ impl Topology {
 
     /// The last-level cache domains, each as the online CPUs that share one.
     pub fn cache_domains(&self) -> Vec<CpuSet> {
-        let mut domains: Vec<CpuSet> = Vec::new();
-        for cpu in &self.cpus {
-            if !domains.contains(&cpu.cache) {
-                domains.push(cpu.cache.clone());
-            }
-        }
-        domains
+        let mut known = HashSet::new();
+        self.cpus.iter().map(|cpu| &cpu.cache).filter(|cache| known.insert(*cache)).cloned().collect()
     }
 
     /// The set with all SMT siblings of its CPUs.
@@ -136,34 +140,70 @@ impl Topology {
     }
 }
 
-fn read_cpu(root: &Root, number: usize, topology: &Topology) -> Result<Cpu> {
+/// A set of CPUs that the kernel shows as a list, as a mask, or as both.
+fn list_or_map(root: &Root, list: &str, map: &str) -> Result<Option<CpuSet>> {
+    match root.cpu_list(list)? {
+        Some(cpus) => Ok(Some(cpus)),
+        None => root.cpu_mask(map),
+    }
+}
+
+/// What one CPU's files said of others, which the kernel prints the same for each of them.
+#[derive(Default)]
+struct Shared {
+    siblings: HashMap<usize, CpuSet>,
+    cache: HashMap<usize, CpuSet>,
+}
+
+fn read_cpu(root: &Root, number: usize, online: &CpuSet, node: Option<u32>, shared: &mut Shared) -> Result<Cpu> {
     let folder = format!("{CPU}/cpu{number}");
-    let own = CpuSet::from_iter([number]);
-    let list = |path: String| root.cpu_list(&path);
-    let siblings = match list(format!("{folder}/topology/thread_siblings_list"))? {
-        Some(cpus) => Some(cpus),
-        None => list(format!("{folder}/topology/core_cpus_list"))?,
+    let siblings = match shared.siblings.remove(&number) {
+        Some(known) => known,
+        None => spread(&mut shared.siblings, number, read_siblings(root, &folder, number)?),
     };
-    let mut level = 0;
-    let mut cache = CpuSet::new();
+    let cache = match shared.cache.remove(&number) {
+        Some(known) => known,
+        None => spread(&mut shared.cache, number, last_level_cache(root, &folder, &siblings, online)?),
+    };
+    let package = root.number(&format!("{folder}/topology/physical_package_id"))?.unwrap_or_default();
+    let core = root.number(&format!("{folder}/topology/core_id"))?.unwrap_or(number as i64);
+    Ok(Cpu { number, package: package.max(0), node, core, siblings, cache })
+}
+
+/// Keeps a set for the CPUs in it that come later.
+fn spread(known: &mut HashMap<usize, CpuSet>, number: usize, set: CpuSet) -> CpuSet {
+    known.extend(set.iter().filter(|other| *other > number).map(|other| (other, set.clone())));
+    set
+}
+
+/// The CPUs of the same core, itself too.
+fn read_siblings(root: &Root, folder: &str, number: usize) -> Result<CpuSet> {
+    let topology = format!("{folder}/topology");
+    let threads =
+        list_or_map(root, &format!("{topology}/thread_siblings_list"), &format!("{topology}/thread_siblings"))?;
+    let siblings = match threads {
+        Some(cpus) => Some(cpus),
+        None => list_or_map(root, &format!("{topology}/core_cpus_list"), &format!("{topology}/core_cpus"))?,
+    };
+    Ok(siblings.filter(|cpus| cpus.contains(number)).unwrap_or_else(|| CpuSet::from_iter([number])))
+}
+
+/// The online CPUs that share the cache of the highest level: an L3, or an L2 that reaches beyond one core, as on many
+/// ARM machines. A private L2 is no domain to share.
+fn last_level_cache(root: &Root, folder: &str, siblings: &CpuSet, online: &CpuSet) -> Result<CpuSet> {
+    let (mut level, mut cache) = (0, CpuSet::new());
     for index in root.list(&format!("{folder}/cache"))?.iter().filter(|name| name.starts_with("index")) {
-        let here = root.number(&format!("{folder}/cache/{index}/level"))?.unwrap_or_default();
+        let index = format!("{folder}/cache/{index}");
+        let here = root.number(&format!("{index}/level"))?.unwrap_or_default();
         if here > level
-            && let Some(shared) = list(format!("{folder}/cache/{index}/shared_cpu_list"))?
+            && let Some(shared) =
+                list_or_map(root, &format!("{index}/shared_cpu_list"), &format!("{index}/shared_cpu_map"))?
         {
-            (level, cache) = (here, &shared & &topology.online);
+            (level, cache) = (here, shared);
         }
     }
-    // A private L2 is no domain to share.
-    let cache = if level >= 3 { cache } else { CpuSet::new() };
-    Ok(Cpu {
-        number,
-        package: root.number(&format!("{folder}/topology/physical_package_id"))?.unwrap_or_default(),
-        node: topology.nodes.iter().find(|(_, cpus)| cpus.contains(number)).map(|(node, _)| *node),
-        core: root.number(&format!("{folder}/topology/core_id"))?.unwrap_or(number as i64),
-        siblings: siblings.filter(|cpus| cpus.contains(number)).unwrap_or(own),
-        cache,
-    })
+    let is_domain = level >= 3 || (level == 2 && !cache.is_subset(siblings));
+    Ok(if is_domain { &cache & online } else { CpuSet::new() })
 }
 
 impl fmt::Display for Topology {
