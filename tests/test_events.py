@@ -301,9 +301,9 @@ def test_subscriptions_end_with_the_server_and_events_stay_declared(billing: sip
 def test_ten_thousand_events_reach_three_subscribers_in_order(billing: sipmi.Server, directory: str) -> None:
     events = 10_000
     with (
-        Receiver("udp:127.0.0.1:0", most_waiting=events) as udp,
-        Receiver(f"unix:{directory}/subscriber", most_waiting=events) as unix,
-        Receiver("tcp:127.0.0.1:0", most_waiting=events) as tcp,
+        Receiver("udp:127.0.0.1:0", max_queue=events) as udp,
+        Receiver(f"unix:{directory}/subscriber", max_queue=events) as unix,
+        Receiver("tcp:127.0.0.1:0", max_queue=events) as tcp,
     ):
         receivers = [udp, unix, tcp]
         for receiver in receivers:
@@ -428,7 +428,7 @@ def test_an_event_too_large_for_a_datagram_is_dropped_and_goes_over_tcp(billing:
 
 
 def test_a_tcp_subscriber_that_stalls_holds_up_nobody_and_its_queue_is_bounded(billing: sipmi.Server) -> None:
-    with tcp_subscriber() as (listening, to), Receiver("tcp:127.0.0.1:0", most_waiting=50_000) as healthy:
+    with tcp_subscriber() as (listening, to), Receiver("tcp:127.0.0.1:0", max_queue=50_000) as healthy:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         subscribe(billing, to)
         note = "x" * 60_000
@@ -701,7 +701,7 @@ def test_what_comes_over_tcp_in_pieces_is_read_and_confirmed_and_nonsense_ends_i
 
 
 def test_a_receiver_that_is_not_read_takes_no_more_than_it_was_told(billing: sipmi.Server, directory: str) -> None:
-    with Receiver(f"unix:{directory}/few", most_waiting=5) as receiver:
+    with Receiver(f"unix:{directory}/few", max_queue=5) as receiver:
         subscribe(billing, receiver.address)
         for number in range(100):
             billing.raise_event("E_SUB_ADDED", {"number": number})
@@ -710,8 +710,8 @@ def test_a_receiver_that_is_not_read_takes_no_more_than_it_was_told(billing: sip
 
 
 def test_a_remote_server_is_not_told_an_address_that_it_cannot_reach(monkeypatch: pytest.MonkeyPatch) -> None:
-    route = sipmi._event_sockets.Route("192.0.2.1", "192.0.2.99")
-    monkeypatch.setattr(sipmi._event_sockets.Route, "to", lambda _: route)
+    route = sipmi.events._route.Route("192.0.2.1", "192.0.2.99")
+    monkeypatch.setattr(sipmi.events._route.Route, "to", lambda _: route)
     mi = sipmi.connect("udp:192.0.2.1:8080")
     for at in ("udp:127.0.0.1:0", "tcp:127.0.0.1:0", "udp:[::1]:0", "udp:localhost:0"):
         with pytest.raises(ValueError, match=r"192\.0\.2\.1 is on another machine .* loopback .*use at='...:192"):
@@ -725,9 +725,9 @@ def test_a_remote_server_is_not_told_an_address_that_it_cannot_reach(monkeypatch
 
 
 def test_the_way_to_a_server_is_found_by_its_address() -> None:
-    to = sipmi._event_sockets.Route.to
+    to = sipmi.events._route.Route.to
     for here in ("fifo:/tmp/x", "unix:/tmp/x", "udp:127.0.0.1:80", "http://localhost:8888/mi", "udp:[::1]:80"):
-        assert to(here) == sipmi._event_sockets.Route(None, "127.0.0.1")
+        assert to(here) == sipmi.events._route.Route(None, "127.0.0.1")
 
 
 @pytest.mark.parametrize("bad", ["udp", "udp:", "udp:host", "udp:::1:5", "udp:host:70000", "unix:", "sip:h:1", ""])
@@ -742,5 +742,5 @@ def test_a_listener_needs_an_event_and_a_time() -> None:
             listen(mi)
         with pytest.raises(ValueError, match="at least 1 second"):
             listen(mi, "E_X", expire=0)
-        with pytest.raises(ValueError, match="room for at least one"):
-            listen(mi, "E_X", most_waiting=0)
+        with pytest.raises(ValueError, match="max_queue of at least 1 event"):
+            listen(mi, "E_X", max_queue=0)

@@ -19,8 +19,7 @@ import pytest
 import sipmi
 from conftest import PATIENCE
 from rogue import RogueDatagram
-from sipmi.async_events import AsyncListener
-from sipmi.events import Event, Listener
+from sipmi.events import AsyncListener, Event, Listener
 from sipmi.testing import FakeOpenSIPS
 
 VERSIONS = ["1.11", "2.4", "3.2", "3.4", "3.6", "4.0"]
@@ -124,7 +123,7 @@ def test_a_loop_subscribes_and_leaving_it_ends_the_subscription(server: sipmi.Se
 def test_iterating_may_end_after_a_time(server: sipmi.Server) -> None:
     with sipmi.connect(server.addresses[0]) as mi:
         began = time.monotonic()
-        assert list(mi.events("E_SUB_ADDED", within=0.1)) == []
+        assert list(mi.events("E_SUB_ADDED", duration=0.1)) == []
         assert list(mi.events("E_SUB_ADDED").within(0.1)) == []
         assert 0.2 <= time.monotonic() - began < PATIENCE
         assert ttls(server) == []
@@ -186,7 +185,7 @@ def test_a_server_that_began_again_is_subscribed_to_again() -> None:
         running.callback(first.stop)
         first.start()
         mi = running.enter_context(sipmi.connect(address, timeout=0.5))
-        events = running.enter_context(mi.events("E_SUB_*", check=1.0))
+        events = running.enter_context(mi.events("E_SUB_*", restart_poll=1.0))
         mi.call("sub_add", 1)
         assert events.get(PATIENCE).params["number"] == 1
         first.stop()
@@ -203,7 +202,7 @@ def test_the_same_restart_on_an_event_loop() -> None:
     async def receive() -> tuple[int, int]:
         server = make_server(address)
         server.start()
-        async with sipmi.AsyncClient(address, timeout=0.5) as mi, mi.events("E_SUB_*", check=1.0) as events:
+        async with sipmi.AsyncClient(address, timeout=0.5) as mi, mi.events("E_SUB_*", restart_poll=1.0) as events:
             server.stop()
             # It says since when it is up in whole seconds.
             await asyncio.sleep(1.0)
@@ -237,7 +236,7 @@ def test_the_oldest_events_are_dropped_when_nobody_takes_them_and_counted(kind: 
         return events.dropped, [event.params["number"] for event in events._inbox.waiting]
 
     async def receive() -> tuple[int, list[int]]:
-        async with sipmi.AsyncClient(server.addresses[0]) as mi, mi.events("E_SUB_ADDED", most_waiting=5) as events:
+        async with sipmi.AsyncClient(server.addresses[0]) as mi, mi.events("E_SUB_ADDED", max_queue=5) as events:
             await mi.call("sub_add", 0, 100)
             await eventually_async(lambda: events.dropped == 95)
             return told(events)
@@ -245,7 +244,7 @@ def test_the_oldest_events_are_dropped_when_nobody_takes_them_and_counted(kind: 
     if kind == "awaited":
         assert asyncio.run(receive()) == (95, [95, 96, 97, 98, 99])
         return
-    with sipmi.connect(server.addresses[0]) as mi, mi.events("E_SUB_ADDED", most_waiting=5) as events:
+    with sipmi.connect(server.addresses[0]) as mi, mi.events("E_SUB_ADDED", max_queue=5) as events:
         mi.call("sub_add", 0, 100)
         eventually(lambda: events.dropped == 95)
         assert told(events) == (95, [95, 96, 97, 98, 99])
@@ -254,7 +253,7 @@ def test_the_oldest_events_are_dropped_when_nobody_takes_them_and_counted(kind: 
 def test_what_the_kernel_drops_is_counted_too(server: sipmi.Server) -> None:
     with contextlib.ExitStack() as entered:
         mi = entered.enter_context(sipmi.connect(server.addresses[0]))
-        events = entered.enter_context(mi.events("E_SUB_ADDED", most_waiting=1, on_full="wait"))
+        events = entered.enter_context(mi.events("E_SUB_ADDED", max_queue=1, overflow="wait"))
         assert events._sources is not None
         events._sources._main.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         mi.call("sub_add", 0, 500)
@@ -272,7 +271,7 @@ def test_on_an_event_loop_one_that_waits_reads_no_more_than_it_was_told(server: 
     async def receive() -> list[int]:
         async with sipmi.AsyncClient(server.addresses[0]) as mi:
             at = f"unix:{directory}/few"
-            async with mi.events("E_SUB_ADDED", at=at, most_waiting=5, on_full="wait") as events:
+            async with mi.events("E_SUB_ADDED", at=at, max_queue=5, overflow="wait") as events:
                 await mi.call("sub_add", 0, 100)
                 await eventually_async(lambda: len(events._inbox.waiting) == 5)
                 await asyncio.sleep(0.02)
@@ -303,7 +302,7 @@ def test_leaving_a_loop_of_awaited_events_ends_the_subscription(server: sipmi.Se
     async def receive() -> list[int]:
         numbers = []
         async with sipmi.AsyncClient(server.addresses[0]) as mi:
-            events = mi.events("E_SUB_ADDED", within=30.0)
+            events = mi.events("E_SUB_ADDED", duration=30.0)
 
             async def add() -> None:
                 await eventually_async(lambda: ttls(server))
@@ -316,7 +315,7 @@ def test_leaving_a_loop_of_awaited_events_ends_the_subscription(server: sipmi.Se
                     break
             await adding
             await eventually_async(lambda: ttls(server) == [])
-            assert [event async for event in mi.events("E_SUB_*", within=0.05)] == []
+            assert [event async for event in mi.events("E_SUB_*", duration=0.05)] == []
             async with mi.events("E_SUB_ADDED") as again:
                 assert [event async for event in again.within(0.05)] == []
                 with pytest.raises(TimeoutError):
@@ -343,7 +342,7 @@ def test_what_cannot_be_subscribed_says_why(server: sipmi.Server) -> None:
             list(mi.events("E_SUB_ADDED", "E_NOSUCH"))
         with pytest.raises(sipmi.Fault):
             asyncio.run(awaited("E_SUB_ADDED", "E_NOSUCH"))
-        for wrong, why in [({"check": 0.5}, "each second at most"), ({"on_full": "panic"}, "'wait' or 'drop'")]:
+        for wrong, why in [({"restart_poll": 0.5}, "each second at most"), ({"overflow": "panic"}, "'wait' or 'drop'")]:
             with pytest.raises(ValueError, match=why):
                 mi.events("E_SUB_ADDED", **wrong)  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="at least one event"):
@@ -360,7 +359,7 @@ import asyncio, sys
 import sipmi
 
 address, way = sys.argv[1:]
-options = {"expire": 1, "check": None}
+options = {"expire": 1, "restart_poll": None}
 
 async def listen():
     async with sipmi.AsyncClient(address, timeout=60.0, wire="jsonrpc") as mi:

@@ -178,3 +178,16 @@ def test_a_client_logs_in_with_a_pair_or_with_user_and_password_in_one_string(au
         pickle.dumps(mi)
     with pytest.raises(ValueError, match=r"expected auth as .* got a str without a colon"):
         sipmi.connect("http://127.0.0.1:9/mi", auth="ann")
+
+
+def test_a_listener_of_events_names_an_unknown_or_wrongly_typed_option() -> None:
+    wrong: list[tuple[Any, str]] = [
+        ({"duratoin": 1}, r"^events\(\): unknown option 'duratoin' \(did you mean 'duration'\?\)$"),
+        ({"max_queue": "5"}, r"^events\(\): expected max_queue of type int, got str$"),
+    ]
+    for options, message in wrong:
+        with sipmi.connect("udp:127.0.0.1:9") as mi:
+            with pytest.raises(TypeError, match=message):
+                mi.events("E_X", **options)
+            with pytest.raises(TypeError, match=message):
+                sipmi.events.listen(mi, "E_X", **options)

@@ -65,7 +65,7 @@ def test_a_subscription_survives_a_restart_of_the_server(real_server: RealServer
         return  # 1.x and 2.x send no events over TCP
     with endpoint_of(real_server).connect() as mi:
         name = event_name(mi)
-        with mi.events(name, at=transport, check=1.0) as events:
+        with mi.events(name, at=transport, restart_poll=1.0) as events:
             raise_one(mi, 1)
             assert events.get(timeout=EVENT_TIMEOUT).params["aor"].startswith("1-")
             real_server.restart()

@@ -37,7 +37,7 @@ def add(subcommands: Any) -> None:
     )
     parser.add_argument("--advertise", metavar="SOCKET", help="what to tell the server instead, behind a NAT")
     parser.add_argument("--count", type=int, metavar="N", help="end after N events")
-    parser.add_argument("--within", type=float, metavar="SECONDS", help="end after so long")
+    parser.add_argument("--duration", type=float, metavar="SECONDS", help="end after this time")
     add_json(parser, "print a line of JSON for each event")
     add_client_options(parser)
     add_http_options(parser)
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     with client(target, options) as mi:
         if options.list:
             return list_events(mi.call("events_list"), as_json=options.json)
-        listener = mi.events(*(words or ["*"]), at=options.at, advertise=options.advertise, within=options.within)
+        listener = mi.events(*(words or ["*"]), at=options.at, advertise=options.advertise, duration=options.duration)
         try:
             with listener:
                 if sys.stderr.isatty():

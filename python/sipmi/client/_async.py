@@ -17,8 +17,7 @@ from ._times import with_times
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from ..async_events import AsyncListener
-    from ..events import Event
+    from ..events import AsyncListener, Event, EventOptions
     from ..schema import Schema, SchemaDiff
     from ..statistics import AsyncWatch, Reading
     from ._options import ConnectOptions
@@ -160,14 +159,8 @@ class AsyncClient(ClientBase):
     def events(
         self,
         *events: str,
-        expire: int = 3600,
-        at: str = "udp",
-        advertise: Optional[str] = None,
-        most_waiting: int = 10_000,
-        on_full: str = "drop",
-        check: Optional[float] = 10.0,
-        within: Optional[float] = None,
         callback: Optional[Callable[[Event], Any]] = None,
+        **options: Unpack[EventOptions],
     ) -> AsyncListener:
         """Events of the server, for ``async for`` or ``async with``, as :meth:`sipmi.Client.events` gives them.
 
@@ -187,11 +180,9 @@ class AsyncClient(ClientBase):
         ...     asyncio.run(main())
         {'user': 'alice'}
         """
-        from ..async_events import AsyncListener
+        from ..events import AsyncListener
 
-        where: dict[str, Any] = {"at": at, "advertise": advertise, "expire": expire, "check": check}
-        queue: dict[str, Any] = {"most_waiting": most_waiting, "on_full": on_full, "within": within}
-        return AsyncListener(self, events, callback=callback, **where, **queue)
+        return AsyncListener(self, events, callback=callback, **options)
 
     @property
     def cmd(self) -> Commands:

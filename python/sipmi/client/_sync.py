@@ -14,7 +14,7 @@ from ._times import with_times
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from ..events import Event, Listener
+    from ..events import Event, EventOptions, Listener
     from ..schema import Schema, SchemaDiff
     from ..statistics import Reading, Watch
     from ._options import ConnectOptions
@@ -251,23 +251,17 @@ class Client(ClientBase):
     def events(
         self,
         *events: str,
-        expire: int = 3600,
-        at: str = "udp",
-        advertise: Optional[str] = None,
-        most_waiting: int = 10_000,
-        on_full: str = "drop",
-        check: Optional[float] = 10.0,
-        within: Optional[float] = None,
         callback: Optional[Callable[[Event], object]] = None,
+        **options: Unpack[EventOptions],
     ) -> Listener:
         """Events of the server, as an iterable that subscribes (``event_subscribe``) while it is iterated.
 
         Subscriptions are renewed, and made again when the server began again; leaving the loop ends them, and so do
         ``close`` of the result and the end of a ``with`` block around it. :func:`sipmi.events.listen` says what
-        ``expire``, ``at``, ``advertise``, ``most_waiting``, ``on_full`` and ``check`` mean.
+        ``expire``, ``at``, ``advertise``, ``max_queue``, ``overflow`` and ``restart_poll`` mean.
 
         :param events: names, or patterns as "E_UL_*", at least one.
-        :param within: iterating ends after so many seconds; never by default.
+        :param duration: iterating ends after so many seconds; never by default.
         :param callback: called with each event, on a thread of its own, from now until the result is closed.
         :raises LookupError: the server has no event that a pattern means.
         :raises ValueError: no event; or the server could not reach the address.
@@ -287,8 +281,8 @@ class Client(ClientBase):
         """
         from ..events import Listener
 
-        where: dict[str, Any] = {"at": at, "advertise": advertise, "expire": expire, "check": check}
-        listener = Listener(self, events, most_waiting=most_waiting, on_full=on_full, within=within, **where)
+        options.setdefault("overflow", "drop")
+        listener = Listener(self, events, **options)
         if callback is not None:
             listener.call_back(callback)
         return listener

@@ -3,63 +3,34 @@
 from __future__ import annotations
 
 import atexit
-import collections
 import contextlib
-import dataclasses
 import logging
 import threading
 import time
 import weakref
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Callable, Optional, Union
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
-from . import _core
-from ._calling import Blocking, finish
-from ._event_sockets import Place, Route, Source, Sources, parse
-from ._event_subscription import Subscription, patience_after
-from .client import Client
-from .errors import CodecError
+from .._calling import Blocking, Caller, finish
+from .._options import check_options
+from ._inbox import Event, Inbox
+from ._options import MAX_QUEUE, EventOptions, subscription_options
+from ._receiving import FAILED_WAIT, Endpoint, Receiving, Subscribed, call_one
+from ._route import parse
+from ._sockets import Source, Sources
+from ._subscription import Subscription, patience_after
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 log: logging.Logger = logging.getLogger("sipmi.events")
-
-#: So many datagrams at most are read before anything else is looked at.
-_AT_ONCE = 1024
 
 #: Every receiver that listens: closed at exit, so that the server is told.
 _listening: weakref.WeakSet[Receiver] = weakref.WeakSet()
 
 
-@dataclasses.dataclass(frozen=True)
-class Event:
-    """Something that happened at a server.
-
-    >>> event = Event("E_UL_AOR_INSERT", {"aor": "alice"}, "udp:192.0.2.1:5060", 1700000000.0)
-    >>> event.params["aor"]
-    'alice'
-    """
-
-    name: str
-    """``E_UL_AOR_INSERT``; over TCP, the method that the socket was subscribed with, if there is one."""
-    params: Union[dict[str, Any], list[Any]]
-    """By name; a list when none has a name. As text all values are ``str``, in JSON they have types."""
-    source: str
-    """Who sent it: ``udp:host:port``, ``tcp:host:port``, ``unix:`` and a path if the sender has one."""
-    received: float
-    """When it came, in seconds since the epoch."""
-
-
-def listen(
-    mi: Client,
-    *events: str,
-    expire: int = 3600,
-    at: str = "udp",
-    advertise: Optional[str] = None,
-    most_waiting: int = 10_000,
-    on_full: str = "wait",
-    check: Optional[float] = 10.0,
-    within: Optional[float] = None,
-) -> Listener:
+def listen(mi: Caller, *events: str, **options: Unpack[EventOptions]) -> Listener:
     """Subscribes to events for as long as the result is entered or iterated (``event_subscribe``), and gives them.
 
     The subscriptions are renewed when half of their time has passed, made again when the server began again, and ended
@@ -72,11 +43,11 @@ def listen(
         "udp:host:port", "unix:/path" and "tcp:host:port" name it. OpenSIPS sends over TCP with event_stream
         (3.1 and later), and knows IPv4 only. UNIX loses nothing while events come slower than they are taken.
     :param advertise: what to tell the server instead, where an address is translated on its way.
-    :param most_waiting: how many events wait to be taken at most.
-    :param on_full: what happens then. "wait": no more are read; the system and the server then hold some, and drop
+    :param max_queue: how many events wait to be taken at most.
+    :param overflow: what happens then. "wait": no more are read; the system and the server then hold some, and drop
         what is beyond. "drop": the oldest one is dropped. ``dropped`` of the result counts, as far as anybody knows.
-    :param check: each so many seconds, at least 1, the server is asked for its uptime; None to leave it alone.
-    :param within: iterating ends after so many seconds; never by default.
+    :param restart_poll: each so many seconds, at least 1, the server is asked for its uptime; None to leave it alone.
+    :param duration: iterating ends after so many seconds; never by default.
     :raises ValueError: no event; or the address is one that only this machine can reach and the server is remote.
 
     >>> import sipmi
@@ -89,116 +60,17 @@ def listen(
     >>> event.name, event.params
     ('E_SUB_ADDED', {'user': 'alice', 'credit': 2.5})
     """
-    options: dict[str, Any] = {"advertise": advertise, "most_waiting": most_waiting, "on_full": on_full}
-    return Listener(mi, events, expire=expire, at=at, check=check, within=within, **options)
+    return Listener(mi, events, **options)
 
 
-class Inbox:
-    """Events that wait to be taken, and what was lost before."""
-
-    def __init__(self, most: int, on_full: str) -> None:
-        if most < 1:
-            raise ValueError(f"expected room for at least one event, found {most}")
-        if on_full not in ("wait", "drop"):
-            raise ValueError(f"expected on_full of 'wait' or 'drop', found {on_full!r}")
-        self.waiting: collections.deque[Event] = collections.deque()
-        self.most = most
-        self.drops: bool = on_full == "drop"
-        self.dropped: int = 0
-        self.unreadable: int = 0
-
-    @property
-    def is_full(self) -> bool:
-        """Whether no more should be read."""
-        return len(self.waiting) >= self.most and not self.drops
-
-    @property
-    def room(self) -> int:
-        """How many more may be read at once."""
-        return _AT_ONCE if self.drops else min(_AT_ONCE, max(1, self.most - len(self.waiting)))
-
-    def read(self, source: Source, found: bytes) -> tuple[Optional[Event], Optional[bytes]]:
-        """What came, as an event, and the reply that its sender wants."""
-        try:
-            name, params, _, reply = _core.decode_event(found)
-        except CodecError as error:
-            self.unreadable += 1
-            log.warning("%s sent what is no event: %s", source.name, error)
-            return None, None
-        return Event(name, params, source.name, time.time()), reply
-
-    def add(self, event: Event) -> None:
-        """Keeps an event until it is taken, in the place of the oldest one when there is no other."""
-        if len(self.waiting) >= self.most and self.drops:
-            self.waiting.popleft()
-            self.dropped += 1
-        self.waiting.append(event)
-
-
-class _Receiving:
-    """Where events are received, and what was lost of them."""
-
-    _inbox: Inbox
-    _sources: Optional[Sources] = None
-    _lost = 0
-
-    @property
-    def address(self) -> str:
-        """Where it really listens, as ``event_subscribe`` takes it.
-
-        :raises RuntimeError: it is not entered.
-        """
-        if self._sources is None:
-            raise RuntimeError("it has no address before it is entered")
-        return self._sources.address
-
-    @property
-    def unreadable(self) -> int:
-        """How much came that is no event."""
-        return self._inbox.unreadable
-
-    @property
-    def dropped(self) -> int:
-        """How many events were lost here: dropped for want of room, by it or (over UDP) by the kernel.
-
-        The kernel tells with the next event that comes.
-        """
-        return self._inbox.dropped + (self._lost if self._sources is None else self._sources.lost)
-
-
-class _Subscribed(_Receiving):
-    """What a server was told to send, and where."""
-
-    _subscription: Subscription
-    _way: Way
-
-    @property
-    def events(self) -> tuple[str, ...]:
-        """The names of the events that it is subscribed to; those that patterns mean when it is entered."""
-        return self._subscription.names
-
-    @property
-    def socket(self) -> str:
-        """What the server was told: ``udp:host:port``, ``unix:/path`` or ``tcp:host:port``.
-
-        :raises RuntimeError: it is not entered.
-        """
-        return self._way.advertise or self._way.route.seen_from_server(self.address)
-
-    @property
-    def restarts(self) -> int:
-        """How many times the server began again, and was subscribed to again."""
-        return self._subscription.restarts
-
-
-class Receiver(_Receiving):
+class Receiver(Receiving):
     """A socket that receives events, without a subscription: for servers whose configuration names it.
 
     Entered, it listens; left, it is gone. Events are taken with :meth:`get`, :meth:`within` or by iterating.
 
     :param at: "udp:host:port", "unix:/path" or "tcp:host:port"; port 0 picks a free one.
-    :param most_waiting: how many events wait to be taken at most.
-    :param on_full: "wait": no more are read then; "drop": the oldest one is dropped.
+    :param max_queue: how many events wait to be taken at most.
+    :param overflow: "wait": no more are read then; "drop": the oldest one is dropped.
     :raises ValueError: the address cannot be read.
 
     >>> with Receiver("udp:127.0.0.1:0") as receiver:
@@ -206,8 +78,8 @@ class Receiver(_Receiving):
     True
     """
 
-    def __init__(self, at: str, *, most_waiting: int = 10_000, on_full: str = "wait") -> None:
-        self._inbox = Inbox(most_waiting, on_full)
+    def __init__(self, at: str, *, max_queue: int = MAX_QUEUE, overflow: str = "wait") -> None:
+        self._inbox = Inbox(max_queue, overflow)
         self._at = parse(at)
         self._changed = threading.Condition()
         self._closed = True
@@ -252,7 +124,7 @@ class Receiver(_Receiving):
             self._changed.wait_for(lambda: waiting or self._closed or self._failure, timeout)
             if waiting:
                 event = waiting.popleft()
-                if len(waiting) == self._inbox.most - 1:
+                if len(waiting) == self._inbox.max_queue - 1:
                     self._changed.notify_all()
                 return event
             if self._failure is not None and not self._closed:
@@ -325,7 +197,7 @@ class Receiver(_Receiving):
             self._changed.notify_all()
 
 
-class Listener(_Subscribed, Receiver):
+class Listener(Subscribed, Receiver):
     """Events of one server; ``mi.events(...)`` and :func:`listen` make it and say what it is made of.
 
     A loop over it subscribes and ends the subscriptions when it is left; so does a ``with`` block around it.
@@ -333,22 +205,17 @@ class Listener(_Subscribed, Receiver):
 
     def __init__(
         self,
-        mi: Client,
+        mi: Caller,
         events: tuple[str, ...],
-        *,
-        expire: int = 3600,
-        at: str = "udp",
-        advertise: Optional[str] = None,
-        most_waiting: int = 10_000,
-        on_full: str = "wait",
-        check: Optional[float] = 10.0,
-        within: Optional[float] = None,
+        **options: Unpack[EventOptions],
     ) -> None:
-        self._subscription = Subscription(events, expire=expire, check=check)
+        check_options("events()", options, EventOptions)
+        self._subscription = Subscription(events, **subscription_options(options))
         self._mi = mi
-        self._way = Way.to(mi.address, at, advertise)
-        super().__init__(str(self._way.at), most_waiting=most_waiting, on_full=on_full)
-        self._within = within
+        self._endpoint = Endpoint.for_server(mi.address, options.get("at", "udp"), options.get("advertise"))
+        overflow = options.get("overflow", "wait")
+        super().__init__(str(self._endpoint.at), max_queue=options.get("max_queue", MAX_QUEUE), overflow=overflow)
+        self._duration = options.get("duration")
         self._was_entered = False
         self._keeping: Optional[threading.Thread] = None
         self._calling: Optional[threading.Thread] = None
@@ -372,7 +239,7 @@ class Listener(_Subscribed, Receiver):
     def __iter__(self) -> Iterator[Event]:
         """Events as they come, until it is left, or for as long as was said. Ctrl-C ends the wait."""
         with self if not self._was_entered else contextlib.nullcontext():
-            yield from super().__iter__() if self._within is None else self.within(self._within)
+            yield from super().__iter__() if self._duration is None else self.within(self._duration)
 
     def within(self, seconds: float) -> Iterator[Event]:
         """All events that come within so many seconds."""
@@ -429,35 +296,6 @@ class Listener(_Subscribed, Receiver):
             finish(self._subscription.keep(_Interruptible(self._mi, self._left), self._fail))
 
 
-#: When a subscription could not be renewed, callbacks wait so many seconds before they ask again whether it was.
-FAILED_WAIT = 1.0
-
-
-def call_one(function: Callable[[Event], Any], event: Event) -> Any:
-    try:
-        return function(event)
-    except Exception:
-        log.exception("the callback for %s failed", event.name)
-        return None
-
-
-@dataclasses.dataclass(frozen=True)
-class Way:
-    """Where events are received, and what the server is told of it."""
-
-    at: Place
-    route: Route
-    advertise: Optional[str]
-
-    @classmethod
-    def to(cls, mi_address: str, at: str, advertise: Optional[str]) -> Way:
-        route = Route.to(mi_address)
-        place = parse(route.own_address(at))
-        if advertise is None:
-            route.check(place)
-        return cls(place, route, advertise)
-
-
 class _Left(Exception):
     """The listener was left while its subscriptions were kept."""
 
@@ -465,7 +303,7 @@ class _Left(Exception):
 class _Interruptible(Blocking):
     """Drives what keeps subscriptions, until its listener is left."""
 
-    def __init__(self, mi: Client, left: threading.Event) -> None:
+    def __init__(self, mi: Caller, left: threading.Event) -> None:
         super().__init__(mi)
         self._left = left
 

@@ -1,27 +1,23 @@
-"""Where events are received: addresses that a server can reach, and the sockets that are open there."""
+"""The open sockets of an event receiver."""
 
 from __future__ import annotations
 
 import atexit
 import contextlib
-import dataclasses
 import errno
-import ipaddress
 import logging
 import os
-import secrets
 import selectors
 import socket
 import struct
-import tempfile
 import time
-import urllib.parse
 import weakref
 from collections.abc import Iterator
 from typing import Any, Optional
 
-from . import _core
-from .errors import CodecError
+from .._core import EventStream
+from ..errors import CodecError
+from ._route import SocketAddress
 
 log = logging.getLogger("sipmi.events")
 
@@ -45,111 +41,6 @@ _COUNT = socket.CMSG_SPACE(4)
 _open: weakref.WeakSet[Sources] = weakref.WeakSet()
 
 
-# -- addresses ------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class Place:
-    """An address to receive at: a path, or a host and a port."""
-
-    scheme: str
-    host: str = ""
-    port: int = 0
-    path: str = ""
-
-    def __str__(self) -> str:
-        if self.scheme == "unix":
-            return f"unix:{self.path}"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}:{host}:{self.port}"
-
-
-def parse(address: str) -> Place:
-    scheme, _, rest = address.partition(":")
-    if scheme == "unix" and rest:
-        return Place(scheme, path=rest)
-    host, colon, port = rest.rpartition(":")
-    if scheme in ("udp", "tcp") and colon and host and port.isdigit() and int(port) < 1 << 16:
-        if host.startswith("[") and host.endswith("]"):
-            host = host[1:-1]
-        elif ":" in host:
-            raise ValueError(f"cannot read the address {address!r}: expected an IPv6 host in brackets")
-        return Place(scheme, host=host, port=int(port))
-    raise ValueError(f"cannot read the address {address!r}: expected udp:host:port, tcp:host:port or unix:/path")
-
-
-@dataclasses.dataclass(frozen=True)
-class Route:
-    """The way between this machine and a server, as far as addresses go."""
-
-    server: Optional[str]
-    """The server's address; None when it is on this machine."""
-    own: str
-    """This machine's address on that way."""
-
-    @classmethod
-    def to(cls, mi_address: str) -> Route:
-        scheme, _, rest = mi_address.partition(":")
-        if scheme in ("fifo", "unix"):
-            return cls(None, "127.0.0.1")
-        if scheme == "udp":
-            place = parse(mi_address)
-            host, port = place.host, place.port
-        else:
-            url = urllib.parse.urlsplit(f"{scheme}:{rest}")
-            host, port = url.hostname or "", url.port or 80
-        # OpenSIPS sends over IPv4 only, so that is used where the server has both.
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
-        family, kind, protocol, _, target = min(found, key=lambda one: one[0] != socket.AF_INET)
-        with socket.socket(family, kind, protocol) as probe:
-            # Sends nothing: the system only looks the way up.
-            probe.connect(target)
-            own, server = str(probe.getsockname()[0]), str(target[0])
-        if _is_loopback(server):
-            return cls(None, "127.0.0.1")
-        return cls(None if own == server else server, own)
-
-    def own_address(self, at: str) -> str:
-        """The address that "udp", "tcp" or "unix" means; any other stays as it is."""
-        if at in ("udp", "tcp"):
-            return str(Place(at, host=self.own))
-        if at == "unix":
-            name = f"sipmi_events_{os.getpid()}_{secrets.token_hex(4)}.sock"
-            return str(Place("unix", path=os.path.join(tempfile.gettempdir(), name)))
-        return at
-
-    def check(self, at: Place) -> None:
-        """Says so when the server cannot reach an address."""
-        if self.server is None:
-            return
-        if at.scheme == "unix":
-            raise ValueError(f"the server {self.server} is on another machine and cannot reach {at}; use at='udp'")
-        if _is_loopback(at.host):
-            raise ValueError(
-                f"the server {self.server} is on another machine and cannot reach the loopback address {at}; "
-                f"use at='{at.scheme}:{self.own}:0', or advertise= what is forwarded to it"
-            )
-
-    def seen_from_server(self, address: str) -> str:
-        """What to tell the server: for all addresses of this machine, the one on the way to it."""
-        place = parse(address)
-        if place.host in ("0.0.0.0", "::"):
-            place = dataclasses.replace(place, host=self.own)
-        return str(place)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
-    except ValueError:
-        return False
-
-
-# -- sockets --------------------------------------------------------------------------------------
-
-
 class Source:
     """One who sends: the datagram socket for all of its peers, or a TCP connection."""
 
@@ -163,14 +54,14 @@ class _Connection(Source):
 
     def __init__(self, sock: socket.socket, name: str) -> None:
         super().__init__(sock, name)
-        self.stream = _core.EventStream()
+        self.stream = EventStream()
         self.unread = bytearray()
 
 
 class Sources:
     """The open sockets of a receiver, of which one thread reads."""
 
-    def __init__(self, at: Place) -> None:
+    def __init__(self, at: SocketAddress) -> None:
         self.lost = 0
         """How many datagrams the kernel has dropped, for want of room."""
         self._selector = selectors.EpollSelector()
@@ -187,13 +78,13 @@ class Sources:
             raise
         self._scheme = at.scheme
         bound = self._main.getsockname()
-        self.address = str(at) if at.scheme == "unix" else str(Place(at.scheme, host=bound[0], port=bound[1]))
+        self.address = str(at) if at.scheme == "unix" else str(SocketAddress(at.scheme, host=bound[0], port=bound[1]))
         for sock in (self._main, self._ear):
             sock.setblocking(False)
             self._selector.register(sock, selectors.EVENT_READ)
         _open.add(self)
 
-    def _open(self, at: Place) -> socket.socket:
+    def _open(self, at: SocketAddress) -> socket.socket:
         if at.scheme == "unix":
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             name = "\0" + at.path[1:] if at.path.startswith("@") else at.path
@@ -252,7 +143,7 @@ class Sources:
                 if (level, kind) == (socket.SOL_SOCKET, _SO_RXQ_OVFL):
                     (self.lost,) = struct.unpack("=I", value[:4])
             if self._scheme == "udp":
-                name = str(Place("udp", host=peer[0], port=peer[1]))
+                name = str(SocketAddress("udp", host=peer[0], port=peer[1]))
             else:
                 path = os.fsdecode(peer or b"")
                 name = "unix:" + ("@" + path[1:] if path.startswith("\0") else path)
@@ -273,7 +164,7 @@ class Sources:
             sock.close()
             return
         sock.setblocking(False)
-        self._connections[sock] = _Connection(sock, str(Place("tcp", host=peer[0], port=peer[1])))
+        self._connections[sock] = _Connection(sock, str(SocketAddress("tcp", host=peer[0], port=peer[1])))
         self._selector.register(sock, selectors.EVENT_READ)
 
     def _values(self, source: _Connection) -> Iterator[tuple[Source, bytes]]:

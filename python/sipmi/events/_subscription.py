@@ -1,4 +1,4 @@
-"""What keeps a server sending events: subscribed, renewed at half time, and again when the server began anew."""
+"""A subscription to events: made, renewed at half of its time, and made again after a restart of the server."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import re
 import time
 from typing import Callable, Optional
 
-from ._calling import Driver
-from ._uptime import Uptime, is_another, read_uptime
-from .errors import CallTimeout, Fault, MiError
+from .._calling import Driver
+from .._uptime import Uptime, is_another, read_uptime
+from ..errors import CallTimeout, Fault, MiError
 
 log = logging.getLogger("sipmi.events")
 
@@ -35,16 +35,16 @@ Fail = Callable[[Optional[Exception]], None]
 class Subscription:
     """The events that are wanted of a server, and until when it sends them. It has no socket and no thread."""
 
-    def __init__(self, events: tuple[str, ...], *, expire: int, check: Optional[float]) -> None:
+    def __init__(self, events: tuple[str, ...], *, expire: int, restart_poll: Optional[float]) -> None:
         if not events:
             raise ValueError("expected the name of at least one event, found none")
         if expire < 1:
             raise ValueError(f"expected a subscription of at least 1 second, found {expire}")
-        if check is not None and not check >= 1:
-            raise ValueError(f"expected to ask for the uptime each second at most, found each {check:g} seconds")
+        if restart_poll is not None and not restart_poll >= 1:
+            raise ValueError(f"expected to ask for the uptime each second at most, found each {restart_poll:g} seconds")
         self._wanted = events
         self._expire = expire
-        self._check = check
+        self._restart_poll = restart_poll
         self.names: tuple[str, ...] = tuple(name for name in events if not _is_pattern(name))
         """The events that are subscribed to; those that patterns mean are known when it has begun."""
         self.restarts = 0
@@ -65,7 +65,7 @@ class Subscription:
         self.names = await self._resolve(driver)
         try:
             await self._subscribe(driver, self._expire)
-            self._up = await self._ask_uptime(driver) if self._check is not None else None
+            self._up = await self._ask_uptime(driver) if self._restart_poll is not None else None
         except BaseException as error:
             await self.end(driver, within=patience_after(error))
             if socket.startswith("tcp:") and isinstance(error, Fault) and error.code in _NO_TRANSPORT:
@@ -124,7 +124,7 @@ class Subscription:
 
     def _next_check(self) -> float:
         """When to ask whether the server began again; never, where it does not say how long it is up."""
-        return math.inf if self._check is None or self._up is None else time.monotonic() + self._check
+        return math.inf if self._restart_poll is None or self._up is None else time.monotonic() + self._restart_poll
 
     async def _is_new(self, driver: Driver) -> Optional[bool]:
         """Whether the server began again since it was asked last; None when it does not say."""

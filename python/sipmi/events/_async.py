@@ -11,18 +11,21 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
-from ._calling import Awaiting
-from ._event_sockets import Sources
-from ._event_subscription import Subscription, patience_after
-from .events import FAILED_WAIT, Event, Inbox, Way, _Subscribed, call_one
+from .._calling import AsyncCaller, Awaiting
+from .._options import check_options
+from ._inbox import Event, Inbox
+from ._options import MAX_QUEUE, EventOptions, subscription_options
+from ._receiving import FAILED_WAIT, Endpoint, Subscribed, call_one
+from ._sockets import Sources
+from ._subscription import Subscription, patience_after
 
 if TYPE_CHECKING:
-    from .client import AsyncClient
+    from typing_extensions import Unpack
 
 log: logging.Logger = logging.getLogger("sipmi.events")
 
 
-class AsyncListener(_Subscribed):
+class AsyncListener(Subscribed):
     """Events of one server, for ``async for``; ``mi.events(...)`` of an :class:`sipmi.AsyncClient` makes it.
 
     As :class:`Listener`, without threads: the event loop reads.
@@ -30,23 +33,18 @@ class AsyncListener(_Subscribed):
 
     def __init__(
         self,
-        mi: AsyncClient,
+        mi: AsyncCaller,
         events: tuple[str, ...],
         *,
-        expire: int = 3600,
-        at: str = "udp",
-        advertise: Optional[str] = None,
-        most_waiting: int = 10_000,
-        on_full: str = "drop",
-        check: Optional[float] = 10.0,
-        within: Optional[float] = None,
         callback: Optional[Callable[[Event], Any]] = None,
+        **options: Unpack[EventOptions],
     ) -> None:
-        self._subscription = Subscription(events, expire=expire, check=check)
-        self._inbox = Inbox(most_waiting, on_full)
+        check_options("events()", options, EventOptions)
+        self._subscription = Subscription(events, **subscription_options(options))
+        self._inbox = Inbox(options.get("max_queue", MAX_QUEUE), options.get("overflow", "drop"))
         self._mi = mi
-        self._way = Way.to(mi.address, at, advertise)
-        self._within = within
+        self._endpoint = Endpoint.for_server(mi.address, options.get("at", "udp"), options.get("advertise"))
+        self._duration = options.get("duration")
         self._callback = callback
         self._was_entered = False
         self._failure: Optional[Exception] = None
@@ -81,7 +79,7 @@ class AsyncListener(_Subscribed):
         async with contextlib.AsyncExitStack() as entered:
             if not self._was_entered:
                 await entered.enter_async_context(self)
-            deadline = None if self._within is None else time.monotonic() + self._within
+            deadline = None if self._duration is None else time.monotonic() + self._duration
             while True:
                 left = None if deadline is None else max(0.0, deadline - time.monotonic())
                 event = await self._next(left)
@@ -93,7 +91,7 @@ class AsyncListener(_Subscribed):
         if self._sources is not None:
             raise RuntimeError("the listener is entered already")
         self._was_entered = True
-        self._sources = Sources(self._way.at)
+        self._sources = Sources(self._endpoint.at)
         self._inbox.waiting.clear()
         self._failure = None
         self._changed.clear()

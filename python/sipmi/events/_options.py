@@ -1,0 +1,25 @@
+"""The options of a subscription to events, listed once."""
+
+from __future__ import annotations
+
+from typing import Any, Optional, TypedDict
+
+#: The number of events that wait to be taken by default.
+MAX_QUEUE = 10_000
+
+
+class EventOptions(TypedDict, total=False):
+    """The options of :func:`sipmi.events.listen`, which describes them."""
+
+    expire: int
+    at: str
+    advertise: Optional[str]
+    max_queue: int
+    overflow: str
+    restart_poll: Optional[float]
+    duration: Optional[float]
+
+
+def subscription_options(options: EventOptions) -> dict[str, Any]:
+    """Return the options of the subscription alone."""
+    return {"expire": options.get("expire", 3600), "restart_poll": options.get("restart_poll", 10.0)}
