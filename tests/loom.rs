@@ -1,8 +1,8 @@
 //! Every interleaving of those who answer a request: its handler, its deadline, and whoever leaves word how to stop it.
 
-#[path = "../src/server/once.rs"]
+#[path = "../src/server/dispatch/one_shot.rs"]
 #[allow(dead_code)]
-mod once;
+mod one_shot;
 
 mod sync {
     pub(super) use loom::sync::Mutex;
@@ -11,7 +11,7 @@ mod sync {
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
-use once::Once;
+use one_shot::Once;
 
 type Contend = fn(&Once<(), ()>) -> bool;
 

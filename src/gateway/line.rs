@@ -15,7 +15,7 @@ use crate::command::{Answer, Detach, Origin, Responder};
 use crate::item::{Item, Str};
 use crate::request::Params;
 use crate::response::{Failure, Response};
-use crate::server::pool::Pool;
+use crate::server::scheduling::thread_pool::Pool;
 
 /// A server of ours may have become a gateway since it was last asked.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::Names;
 use crate::client::effects::{Effect, effect_of};
 use crate::command::{Origin, Peer};
-use crate::server::http::Network;
+use crate::server::listener::http::Network;
 
 /// Stands among patterns for all commands that are known to change nothing.
 const READS: &str = "@read";

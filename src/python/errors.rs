@@ -14,8 +14,8 @@ use crate::convert::TooDeep;
 use crate::dialect::{Dialect, UnknownVersion};
 use crate::response::{Body, Failure, Response};
 use crate::server::ServerError;
-use crate::server::http::NetworkError;
-use crate::server::http::tls::TlsError;
+use crate::server::listener::http::NetworkError;
+use crate::server::listener::http::tls::TlsError;
 use crate::transport::OpenError;
 
 /// The class of this name in `sipmi.errors`.

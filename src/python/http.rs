@@ -9,7 +9,7 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::exit;
 use super::number::{MOST_BYTES, MOST_REQUESTS, count, seconds};
-use crate::server::http::{Credentials, HttpOptions, JsonGet, NeverMatches, Roots, check_hosts, tls};
+use crate::server::listener::http::{Credentials, HttpOptions, JsonGet, NeverMatches, Roots, check_hosts, tls};
 
 /// Reads them one by one; what belongs together is put together in the end.
 #[derive(Default)]

@@ -47,8 +47,8 @@ impl Still<'_> {
 }
 
 /// The descriptor of an endpoint.
-pub(super) fn descriptor(endpoint: &super::endpoint::Endpoint) -> RawFd {
-    use super::endpoint::Endpoint;
+pub(super) fn descriptor(endpoint: &crate::server::listener::endpoint::Endpoint) -> RawFd {
+    use crate::server::listener::endpoint::Endpoint;
     match endpoint {
         Endpoint::Fifo { fifo, .. } => fifo.as_raw_fd(),
         Endpoint::Datagram { socket, .. } => socket.as_raw_fd(),

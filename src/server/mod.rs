@@ -6,37 +6,18 @@
 //! nobody. What would make a thread wait for a client, a reply FIFO that has no reader yet or is full,
 //! goes to the courier instead.
 
-mod budget;
-mod burial;
-mod connected_peers;
-mod courier;
-mod courtesy;
-mod datagram;
-mod datagram_replies;
-mod deadline;
-mod desk;
-mod endpoint;
-mod event;
-mod fifo;
-mod fifo_stream;
+mod console;
+mod delivery;
+mod dispatch;
+mod emulation;
+mod events;
 mod fork;
-mod gate;
-mod hands;
-mod hazards;
-pub mod http;
-mod loops;
-mod memory;
-mod once;
+pub(crate) mod listener;
+mod multiprocess;
 mod panics;
-mod place;
-pub(crate) mod pool;
-mod post;
-mod reply_queues;
-mod stream;
-mod sync;
-mod ticket;
-mod together;
-mod turn;
+pub(crate) mod scheduling;
+
+pub use listener::http;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -49,10 +30,10 @@ use crate::command::limits::{Limits, Run};
 use crate::command::permit::Permit;
 use crate::command::service::Service;
 use crate::transport::{Access, OpenError};
-use endpoint::Endpoint;
+pub use dispatch::batch::TogetherLimits;
 pub use fork::Still;
-pub use pool::ThreadScope;
-pub use together::TogetherLimits;
+use listener::endpoint::Endpoint;
+pub use scheduling::thread_pool::ThreadScope;
 
 /// How a listener behaves.
 #[derive(Clone, Debug)]
@@ -174,18 +155,18 @@ pub struct Server {
     pub service: Arc<Service>,
     scope: ThreadScope,
     state: Arc<Mutex<State>>,
-    delivery: Arc<event::Delivery>,
+    delivery: Arc<events::Delivery>,
 }
 
 #[derive(Default)]
-struct State {
+pub(crate) struct State {
     endpoints: Vec<(Address, ListenOptions)>,
     /// Those that are open and served by other processes.
     bound: Vec<Endpoint>,
     /// What those processes have in hand.
     common: Option<Common>,
     /// Answers to whoever a dead process had in hand.
-    answers: Vec<burial::Answer>,
+    answers: Vec<multiprocess::recovery::Answer>,
     /// Whether the server is one of several processes, or looks after them.
     is_divided: bool,
     running: Option<Running>,
@@ -202,28 +183,28 @@ struct Running {
 
 /// What several processes have in common.
 #[derive(Clone)]
-struct Common {
-    hands: Arc<hands::Hands>,
+pub(crate) struct Common {
+    hands: Arc<multiprocess::in_flight::Hands>,
     /// One for each endpoint that is a FIFO.
-    streams: Arc<[Option<fifo_stream::FifoStream>]>,
+    streams: Arc<[Option<multiprocess::fifo_stream::FifoStream>]>,
 }
 
 /// What all listeners of a running server share.
-struct Context {
+pub(crate) struct Context {
     service: Arc<Service>,
     /// Where requests are kept for the case that this process dies.
-    hands: Option<Arc<hands::OwnHands>>,
+    hands: Option<Arc<multiprocess::in_flight::OwnHands>>,
     common: Option<Common>,
-    pool: Arc<pool::Pool>,
-    watch: Arc<post::Watch>,
-    courier: Arc<courier::Courier>,
+    pool: Arc<scheduling::thread_pool::Pool>,
+    watch: Arc<scheduling::leadership::Watch>,
+    courier: Arc<delivery::deferred_writer::Courier>,
     /// Bytes that wait for clients of any listener.
-    unsent: Arc<budget::ByteBudget>,
+    unsent: Arc<dispatch::byte_budget::ByteBudget>,
     /// Threads for commands that wait for others.
-    waiting: Arc<pool::Pool>,
+    waiting: Arc<scheduling::thread_pool::Pool>,
     /// Threads for what goes on beside requests.
-    aside: Arc<pool::Pool>,
-    deadlines: Arc<deadline::Deadlines>,
+    aside: Arc<scheduling::thread_pool::Pool>,
+    deadlines: Arc<dispatch::deadline::Deadlines>,
     stopping: AtomicBool,
     /// Nothing is in progress any more, or not waited for: HTTP, which has said until now that it stops, closes.
     closing: AtomicBool,
@@ -264,15 +245,15 @@ impl Context {
 }
 
 /// An open endpoint.
-trait Listener: Send + Sync {
+pub(crate) trait Listener: Send + Sync {
     /// Where it really listens.
     fn address(&self) -> &Address;
     /// Waits for requests and serves them, until another thread leads or the server stops.
-    fn lead(self: Arc<Self>, term: post::Term);
+    fn lead(self: Arc<Self>, term: scheduling::leadership::Term);
     /// What reads, runs and answers its requests.
-    fn desk(&self) -> &Arc<desk::Desk>;
+    fn desk(&self) -> &Arc<dispatch::dispatcher::Desk>;
     /// Where the leader shows what it does.
-    fn post(&self) -> &post::Post;
+    fn post(&self) -> &scheduling::leadership::Post;
     /// Whether one process at a time reads it, when there are several.
     fn has_one_reader(&self) -> bool {
         false
@@ -284,7 +265,7 @@ trait Listener: Send + Sync {
 impl Server {
     /// A server that is not started yet. `scope` is run around the life of each of its threads.
     pub fn new(service: Arc<Service>, scope: ThreadScope) -> Self {
-        let delivery = event::Delivery::new(service.dialect);
+        let delivery = events::Delivery::new(service.dialect);
         service.events.carried_by(delivery.clone());
         Server { service, scope, state: Arc::default(), delivery }
     }
@@ -334,12 +315,14 @@ impl Server {
         // SAFETY: no other thread uses it, as the caller says.
         unsafe { self.service.share() }.map_err(ServerError::Memory)?;
         let stream = |(endpoint, (_, options)): (&Endpoint, &(Address, ListenOptions))| {
-            let room = options.request_limit + fifo::BUFFER;
-            matches!(endpoint, Endpoint::Fifo { .. }).then(|| fifo_stream::FifoStream::new(room)).transpose()
+            let room = options.request_limit + listener::fifo::BUFFER;
+            matches!(endpoint, Endpoint::Fifo { .. })
+                .then(|| multiprocess::fifo_stream::FifoStream::new(room))
+                .transpose()
         };
         let streams: Result<Vec<_>, _> = state.bound.iter().zip(&state.endpoints).map(stream).collect();
         state.common = Some(Common {
-            hands: hands::Hands::new(workers).map_err(ServerError::Memory)?,
+            hands: multiprocess::in_flight::Hands::new(workers).map_err(ServerError::Memory)?,
             streams: streams.map_err(ServerError::Memory)?.into(),
         });
         Ok(())
@@ -361,9 +344,9 @@ impl Server {
             },
             |endpoint, orphan| {
                 let options = state.endpoints.get(endpoint).map(|(_, options)| options);
-                answers.extend(
-                    options.and_then(|options| burial::Answer::to(&orphan, endpoint, options, self.service.dialect)),
-                );
+                answers.extend(options.and_then(|options| {
+                    multiprocess::recovery::Answer::to(&orphan, endpoint, options, self.service.dialect)
+                }));
             },
         );
         state.answers.extend(answers);
@@ -510,11 +493,11 @@ impl Server {
         endpoints: &[(Address, ListenOptions)],
         shared: Option<(u16, Common)>,
     ) -> Result<Arc<Context>, ServerError> {
-        let watch = post::Watch::start().map_err(ServerError::Threads)?;
+        let watch = scheduling::leadership::Watch::start().map_err(ServerError::Threads)?;
         let workers = endpoints.iter().map(|(_, options)| options.workers.max(1)).sum();
-        let pool = pool::Pool::new(workers, self.scope.clone());
-        let aside = pool::Pool::new(ASIDE_THREADS, self.scope.clone());
-        let courier = courier::Courier::start(aside.clone()).map_err(|error| {
+        let pool = scheduling::thread_pool::Pool::new(workers, self.scope.clone());
+        let aside = scheduling::thread_pool::Pool::new(ASIDE_THREADS, self.scope.clone());
+        let courier = delivery::deferred_writer::Courier::start(aside.clone()).map_err(|error| {
             watch.stop();
             ServerError::Threads(error)
         })?;
@@ -524,8 +507,8 @@ impl Server {
             common: shared.map(|(_, common)| common),
             watch,
             courier,
-            unsent: budget::ByteBudget::new(UNSENT_IN_ALL),
-            waiting: pool::Pool::new(WAITING_THREADS, self.scope.clone()),
+            unsent: dispatch::byte_budget::ByteBudget::new(UNSENT_IN_ALL),
+            waiting: scheduling::thread_pool::Pool::new(WAITING_THREADS, self.scope.clone()),
             aside,
             deadlines: Arc::default(),
             pool,
@@ -550,7 +533,7 @@ impl Drop for Server {
 impl Running {
     fn begin(&mut self, listener: Arc<dyn Listener>) -> Result<(), ServerError> {
         let leader = listener.clone();
-        let lead = Box::new(move || post::lead(&leader, post::Term::FIRST));
+        let lead = Box::new(move || scheduling::leadership::lead(&leader, scheduling::leadership::Term::FIRST));
         self.context.pool.begin(lead).map_err(ServerError::Threads)?;
         self.context.watch.add(&listener, &self.context.pool);
         self.listeners.push(listener);
@@ -607,10 +590,10 @@ fn listen(
     let context = context.clone();
     Ok(match endpoint {
         Endpoint::Fifo { fifo, replies, address } => {
-            Arc::new(fifo::FifoListener::new(context, (fifo, replies), address, (number, options))?)
+            Arc::new(listener::fifo::FifoListener::new(context, (fifo, replies), address, (number, options))?)
         }
         Endpoint::Datagram { socket, address } => {
-            Arc::new(datagram::DatagramListener::new(context, socket, address, (number, options))?)
+            Arc::new(listener::datagram::DatagramListener::new(context, socket, address, (number, options))?)
         }
         Endpoint::Http { door, bound, host } => {
             Arc::new(http::HttpListener::new(context, (door, bound), host, options)?)

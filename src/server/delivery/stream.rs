@@ -1,0 +1,302 @@
+//! A reply that is made while it is sent: from the first nodes to the last byte, at the pace of the slower side.
+//!
+//! Nobody waits for either side. A stream goes on when its route asks for more, on the thread that asks; while its
+//! source has nothing or its reader takes nothing, it holds no thread and not the interpreter.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Wake, Waker};
+use std::time::Duration;
+
+use crate::codec::pieces::{PieceError, Pieces};
+use crate::command::{Command, Filled, Source};
+use crate::response::{Failure, Response};
+use crate::server::dispatch::dispatcher::{Desk, Form};
+use crate::server::dispatch::pending_request::{Route, Ticket, Way};
+use crate::server::panics::contained;
+use crate::server::scheduling::poll_state::Turn;
+use crate::server::scheduling::thread_pool::Pool;
+use crate::tree::{NodeId, Tree};
+
+/// A reply that is no larger is sent as one that was made at once.
+pub(crate) const WINDOW: usize = 64 << 10;
+/// How much is handed over at a time.
+const CHUNK: usize = 64 << 10;
+/// What there is after so long is sent, even if it is little.
+const PROMPT: Duration = Duration::from_millis(100);
+
+pub(crate) struct Stream {
+    ticket: Arc<Ticket>,
+    source: Option<Box<dyn Source>>,
+    /// Without it all nodes are gathered and written as one reply.
+    pieces: Option<Pieces>,
+    batch: Tree,
+    gathered: Tree,
+    held: Vec<u8>,
+    window: usize,
+    limit: usize,
+    sent: usize,
+    has_begun: bool,
+    is_counted: bool,
+}
+
+/// How far a stream got.
+pub(crate) enum Advance {
+    /// Its source has nothing yet, and wakes who asked when it has.
+    Wait,
+    /// It has not begun, and is a reply like others.
+    Answer(Result<Response, Failure>),
+    /// It has not begun, and this is all of it.
+    Whole(Vec<u8>),
+    /// Its next bytes.
+    Part(Vec<u8>),
+    /// Its last bytes.
+    Last(Vec<u8>),
+    /// It ends before its end.
+    Short,
+}
+
+impl Stream {
+    /// A stream in the form of a reply, of which as much is gathered before it begins as its route wants.
+    pub(crate) fn new(ticket: &Arc<Ticket>, form: &Form, route: &dyn Route, source: Box<dyn Source>) -> Self {
+        let (pieces, window) = (ticket.desk().pieces(form), route.window());
+        let is_gathered = window == usize::MAX || pieces.is_none();
+        Stream {
+            limit: ticket.desk().stream_limit(ticket.command(), is_gathered).min(route.limit()),
+            ticket: ticket.clone(),
+            source: Some(source),
+            pieces,
+            batch: Tree::ok(),
+            gathered: Tree::ok(),
+            held: Vec::new(),
+            window: if is_gathered { usize::MAX } else { window },
+            sent: 0,
+            has_begun: false,
+            is_counted: false,
+        }
+    }
+
+    pub(crate) fn desk(&self) -> &Arc<Desk> {
+        self.ticket.desk()
+    }
+
+    pub(crate) fn command(&self) -> &Arc<Command> {
+        self.ticket.command()
+    }
+
+    /// Gets the first nodes here and now; when there are none yet, goes on as soon as there are.
+    pub(crate) fn open(self) {
+        let pool = self.desk().context().aside.clone();
+        let (ticket, driver) = (self.ticket.clone(), Driver::new(pool, Box::new(Opening(Some(self)))));
+        driver.run();
+        if driver.is_at_work() {
+            // Given up for its deadline: the source is let go.
+            ticket.file();
+            ticket.on_cancel(Box::new(move || driver.wake_by_ref()));
+        }
+    }
+
+    /// Goes on until there is something to send, or nothing to make it from.
+    pub(crate) fn advance(&mut self, waker: &Waker) -> Advance {
+        loop {
+            let Some(source) = &mut self.source else { return Advance::Short };
+            self.batch.clear();
+            let what = || format!("a stream of command {}", self.ticket.command().canonical_name());
+            let filled = contained(what, || source.fill(&mut self.batch, waker));
+            let filled = filled.unwrap_or(Filled::Failed(Err(Failure::Handler)));
+            if let Err(error) = self.write_batch() {
+                self.source = None;
+                let command = self.ticket.command().canonical_name();
+                log::error!("command {command}: {error}");
+                return self.fail(Err(Failure::Handler));
+            }
+            if self.size() > self.limit {
+                self.source = None;
+                let failure = Failure::ReplyTooLarge { size: self.size(), limit: self.limit };
+                return self.fail(Err(failure));
+            }
+            match filled {
+                Filled::End => return self.end(),
+                Filled::Failed(result) => {
+                    self.source = None;
+                    return self.fail(result);
+                }
+                Filled::Wait if self.window == usize::MAX || self.held.is_empty() => return Advance::Wait,
+                Filled::Wait => return self.part(),
+                Filled::More => {
+                    let enough = if self.has_begun { CHUNK } else { self.window };
+                    let is_late = || self.window != usize::MAX && self.ticket.started().elapsed() > PROMPT;
+                    if self.held.len() >= enough || (!self.has_begun && !self.held.is_empty() && is_late()) {
+                        return self.part();
+                    }
+                }
+            }
+        }
+    }
+
+    fn size(&self) -> usize {
+        self.sent + self.held.len() + self.gathered.text_len()
+    }
+
+    fn part(&mut self) -> Advance {
+        self.has_begun = true;
+        self.sent += self.held.len();
+        Advance::Part(std::mem::take(&mut self.held))
+    }
+
+    fn fail(&mut self, result: Result<Response, Failure>) -> Advance {
+        if !self.has_begun {
+            return Advance::Answer(result);
+        }
+        let command = self.ticket.command().canonical_name();
+        self.desk().note_short(self.ticket.command());
+        log::debug!("the reply of {command} ends after {} bytes", self.sent);
+        Advance::Short
+    }
+
+    fn end(&mut self) -> Advance {
+        self.source = None;
+        let mut last = std::mem::take(&mut self.held);
+        match &mut self.pieces {
+            Some(pieces) if pieces.is_empty() => return Advance::Answer(Ok(Response::ok())),
+            Some(pieces) => pieces.end(&mut last),
+            None => return Advance::Answer(Ok(Response::from(std::mem::take(&mut self.gathered)))),
+        }
+        self.sent += last.len();
+        if self.has_begun { Advance::Last(last) } else { Advance::Whole(last) }
+    }
+
+    fn write_batch(&mut self) -> Result<(), PieceError> {
+        if let Some(pieces) = &mut self.pieces {
+            return pieces.push(&mut self.held, &self.batch);
+        }
+        self.gathered.mark(NodeId::ROOT, self.batch.flags(NodeId::ROOT));
+        for node in self.batch.children(NodeId::ROOT) {
+            self.gathered.graft(NodeId::ROOT, &self.batch, node);
+        }
+        Ok(())
+    }
+
+    /// All of it has been sent, or given up.
+    fn count(&mut self, is_error: bool) {
+        if !std::mem::replace(&mut self.is_counted, true) {
+            self.desk().count(Some(self.ticket.command()), is_error, self.ticket.started(), self.sent);
+            self.ticket.note_streamed(self.sent);
+        }
+    }
+
+    /// The client has all of it.
+    pub(crate) fn note_sent(&mut self) {
+        self.count(false);
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if self.has_begun {
+            self.count(true);
+        }
+    }
+}
+
+/// Something that goes on whenever it is woken, on a thread of the pool.
+pub(crate) struct Driver {
+    turn: Turn,
+    pool: Arc<Pool>,
+    task: Mutex<Option<Box<dyn Task>>>,
+    is_done: AtomicBool,
+}
+
+pub(crate) trait Task: Send {
+    /// Goes as far as it can; true when it is done, else the waker will be woken.
+    fn go(&mut self, waker: &Waker) -> bool;
+}
+
+impl Driver {
+    /// A driver that is about to be run by who made it.
+    pub(crate) fn new(pool: Arc<Pool>, task: Box<dyn Task>) -> Arc<Self> {
+        Arc::new(Driver {
+            turn: Turn::claimed(),
+            pool,
+            task: Mutex::new(Some(task)),
+            is_done: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn run(self: &Arc<Self>) {
+        let waker = Waker::from(self.clone());
+        loop {
+            self.turn.begin();
+            let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+            if task.as_mut().is_none_or(|task| task.go(&waker)) {
+                self.is_done.store(true, Ordering::Release);
+                // Dropped without the lock: that may run whatever Python has to say.
+                let done = task.take();
+                drop(task);
+                drop(done);
+                return;
+            }
+            drop(task);
+            if self.turn.rest() {
+                return;
+            }
+        }
+    }
+
+    /// Runs it on a thread of the pool.
+    pub(crate) fn begin(self: Arc<Self>) {
+        let driver = self.clone();
+        self.pool.run(Box::new(move || driver.run()));
+    }
+
+    fn is_at_work(&self) -> bool {
+        !self.is_done.load(Ordering::Acquire)
+    }
+}
+
+impl Wake for Driver {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.turn.claim() {
+            self.clone().begin();
+        }
+    }
+}
+
+/// A stream that has not begun.
+struct Opening(Option<Stream>);
+
+impl Task for Opening {
+    fn go(&mut self, waker: &Waker) -> bool {
+        let Some(stream) = &mut self.0 else { return true };
+        if !stream.ticket.is_open() {
+            return true;
+        }
+        let advance = stream.advance(waker);
+        if matches!(advance, Advance::Wait) {
+            return false;
+        }
+        let Some(stream) = self.0.take() else { return true };
+        let ticket = stream.ticket.clone();
+        match advance {
+            Advance::Answer(result) => ticket.answer(&result),
+            Advance::Whole(bytes) => {
+                if let Some(Way { route, .. }) = ticket.take() {
+                    stream.desk().count(Some(ticket.command()), false, ticket.started(), bytes.len());
+                    ticket.note_streamed(bytes.len());
+                    route.deliver(bytes);
+                }
+            }
+            Advance::Part(first) => {
+                if let Some(Way { route, .. }) = ticket.take() {
+                    route.stream(first, stream);
+                }
+            }
+            Advance::Wait | Advance::Last(_) | Advance::Short => {}
+        }
+        true
+    }
+}

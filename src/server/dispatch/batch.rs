@@ -1,0 +1,159 @@
+//! Answers that are sent together: those of a batch, and those of a multicall.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::codec::xmlrpc;
+use crate::response::Failure;
+use crate::server::dispatch::dispatcher::Desk;
+use crate::server::dispatch::pending_request::{Route, Ticket};
+
+/// How many calls may come together, and how large their replies may be in all.
+#[derive(Clone, Copy, Debug)]
+pub struct TogetherLimits {
+    /// The most calls of a batch or a multicall.
+    pub calls: usize,
+    /// The most bytes of all their replies.
+    pub replies: usize,
+}
+
+impl Default for TogetherLimits {
+    fn default() -> Self {
+        TogetherLimits { calls: 1000, replies: 16 << 20 }
+    }
+}
+
+/// How the answers become one.
+#[derive(Clone, Copy)]
+pub(crate) enum Joint {
+    /// The array of a JSON-RPC batch.
+    Json,
+    /// The array of a `system.multicall`.
+    Xml(xmlrpc::Form),
+}
+
+/// The answers of calls that came together, sent when the last has come, or as soon as they are too large in all.
+pub(crate) struct Together {
+    desk: Arc<Desk>,
+    joint: Joint,
+    limit: usize,
+    answers: Mutex<Answers>,
+    is_over: AtomicBool,
+    route: Mutex<Option<Box<dyn Route>>>,
+}
+
+struct Answers {
+    parts: Vec<Vec<u8>>,
+    size: usize,
+    missing: usize,
+}
+
+impl Together {
+    pub(crate) fn new(
+        desk: Arc<Desk>,
+        joint: Joint,
+        (calls, limit): (usize, usize),
+        route: Box<dyn Route>,
+    ) -> Arc<Self> {
+        let together = Arc::new(Together {
+            desk,
+            joint,
+            limit,
+            answers: Mutex::new(Answers { parts: vec![Vec::new(); calls], size: 0, missing: calls }),
+            is_over: AtomicBool::new(false),
+            route: Mutex::new(Some(route)),
+        });
+        if calls == 0 {
+            together.send(Ok(Vec::new()));
+        }
+        together
+    }
+
+    /// Whether the answer has been sent, so that no call has to be run for it.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes of answers may still come.
+    fn room(&self) -> usize {
+        self.limit - self.answers.lock().unwrap_or_else(PoisonError::into_inner).size.min(self.limit)
+    }
+
+    /// Keeps the answer to one call; notifications have an empty one.
+    fn put(&self, place: usize, bytes: Vec<u8>) {
+        let result = {
+            let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+            if answers.missing == 0 {
+                return;
+            }
+            answers.size += bytes.len();
+            answers.missing -= 1;
+            let size = answers.size;
+            if size > self.limit {
+                answers.missing = 0;
+                answers.parts = Vec::new();
+                Err(Failure::ReplyTooLarge { size, limit: self.limit })
+            } else {
+                answers.parts[place] = bytes;
+                if answers.missing > 0 {
+                    return;
+                }
+                Ok(std::mem::take(&mut answers.parts))
+            }
+        };
+        self.send(result);
+    }
+
+    fn send(&self, answers: Result<Vec<Vec<u8>>, Failure>) {
+        self.is_over.store(true, Ordering::Relaxed);
+        if let Some(route) = self.route().take() {
+            route.deliver(self.desk.finish_together(self.joint, answers));
+        }
+    }
+
+    fn route(&self) -> std::sync::MutexGuard<'_, Option<Box<dyn Route>>> {
+        self.route.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The way back of one of the calls. Left without an answer, its call has failed.
+pub(crate) struct PartRoute(Option<(Arc<Together>, usize)>);
+
+impl PartRoute {
+    pub(crate) fn new(together: &Arc<Together>, place: usize) -> Self {
+        PartRoute(Some((together.clone(), place)))
+    }
+}
+
+impl Route for PartRoute {
+    fn deliver(mut self: Box<Self>, bytes: Vec<u8>) {
+        if let Some((together, place)) = self.0.take() {
+            together.put(place, bytes);
+        }
+    }
+
+    fn will_take_long(&mut self, ticket: &Arc<Ticket>) {
+        if let Some((together, _)) = &self.0
+            && let Some(route) = &mut *together.route()
+        {
+            route.will_take_long(ticket);
+        }
+    }
+
+    fn limit(&self) -> usize {
+        self.0.as_ref().map_or(0, |(together, _)| together.room())
+    }
+
+    fn is_awaited(&self) -> bool {
+        self.0.as_ref().is_some_and(|(together, _)| !together.is_over())
+    }
+}
+
+impl Drop for PartRoute {
+    fn drop(&mut self) {
+        if let Some((together, place)) = self.0.take() {
+            let bytes = together.desk.lost_part(together.joint);
+            together.put(place, bytes);
+        }
+    }
+}

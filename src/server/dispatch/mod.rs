@@ -1,0 +1,11 @@
+//! Reads requests, runs their handlers and answers them, for every transport.
+
+pub(crate) mod batch;
+pub(crate) mod byte_budget;
+pub(crate) mod deadline;
+pub(crate) mod dispatcher;
+pub(crate) mod limits;
+pub(crate) mod memory;
+pub(crate) mod one_shot;
+pub(crate) mod pending_request;
+mod sync;

@@ -1,0 +1,264 @@
+//! The datagram listener: UDP and UNIX, one request and one reply a datagram (`mi_datagram`).
+
+mod connected_peers;
+mod loop_guard;
+mod replies;
+mod reply_queues;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::http::Network;
+use crate::address::Address;
+use crate::codec::{jsonrpc, text};
+use crate::command::Peer;
+use crate::command::service::Service;
+use crate::item::Str;
+use crate::response::Failure;
+use crate::server::dispatch::dispatcher::{Asked, Caller, Desk};
+use crate::server::dispatch::pending_request::Route;
+use crate::server::emulation::hazards;
+use crate::server::listener::datagram::loop_guard::LoopGuard;
+use crate::server::listener::datagram::replies::{Replies, Sent};
+use crate::server::multiprocess::idle_first::{Absent, Courtesy};
+use crate::server::multiprocess::in_flight::Hand;
+use crate::server::scheduling::leadership::{Post, Term};
+use crate::server::scheduling::pinning::Place;
+use crate::server::{Context, ListenOptions, Listener};
+use crate::transport::datagram::{RawPeer, Received, Socket};
+use crate::transport::eagerness::Habit;
+use crate::transport::{OpenError, io_error};
+
+/// The largest reply of `mi_datagram`: its buffer, less what IP and UDP want.
+const REPLY_LIMIT: usize = 65_457;
+/// Up to 2.4.4 the buffer was half of it.
+const OLD_REPLY_LIMIT: usize = 32_728;
+/// Larger than any UDP datagram; a larger one on a UNIX socket is refused by its true size.
+const BUFFER: usize = 65_536;
+/// How often a waiting leader looks whether the server stops.
+const WAKE: Duration = Duration::from_millis(50);
+
+pub(crate) struct DatagramListener {
+    context: Arc<Context>,
+    address: Address,
+    desk: Arc<Desk>,
+    socket: Arc<Socket>,
+    replies: Arc<Replies>,
+    request_limit: usize,
+    allow_from: Option<Vec<Network>>,
+    /// Which endpoint of the server it is.
+    number: usize,
+    post: Post,
+    absent: Absent,
+    place: Place,
+    /// None where a real server, which answers everything, is imitated with its faults.
+    loops: Option<LoopGuard>,
+    hazards: bool,
+    /// Whether the kernel says which user sends: those with a limit of their own are told apart by it.
+    tells_users: bool,
+}
+
+impl DatagramListener {
+    pub(crate) fn new(
+        context: Arc<Context>,
+        socket: Socket,
+        address: Address,
+        (number, options): (usize, &ListenOptions),
+    ) -> Result<Self, OpenError> {
+        if let Err(error) = socket.set_patience(WAKE) {
+            log::error!("{address}: stopping will wait for the next request: {error}");
+        }
+        let dialect = context.service.dialect;
+        let tells_users = has_rate_limits(&context.service, options) && ask_for_users(&socket, &address);
+        let reply_limit = if dialect.is_1x() { OLD_REPLY_LIMIT } else { REPLY_LIMIT };
+        let (socket, desk) = (Arc::new(socket), Desk::new(&context, &address, options, reply_limit));
+        let is_unix = matches!(address, Address::Unix { .. });
+        let replies = Replies::new(desk.clone(), socket.clone(), is_unix, options.write_timeout)
+            .map_err(io_error("open a socket for replies of", address.to_string()))?;
+        let hazards = options.hazards && dialect.is_emulated();
+        Ok(DatagramListener {
+            desk,
+            context,
+            loops: (!hazards).then(|| LoopGuard::new(&address)),
+            address,
+            socket,
+            replies: Arc::new(replies),
+            request_limit: options.request_limit.min(BUFFER),
+            allow_from: options.allow_from.clone(),
+            number,
+            post: Post::default(),
+            absent: Absent::default(),
+            place: Place::new(&options.cpus),
+            hazards,
+            tells_users,
+        })
+    }
+
+    /// Whether the sender's network is one that the listener serves.
+    fn serves(&self, peer: &RawPeer) -> bool {
+        let networks = self.allow_from.as_deref();
+        networks.is_none()
+            || matches!(peer.to_peer(), Peer::Inet(address) if super::http::is_from_any(networks, address.ip()))
+    }
+
+    fn serve(&self, buffer: &[u8], received: &Received, hand: Option<Hand>, out: &mut Vec<u8>) {
+        self.desk.counters.bytes_in.add(received.size as i64);
+        if self.hazards && self.dies_of(&buffer[..received.size.min(buffer.len())]) {
+            return self.context.die();
+        }
+        let peer = received.sender();
+        let asked = match buffer.get(..received.size) {
+            Some(datagram) if datagram.len() <= self.request_limit => self.read(datagram),
+            _ => {
+                let too_large = Failure::RequestTooLarge { size: received.size, limit: self.request_limit };
+                Asked::unreadable(false, Str::default(), too_large)
+            }
+        };
+        let datagram = &buffer[..received.size.min(buffer.len())];
+        if self.loops.as_ref().is_some_and(|loops| loops.drops(datagram, &asked, &peer)) {
+            self.desk.counters.dropped.add(1);
+            log::debug!("{}: a datagram of {peer} is not answered: it may be an answer itself", self.address);
+            return;
+        }
+        let route = Box::new(self.route(received.peer, hand));
+        self.desk.serve(asked, Caller::of(peer, received.size), out, route);
+    }
+
+    /// Whether a real server would not survive this datagram.
+    fn dies_of(&self, datagram: &[u8]) -> bool {
+        let dialect = self.desk.dialect();
+        dialect.reads_json() && hazards::dies_of_json(dialect, datagram, false)
+    }
+
+    fn read(&self, datagram: &[u8]) -> Asked {
+        let dialect = self.desk.dialect();
+        if dialect.reads_json() && (jsonrpc::looks_like_json(datagram) || !dialect.reads_text()) {
+            self.desk.read_json(datagram)
+        } else {
+            Asked::Text(text::decode_request(datagram, dialect))
+        }
+    }
+
+    fn route(&self, peer: RawPeer, hand: Option<Hand>) -> DatagramRoute {
+        DatagramRoute { replies: self.replies.clone(), peer, hand }
+    }
+}
+
+/// Whether the listener, or a command that there is by now, limits how often one peer may ask.
+fn has_rate_limits(service: &Service, options: &ListenOptions) -> bool {
+    options.limits.rate.is_some() || service.registry().commands().any(|command| command.conduct.rate.is_some())
+}
+
+/// Has the kernel say which user sends; without it, names of sockets tell peers apart.
+fn ask_for_users(socket: &Socket, address: &Address) -> bool {
+    let Address::Unix { .. } = address else { return false };
+    let asked = socket.ask_for_users();
+    if let Err(error) = &asked {
+        log::warn!("{address}: rate limits are by socket and not by user: {error}");
+    }
+    asked.is_ok()
+}
+
+impl Listener for DatagramListener {
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
+    fn desk(&self) -> &Arc<Desk> {
+        &self.desk
+    }
+
+    fn post(&self) -> &Post {
+        &self.post
+    }
+
+    fn lead(self: Arc<Self>, term: Term) {
+        let _pinned = self.place.enter();
+        let mut buffer = vec![0; BUFFER];
+        let mut out = Vec::new();
+        let (mut has_served, mut habit, mut courtesy) = (false, Habit::default(), Courtesy::default());
+        let mut hand = None;
+        if term != Term::FIRST {
+            self.absent.leave();
+        }
+        while !self.context.is_stopping() && self.post.leads(term) {
+            if hand.is_none() {
+                hand = self.context.hands.as_ref().and_then(|hands| hands.for_datagram(self.number));
+            }
+            let mut receive = |flags| match &hand {
+                Some(hand) => hand.receive(&self.socket, flags),
+                None if self.tells_users => self.socket.receive_with_user(&mut buffer, flags),
+                None => self.socket.receive_with(&mut buffer, flags),
+            };
+            let received = if hand.is_some() && courtesy.let_others_first(&self.absent) {
+                receive(libc::MSG_TRUNC | libc::MSG_DONTWAIT)
+            } else if has_served {
+                Socket::receive_after_one(&mut habit, receive)
+            } else {
+                receive(libc::MSG_TRUNC)
+            };
+            has_served = received.is_ok();
+            let received = match received {
+                Ok(received) => received,
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                    continue;
+                }
+                // A refusal of an earlier reply by its receiver shows up here; it concerns nobody else.
+                Err(error) => {
+                    log::debug!("{}: {error}", self.address);
+                    continue;
+                }
+            };
+            if !self.serves(&received.peer) {
+                self.desk.counters.dropped.add(1);
+                continue;
+            }
+            let turn = self.post.begin(term);
+            out.clear();
+            match hand.take() {
+                Some(hand) => {
+                    // SAFETY: it was just received, and the hand is kept until the request is read.
+                    let datagram = unsafe { hand.datagram() };
+                    self.serve(datagram, &received, Some(hand), &mut out);
+                }
+                None => self.serve(&buffer, &received, None, &mut out),
+            }
+            if !self.post.end(turn) {
+                self.absent.come_back();
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for DatagramListener {
+    fn drop(&mut self) {
+        if self.context.is_dead() {
+            self.socket.leave();
+        }
+    }
+}
+
+/// The way back to the sender of a datagram.
+struct DatagramRoute {
+    replies: Arc<Replies>,
+    peer: RawPeer,
+    /// The request as it is kept until it is answered.
+    hand: Option<Hand>,
+}
+
+impl Route for DatagramRoute {
+    fn reply(self: Box<Self>, out: &mut Vec<u8>) {
+        self.replies.deliver(out, (&self.peer, self.hand));
+    }
+
+    /// A datagram of its own, as the originals send it. The request stays in hand.
+    fn provisional(&mut self, bytes: &[u8]) -> bool {
+        matches!(self.replies.try_send(bytes, (&self.peer, None)), Sent::Done)
+    }
+
+    fn deliver(self: Box<Self>, bytes: Vec<u8>) {
+        self.replies.deliver(&bytes, (&self.peer, self.hand));
+    }
+}

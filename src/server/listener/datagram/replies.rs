@@ -1,0 +1,166 @@
+//! The replies of a datagram listener: where they are sent from, and which of them wait for their clients.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::connected_peers::ConnectedPeers;
+use super::reply_queues::{ReplyQueues, WaitingReply};
+use crate::server::delivery::deferred_writer::Parcel;
+use crate::server::dispatch::dispatcher::Desk;
+use crate::server::multiprocess::in_flight::Hand;
+use crate::transport::datagram::{RawPeer, Socket, send_from};
+use crate::transport::reply_sockets::{self, ReplySockets};
+
+/// The send buffer that is asked for on the named socket. It is one for all clients that are connected to it.
+const NAMED_BUFFER: libc::c_int = 2 << 20;
+
+/// How replies leave a listener.
+pub(crate) struct Replies {
+    desk: Arc<Desk>,
+    socket: Arc<Socket>,
+    /// Over UNIX only.
+    unix: Option<UnixReplies>,
+    queues: ReplyQueues,
+    /// How long a client may read nothing while replies wait for it.
+    timeout: Duration,
+}
+
+/// The ways to UNIX clients: unnamed sockets for those that are not connected, the named one for those that are.
+struct UnixReplies {
+    unnamed: ReplySockets,
+    /// The size of the named socket's send buffer.
+    named_buffer: usize,
+    /// Real servers have no answer for a client that is connected.
+    answers_connected: bool,
+    connected: Mutex<ConnectedPeers>,
+    has_connected: AtomicBool,
+}
+
+/// What became of a reply.
+pub(crate) enum Sent {
+    /// It was sent, or it never will be, which is counted.
+    Done,
+    /// Its client has no room for it yet.
+    Full,
+}
+
+impl Replies {
+    pub(crate) fn new(desk: Arc<Desk>, socket: Arc<Socket>, is_unix: bool, timeout: Duration) -> io::Result<Self> {
+        let unix = is_unix.then(|| UnixReplies::new(&socket, !desk.dialect().is_emulated())).transpose()?;
+        Ok(Replies { desk, socket, unix, queues: ReplyQueues::default(), timeout })
+    }
+
+    /// Sends a reply now, or when its client has read others.
+    pub(crate) fn deliver(self: &Arc<Self>, bytes: &[u8], (peer, hand): (&RawPeer, Option<Hand>)) {
+        if bytes.is_empty() || matches!(self.try_send(bytes, (peer, hand.as_ref())), Sent::Done) {
+            return;
+        }
+        let Some(reservation) = self.desk.reserve_unsent(WaitingReply::cost_of(bytes)) else { return };
+        let reply = WaitingReply { bytes: bytes.into(), peer: *peer, hand, _reservation: reservation };
+        match self.queues.push(reply, Instant::now()) {
+            Ok(true) => self.have_queues_served(),
+            Ok(false) => {}
+            Err(waiting) => self.desk.note_full_peer(&peer.to_peer(), waiting),
+        }
+    }
+
+    /// Sends a reply, if no earlier one waits for the same client.
+    #[inline]
+    pub(crate) fn try_send(&self, bytes: &[u8], to: (&RawPeer, Option<&Hand>)) -> Sent {
+        if self.queues.has_waiting(to.0) { Sent::Full } else { self.send(bytes, to) }
+    }
+
+    #[inline]
+    fn send(&self, bytes: &[u8], (peer, hand): (&RawPeer, Option<&Hand>)) -> Sent {
+        let send = |from: BorrowedFd<'_>| match hand {
+            Some(hand) => hand.answer(from, bytes),
+            None => send_from(from, bytes, peer),
+        };
+        let result = match &self.unix {
+            _ if !peer.can_be_answered() => Err(io::ErrorKind::NotConnected.into()),
+            Some(unix) => unix.send(send, (peer.as_bytes(), bytes.len()), &self.socket),
+            None => send(self.socket.as_fd()),
+        };
+        match result {
+            Ok(()) => Sent::Done,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Sent::Full,
+            Err(error) => {
+                self.desk.counters.dropped.add(1);
+                log::debug!("a reply of {} bytes to {} was not delivered: {error}", bytes.len(), peer.to_peer());
+                Sent::Done
+            }
+        }
+    }
+
+    /// Has the courier send waiting replies until none is left.
+    fn have_queues_served(self: &Arc<Self>) {
+        let replies = self.clone();
+        let serve = move |now| {
+            let send = |reply: &WaitingReply| replies.send(&reply.bytes, (&reply.peer, reply.hand.as_ref()));
+            replies.queues.serve(now, replies.timeout, send, |dropped| replies.note_stalled(dropped))
+        };
+        self.desk.context().courier.take(Parcel::Queues { serve: Box::new(serve) });
+    }
+
+    /// A client has read nothing for too long.
+    fn note_stalled(&self, dropped: usize) {
+        self.desk.note_stalled(None);
+        self.desk.counters.dropped.add(dropped as i64);
+    }
+}
+
+impl UnixReplies {
+    fn new(named: &Socket, answers_connected: bool) -> io::Result<Self> {
+        Ok(UnixReplies {
+            unnamed: ReplySockets::new()?,
+            named_buffer: reply_sockets::enlarge_buffer(named.as_fd(), NAMED_BUFFER)?,
+            answers_connected,
+            connected: Mutex::default(),
+            has_connected: AtomicBool::new(false),
+        })
+    }
+
+    fn send(
+        &self,
+        send: impl Fn(BorrowedFd<'_>) -> io::Result<()>,
+        (peer, size): (&[u8], usize),
+        named: &Socket,
+    ) -> io::Result<()> {
+        if self.has_connected.load(Ordering::Relaxed) && self.connected().contains(peer) {
+            return self.send_from_named(send, (peer, size), named);
+        }
+        match send(self.unnamed.current()) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && self.unnamed.make_room() => {
+                send(self.unnamed.current())
+            }
+            // The kernel refuses a datagram to a socket that is connected to another one.
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) && self.answers_connected => {
+                self.connected().insert(peer);
+                self.has_connected.store(true, Ordering::Relaxed);
+                self.send_from_named(send, (peer, size), named)
+            }
+            result => result,
+        }
+    }
+
+    fn send_from_named(
+        &self,
+        send: impl Fn(BorrowedFd<'_>) -> io::Result<()>,
+        (peer, size): (&[u8], usize),
+        named: &Socket,
+    ) -> io::Result<()> {
+        let unread = || reply_sockets::unread(named.as_fd());
+        if self.connected().admits(peer, size, self.named_buffer, unread) {
+            send(named.as_fd())
+        } else {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+    }
+
+    fn connected(&self) -> MutexGuard<'_, ConnectedPeers> {
+        self.connected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,178 @@
+//! Replies through a client's FIFO: whole, or while they are made.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Waker;
+
+use super::FifoListener;
+use crate::clock;
+use crate::server::delivery::deferred_writer::Parcel;
+use crate::server::delivery::stream::{Advance, Driver, Stream, Task, WINDOW};
+use crate::server::dispatch::byte_budget::Reservation;
+use crate::server::dispatch::pending_request::Route;
+use crate::server::multiprocess::in_flight::Hand;
+use crate::transport::fifo::ReplyFifo;
+
+/// The way back through a reply FIFO, or nowhere when the client gave none.
+pub(super) struct FifoRoute {
+    pub(super) listener: Arc<FifoListener>,
+    pub(super) fifo: Option<ReplyFifo>,
+    /// The request as it is kept until it is answered.
+    pub(super) hand: Option<Hand>,
+}
+
+impl FifoRoute {
+    /// Writes what the pipe takes at once; the courier writes the rest. Dropping the FIFO ends the reply.
+    fn send(self, bytes: &mut Vec<u8>) {
+        let Some(fifo) = self.fifo else { return };
+        if let Some(hand) = &self.hand {
+            hand.begin_answer();
+        }
+        if self.listener.alone.is_some() {
+            return self.listener.write_to_the_end(&fifo, std::mem::take(bytes));
+        }
+        let desk = &self.listener.desk;
+        match fifo.write(bytes) {
+            Ok(sent) if sent == bytes.len() => {}
+            Ok(sent) => {
+                let Some(waiting) = desk.reserve_unsent(bytes.len()) else { return };
+                let deadline = clock::deadline(self.listener.write_timeout);
+                let (desk, bytes) = (desk.clone(), std::mem::take(bytes));
+                self.listener.context.courier.take(Parcel::Write { fifo, bytes, sent, deadline, desk, waiting });
+            }
+            Err(error) => {
+                desk.counters.dropped.add(1);
+                log::debug!("a reply was not delivered: {error}");
+            }
+        }
+    }
+}
+
+impl Route for FifoRoute {
+    fn deliver(self: Box<Self>, mut bytes: Vec<u8>) {
+        self.send(&mut bytes);
+    }
+
+    fn reply(self: Box<Self>, out: &mut Vec<u8>) {
+        self.send(out);
+    }
+
+    fn window(&self) -> usize {
+        // Originals write a reply as a whole, and so do those that have their faults.
+        if self.listener.alone.is_some() { usize::MAX } else { WINDOW }
+    }
+
+    fn stream(self: Box<Self>, first: Vec<u8>, stream: Stream) {
+        let FifoRoute { listener, fifo, hand } = *self;
+        if let Some(hand) = hand {
+            // The end of the process ends the reply from now on.
+            hand.begin_answer();
+        }
+        let pool = listener.context.aside.clone();
+        let task = FifoStream {
+            listener,
+            fifo: fifo.map(Arc::new),
+            stream,
+            bytes: first,
+            sent: 0,
+            is_last: false,
+            has_waited: Arc::default(),
+            waiting: None,
+        };
+        Driver::new(pool, Box::new(task)).begin();
+    }
+
+    /// Written ahead of the answer, if the pipe has room for all of it.
+    fn provisional(&mut self, bytes: &[u8]) -> bool {
+        if let Some(hand) = &self.hand {
+            hand.begin_answer();
+        }
+        match &self.fifo {
+            Some(fifo) if bytes.len() <= libc::PIPE_BUF => fifo.write(bytes).is_ok_and(|sent| sent == bytes.len()),
+            _ => false,
+        }
+    }
+}
+
+/// A reply that is made while its reader takes it. Nobody reads it where there is no FIFO; it is made all the same.
+struct FifoStream {
+    listener: Arc<FifoListener>,
+    fifo: Option<Arc<ReplyFifo>>,
+    stream: Stream,
+    bytes: Vec<u8>,
+    sent: usize,
+    is_last: bool,
+    /// The reader took nothing for as long as it may.
+    has_waited: Arc<AtomicBool>,
+    /// The bytes that the reader has not taken.
+    waiting: Option<Reservation>,
+}
+
+impl Task for FifoStream {
+    fn go(&mut self, waker: &Waker) -> bool {
+        loop {
+            if self.has_waited.load(Ordering::Relaxed) {
+                self.listener.desk.note_stalled(Some(self.stream.command()));
+                return true;
+            }
+            match self.write() {
+                Ok(true) if self.is_last => {
+                    self.stream.note_sent();
+                    return true;
+                }
+                Ok(true) => self.waiting = None,
+                Ok(false) => {
+                    if self.waiting.is_none() {
+                        self.waiting = self.listener.desk.reserve_unsent(self.bytes.len());
+                    }
+                    if self.waiting.is_none() {
+                        return true;
+                    }
+                    self.await_room(waker);
+                    return false;
+                }
+                Err(error) => {
+                    self.listener.desk.counters.dropped.add(1);
+                    log::debug!("the reader of a reply FIFO left: {error}");
+                    return true;
+                }
+            }
+            match self.stream.advance(waker) {
+                Advance::Wait => return false,
+                Advance::Part(bytes) => (self.bytes, self.sent) = (bytes, 0),
+                Advance::Last(bytes) | Advance::Whole(bytes) => {
+                    (self.bytes, self.sent, self.is_last) = (bytes, 0, true);
+                }
+                Advance::Answer(_) | Advance::Short => return true,
+            }
+        }
+    }
+}
+
+impl FifoStream {
+    /// Writes what there is; false when the pipe is full.
+    fn write(&mut self) -> io::Result<bool> {
+        let Some(fifo) = &self.fifo else { return Ok(true) };
+        while self.sent < self.bytes.len() {
+            match fifo.write(&self.bytes[self.sent..])? {
+                0 => return Ok(false),
+                more => self.sent += more,
+            }
+        }
+        Ok(true)
+    }
+
+    fn await_room(&self, waker: &Waker) {
+        let Some(fifo) = &self.fifo else { return };
+        let (waker, has_waited) = (waker.clone(), self.has_waited.clone());
+        self.listener.context.courier.take(Parcel::Room {
+            fifo: fifo.clone(),
+            deadline: clock::deadline(self.listener.write_timeout),
+            then: Box::new(move |has_room| {
+                has_waited.store(!has_room, Ordering::Relaxed);
+                waker.wake();
+            }),
+        });
+    }
+}

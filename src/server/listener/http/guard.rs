@@ -1,0 +1,255 @@
+//! Who may ask: no page in a browser, nobody from a foreign network, nobody without the password.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use hyper::HeaderMap;
+use hyper::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN, REFERER};
+
+use super::credentials::Credentials;
+
+/// Why a request is turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// It comes from a page that is not ours.
+    Foreign(&'static str),
+    /// It does not prove who sends it.
+    Unproven,
+}
+
+/// What a listener asks of a request's head.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    credentials: Credentials,
+    /// Names by which it may be called, beside addresses and `localhost`.
+    hosts: Vec<String>,
+    scheme: &'static str,
+}
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+impl Guard {
+    pub(crate) fn new(credentials: Credentials, hosts: Vec<String>, scheme: &'static str) -> Self {
+        let hosts = hosts.into_iter().map(|host| host.to_ascii_lowercase()).collect();
+        Guard { credentials, hosts, scheme }
+    }
+
+    /// No page of another site may ask, also where a browser can be led to believe that this is its site: a
+    /// name that was made to mean our address shows in `Host`.
+    pub(crate) fn check_site(&self, head: &HeaderMap) -> Result<(), Refusal> {
+        let text = |name| head.get(name).map(|value| value.to_str().unwrap_or("?"));
+        let host = text(HOST);
+        if !host.is_none_or(|host| self.is_our_name(host)) {
+            return Err(Refusal::Foreign("the Host header names another site"));
+        }
+        if text(SEC_FETCH_SITE).is_some_and(|site| !matches!(site, "none" | "same-origin")) {
+            return Err(Refusal::Foreign("Sec-Fetch-Site says that another site asks"));
+        }
+        for (name, why) in [(ORIGIN, "the Origin is another site"), (REFERER, "the Referer is another site")] {
+            if text(name).is_some_and(|origin| !self.is_our_origin(origin, host)) {
+                return Err(Refusal::Foreign(why));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a browser says that a page of this server asks. No page of another site can have it say so.
+    pub(crate) fn proves_our_origin(&self, head: &HeaderMap) -> bool {
+        let is_said = head.contains_key(ORIGIN)
+            || head.contains_key(REFERER)
+            || head.get(SEC_FETCH_SITE).is_some_and(|site| site == "same-origin");
+        is_said && self.check_site(head).is_ok()
+    }
+
+    fn is_our_name(&self, host: &str) -> bool {
+        let name = if host.parse::<IpAddr>().is_ok() { host } else { without_port(host) }.to_ascii_lowercase();
+        let inner = name.trim_start_matches('[').trim_end_matches(']');
+        // A page can be served under a name of the attacker's that means our address, never under the address.
+        inner == "localhost" || inner.parse::<IpAddr>().is_ok() || self.hosts.contains(&name)
+    }
+
+    fn is_our_origin(&self, origin: &str, host: Option<&str>) -> bool {
+        let authority = origin.strip_prefix(self.scheme).and_then(|rest| rest.strip_prefix("://"));
+        let authority = authority.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
+        authority.is_some_and(|authority| host.is_some_and(|host| authority.eq_ignore_ascii_case(host)))
+    }
+
+    /// Who sends it, where that has to be proven.
+    pub(crate) fn authenticate(&self, head: &HeaderMap) -> Result<Option<Arc<str>>, Refusal> {
+        if self.credentials.are_not_asked_for() {
+            return Ok(None);
+        }
+        let given = head.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).ok_or(Refusal::Unproven)?;
+        let (scheme, proof) = given.split_once(' ').ok_or(Refusal::Unproven)?;
+        let proof = proof.trim();
+        if scheme.eq_ignore_ascii_case("bearer") {
+            return if self.credentials.have_token(proof) {
+                Ok(Some("token".into()))
+            } else {
+                Err(Refusal::Unproven)
+            };
+        }
+        if !scheme.eq_ignore_ascii_case("basic") {
+            return Err(Refusal::Unproven);
+        }
+        let decoded = base64::engine::general_purpose::STANDARD.decode(proof).map_err(|_| Refusal::Unproven)?;
+        let pair = String::from_utf8(decoded).map_err(|_| Refusal::Unproven)?;
+        let (user, password) = pair.split_once(':').ok_or(Refusal::Unproven)?;
+        if self.credentials.have_user(user, password) { Ok(Some(user.into())) } else { Err(Refusal::Unproven) }
+    }
+
+    /// What a 401 asks for.
+    pub(crate) fn challenge(&self) -> &'static str {
+        if self.credentials.are_a_token() {
+            "Bearer realm=\"OpenSIPS MI\""
+        } else {
+            "Basic realm=\"OpenSIPS MI\", charset=\"UTF-8\""
+        }
+    }
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    }
+}
+
+/// A network: `192.168.0.0/16`, `10.1.2.3`, `fd00::/8`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    address: u128,
+    mask: u128,
+}
+
+/// A network cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected a network such as 10.0.0.0/8 or fd00::/8, found {0:?}")]
+pub struct NetworkError(String);
+
+impl Network {
+    /// Whether an address is in it.
+    pub fn contains(self, address: IpAddr) -> bool {
+        number(address) & self.mask == self.address
+    }
+}
+
+impl std::str::FromStr for Network {
+    type Err = NetworkError;
+
+    fn from_str(text: &str) -> Result<Self, NetworkError> {
+        let error = || NetworkError(text.to_owned());
+        let (address, length) =
+            text.split_once('/').map_or((text, None), |(address, length)| (address, Some(length)));
+        let address: IpAddr = address.parse().map_err(|_| error())?;
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        let length = length.map_or(Ok(bits), str::parse).ok().filter(|length| *length <= bits).ok_or_else(error)?;
+        let mask = u128::MAX.checked_shl(bits - length).unwrap_or(0);
+        Ok(Network { address: number(address) & mask, mask })
+    }
+}
+
+/// Whether an address is in one of these networks; `None` are all networks.
+pub(crate) fn is_from_any(networks: Option<&[Network]>, address: IpAddr) -> bool {
+    networks.is_none_or(|networks| networks.iter().any(|network| network.contains(address)))
+}
+
+/// IPv4 as IPv6 has it (`::ffff:a.b.c.d`).
+fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => u128::from(address.to_ipv6_mapped()),
+        IpAddr::V6(address) => u128::from(address),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(fields: &[(&'static str, &str)]) -> HeaderMap {
+        fields.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().expect("a value"))).collect()
+    }
+
+    fn guard() -> Guard {
+        let users = Some(vec![("ann".to_owned(), "s:ecret".to_owned()), ("bob".to_owned(), String::new())]);
+        let credentials = Credentials { users, token: Some("tok".into()), ask: None };
+        Guard::new(credentials, vec!["mi.example.org".into()], "http")
+    }
+
+    #[test]
+    fn addresses_localhost_and_listed_names_are_ours() {
+        for host in
+            ["127.0.0.1:8888", "[::1]:80", "::1", "LOCALHOST", "10.1.2.3", "mi.example.org:1", "MI.example.org"]
+        {
+            assert_eq!(guard().check_site(&head(&[("host", host)])), Ok(()), "{host}");
+        }
+        for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "", "mi.example.org.", "[x"]
+        {
+            assert!(guard().check_site(&head(&[("host", host)])).is_err(), "{host}");
+        }
+    }
+
+    #[test]
+    fn only_our_own_pages_may_ask() {
+        let from = |name, value| guard().check_site(&head(&[("host", "127.0.0.1:88"), (name, value)]));
+        assert_eq!(from("origin", "http://127.0.0.1:88"), Ok(()));
+        assert_eq!(from("referer", "http://127.0.0.1:88/html?x=1"), Ok(()));
+        assert_eq!(from("sec-fetch-site", "same-origin"), Ok(()));
+        for (name, value) in [
+            ("origin", "null"),
+            ("origin", "https://127.0.0.1:88"),
+            ("origin", "http://127.0.0.1:89"),
+            ("origin", "http://127.0.0.1:88.evil.example"),
+            ("referer", "http://evil.example/127.0.0.1:88"),
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-site", "same-site"),
+        ] {
+            assert!(from(name, value).is_err(), "{name}: {value}");
+        }
+        assert!(guard().check_site(&head(&[("origin", "http://127.0.0.1:88")])).is_err(), "without a Host");
+    }
+
+    #[test]
+    fn who_knows_the_password_or_the_token_is_let_in() {
+        let proves = |value: &str| guard().authenticate(&head(&[("authorization", value)]));
+        let basic = |pair: &str| format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair));
+        assert_eq!(proves(&basic("ann:s:ecret")), Ok(Some("ann".into())));
+        assert_eq!(proves(&basic("bob:")), Ok(Some("bob".into())));
+        assert_eq!(proves("bearer tok"), Ok(Some("token".into())));
+        for wrong in
+            [&basic("ann:bob"), &basic("ann"), &basic("eve:s:ecret"), "Bearer to", "Basic ?", "Digest x", "x"]
+        {
+            assert_eq!(proves(wrong), Err(Refusal::Unproven), "{wrong}");
+        }
+        assert_eq!(guard().authenticate(&HeaderMap::new()), Err(Refusal::Unproven));
+        assert!(!format!("{:?}", guard()).contains("ecret"));
+    }
+
+    #[test]
+    fn credentials_that_are_empty_let_nobody_in() {
+        for credentials in [
+            Credentials { users: Some(Vec::new()), ..Credentials::default() },
+            Credentials { token: Some(String::new()), ..Credentials::default() },
+        ] {
+            let guard = Guard::new(credentials, Vec::new(), "http");
+            for head in [head(&[]), head(&[("authorization", "Bearer ")]), head(&[("authorization", "Basic Og==")])] {
+                assert_eq!(guard.authenticate(&head), Err(Refusal::Unproven), "{head:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn networks_hold_their_addresses() {
+        let holds = |network: &str, address: &str| {
+            network.parse::<Network>().expect(network).contains(address.parse().expect(address))
+        };
+        assert!(holds("10.0.0.0/8", "10.255.0.1") && !holds("10.0.0.0/8", "11.0.0.1"));
+        assert!(holds("0.0.0.0/0", "1.2.3.4") && !holds("0.0.0.0/0", "::1"));
+        assert!(holds("::/0", "1.2.3.4") && holds("fd00::/8", "fd12::1") && !holds("fd00::/8", "fe80::1"));
+        assert!(holds("127.0.0.1", "127.0.0.1") && !holds("127.0.0.1", "127.0.0.2"));
+        for wrong in ["", "10.0.0.0/33", "10.0.0/8", "::/129", "10.0.0.0/-1", "example.org"] {
+            assert!(wrong.parse::<Network>().is_err(), "{wrong}");
+        }
+    }
+}

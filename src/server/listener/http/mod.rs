@@ -1,0 +1,417 @@
+//! The HTTP listener: every wire that OpenSIPS ever had over HTTP, behind one socket (`httpd`).
+//!
+//! Like the other listeners it has one leader, who accepts, reads, runs handlers and answers, and who is replaced when
+//! a handler takes long. hyper reads and writes HTTP; its connections are futures, and the leader polls the one that
+//! the kernel reports ready (`reactor`), so that a request stays on the thread that read it.
+
+mod body;
+mod browser;
+mod connection;
+mod credentials;
+mod exchange;
+mod guard;
+mod health;
+mod media;
+mod pages;
+mod probe;
+mod reactor;
+pub(crate) mod reply;
+pub(crate) mod route;
+mod slot;
+mod stream;
+pub(crate) mod strict;
+#[cfg(feature = "tls")]
+pub mod tls;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::address::Address;
+use crate::codec::xmlrpc;
+use crate::dialect::Dialect;
+use crate::server::dispatch::dispatcher::Desk;
+use crate::server::emulation::http as original;
+use crate::server::scheduling::leadership::{Post, Term};
+use crate::server::scheduling::pinning::Place;
+use crate::server::{Context, ListenOptions, Listener, ServerError};
+use crate::transport::OpenError;
+use crate::transport::eagerness::Habit;
+use crate::transport::spare::{Spare, is_shortage};
+pub use browser::JsonGet;
+use connection::{Connection, Progress, Stage};
+pub use credentials::{Credentials, NeverMatches, check_hosts};
+use exchange::Site;
+use guard::Guard;
+pub(crate) use guard::is_from_any;
+pub use guard::{Network, NetworkError};
+use probe::Probe;
+use reactor::{Reactor, Ready};
+pub use route::Roots;
+use stream::Stream;
+
+/// What a listener for HTTP has beside the options of all.
+#[derive(Clone, Debug, Default)]
+pub struct HttpOptions {
+    /// Where it answers what; `None`: where the imitated version does.
+    pub roots: Option<Roots>,
+    /// How replies look at the root for XML-RPC; `None`: as the imitated version writes them.
+    pub xmlrpc: Option<xmlrpc::Form>,
+    /// Which `GET` requests run commands that change something.
+    pub json_get: JsonGet,
+    /// Who is let in.
+    pub credentials: Credentials,
+    /// Names by which browsers may call it, beside addresses and `localhost`.
+    pub hosts: Vec<String>,
+    /// How long a head, a body and a pause between requests may take.
+    pub timeouts: Timeouts,
+    /// What 3.6 and 4.0 take of a body, where their faults are imitated (`receive_buf_size`); 0: as much as they do.
+    pub receive_buffer: usize,
+    /// Whether `GET /metrics` shows what is counted.
+    pub shows_metrics: bool,
+    /// How many connections there may be.
+    pub connections: usize,
+    /// TLS; without it the connection is plain.
+    #[cfg(feature = "tls")]
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+/// How long a client may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// For the head of a request, and for its body.
+    pub read: Duration,
+    /// Between two requests.
+    pub idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Timeouts { read: Duration::from_secs(10), idle: Duration::from_secs(60) }
+    }
+}
+
+/// More than a server of MI ever has, and no more memory than it can spare.
+const DEFAULT_CONNECTIONS: usize = 16_384;
+/// A reply of any size is written in pieces; one that nobody can mean is an error.
+const REPLY_LIMIT: usize = 1 << 30;
+/// How often a waiting leader looks whether the server stops.
+const WAKE: Duration = Duration::from_millis(50);
+/// The time between two calls of `look_after`.
+const ROUND: Duration = crate::server::scheduling::leadership::LOOK_AFTER;
+
+pub(crate) struct HttpListener {
+    context: Arc<Context>,
+    address: Address,
+    door: TcpListener,
+    /// For turning a client away when the process has no other descriptor left.
+    spare: Arc<Spare>,
+    reactor: Arc<Reactor>,
+    site: Arc<Site>,
+    allow_from: Option<Vec<Network>>,
+    connections: usize,
+    timeouts: Timeouts,
+    write_timeout: Duration,
+    #[cfg(feature = "tls")]
+    tls: Option<Arc<rustls::ServerConfig>>,
+    is_closed: AtomicBool,
+    post: Post,
+    place: Place,
+}
+
+impl HttpListener {
+    pub(crate) fn new(
+        context: Arc<Context>,
+        (door, bound): (TcpListener, SocketAddr),
+        host: String,
+        options: &ListenOptions,
+    ) -> Result<Self, ServerError> {
+        let refused =
+            |errno: nix::Error| OpenError::Bind { host: host.clone(), port: bound.port(), source: errno.into() };
+        let reactor = Reactor::new(door.as_fd()).map_err(refused)?;
+        let http = &options.http;
+        let dialect = context.service.dialect;
+        let roots = http.roots.clone().unwrap_or_else(|| Roots::of(dialect));
+        let scheme = if http.is_secure() { "https" } else { "http" };
+        let address = address(bound, http, dialect);
+        let desk = Desk::new(&context, &address, options, REPLY_LIMIT);
+        let reactor = Arc::new(reactor);
+        let mut hosts = http.hosts.clone();
+        hosts.push(host);
+        let site = Arc::new(Site {
+            hazards: options.hazards,
+            receive_buffer: if http.receive_buffer == 0 { original::RECEIVE_BUFFER } else { http.receive_buffer },
+            arrivals: original::Arrivals::default(),
+            aftermath: original::Aftermath::default(),
+            context: context.clone(),
+            desk,
+            roots,
+            form: http.xmlrpc.unwrap_or_else(|| exchange::form_of(dialect)),
+            json_get: http.json_get,
+            shows_metrics: http.shows_metrics,
+            guard: Guard::new(http.credentials.clone(), hosts, scheme),
+            request_limit: options.request_limit,
+            reactor: reactor.clone(),
+        });
+        Ok(HttpListener {
+            context,
+            address,
+            door,
+            spare: Spare::new(),
+            reactor,
+            site,
+            allow_from: options.allow_from.clone(),
+            connections: if http.connections == 0 { DEFAULT_CONNECTIONS } else { http.connections },
+            timeouts: http.timeouts,
+            write_timeout: options.write_timeout,
+            #[cfg(feature = "tls")]
+            tls: http.tls.clone(),
+            is_closed: AtomicBool::new(false),
+            post: Post::default(),
+            place: Place::new(&options.cpus),
+        })
+    }
+
+    /// Lets in whoever waits at the door.
+    fn welcome(&self) {
+        loop {
+            match self.door.accept() {
+                Ok((socket, peer)) => self.take_in(socket, peer),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if is_shortage(&error) => return self.turn_away_next(),
+                // Nobody, or somebody who has left already.
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn take_in(&self, socket: TcpStream, peer: SocketAddr) {
+        let is_allowed = is_from_any(self.allow_from.as_deref(), peer.ip());
+        let early = if !is_allowed {
+            Some(reply::NOT_FROM_THERE)
+        } else if self.reactor.len() >= self.connections {
+            Some(reply::TOO_MANY)
+        } else {
+            None
+        };
+        if let Some(answer) = early {
+            return self.turn_away(&socket, answer);
+        }
+        let begun = match socket.as_fd().try_clone_to_owned() {
+            Err(error) if is_shortage(&error) => return self.turn_away_for_shortage(&socket),
+            twin => twin.and_then(|twin| self.begin((socket, twin), peer)),
+        };
+        if let Err(error) = begun {
+            log::debug!("{}: a connection from {peer} was lost: {error}", self.address);
+        }
+    }
+
+    fn begin(&self, (socket, fd): (TcpStream, OwnedFd), peer: SocketAddr) -> io::Result<()> {
+        socket.set_nonblocking(true)?;
+        // Answers are written whole; nothing is gained by waiting for more.
+        socket.set_nodelay(true)?;
+        let progress = Progress::new(self.reactor.round(), self.probe(&socket));
+        let mut stream = self.stream(socket, &progress)?;
+        if original::has_port_of_abyss(self.context.service.dialect, &self.site.roots) {
+            stream = stream.curt();
+        } else if self.site.hazards && self.context.service.dialect.is_emulated() {
+            stream = stream.forgetful();
+        }
+        let life = exchange::life(self.site.clone(), stream, peer, progress.clone());
+        let connection = Connection::new(self.reactor.number(), &self.reactor, progress, life);
+        if self.site.hazards {
+            // Before the newcomer: whoever waited for somebody is served first.
+            self.site.arrivals.note();
+        }
+        self.reactor.add(&connection, fd.as_fd())?;
+        Ok(())
+    }
+
+    #[cfg(feature = "tls")]
+    fn probe(&self, socket: &TcpStream) -> Probe {
+        Probe::new(socket, self.tls.is_some())
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[allow(clippy::unused_self)] // it has TLS to look at in other builds
+    fn probe(&self, socket: &TcpStream) -> Probe {
+        Probe::new(socket, false)
+    }
+
+    #[cfg(feature = "tls")]
+    fn stream(&self, socket: TcpStream, progress: &Arc<Progress>) -> io::Result<Stream> {
+        Ok(match &self.tls {
+            Some(config) => {
+                let session = tls::TlsStream::new(socket, config.clone())?;
+                Stream::with_tls(session, self.reactor.clone(), progress.clone())
+            }
+            None => Stream::new(socket, self.reactor.clone(), progress.clone()),
+        })
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[allow(clippy::unnecessary_wraps)] // TLS may refuse, in other builds
+    fn stream(&self, socket: TcpStream, progress: &Arc<Progress>) -> io::Result<Stream> {
+        Ok(Stream::new(socket, self.reactor.clone(), progress.clone()))
+    }
+
+    /// Answers a connection that is not served.
+    fn turn_away(&self, socket: &TcpStream, answer: &[u8]) {
+        self.site.desk.counters.dropped.add(1);
+        // It has room for so little.
+        let _ = io::Write::write(&mut &*socket, answer);
+    }
+
+    fn turn_away_for_shortage(&self, socket: &TcpStream) {
+        self.turn_away(socket, reply::TOO_MANY);
+        self.site.desk.note_shortage("a connection was turned away");
+    }
+
+    /// Accepts the next connection on the reserved descriptor, and turns it away.
+    fn turn_away_next(&self) {
+        let _lent = self.spare.lend();
+        if let Ok((socket, _)) = self.door.accept() {
+            self.turn_away_for_shortage(&socket);
+        }
+    }
+
+    /// Whether a connection has been at its stage for too long.
+    fn is_overdue(&self, connection: &Connection, round: u32) -> bool {
+        let allowed = match connection.progress.stage() {
+            // Nothing more is answered there, but for who has just come to ask for the health of a server that stops.
+            Stage::Idle | Stage::Reply if self.context.is_stopping() => ROUND,
+            Stage::Idle | Stage::Reply => self.timeouts.idle,
+            Stage::Handshake | Stage::Head | Stage::Body => self.timeouts.read,
+            Stage::Blocked => self.write_timeout,
+            Stage::Running => return false,
+        };
+        ROUND * connection.progress.rounds(round) > allowed && !connection.has_taken_more(round)
+    }
+
+    /// No new connections and no new requests; answers that are under way are finished.
+    fn close(&self) {
+        if !self.is_closed.swap(true, Ordering::SeqCst) {
+            self.reactor.close_door(self.door.as_fd());
+            let connections = self.reactor.take_all();
+            // Told all at once: whoever sees that one has ended may count on the rest knowing.
+            for connection in &connections {
+                connection.progress.set_orphaned();
+            }
+            connections.iter().filter(|connection| connection.claim()).for_each(Connection::run_out);
+        }
+        // No leader comes back to what was put in line before all were told.
+        while let Some(ready) = self.reactor.waiting() {
+            if let Ready::Connection(connection) = ready {
+                connection.run_out();
+            }
+        }
+    }
+}
+
+impl Listener for HttpListener {
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
+    fn desk(&self) -> &Arc<Desk> {
+        &self.site.desk
+    }
+
+    fn post(&self) -> &Post {
+        &self.post
+    }
+
+    fn lead(self: Arc<Self>, term: Term) {
+        let _pinned = self.place.enter();
+        let (mut has_served, mut habit) = (false, Habit::default());
+        while !self.context.is_closing() && self.post.leads(term) {
+            let next =
+                if has_served { self.reactor.next_after_one(&mut habit, WAKE) } else { self.reactor.next(WAKE) };
+            has_served = next.is_some();
+            let Some(ready) = next else { continue };
+            let turn = self.post.begin(term);
+            match ready {
+                Ready::Door => self.welcome(),
+                // Behind those that wait: one that always has more would else keep the leader to itself.
+                Ready::Connection(connection) if connection.run() => self.reactor.put_back(connection),
+                Ready::Connection(_) => {}
+            }
+            if !self.post.end(turn) {
+                // Whoever leads now may not have seen what was put back.
+                self.reactor.ring();
+                break;
+            }
+        }
+        if self.context.is_closing() {
+            self.close();
+        }
+    }
+
+    fn look_after(&self) {
+        let overdue = self.reactor.begin_round(|connection, round| self.is_overdue(connection, round));
+        for connection in overdue {
+            match connection.progress.stage() {
+                Stage::Head | Stage::Body => connection.progress.set_overdue(),
+                Stage::Blocked if !connection.progress.has_ended() => {
+                    self.site.desk.note_stalled(None);
+                    connection.progress.set_ended();
+                }
+                _ => connection.progress.set_ended(),
+            }
+            if connection.claim() {
+                self.reactor.enqueue(connection);
+            }
+        }
+        if self.context.is_closing() {
+            self.reactor.ring();
+        }
+    }
+}
+
+impl HttpOptions {
+    #[cfg(feature = "tls")]
+    fn is_secure(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[allow(clippy::unused_self)] // it has TLS to look at in other builds
+    fn is_secure(&self) -> bool {
+        false
+    }
+}
+
+/// Host and port of a URL to listen at, which has neither path nor user.
+pub(crate) fn place(url: &str) -> Option<(&str, u16)> {
+    let authority = url.split_once("://")?.1.trim_end_matches('/');
+    let (host, port) = authority.rsplit_once(':')?;
+    let host = host.strip_prefix('[').map_or(Some(host), |inner| inner.strip_suffix(']'))?;
+    let is_plain = !host.is_empty() && !host.contains(['/', '@', '?', '#']);
+    is_plain.then_some((host, port.parse().ok()?))
+}
+
+/// Where it is, as clients write it.
+pub(crate) fn address(bound: SocketAddr, http: &HttpOptions, dialect: Dialect) -> Address {
+    let scheme = if http.is_secure() { "https" } else { "http" };
+    let roots = http.roots.clone().unwrap_or_else(|| Roots::of(dialect));
+    let first = roots.paths().next().unwrap_or_default();
+    Address::Http(format!("{scheme}://{bound}{first}"))
+}
+
+pub(crate) fn bind(host: &str, port: u16) -> io::Result<(TcpListener, SocketAddr)> {
+    let mut refused = io::ErrorKind::AddrNotAvailable.into();
+    for address in (host, port).to_socket_addrs()? {
+        match TcpListener::bind(address) {
+            Ok(door) => {
+                door.set_nonblocking(true)?;
+                let bound = door.local_addr()?;
+                return Ok((door, bound));
+            }
+            Err(error) => refused = error,
+        }
+    }
+    Err(refused)
+}

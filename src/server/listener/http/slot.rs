@@ -1,0 +1,134 @@
+//! Where the answer to a request is put down for its connection, and what happens when the client leaves before.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Poll, Waker};
+
+use bytes::Bytes;
+
+use crate::server::delivery::stream::{Stream, WINDOW};
+use crate::server::dispatch::byte_budget::Reservation;
+use crate::server::dispatch::dispatcher::Desk;
+use crate::server::dispatch::pending_request::{Route, Ticket};
+
+/// An answer, or the beginning of one.
+pub(super) enum Made {
+    Whole(Bytes),
+    Begun(Vec<u8>, Box<Stream>),
+    /// So many bytes found no room among the replies that wait for their clients.
+    Refused(usize),
+}
+
+/// A reply of this size goes into the socket at once, so it need not be counted among those that wait.
+const FITS_A_SOCKET: usize = 16 << 10;
+
+/// A reply that is counted until the last byte of it is in the socket.
+struct Counted {
+    bytes: Vec<u8>,
+    _reservation: Reservation,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Made {
+    fn whole(mut bytes: Vec<u8>, desk: &Desk) -> Self {
+        if bytes.len() <= FITS_A_SOCKET {
+            return Made::Whole(bytes.into());
+        }
+        match desk.reserve_reply(bytes.len()) {
+            Some(reservation) => {
+                bytes.shrink_to_fit();
+                Made::Whole(Bytes::from_owner(Counted { bytes, _reservation: reservation }))
+            }
+            None => Made::Refused(bytes.len()),
+        }
+    }
+}
+
+/// The connection's side. Dropped before the answer has come, it tells whoever makes it that nobody waits.
+#[derive(Default)]
+pub(super) struct Slot(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    answer: Option<Made>,
+    is_answered: bool,
+    waker: Option<Waker>,
+    /// What is being made for the answer, where that takes long.
+    tickets: Vec<Weak<Ticket>>,
+}
+
+impl Slot {
+    /// The way from whoever makes the answer.
+    pub(super) fn route(&self, desk: &Arc<Desk>) -> Box<dyn Route> {
+        Box::new(HttpRoute { state: self.0.clone(), desk: desk.clone() })
+    }
+
+    pub(super) fn poll(&self, waker: &Waker) -> Poll<Made> {
+        let mut state = lock(&self.0);
+        if let Some(answer) = state.answer.take() {
+            return Poll::Ready(answer);
+        }
+        state.waker = Some(waker.clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let tickets = {
+            let mut state = lock(&self.0);
+            if state.is_answered { Vec::new() } else { std::mem::take(&mut state.tickets) }
+        };
+        tickets.iter().filter_map(Weak::upgrade).for_each(|ticket| ticket.abandon());
+    }
+}
+
+struct HttpRoute {
+    state: Arc<Mutex<State>>,
+    desk: Arc<Desk>,
+}
+
+impl HttpRoute {
+    /// Puts the answer down, and gives what wakes the connection.
+    fn put(&self, answer: Made) -> Option<Waker> {
+        let mut state = lock(&self.state);
+        state.answer = Some(answer);
+        state.is_answered = true;
+        state.waker.take()
+    }
+}
+
+impl Route for HttpRoute {
+    fn deliver(self: Box<Self>, bytes: Vec<u8>) {
+        if let Some(waker) = self.put(Made::whole(bytes, &self.desk)) {
+            waker.wake();
+        }
+    }
+
+    fn reply(self: Box<Self>, out: &mut Vec<u8>) {
+        // Whoever serves the request looks at the connection next.
+        drop(self.put(Made::whole(std::mem::take(out), &self.desk)));
+    }
+
+    fn window(&self) -> usize {
+        WINDOW
+    }
+
+    fn stream(self: Box<Self>, first: Vec<u8>, stream: Stream) {
+        if let Some(waker) = self.put(Made::Begun(first, Box::new(stream))) {
+            waker.wake();
+        }
+    }
+
+    fn will_take_long(&mut self, ticket: &Arc<Ticket>) {
+        lock(&self.state).tickets.push(Arc::downgrade(ticket));
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}

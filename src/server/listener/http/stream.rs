@@ -1,0 +1,256 @@
+//! A connection's bytes for hyper: a socket that never waits, with TLS on top where the listener wants it.
+
+use std::io;
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsRawFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+
+use super::connection::{Progress, Stage};
+use super::reactor::Reactor;
+use super::reply::TOO_SLOW;
+use crate::server::emulation::http as original;
+
+/// A socket whose readiness the reactor reports, so that waiting for it needs no more than to say so.
+pub(super) struct Stream {
+    socket: Socket,
+    /// Whether it keeps to itself that a body may be sent.
+    is_curt: bool,
+    /// Whether it drops what comes together with a request.
+    is_forgetful: bool,
+    progress: Arc<Progress>,
+    reactor: Arc<Reactor>,
+}
+
+/// What hyper says when a body is awaited.
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+/// What is thrown away at a time.
+const DISCARDED: usize = 16 << 10;
+/// So many times, then it is the others' turn.
+const DISCARDED_AT_ONCE: u32 = 16;
+
+enum Socket {
+    Plain(TcpStream),
+    #[cfg(feature = "tls")]
+    Tls(Box<super::tls::TlsStream>),
+}
+
+impl Stream {
+    pub(super) fn new(socket: TcpStream, reactor: Arc<Reactor>, progress: Arc<Progress>) -> Self {
+        Stream { socket: Socket::Plain(socket), is_curt: false, is_forgetful: false, progress, reactor }
+    }
+
+    #[cfg(feature = "tls")]
+    pub(super) fn with_tls(socket: super::tls::TlsStream, reactor: Arc<Reactor>, progress: Arc<Progress>) -> Self {
+        progress.reach(Stage::Handshake, reactor.round());
+        Stream { socket: Socket::Tls(Box::new(socket)), is_curt: false, is_forgetful: false, progress, reactor }
+    }
+
+    /// As this stream, without a `100 Continue`, which hyper always says and not every server did.
+    pub(super) fn curt(self) -> Self {
+        Stream { is_curt: true, ..self }
+    }
+
+    /// As this stream, forgetting requests that do not wait for the answer to the one before.
+    pub(super) fn forgetful(self) -> Self {
+        Stream { is_forgetful: true, ..self }
+    }
+
+    /// Reads what still comes and throws it away, until the client closes or its time is up.
+    pub(super) fn poll_discard(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.progress.stage() != Stage::Head {
+            self.progress.reach(Stage::Head, self.reactor.round());
+        }
+        #[cfg_attr(not(feature = "tls"), allow(clippy::infallible_destructuring_match))]
+        let socket = match &mut self.socket {
+            Socket::Plain(socket) => socket,
+            #[cfg(feature = "tls")]
+            Socket::Tls(tls) => tls.socket(),
+        };
+        let mut rest = [0; DISCARDED];
+        for _ in 0..DISCARDED_AT_ONCE {
+            if self.progress.is_overdue() {
+                return Poll::Ready(());
+            }
+            match io::Read::read(socket, &mut rest) {
+                Ok(0) => return Poll::Ready(()),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
+                Err(_) => return Poll::Ready(()),
+            }
+        }
+        // Whoever sends without end waits behind the others, and has no more time than they.
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// hyper has no answer for a head that does not end; as much as the socket takes now has to do.
+    fn say_too_slow(&mut self) {
+        let _ = match &mut self.socket {
+            Socket::Plain(socket) => io::Write::write(socket, TOO_SLOW),
+            #[cfg(feature = "tls")]
+            Socket::Tls(tls) => tls.write(TOO_SLOW),
+        };
+    }
+
+    /// Bytes came: of the next request, unless one is under way.
+    fn note_read(&self) {
+        match self.progress.stage() {
+            Stage::Idle | Stage::Reply => self.progress.reach(Stage::Head, self.reactor.round()),
+            _ => {}
+        }
+    }
+
+    fn note_write<T>(&self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        // A handshake writes, too.
+        match (self.progress.stage(), written.is_pending()) {
+            (Stage::Running | Stage::Reply, true) => self.progress.block(self.reactor.round()),
+            (Stage::Running | Stage::Reply | Stage::Blocked, false) => {
+                self.progress.reach(Stage::Reply, self.reactor.round());
+            }
+            _ => {}
+        }
+        written
+    }
+}
+
+impl Read for Stream {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, mut cursor: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match this.progress.stage() {
+            Stage::Head if this.progress.is_overdue() => {
+                this.say_too_slow();
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            // Whoever waits for the body says so.
+            Stage::Body if this.progress.is_overdue() => return Poll::Pending,
+            _ => {}
+        }
+        let begins = matches!(this.progress.stage(), Stage::Idle | Stage::Reply);
+        let read = match &mut this.socket {
+            Socket::Plain(socket) if this.is_forgetful && begins => receive_one(socket, &mut cursor, &this.progress),
+            Socket::Plain(socket) => receive(socket, &mut cursor),
+            #[cfg(feature = "tls")]
+            Socket::Tls(tls) => {
+                let read = tls.read(&mut cursor);
+                if !tls.is_handshaking() {
+                    this.progress.end_handshake(this.reactor.round());
+                }
+                read
+            }
+        };
+        match read {
+            Ok(size) => {
+                if size > 0 {
+                    this.note_read();
+                }
+                Poll::Ready(Ok(()))
+            }
+            Err(error) => or_pending(error),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let said = if this.is_curt && bytes.starts_with(CONTINUE) { CONTINUE.len() } else { 0 };
+        let bytes = &bytes[said..];
+        let written = match &mut this.socket {
+            _ if said > 0 && bytes.is_empty() => Poll::Ready(Ok(0)),
+            Socket::Plain(socket) => ready(io::Write::write(socket, bytes)),
+            #[cfg(feature = "tls")]
+            Socket::Tls(tls) => ready(tls.write(bytes)),
+        };
+        this.note_write(written.map_ok(|size| said + size))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.is_curt {
+            let first = parts.iter().find(|part| !part.is_empty());
+            return self.poll_write(context, first.map_or(&[], |part| part));
+        }
+        let this = self.get_mut();
+        let written = match &mut this.socket {
+            Socket::Plain(socket) => ready(io::Write::write_vectored(socket, parts)),
+            #[cfg(feature = "tls")]
+            Socket::Tls(tls) => ready(tls.write_vectored(parts)),
+        };
+        this.note_write(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        // Else hyper copies each body, and a copy is not counted among the bytes that wait for clients.
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match &mut this.socket {
+            Socket::Plain(_) => Poll::Ready(Ok(())),
+            #[cfg(feature = "tls")]
+            Socket::Tls(tls) => {
+                let flushed = ready(tls.flush());
+                this.note_write(flushed)
+            }
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().socket {
+            Socket::Plain(socket) => Poll::Ready(socket.shutdown(Shutdown::Write)),
+            #[cfg(feature = "tls")]
+            Socket::Tls(tls) => ready(tls.shutdown()),
+        }
+    }
+}
+
+fn ready<T>(result: io::Result<T>) -> Poll<io::Result<T>> {
+    result.map_or_else(or_pending, |value| Poll::Ready(Ok(value)))
+}
+
+fn or_pending<T>(error: io::Error) -> Poll<io::Result<T>> {
+    if error.kind() == io::ErrorKind::WouldBlock { Poll::Pending } else { Poll::Ready(Err(error)) }
+}
+
+/// Reads the beginning of a request, and drops what is behind it.
+fn receive_one(mut socket: &TcpStream, cursor: &mut ReadBufCursor<'_>, progress: &Progress) -> io::Result<usize> {
+    let mut read = vec![0; cursor.remaining()];
+    let size = io::Read::read(&mut socket, &mut read)?;
+    let kept = original::first_request(&read[..size]);
+    if kept < size {
+        progress.note_overfed();
+    }
+    cursor.put_slice(&read[..kept]);
+    Ok(kept)
+}
+
+/// Reads straight into the buffer's unused part, which is not filled with zeros before.
+fn receive(socket: &TcpStream, cursor: &mut ReadBufCursor<'_>) -> io::Result<usize> {
+    loop {
+        // SAFETY: the kernel writes to the buffer and nobody takes anything out of it; what it wrote is then counted.
+        let received = unsafe {
+            let free = cursor.as_mut();
+            libc::recv(socket.as_raw_fd(), free.as_mut_ptr().cast(), free.len(), 0)
+        };
+        match usize::try_from(received) {
+            Ok(size) => {
+                // SAFETY: so many bytes were written just now.
+                unsafe { cursor.advance(size) };
+                return Ok(size);
+            }
+            Err(_) => match io::Error::last_os_error() {
+                error if error.kind() == io::ErrorKind::Interrupted => {}
+                error => return Err(error),
+            },
+        }
+    }
+}

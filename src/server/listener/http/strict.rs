@@ -1,0 +1,45 @@
+//! What HTTP demands of the head of a request beyond what hyper checks.
+
+use hyper::Version;
+use hyper::header::{HOST, HeaderMap, TRANSFER_ENCODING};
+use hyper::http::request::Parts;
+
+use super::reply::Problem;
+
+/// The largest head in bytes; a longer one is answered 431. No head of a client of MI is near it.
+pub(crate) const LONGEST_HEAD: usize = 64 << 10;
+
+/// Refuses a head that is too large, names no host or several, or announces a coding that is not understood.
+///
+/// Versions that are imitated ask for no Host.
+pub(crate) fn check(head: &Parts, is_emulated: bool) -> Result<(), Problem> {
+    // hyper stops to read at this size, and takes what came by then.
+    if size_of_head(head) > LONGEST_HEAD {
+        return Err(Problem::HeadTooLarge { limit: LONGEST_HEAD });
+    }
+    let needs_host = head.version == Version::HTTP_11 && !is_emulated;
+    match head.headers.get_all(HOST).iter().count() {
+        1 => {}
+        0 if !needs_host => {}
+        found => return Err(Problem::Hosts { found }),
+    }
+    check_coding(&head.headers)
+}
+
+/// A coding beside chunked would have to be undone (RFC 9112, 6.1: 501).
+fn check_coding(head: &HeaderMap) -> Result<(), Problem> {
+    let mut codings = head.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        (Some(coding), _) => Err(Problem::Coding(String::from_utf8_lossy(coding.as_bytes()).into_owned())),
+    }
+}
+
+/// The size of a head, as a client that adds no blanks writes it.
+pub(crate) fn size_of_head(head: &Parts) -> usize {
+    let path = head.uri.path_and_query().map_or(1, |path| path.as_str().len());
+    let line = head.method.as_str().len() + path + " / HTTP/1.1\r\n".len() - 1;
+    let fields: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    line + fields + 2
+}

@@ -1,0 +1,99 @@
+//! Between processes that serve one socket: one whose processor is taken leaves what comes to those that are idle.
+//!
+//! The kernel gives a datagram to whoever has waited longest. That may be a thread of a process whose interpreter is at
+//! work, while all of another wait.
+
+use std::sync::atomic::{AtomicIsize, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::time::{ClockId, clock_gettime};
+
+/// So long others may come first, for each handler at work, up to so many: those of a process take turns at computing
+/// anyway. A process that waits is woken much sooner.
+const PRECEDENCE: Duration = Duration::from_millis(1);
+const MOST: u32 = 10;
+/// Handlers that were found asleep are taken to sleep on for so long.
+const TRUST: Duration = Duration::from_millis(50);
+
+/// The leaders of a listener that were deposed, and are still at work.
+#[derive(Default)]
+pub(crate) struct Absent {
+    count: AtomicIsize,
+    lock: Mutex<()>,
+    back: Condvar,
+}
+
+impl Absent {
+    /// A leader was deposed.
+    pub(crate) fn leave(&self) {
+        self.count.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// It has done its work.
+    pub(crate) fn come_back(&self) {
+        self.count.fetch_sub(1, Ordering::SeqCst);
+        drop(self.lock.lock());
+        self.back.notify_all();
+    }
+
+    fn count(&self) -> u32 {
+        u32::try_from(self.count.load(Ordering::SeqCst)).unwrap_or(0)
+    }
+
+    fn has_any(&self) -> bool {
+        self.count() > 0
+    }
+
+    /// Waits until all are back, for a moment at most.
+    fn wait(&self) {
+        let patience = PRECEDENCE * self.count().min(MOST);
+        let held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.back.wait_timeout_while(held, patience, |()| self.has_any()));
+    }
+}
+
+/// What a leader knows of the others.
+#[derive(Default)]
+pub(crate) struct Courtesy {
+    trusted_until: Option<Instant>,
+}
+
+impl Courtesy {
+    /// Lets other processes come first while this one computes; whether it still does.
+    pub(crate) fn let_others_first(&mut self, absent: &Absent) -> bool {
+        if !absent.has_any() {
+            return false;
+        }
+        let begun = Instant::now();
+        if self.trusted_until.is_some_and(|until| begun < until) {
+            return false;
+        }
+        let used = processor_time();
+        absent.wait();
+        let computes = processor_time().saturating_sub(used) * 2 > begun.elapsed();
+        self.trusted_until = (!computes).then(|| begun + TRUST);
+        computes && absent.has_any()
+    }
+}
+
+fn processor_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_sleeps_or_is_back_is_waited_for_no_more() {
+        let (absent, mut courtesy) = (Absent::default(), Courtesy::default());
+        assert!(!courtesy.let_others_first(&absent), "all are there");
+        absent.leave();
+        courtesy.trusted_until = Some(Instant::now() + TRUST);
+        assert!(!courtesy.let_others_first(&absent), "asleep a moment ago");
+        courtesy.trusted_until = None;
+        absent.come_back();
+        assert!(!courtesy.let_others_first(&absent), "all are back");
+    }
+}

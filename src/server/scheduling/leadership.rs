@@ -1,0 +1,251 @@
+//! Who leads a listener: one thread waits for requests, and another takes over while it is busy for long.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use crate::server::Listener;
+use crate::server::panics::contained;
+use crate::server::scheduling::thread_pool::Pool;
+
+/// How long a handler may keep its listener waiting.
+const PATIENCE: Duration = Duration::from_millis(1);
+/// When all threads have been busy for so many rounds, there may be one more.
+const EXCESS_AFTER: u32 = 50;
+/// After so many rounds without a request, the watch sleeps until one comes.
+const QUIET_ROUNDS: u32 = 200;
+/// How often listeners are looked after, so that a removed FIFO is back within a second.
+pub(crate) const LOOK_AFTER: Duration = Duration::from_millis(400);
+
+/// Which leader of a listener: the first, the one who took over from it, and so on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Term(u64);
+
+impl Term {
+    pub(crate) const FIRST: Term = Term(0);
+}
+
+/// A listener's leadership: its term, how many requests that leader began, and whether one is in its hands.
+///
+/// The three share one word, so every change of hands is a single compare and exchange.
+#[derive(Default)]
+pub(crate) struct Post {
+    state: AtomicU64,
+    watch: std::sync::OnceLock<Arc<Watch>>,
+}
+
+const BUSY: u64 = 1;
+const TURN: u64 = 1 << 1;
+const TERM_SHIFT: u32 = 40;
+const TURN_MASK: u64 = (1 << TERM_SHIFT) - 1;
+
+/// A leader's proof that it began a request while it led.
+#[derive(Clone, Copy)]
+pub(crate) struct Turn(Option<u64>);
+
+impl Post {
+    /// The leader of `term` begins a request.
+    pub(crate) fn begin(&self, term: Term) -> Turn {
+        let old = self.state.load(Ordering::SeqCst);
+        if old >> TERM_SHIFT != term.0 || old & BUSY != 0 {
+            return Turn(None);
+        }
+        let new = (old & !TURN_MASK) | ((old + TURN) & TURN_MASK) | BUSY;
+        let led = self.state.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+        if let Some(watch) = self.watch.get() {
+            watch.wake();
+        }
+        Turn(led.then_some(new))
+    }
+
+    /// It ended that request. Says whether it still leads.
+    pub(crate) fn end(&self, turn: Turn) -> bool {
+        let Some(mine) = turn.0 else { return false };
+        self.state.compare_exchange(mine, mine & !BUSY, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// Whether the leader of `term` still leads.
+    pub(crate) fn leads(&self, term: Term) -> bool {
+        self.state.load(Ordering::SeqCst) >> TERM_SHIFT == term.0
+    }
+
+    /// The leader of `term` panicked: gives the next term, unless another leads by now.
+    fn succeed(&self, term: Term) -> Option<Term> {
+        loop {
+            let seen = self.state.load(Ordering::SeqCst);
+            if seen >> TERM_SHIFT != term.0 {
+                return None;
+            }
+            if let Some(next) = self.depose(seen) {
+                return Some(next);
+            }
+        }
+    }
+
+    /// Takes the lead from a leader whose request has been in its hands since `seen`.
+    fn depose(&self, seen: u64) -> Option<Term> {
+        let term = (seen >> TERM_SHIFT) + 1;
+        let new = term << TERM_SHIFT;
+        self.state.compare_exchange(seen, new, Ordering::SeqCst, Ordering::SeqCst).ok().map(|_| Term(term))
+    }
+}
+
+/// Leads a listener. One that panics outside of a command goes on with the next request.
+pub(crate) fn lead(listener: &Arc<dyn Listener>, mut term: Term) {
+    let what = || format!("{}: a worker", listener.address());
+    while contained(what, || listener.clone().lead(term)).is_none() {
+        match listener.post().succeed(term) {
+            Some(next) => term = next,
+            None => return,
+        }
+    }
+}
+
+/// One thread that looks at all posts every millisecond, as long as there is anything to see.
+pub(crate) struct Watch {
+    posts: Mutex<Vec<Watched>>,
+    changed: Condvar,
+    asleep: AtomicBool,
+    stopped: AtomicBool,
+}
+
+struct Watched {
+    listener: Weak<dyn Listener>,
+    pool: Weak<Pool>,
+    seen: u64,
+    /// For how many rounds the same request has been in hand.
+    rounds: u32,
+}
+
+impl Watch {
+    pub(crate) fn start() -> std::io::Result<Arc<Self>> {
+        let watch = Arc::new(Watch {
+            posts: Mutex::default(),
+            changed: Condvar::new(),
+            asleep: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+        });
+        let looking = watch.clone();
+        std::thread::Builder::new().name("sipmi-watch".into()).spawn(move || looking.look())?;
+        Ok(watch)
+    }
+
+    pub(crate) fn add(self: &Arc<Self>, listener: &Arc<dyn Listener>, pool: &Arc<Pool>) {
+        let _ = listener.post().watch.set(self.clone());
+        let watched = Watched { listener: Arc::downgrade(listener), pool: Arc::downgrade(pool), seen: 0, rounds: 0 };
+        self.posts.lock().unwrap_or_else(PoisonError::into_inner).push(watched);
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        self.changed.notify_all();
+    }
+
+    /// A request began. Almost always the watch is awake and this is one load.
+    fn wake(&self) {
+        if self.asleep.load(Ordering::SeqCst) {
+            drop(self.posts.lock());
+            self.changed.notify_all();
+        }
+    }
+
+    fn look(&self) {
+        let mut quiet = 0;
+        let mut looked_after = Instant::now();
+        let mut posts = self.posts.lock().unwrap_or_else(PoisonError::into_inner);
+        while !self.stopped.load(Ordering::SeqCst) {
+            let busy = look_at(&mut posts);
+            if looked_after.elapsed() >= LOOK_AFTER {
+                looked_after = Instant::now();
+                posts.iter().filter_map(|watched| watched.listener.upgrade()).for_each(|listener| {
+                    listener.look_after();
+                    listener.desk().trim();
+                });
+            }
+            quiet = if busy { 0 } else { quiet + 1 };
+            posts = if quiet < QUIET_ROUNDS {
+                self.changed.wait_timeout(posts, PATIENCE).unwrap_or_else(PoisonError::into_inner).0
+            } else {
+                self.sleep(posts)
+            };
+        }
+    }
+
+    /// Sleeps until a request begins. The flag goes up before the last look, so none is missed.
+    fn sleep<'a>(
+        &self,
+        mut posts: std::sync::MutexGuard<'a, Vec<Watched>>,
+    ) -> std::sync::MutexGuard<'a, Vec<Watched>> {
+        self.asleep.store(true, Ordering::SeqCst);
+        if !look_at(&mut posts) && !self.stopped.load(Ordering::SeqCst) {
+            posts = self.changed.wait_timeout(posts, LOOK_AFTER).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        self.asleep.store(false, Ordering::SeqCst);
+        posts
+    }
+}
+
+/// Deposes every leader that has had the same request in hand since the last look.
+/// Says whether anything happened.
+fn look_at(posts: &mut Vec<Watched>) -> bool {
+    let mut busy = false;
+    posts.retain_mut(|watched| {
+        let (Some(listener), Some(pool)) = (watched.listener.upgrade(), watched.pool.upgrade()) else { return false };
+        let state = listener.post().state.load(Ordering::SeqCst);
+        let stuck = state & BUSY != 0 && state == watched.seen;
+        watched.rounds = if stuck { watched.rounds + 1 } else { 0 };
+        busy |= state & BUSY != 0 || state != watched.seen;
+        watched.seen = state;
+        if watched.rounds == 1 {
+            listener.desk().set_aside();
+        }
+        // One that is stuck may wait for a request that waits behind it.
+        let may_exceed = watched.rounds % EXCESS_AFTER == 0;
+        if stuck
+            && (pool.has_room() || (may_exceed && pool.exceed()))
+            && let Some(term) = listener.post().depose(state)
+        {
+            pool.run(Box::new(move || lead(&listener, term)));
+        }
+        true
+    });
+    busy
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_that_ends_in_time_goes_on_leading() {
+        let post = Post::default();
+        for _ in 0..3 {
+            let turn = post.begin(Term::FIRST);
+            assert!(post.end(turn));
+        }
+        assert!(post.leads(Term::FIRST));
+    }
+
+    #[test]
+    fn a_deposed_leader_learns_it_and_disturbs_nobody() {
+        let post = Post::default();
+        let slow = post.begin(Term::FIRST);
+        let next = post.depose(post.state.load(Ordering::SeqCst)).expect("a busy leader is deposed");
+        let fast = post.begin(next);
+        assert!(!post.end(slow), "the slow one no longer leads");
+        assert!(post.end(fast), "the new one still does");
+        assert!(!post.end(post.begin(Term::FIRST)), "an old term begins nothing");
+        assert!(post.leads(next));
+    }
+
+    #[test]
+    fn a_leader_that_moved_on_is_not_deposed_for_its_last_request() {
+        let post = Post::default();
+        let turn = post.begin(Term::FIRST);
+        let seen = post.state.load(Ordering::SeqCst);
+        assert!(post.end(turn));
+        assert_eq!(post.depose(seen), None);
+        let _second = post.begin(Term::FIRST);
+        assert_eq!(post.depose(seen), None, "that one has just begun");
+    }
+}

@@ -1,0 +1,56 @@
+//! Whose turn it is to poll something that many may wake, and one at a time may poll.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+#[derive(Default)]
+pub(crate) struct Turn(AtomicU8);
+
+/// Nobody's: nothing has happened.
+const IDLE: u8 = 0;
+/// It is in line, or about to be.
+const CLAIMED: u8 = 1;
+/// A thread is at it.
+const RUNNING: u8 = 2;
+/// A thread is at it, and something has happened since it began.
+const AGAIN: u8 = 3;
+
+impl Turn {
+    /// A turn that its maker has claimed.
+    pub(crate) fn claimed() -> Self {
+        Turn(AtomicU8::new(CLAIMED))
+    }
+
+    /// Something has happened: true for the one caller who now has to see that it is polled.
+    pub(crate) fn claim(&self) -> bool {
+        let next = |turn| match turn {
+            IDLE => Some(CLAIMED),
+            RUNNING => Some(AGAIN),
+            _ => None,
+        };
+        self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, next) == Ok(IDLE)
+    }
+
+    /// Begins to poll. Only after a claim.
+    pub(crate) fn begin(&self) {
+        self.0.store(RUNNING, Ordering::Release);
+    }
+
+    /// Ends polling; false when something has happened meanwhile, which is the caller's claim now.
+    pub(crate) fn rest(&self) -> bool {
+        let rested = self.0.compare_exchange(RUNNING, IDLE, Ordering::AcqRel, Ordering::Acquire);
+        if rested.is_err() {
+            self.0.store(CLAIMED, Ordering::Release);
+        }
+        rested.is_ok()
+    }
+
+    /// Ends polling with more to do, which is the caller's claim.
+    pub(crate) fn keep(&self) {
+        self.0.store(CLAIMED, Ordering::Release);
+    }
+
+    /// Lets others poll, whatever has happened: the caller comes back and claims.
+    pub(crate) fn pause(&self) {
+        self.0.store(IDLE, Ordering::Release);
+    }
+}
