@@ -17,8 +17,7 @@ import pytest
 
 import sipmi
 from conftest import PATIENCE
-from sipmi import _meanings
-from sipmi.statistics import Change, Meaning, Reading, Sample, Value, to_frame
+from sipmi.statistics import Change, Meaning, Reading, Sample, Value, _meanings, to_frame
 from sipmi.testing import FakeOpenSIPS
 
 VERSIONS = ["1.11", "2.4", "3.2", "3.4", "3.6", "4.0"]
@@ -55,7 +54,7 @@ def test_a_reading_of_every_version_has_numbers_with_kinds_and_units(version: st
 def test_every_statistic_of_every_version_is_known_and_agrees_with_what_the_server_says(version: str) -> None:
     with FakeOpenSIPS(version) as opensips, opensips.connect("udp") as mi:
         found = mi.statistics()
-        assert [name for name in found if _meanings.meaning(name).kind == "unknown"] == []
+        assert [name for name in found if _meanings.meaning_of(name).kind == "unknown"] == []
         assert all(value.unit for value in found.values())
         if version != "1.11":
             kinds = {"incremental": "counter", "non-incremental": "gauge"}

@@ -1,36 +1,16 @@
-"""What a server offers: its commands with parameters and help, and what two servers offer differently.
-
-``mi.commands()`` and ``mi.diff(other)`` are made of what is here, and so is completion.
-"""
+"""The commands of a server with their parameters, and the differences between two servers."""
 
 from __future__ import annotations
 
 import dataclasses
-import fnmatch
 import inspect
-import threading
-import time
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
-from typing import Any, Callable, Optional, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Optional
 
-from . import _core
-from ._calling import AsyncCaller, Caller, finish
-from .errors import Fault, MethodNotFound, MiError
-
-#: How a command is asked: as ``call`` of a client, awaited.
-Ask = Callable[..., Awaitable[Any]]
+from .._core import command_module, flat_command_name, is_read_only_command
 
 #: The sets of parameters that may be given together.
 Recipes = tuple[tuple[str, ...], ...]
-
-#: What servers say of a command without help.
-_NO_HELP = "not available for this command"
-
-#: Seconds that completion waits for an answer.
-_COMPLETION_TIMEOUT = 2.0
-
-#: Seconds between two questions that completion asks: real servers have one process to answer them.
-PAUSE = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +35,7 @@ class CommandSchema:
     def __post_init__(self) -> None:
         if self.module is None:
             prefix, colon, _ = self.name.partition(":")
-            object.__setattr__(self, "module", prefix if colon else _core.command_module(self.name))
+            object.__setattr__(self, "module", prefix if colon else command_module(self.name))
 
     @property
     def flat_name(self) -> str:
@@ -64,12 +44,12 @@ class CommandSchema:
         >>> CommandSchema("usrloc:dump").flat_name
         'ul_dump'
         """
-        return _core.flat_command_name(self.name)
+        return flat_command_name(self.name)
 
     @property
     def read_only(self) -> bool:
         """Whether it is known to change nothing."""
-        return _core.is_read_only_command(self.name)
+        return is_read_only_command(self.name)
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -131,7 +111,7 @@ class Schema(Mapping[str, CommandSchema]):
         self.version: Optional[str] = version
 
     def __getitem__(self, name: str) -> CommandSchema:
-        found = self._commands.get(name) or self._by_flat_name.get(_core.flat_command_name(name))
+        found = self._commands.get(name) or self._by_flat_name.get(flat_command_name(name))
         if found is None:
             raise KeyError(name)
         return found
@@ -239,208 +219,6 @@ class SchemaDiff:
         lines += [f"~ {a} -> {b}" for a, b in self.changed]
         lines += [f"= {a.name} -> {b.name}" for a, b in self.renamed]
         return "\n".join(lines)
-
-
-# -- asking ---------------------------------------------------------------------------------------
-
-
-async def read_schema(
-    ask: Ask, pattern: str = "*", *, help: bool = True, tells: Optional[bool] = None
-) -> list[CommandSchema]:
-    """Asks a server for its commands, one question at a time: ``which``, and two more for each command.
-
-    :param tells: whether its ``which`` tells parameters, if that is known: 1.x and 2.x do not.
-    """
-    names = await read_names(ask)
-    questions = Questions(ask, tells=tells, help=help)
-    wanted = [name for name in names if _matches(name, pattern)]
-    return [await questions.command(name) for name in wanted]
-
-
-async def read_names(ask: Ask) -> list[str]:
-    """The names of all commands, as the server lists them."""
-    names = await ask("which")
-    return [str(name) for name in names] if isinstance(names, list) else []
-
-
-class Questions:
-    """Asks about commands, and no more than a server can answer."""
-
-    def __init__(self, ask: Ask, *, tells: Optional[bool] = None, help: bool = True) -> None:
-        self._ask = ask
-        self._tells = tells
-        self._helps = help
-
-    async def command(self, name: str) -> CommandSchema:
-        """All about one command."""
-        recipes = await self._recipes(name)
-        help, module = await self._help(name)
-        return CommandSchema(name, module, recipes, help)
-
-    async def _recipes(self, name: str) -> Optional[Recipes]:
-        if self._tells is not False:
-            try:
-                said = await self._ask("which", name)
-            except Fault:
-                said = None
-            if isinstance(said, list) and all(isinstance(recipe, list) for recipe in said):
-                # No recipe at all: it takes whatever it is given.
-                return tuple(tuple(map(str, recipe)) for recipe in said) or None
-            # It lists its commands again, whatever it is asked.
-            self._tells = False if isinstance(said, list) else self._tells
-        known = _core.legacy_recipes(name)
-        return None if known is None else tuple(tuple(recipe) for recipe in known)
-
-    async def _help(self, name: str) -> tuple[str, Optional[str]]:
-        if not self._helps:
-            return "", None
-        try:
-            said = await self._ask("help", name)
-        except MethodNotFound:
-            self._helps = False
-            return "", None
-        except Fault:
-            return "", None
-        if not isinstance(said, dict):
-            return "", None
-        help, module = str(said.get("Help", "")), said.get("Exported by")
-        return "" if help == _NO_HELP else help, None if module is None else str(module)
-
-
-class Completion:
-    """What completion knows of a server. Asks at most once a second, and nothing twice."""
-
-    def __init__(self) -> None:
-        self._names: Optional[list[str]] = None
-        self._commands: dict[str, CommandSchema] = {}
-        self._next = 0.0
-        self._lock = threading.Lock()
-
-    def learn(self, schema: Schema) -> None:
-        """Keeps what is known already."""
-        self._names = list(schema)
-        self._commands.update(schema)
-
-    def names(self, ask: Callable[[], list[str]]) -> list[str]:
-        """All names; none when the server does not answer, or was asked a moment ago."""
-        if self._names is None and self._may_ask():
-            try:
-                self._names = ask()
-            except MiError:
-                return []
-        return list(self._names or ())
-
-    def command(self, name: str, ask: Callable[[], CommandSchema]) -> CommandSchema:
-        """All about one command; what is known without asking when the server cannot be asked now."""
-        known = self._commands.get(name)
-        if known is not None:
-            return known
-        if self._may_ask():
-            try:
-                return self._commands.setdefault(name, ask())
-            except MiError:
-                pass
-        recipes = _core.legacy_recipes(name)
-        return CommandSchema(name, recipes=None if recipes is None else tuple(tuple(recipe) for recipe in recipes))
-
-    def _may_ask(self) -> bool:
-        with self._lock:
-            now = time.monotonic()
-            if now < self._next:
-                return False
-            self._next = now + PAUSE
-            return True
-
-
-# -- of a client ----------------------------------------------------------------------------------
-
-
-class Described(Caller, Protocol):
-    """A client that knows the generation and version of its server."""
-
-    @property
-    def generation(self) -> Optional[str]:
-        """The generation of the server."""
-
-    @property
-    def version(self) -> Optional[str]:
-        """The version of the server."""
-
-
-class AsyncDescribed(AsyncCaller, Protocol):
-    """An awaited client that knows the generation and version of its server."""
-
-    @property
-    def generation(self) -> Awaitable[Optional[str]]:
-        """The generation of the server."""
-
-    @property
-    def version(self) -> Awaitable[Optional[str]]:
-        """The version of the server."""
-
-
-def commands_of(client: Described, completion: Completion, pattern: str = "*", *, help: bool = True) -> Schema:
-    """Return the commands of the server of a client.
-
-    :param completion: learns a complete schema.
-    """
-    generation, version = client.generation, client.version
-    tells = _tells_parameters(generation)
-    listed = finish(read_schema(_asking(client, client.timeout), pattern, help=help, tells=tells))
-    return _made(Schema(listed, client.address, generation, version), completion, pattern, help)
-
-
-async def commands_of_async(
-    client: AsyncDescribed, completion: Completion, pattern: str = "*", *, help: bool = True
-) -> Schema:
-    """As :func:`commands_of`, awaited."""
-    generation, version = await client.generation, await client.version
-    listed = await read_schema(client.call, pattern, help=help, tells=_tells_parameters(generation))
-    return _made(Schema(listed, client.address, generation, version), completion, pattern, help)
-
-
-def _made(schema: Schema, completion: Completion, pattern: str, help: bool) -> Schema:
-    if pattern == "*" and help:
-        completion.learn(schema)
-    return schema
-
-
-def names_for_completion(client: Caller, completion: Completion) -> list[str]:
-    """Return all names that the server knows; none when it does not answer."""
-    ask = _asking(client, min(client.timeout, _COMPLETION_TIMEOUT))
-    return completion.names(lambda: finish(read_names(ask)))
-
-
-def describe_for_completion(client: Described, completion: Completion, name: str) -> CommandSchema:
-    """Describe a command with what the server says now, or with what is known without it."""
-    ask = _asking(client, min(client.timeout, _COMPLETION_TIMEOUT))
-
-    def describe() -> CommandSchema:
-        return finish(Questions(ask, tells=_tells_parameters(client.generation)).command(name))
-
-    return completion.command(name, describe)
-
-
-def _asking(client: Caller, timeout: float) -> Ask:
-    async def ask(command: str, *args: str) -> Any:
-        return client.call(command, *args, timeout=timeout)
-
-    return ask
-
-
-def _tells_parameters(generation: Optional[str]) -> Optional[bool]:
-    """Whether servers of a generation say what a command takes; None when they have to be asked."""
-    return False if generation in ("1.x", "2.x") else None
-
-
-# -- small parts ----------------------------------------------------------------------------------
-
-
-def _matches(name: str, pattern: str) -> bool:
-    flat = _core.flat_command_name(name)
-    is_meant = any(fnmatch.fnmatchcase(known, pattern) for known in (name, flat))
-    # A pattern without wildcards may be a third name, such as ``debug``.
-    return is_meant or flat == _core.flat_command_name(pattern)
 
 
 def _take_different(left: CommandSchema, right: CommandSchema) -> bool:

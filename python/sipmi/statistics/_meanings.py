@@ -1,4 +1,4 @@
-"""What the statistics of OpenSIPS and sipmi mean: whether each counts or shows a state, and in which unit."""
+"""The kind and the unit of the statistics of OpenSIPS and sipmi."""
 
 from __future__ import annotations
 
@@ -92,12 +92,12 @@ def _compiled() -> list[tuple[re.Pattern[str], re.Pattern[str], Meaning]]:
 
 
 @functools.lru_cache(maxsize=4096)
-def meaning(full_name: str) -> Meaning:
-    """What the table says of ``group:name``.
+def meaning_of(full_name: str) -> Meaning:
+    """Return what the table says of ``group:name``.
 
-    >>> meaning("shmem:used_size")
+    >>> meaning_of("shmem:used_size")
     Meaning(kind='gauge', unit='bytes')
-    >>> meaning("billing:sub_adds")
+    >>> meaning_of("billing:sub_adds")
     Meaning(kind='unknown', unit='')
     """
     group, _, name = full_name.partition(":")

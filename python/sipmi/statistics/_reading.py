@@ -1,0 +1,216 @@
+"""Readings of statistics, and the change between two of them."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Optional
+
+from .._uptime import began_again
+from ..errors import MiError
+from ._frames import import_pandas, make_frame
+from ._meanings import COUNTER, Meaning, meaning_of
+
+if TYPE_CHECKING:
+    import pandas
+
+
+class Value(int):
+    """The number of a statistic: an ``int`` that knows its name, kind and unit.
+
+    >>> used = Value(2048, "shmem:used_size")
+    >>> used // 1024, used.unit, used.kind, used.group
+    (2, 'bytes', 'gauge', 'shmem')
+    """
+
+    name: str
+    """``group:name``."""
+    kind: str
+    """"counter": it only grows, until a reset; "gauge": it shows a state; "unknown": nobody says."""
+    unit: str
+    """"bytes", "seconds", "percent", or what is counted: "requests"; "" when it is not known."""
+
+    def __new__(cls, number: int, name: str, meaning: Optional[Meaning] = None) -> Value:
+        value = super().__new__(cls, number)
+        value.name = name
+        value.kind, value.unit = meaning or meaning_of(name)
+        return value
+
+    @property
+    def group(self) -> str:
+        """The part of the name before the colon."""
+        return self.name.partition(":")[0]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Value, (int(self), self.name, Meaning(self.kind, self.unit))
+
+
+class Reading(Mapping[str, Value]):
+    """Statistics of one server at one moment, by ``group:name``. Two of them, subtracted, are a :class:`Change`."""
+
+    __slots__ = ("_moment", "_values", "address", "missing", "time", "uptime")
+
+    def __init__(
+        self,
+        values: Mapping[str, Value],
+        *,
+        address: str,
+        time: float,
+        uptime: Optional[int] = None,
+        missing: tuple[str, ...] = (),
+        moment: Optional[float] = None,
+    ) -> None:
+        self._values = dict(values)
+        self._moment = moment
+        self.address: str = address
+        """Whose they are."""
+        self.time: float = time
+        """When they were read, in seconds since the epoch."""
+        self.uptime: Optional[int] = uptime
+        """Seconds that the server was up; None when it does not say."""
+        self.missing: tuple[str, ...] = missing
+        """What was asked for and is not there."""
+
+    def __getitem__(self, name: str) -> Value:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __sub__(self, earlier: Reading) -> Change:
+        if not isinstance(earlier, Reading):
+            return NotImplemented
+        return Change(earlier, self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # On another machine its clock says nothing.
+        return {name: getattr(self, name, None) for cls in type(self).__mro__ for name in getattr(cls, "__slots__", ())
+                if name != "_moment"}  # fmt: skip
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._moment = None
+        for name, value in state.items():
+            setattr(self, name, value)
+
+    def to_frame(self) -> pandas.DataFrame:
+        """A row for each statistic: its value, unit and kind. Needs pandas."""
+        rows = [(value.name, int(value), value.unit, value.kind) for value in self.values()]
+        return make_frame(rows, ["statistic", "value", "unit", "kind"])
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.address}: {len(self)} statistics>"
+
+
+class Change(Mapping[str, int]):
+    """What changed from one reading to a later one, by ``group:name``.
+
+    Of a counter that was reset, or whose server began again, it is what was counted since.
+
+    :raises ValueError: the readings are of different servers, or the second is not later.
+
+    >>> first = Reading({"a:b": Value(5, "a:b")}, address="udp:192.0.2.1:8080", time=100.0)
+    >>> later = Reading({"a:b": Value(9, "a:b", Meaning("counter", "calls"))}, address="udp:192.0.2.1:8080", time=102.0)
+    >>> change = later - first
+    >>> change["a:b"], change.seconds, change.rates
+    (4, 2.0, {'a:b': 2.0})
+    """
+
+    def __init__(self, earlier: Reading, later: Reading) -> None:
+        if earlier.address != later.address:
+            raise ValueError(f"expected two readings of one server, found {earlier.address} and {later.address}")
+        if earlier._moment is None or later._moment is None:
+            self.seconds: float = later.time - earlier.time
+        else:
+            self.seconds = later._moment - earlier._moment
+        """Seconds between the readings."""
+        if not self.seconds > 0:
+            raise ValueError(f"expected the later reading minus the earlier one, found {self.seconds:.3f} seconds")
+        both = [value for name, value in later.items() if name in earlier]
+        counters = [value for value in both if value.kind == COUNTER]
+        back = [value.name for value in counters if value < earlier[value.name]]
+        self.restarted: bool = _is_restarted(earlier, later, self.seconds, counters, back)
+        """Whether the server began again in between. Where it does not tell its uptime: whether all went back."""
+        self.reset: tuple[str, ...] = () if self.restarted else tuple(back)
+        """The counters that were reset in between, as far as they have not passed their old value again."""
+        restarted = {value.name for value in counters} if self.restarted else set(back)
+        self._values = {
+            value.name: int(value) if value.name in restarted else value - earlier[value.name] for value in both
+        }
+        self.rates: dict[str, float] = {value.name: self._values[value.name] / self.seconds for value in counters}
+        """How many a second, of each counter."""
+        self._later = later
+
+    def __getitem__(self, name: str) -> int:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def to_frame(self) -> pandas.DataFrame:
+        """A row for each statistic: its value, change, rate (a second), unit and kind. Needs pandas."""
+        rows = [
+            (name, int(value), self[name], self.rates.get(name), value.unit, value.kind)
+            for name, value in self._later.items()
+            if name in self
+        ]
+        return make_frame(rows, ["statistic", "value", "change", "rate", "unit", "kind"])
+
+    def __repr__(self) -> str:
+        what = " after a restart" if self.restarted else f", {len(self.reset)} reset" if self.reset else ""
+        return f"<Change of {self._later.address}: {len(self)} statistics in {self.seconds:.1f} s{what}>"
+
+
+class Sample(Reading):
+    """A reading of a :class:`Watch`; empty, and false, when the server did not answer."""
+
+    __slots__ = ("change", "error")
+
+    change: Optional[Change]
+    """What changed since the last sample that was answered; None for the first one, and for a gap."""
+    error: Optional[MiError]
+    """Why there was no answer; None when there was one."""
+
+    @property
+    def is_gap(self) -> bool:
+        """Whether the server did not answer."""
+        return self.error is not None
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """How many a second, of each counter; empty for the first sample, and for a gap."""
+        return {} if self.change is None else self.change.rates
+
+    def __repr__(self) -> str:
+        return super().__repr__() if self.error is None else f"<Sample of {self.address}: {self.error!r}>"
+
+
+def to_frame(samples: Iterable[Reading], *, rates: bool = False) -> pandas.DataFrame:
+    """A row for each reading and a column for each statistic, by time (UTC). Gaps are rows without numbers.
+
+    :param samples: readings, or samples of a watch that ends: ``mi.watch(["core:"], count=60)``.
+    :param rates: what changed a second, of the counters of samples, in place of values.
+    :raises ImportError: pandas is not installed.
+    """
+    table = import_pandas()
+    rows, times = [], []
+    for sample in samples:
+        rows.append(sample.rates if rates and isinstance(sample, Sample) else {n: int(v) for n, v in sample.items()})
+        times.append(datetime.datetime.fromtimestamp(sample.time, datetime.timezone.utc))
+    frame: pandas.DataFrame = table.DataFrame(rows, index=table.DatetimeIndex(times, name="time"))
+    return frame
+
+
+def _is_restarted(earlier: Reading, later: Reading, seconds: float, counters: list[Value], back: list[str]) -> bool:
+    if earlier.uptime is not None and later.uptime is not None:
+        is_restarted = began_again(earlier.uptime, later.uptime, seconds)
+        # In its first second, the uptime of a server that was restarted may be what it was before.
+        if is_restarted or later.uptime > 0:
+            return is_restarted
+    counted = [value for value in counters if earlier[value.name] > 0]
+    return bool(counted) and len(back) == len(counted)
