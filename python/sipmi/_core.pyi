@@ -43,8 +43,12 @@ __all__ = [
     "after_fork_in_parent",
     "before_fork",
     "canonical_command_name",
+    "cataloged_commands",
+    "cataloged_recipes",
+    "cataloged_versions",
     "command_module",
     "command_name_on",
+    "command_risk",
     "current_request",
     "decode_event",
     "decode_text_params",
@@ -53,9 +57,14 @@ __all__ = [
     "is_read_only_command",
     "latency_classes",
     "legacy_recipes",
+    "list_position",
+    "loadable_modules",
     "prepare_exit",
+    "reply_times",
     "secret_names",
     "set_thread_affinity",
+    "statistic_meaning",
+    "takes_names_only",
     "thread_affinity",
 ]
 _Scalar = Union[str, bytes, int, float, bool, None]
@@ -660,6 +669,37 @@ def command_module(name: str) -> Optional[str]:
 
 def legacy_recipes(name: str) -> Optional[list[list[str]]]:
     """The sets of parameters that a command of 1.x and 2.x takes, in order; None when that is not known."""
+
+def list_position(name: str) -> Optional[int]:
+    """The position of the list that a command of 3.x and 4.x takes, by any of its names; None when it takes none."""
+
+def command_risk(name: str) -> Optional[str]:
+    """What a user should confirm before running a command, as the rest of a sentence ("ends calls"); None when there is
+    no risk.
+    """
+
+def statistic_meaning(full_name: str) -> Optional[tuple[str, str]]:
+    """The kind, "counter" or "gauge", and the unit of a statistic `group:name`; None when they are not known."""
+
+def reply_times(name: str) -> dict[str, str]:
+    """The members of a command's reply that are times, with their notations: "clock", "date", "moment", "duration"."""
+
+def cataloged_versions() -> list[str]:
+    """The versions of OpenSIPS whose commands are known, the oldest first."""
+
+def cataloged_commands(version: str) -> Optional[list[str]]:
+    """The commands of a version of OpenSIPS in the order of `which`, by their names before 4.0; None when they are not
+    known.
+    """
+
+def cataloged_recipes(name: str) -> Optional[list[list[str]]]:
+    """The sets of parameters that a command of 3.x and 4.x takes, by its name before 4.0; None if it is unknown."""
+
+def takes_names_only(name: str) -> bool:
+    """Whether a command of 3.x and 4.x takes parameters by name alone, by its name before 4.0."""
+
+def loadable_modules() -> list[str]:
+    """The modules whose commands a version has only when its configuration loads them."""
 
 def decode_text_params(lines: str) -> list[tuple[str, str]]:
     """Names, or "", and values of parameters as text wires have them: `value` or `name::value`, in quotes or not.

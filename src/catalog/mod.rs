@@ -1,5 +1,13 @@
-//! Facts about the commands of OpenSIPS, as data: no socket, no clock, nothing that is found out at run time.
+//! The knowledge of OpenSIPS: names, parameters, effects, hazards, statistics and times, as data.
+//!
+//! No socket and no clock. The client, the gateway, the fake server, the console and Python read it here.
 
+pub mod asynchronous;
+pub mod effects;
 pub mod hazards;
+pub mod inventory;
 pub mod names;
+pub mod parameters;
 pub mod secrets;
+pub mod statistics;
+pub mod times;

@@ -3,26 +3,9 @@
 use super::limits::{Refusal, Route};
 use super::{Generation, Wire};
 use crate::catalog::names::flat_name;
+use crate::catalog::parameters::{ListParameter, list_parameter};
 use crate::item::{Item, Str};
 use crate::request::{Param, Params, Request};
-
-/// Parameters of 3.x and 4.x that are lists: the command, their place and their name.
-const LISTS: [(&str, usize, &str); 11] = [
-    ("get_statistics", 0, STATISTICS),
-    ("list_statistics", 0, STATISTICS),
-    ("reset_statistics", 0, STATISTICS),
-    ("raise_event", 1, "params"),
-    ("dlg_push_var", 2, "DID"),
-    ("trace_start", 0, "filter"),
-    ("fs_subscribe", 1, "events"),
-    ("fs_unsubscribe", 1, "events"),
-    ("b2b_trigger_scenario", 3, "scenario_params"),
-    ("dfks_set_feature", 4, "values"),
-    ("cluster_broadcast_mi", 2, "cmd_params"),
-];
-
-/// The one list that takes all further places, too.
-const STATISTICS: &str = "statistics";
 
 /// What 1.x and 2.x have in `ul_add` between `q` and `flags`, and do not use.
 const UNUSED_PLACE: usize = 5;
@@ -123,17 +106,17 @@ fn for_recipes(flat: &str, params: &mut Params) {
 
 /// A string for a list is the list of it.
 fn make_lists(flat: &str, params: &mut Params) {
-    let Some((_, place, name)) = LISTS.iter().find(|(command, ..)| *command == flat) else { return };
+    let Some(ListParameter { position, name, takes_rest }) = list_parameter(flat.as_bytes()) else { return };
     match params {
-        Params::Positional(items) if items.len() > *place && is_scalar(&items[*place]) => {
-            let end = if *name == STATISTICS { items.len() } else { place + 1 };
-            if items[*place..end].iter().all(is_scalar) {
-                let list = items.drain(*place..end).collect();
-                items.insert(*place, Item::Array(list));
+        Params::Positional(items) if items.len() > position && is_scalar(&items[position]) => {
+            let end = if takes_rest { items.len() } else { position + 1 };
+            if items[position..end].iter().all(is_scalar) {
+                let list = items.drain(position..end).collect();
+                items.insert(position, Item::Array(list));
             }
         }
         Params::Named(members) => {
-            for (_, item) in members.iter_mut().filter(|(of, item)| *of == *name && is_scalar(item)) {
+            for (_, item) in members.iter_mut().filter(|(of, item)| *of == name && is_scalar(item)) {
                 *item = Item::Array(vec![std::mem::take(item)]);
             }
         }

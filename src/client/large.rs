@@ -1,9 +1,9 @@
 //! Replies that are too large for a datagram: a server says so in few words, in others, or not at all.
 
 use super::call::{CallError, CallFailure, Reply};
-use super::effects::{Effect, effect_of};
 use super::limits::{Carrier, Route};
 use super::{Generation, Wire};
+use crate::catalog::effects::{Effect, effect_of};
 use crate::catalog::hazards::smaller_reply;
 
 /// The largest reply in a datagram, and the smaller one of versions before 2.4.5.

@@ -5,8 +5,10 @@
 //! own server has none of them.
 
 use super::{Generation, Wire};
+use crate::catalog::asynchronous::is_asynchronous;
 use crate::catalog::hazards::{self, Hazard, Module};
 use crate::catalog::names::Version;
+use crate::catalog::parameters::NO_INPUT;
 use crate::codec::xmlrpc::Form;
 use crate::codec::{CodecError, is_blank};
 use crate::dialect::Dialect;
@@ -86,41 +88,6 @@ const ABYSS_RECORDS: u64 = 5_000;
 
 /// A directory and name of a reply FIFO together.
 const REPLY_PATH: usize = 127;
-
-/// Commands of 1.x and 2.x that take no parameters, which FIFOs of 2.4 read line by line.
-pub(super) const NO_INPUT: [&str; 19] = [
-    "list_blacklists",
-    "uptime",
-    "version",
-    "pwd",
-    "arg",
-    "which",
-    "ps",
-    "kill",
-    "events_list",
-    "list_tcp_conns",
-    "rand_reset_prob",
-    "rand_get_prob",
-    "get_config_hash",
-    "check_config_hash",
-    "rl_get_pid",
-    "t_hash",
-    "shm_check",
-    "rl_bin_status",
-    "ul_cluster_sync",
-];
-
-/// Commands that answer later. Each is known by its old name, by `module:name`, and by `name` alone where no other
-/// module has one.
-const ASYNCHRONOUS: [(&str, &str, &str); 7] = [
-    ("t_uac_dlg", "tm", "uac_dlg"),
-    ("dlg_send_sequential", "dialog", "send_sequential"),
-    ("pua_publish", "pua_mi", "publish"),
-    ("rtp_relay_update", "rtp_relay", "update"),
-    ("rtp_relay_update_callid", "rtp_relay", "update_callid"),
-    ("cluster_send_mi", "clusterer", "send_mi"),
-    ("cluster_broadcast_mi", "clusterer", "broadcast_mi"),
-];
 
 /// Why a request was not sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -524,19 +491,6 @@ fn is_empty(item: &Item) -> bool {
         Item::Object(members) => members.is_empty() || members.iter().any(|(_, member)| is_empty(member)),
         _ => false,
     }
-}
-
-fn is_asynchronous(method: &[u8]) -> bool {
-    let is = |name: &str| method.eq_ignore_ascii_case(name.as_bytes());
-    let (module, local) = match method.iter().position(|byte| *byte == b':') {
-        Some(colon) => (Some(&method[..colon]), &method[colon + 1..]),
-        None => (None, method),
-    };
-    ASYNCHRONOUS.iter().any(|(old, of, name)| {
-        let named = |name: &str| local.eq_ignore_ascii_case(name.as_bytes());
-        let of_module = module.is_none_or(|module| module.eq_ignore_ascii_case(of.as_bytes()));
-        is(old) || (of_module && (named(name) || named(old)))
-    })
 }
 
 fn say_large_numbers(item: &mut Item) {

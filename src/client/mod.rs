@@ -6,7 +6,6 @@ mod breaker;
 pub mod call;
 mod datagram;
 pub mod driver;
-pub mod effects;
 mod fifo;
 mod fit;
 mod gate;
@@ -14,7 +13,6 @@ pub mod http;
 mod large;
 pub mod limits;
 mod patience;
-pub mod places;
 pub mod probe;
 mod resolve;
 mod retry;
@@ -31,7 +29,8 @@ pub use patience::Patience;
 pub use probe::{Found, Generation, Wire};
 
 use crate::address::Address;
-use crate::catalog::names;
+use crate::catalog::effects::{Effect, effect_of};
+use crate::catalog::{names, parameters};
 use crate::codec::text;
 use crate::codec::{CodecError, jsonrpc};
 use crate::item::{Item, Str};
@@ -40,8 +39,6 @@ use crate::response::{Failure, Response};
 use breaker::Breaker;
 use call::read_json;
 use datagram::{Heard, Place, Pool};
-use effects::Effect;
-use effects::effect_of;
 use fifo::{Ending, Fifo};
 use gate::Gate;
 use http::HttpOptions;
@@ -332,7 +329,7 @@ impl Client {
         }
         fit::fit(route, &mut request).map_err(CallError::from)?;
         if matches!(route.generation, Some(Generation::OpenSips(..=2))) {
-            places::put_in_place(&request.method, &mut request.params);
+            parameters::put_in_place(&request.method, &mut request.params);
         }
         route.check_request(&request).map_err(CallError::from)?;
         route.adapt(&mut request.params);

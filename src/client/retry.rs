@@ -7,7 +7,7 @@ use std::hash::BuildHasher;
 use std::time::Duration;
 
 use super::call::{CallError, CallFailure};
-use super::effects::Effect;
+use crate::catalog::effects::Effect;
 
 /// The pause before the second try; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(25);

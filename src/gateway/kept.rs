@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::line::{Outcome, Waiter};
 use super::{NEVER, Names};
+use crate::catalog::effects::{Effect, effect_of};
 use crate::catalog::names::module_of;
-use crate::client::effects::{Effect, effect_of};
 use crate::clock;
 use crate::codec::json;
 use crate::command::permit::Permit;

@@ -7,7 +7,7 @@ use super::audit::{Audit, Entry};
 use super::kept::{CacheError, Flight, Kept, Wanted, key_of};
 use super::rights::Rights;
 use super::{NEVER, Names, translate};
-use crate::client::effects::{Effect, effect_of};
+use crate::catalog::effects::{Effect, effect_of};
 use crate::client::{CallError, CallFailure, Client, Generation, Patience, Reply, Wire};
 use crate::clock;
 use crate::codec::{json, jsonrpc, text};

@@ -24,8 +24,8 @@ pub use kept::CacheError;
 pub use line::{Line, LineOptions};
 pub use rights::{Rights, RightsError, Rule};
 
+use crate::catalog::effects::{Effect, effect_of};
 use crate::catalog::names;
-use crate::client::effects::{Effect, effect_of};
 use crate::command::forward::Forwarder;
 use crate::command::permit::Permit;
 use crate::command::recipe::{Arguments, Recipe};

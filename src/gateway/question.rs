@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::line::{Line, Outcome, Waiter, item_of};
 use super::{Gateway, NEVER, Names, raw, translate};
 use crate::catalog::names;
-use crate::client::places;
+use crate::catalog::parameters;
 use crate::command::forward::Forwarder;
 use crate::command::permit::Permit;
 use crate::command::registry::Registry;
@@ -276,7 +276,7 @@ fn about(line: &Arc<Line>, subject: Subject, name: &Str, deadline: Instant) -> O
 
 /// Without a table nothing is known of the parameters, which is an empty list.
 fn known_recipes(names: &Names) -> Item {
-    let recipes = places::recipes(&names.flat).unwrap_or_default();
+    let recipes = parameters::recipes(&names.flat).unwrap_or_default();
     Item::Array(recipes.into_iter().map(Item::from).collect())
 }
 

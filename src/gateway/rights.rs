@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use super::Names;
-use crate::client::effects::{Effect, effect_of};
+use crate::catalog::effects::{Effect, effect_of};
 use crate::command::{Origin, Peer};
 use crate::server::listener::http::Network;
 

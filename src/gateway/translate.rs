@@ -6,7 +6,8 @@
 use std::borrow::Cow;
 
 use super::line::{Outcome, Trouble};
-use crate::client::{Arguments, Reply, places};
+use crate::catalog::parameters;
+use crate::client::{Arguments, Reply};
 use crate::codec::{json, jsonrpc, text};
 use crate::dialect::Dialect;
 use crate::item::{Item, Str};
@@ -21,14 +22,14 @@ const SERVER_ERROR: i32 = -32000;
 pub(super) fn arguments(flat: &[u8], params: Params, typed: bool) -> Arguments {
     match params {
         Params::None => Arguments::default(),
-        Params::Strings(strings) if typed => match places::by_name(flat, &strings) {
+        Params::Strings(strings) if typed => match parameters::by_name(flat, &strings) {
             Some(named) => Arguments { named, ..Arguments::default() },
             None => Arguments { strings, ..Arguments::default() },
         },
         Params::Strings(strings) => Arguments { strings, ..Arguments::default() },
         Params::Named(named) => Arguments { named, ..Arguments::default() },
         // The places of 1.x and 2.x are not always those of today.
-        Params::Positional(items) if !typed => match places::names_of(flat, items.len()) {
+        Params::Positional(items) if !typed => match parameters::names_of(flat, items.len()) {
             Some(names) => {
                 Arguments { named: names.into_iter().map(Str::from).zip(items).collect(), ..Arguments::default() }
             }

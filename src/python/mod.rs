@@ -4,6 +4,7 @@
 
 #[cfg(target_os = "linux")]
 mod affinity;
+mod catalog;
 mod client;
 mod command;
 mod convert;
@@ -23,7 +24,6 @@ mod number;
 mod processes;
 mod read;
 mod request;
-mod schema;
 mod server;
 mod stream;
 mod tree;
@@ -49,7 +49,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     event::register(module)?;
     handler::register(module)?;
     request::register(module)?;
-    schema::register(module)?;
+    catalog::register(module)?;
     server::register(module)?;
     processes::register(module)?;
     #[cfg(target_os = "linux")]

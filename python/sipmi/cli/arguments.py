@@ -5,35 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
-from .. import _core
+from .._core import list_position
 from ..client import Client, Reply
 from .ending import Usage
-
-#: Commands that take a list, by their names before 4.0, and its place: a shell has only strings, and no wire tells.
-_LISTS = {
-    "get_statistics": 0,
-    "list_statistics": 0,
-    "reset_statistics": 0,
-    "raise_event": 1,
-    "dlg_push_var": 2,
-    "trace_start": 0,
-    "fs_subscribe": 1,
-    "fs_unsubscribe": 1,
-    "b2b_trigger_scenario": 3,
-    "dfks_set_feature": 4,
-    "cluster_broadcast_mi": 2,
-}
-
-
-def list_place(command: str) -> Optional[int]:
-    """The place of the list that a command takes, by any of its names; None when it takes none.
-
-    >>> list_place("statistics:get"), list_place("ul_dump")
-    (0, None)
-    """
-    return _LISTS.get(_core.flat_command_name(command))
 
 
 def ask(
@@ -74,7 +50,7 @@ def parted(pairs: Sequence[tuple[str, Any]]) -> tuple[list[Any], dict[str, Any]]
 
 def with_list(command: str, pairs: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
     """Names and values, where those that a list is wanted for have become one."""
-    place = list_place(command)
+    place = list_position(command)
     if place is None or len(pairs) <= place or isinstance(pairs[place][1], list):
         return list(pairs)
     return [*pairs[:place], (pairs[place][0], [value for _, value in pairs[place:]])]

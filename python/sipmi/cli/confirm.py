@@ -2,28 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from typing import Optional
 
+from .._core import command_risk
 from .ending import Failure
-
-#: What a command would do, by the words of its name. Users' own commands are named by the same habit.
-_RISKS = (
-    (re.compile(r"(^|[_:])(kill|shutdown)$"), "ends the server"),
-    (re.compile(r"(^|[_:])(end|terminate|hangup|uac_cancel)([_:]|$)"), "ends calls"),
-    (re.compile(r"^(ul_|usrloc:)rm|(^|[_:])(unregister|deregister|reg_disable)([_:]|$)"), "drops registrations"),
-    (re.compile(r"(^|[_:])reload(?!_status)([_:]|$)"), "reloads what the server works with"),
-)
-
-
-def risk(command: str) -> Optional[str]:
-    """What running a command does that a person should know of; None when that is nothing much.
-
-    >>> risk("dlg_end_dlg"), risk("usrloc:rm_contact"), risk("dr_reload"), risk("dr_reload_status"), risk("core:kill")
-    ('ends calls', 'drops registrations', 'reloads what the server works with', None, 'ends the server')
-    """
-    return next((what for pattern, what in _RISKS if pattern.search(command)), None)
 
 
 def confirm(command: str, where: str, *, yes: bool) -> None:
@@ -32,7 +14,7 @@ def confirm(command: str, where: str, *, yes: bool) -> None:
     :param where: the server, or how many of them.
     :raises Failure: the answer was no.
     """
-    what = risk(command)
+    what = command_risk(command)
     if what is None or yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return
     print(f"{command} {what}, at {where}. Go on? [y/N] ", end="", file=sys.stderr, flush=True)

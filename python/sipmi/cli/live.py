@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 from .. import _core
 from ..client import Client
 from ..errors import MiError
-from .arguments import list_place
-from .confirm import risk
 
 if TYPE_CHECKING:
     from ..schema import CommandSchema
@@ -41,13 +39,13 @@ class Live:
             older = map(_core.flat_command_name, names)
             begin = [name for name in older if name.startswith(begun) and name not in names]
         inside = [name for name in names if begun in name and name not in begin] if len(begun) > 1 else []
-        return ((name, risk(name) or "") for name in [*begin, *inside])
+        return ((name, _core.command_risk(name) or "") for name in [*begin, *inside])
 
     def arguments(self, command: str, given: Sequence[str], begun: str) -> Iterator[Choice]:
         """What a command could be given next."""
         if command.rpartition(":")[2] in ("which", "help"):
             yield from self.commands(begun)
-        elif list_place(command) == 0 and "statistics" in command:
+        elif _core.list_position(command) == 0 and "statistics" in command:
             yield from self.selectors(begun)
         elif _core.flat_command_name(command) in map(_core.flat_command_name, self.names()):
             recipes = self.schema(command).recipes or ()

@@ -18,7 +18,7 @@ from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.output.color_depth import ColorDepth
 from prompt_toolkit.styles import Style
 
-from .confirm import risk
+from .._core import command_risk
 from .ending import OK
 from .live import Choice, matching
 from .servers import read_servers
@@ -93,7 +93,7 @@ class Prompt:
         if known is None:
             took = "" if self._shell.elapsed is None else f"   last call {self._shell.elapsed * 1000:.1f} ms"
             return HTML(f" {escape(self._shell.mi.address)}<quiet>{took}   Tab completes   .help</quiet>")
-        what = risk(known.name)
+        what = command_risk(known.name)
         warning = f"   <risk>{what}</risk>" if what else ""
         about = f"   <quiet>{escape(known.help)}</quiet>" if known.help else ""
         return HTML(f" <name>{escape(known.name)}</name> {_parameters(known)}{warning}{about}")

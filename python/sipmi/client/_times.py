@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import Any, Callable, Optional, Union
 
-from .._core import flat_command_name
+from .._core import reply_times
 
 #: A zone, or its name in the database of zones; None: the zone of this machine.
 Zone = Union[datetime.tzinfo, str, None]
@@ -40,8 +40,8 @@ def with_times(command: str, value: Any, zone: Optional[datetime.tzinfo]) -> Any
     >>> print(times["Now"], times["Up time"])
     2026-11-23 07:35:59+00:00 0:04:09
     """
-    table = _TIMES.get(flat_command_name(command))
-    return value if table is None else _read(value, table, zone)
+    table = {member: _READERS[notation] for member, notation in reply_times(command).items()}
+    return _read(value, table, zone) if table else value
 
 
 def _read(value: Any, table: dict[str, Read], zone: Optional[datetime.tzinfo]) -> Any:
@@ -87,12 +87,5 @@ def _in(naive: datetime.datetime, zone: Optional[datetime.tzinfo]) -> datetime.d
     return naive.astimezone() if zone is None else naive.replace(tzinfo=zone)
 
 
-_DIALOG: dict[str, Read] = {"timestart": _moment, "datestart": _date, "timeout": _moment, "dateout": _date}
-
-#: By the names from before 4.0.
-_TIMES: dict[str, dict[str, Read]] = {
-    "uptime": {"Now": _clock, "Up since": _clock, "Up time": _duration},
-    "dlg_list": _DIALOG,
-    "dlg_list_ctx": _DIALOG,
-    "profile_list_dlgs": _DIALOG,
-}
+#: How to read each notation that the catalog names.
+_READERS: dict[str, Read] = {"clock": _clock, "date": _date, "moment": _moment, "duration": _duration}

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Callable, Optional, Union
 
 from .. import client
+from .._core import takes_names_only
 from ..server import Server
 from .cachedb_local import Cache
 from .commands import Module
@@ -18,7 +19,7 @@ from .core import Core
 from .dialog import Dialog
 from .dispatcher import Dispatcher
 from .events import Events
-from .names import COMMANDS, LEGACY, LOADABLE, MODULAR, NAMED_ONLY, VERSIONS, canonical, exporter, recipes
+from .names import COMMANDS, LEGACY, LOADABLE, MODULAR, VERSIONS, canonical, exporter, recipes
 from .others import Others, absent
 from .ratelimit import Ratelimit
 from .statistics import Statistics
@@ -248,7 +249,7 @@ class FakeOpenSIPS:
         """What a command takes that is not written out."""
         if recipes(name) == [[]]:
             return {"no_input": True}
-        return {"recipes": recipes(name), "named_only": name in NAMED_ONLY and self.version not in LEGACY}
+        return {"recipes": recipes(name), "named_only": takes_names_only(name) and self.version not in LEGACY}
 
     def _register(self, name: str, method: Callable[..., Any], options: dict[str, Any]) -> None:
         """4.x knows a command as ``module:name``, and by its old name as an alias; before, the old name is all."""

@@ -11,8 +11,8 @@ mod kinds;
 mod modern;
 mod reading;
 
-use super::places;
 use crate::catalog::names::{flat_name, old_name};
+use crate::catalog::parameters;
 use contact_line::contact_line;
 use kinds::Type::{self, Expires, Flags, Gone, IfAny, Int, State, Text, Trimmed};
 use kinds::{AOR, COUNTER, DIALOG, DOMAIN, DROP_RATE, EVENT, PARTITION, PIPE, PROCESS, SET, SET_NO};
@@ -83,7 +83,7 @@ fn which(tree: &Tree, params: &Params) -> Option<Response> {
     let Some(name) = names.iter().filter_map(Item::as_str).find(|name| flat_name(name) == flat) else {
         return Some(Response::error(404, "unknown MI command"));
     };
-    let recipes = places::recipes(name).unwrap_or_default();
+    let recipes = parameters::recipes(name).unwrap_or_default();
     let recipes = recipes.into_iter().map(Item::from);
     Some(Item::Array(recipes.collect()).into())
 }

@@ -1,13 +1,12 @@
-//! What is known of commands without asking a server.
+//! The catalog of OpenSIPS's commands for Python.
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyDict, PyString};
 
 use super::convert::{text_from_python, text_to_python};
-use crate::catalog::{names, secrets};
-use crate::client::effects::{Effect, effect_of};
-use crate::client::places;
+use crate::catalog::effects::{Effect, Risk, effect_of, risk_of};
+use crate::catalog::{inventory, names, parameters, secrets, statistics, times};
 use crate::codec::text;
 use crate::dialect::Dialect;
 
@@ -18,6 +17,15 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(command_name_on, module)?)?;
     module.add_function(wrap_pyfunction!(command_module, module)?)?;
     module.add_function(wrap_pyfunction!(legacy_recipes, module)?)?;
+    module.add_function(wrap_pyfunction!(list_position, module)?)?;
+    module.add_function(wrap_pyfunction!(command_risk, module)?)?;
+    module.add_function(wrap_pyfunction!(statistic_meaning, module)?)?;
+    module.add_function(wrap_pyfunction!(reply_times, module)?)?;
+    module.add_function(wrap_pyfunction!(cataloged_versions, module)?)?;
+    module.add_function(wrap_pyfunction!(cataloged_commands, module)?)?;
+    module.add_function(wrap_pyfunction!(cataloged_recipes, module)?)?;
+    module.add_function(wrap_pyfunction!(takes_names_only, module)?)?;
+    module.add_function(wrap_pyfunction!(loadable_modules, module)?)?;
     module.add_function(wrap_pyfunction!(secret_names, module)?)?;
     module.add_function(wrap_pyfunction!(decode_text_params, module)?)
 }
@@ -69,7 +77,69 @@ fn command_module(name: &Bound<'_, PyString>) -> PyResult<Option<&'static str>> 
 /// The sets of parameters that a command of 1.x and 2.x takes, in order; None when that is not known.
 #[pyfunction]
 fn legacy_recipes(name: &Bound<'_, PyString>) -> PyResult<Option<Vec<Vec<&'static str>>>> {
-    Ok(places::recipes(&names::flat_name(&text_from_python(name)?)))
+    Ok(parameters::recipes(&names::flat_name(&text_from_python(name)?)))
+}
+
+/// The position of the list that a command of 3.x and 4.x takes, by any of its names; None when it takes none.
+#[pyfunction]
+fn list_position(name: &Bound<'_, PyString>) -> PyResult<Option<usize>> {
+    let flat = names::flat_name(&text_from_python(name)?);
+    Ok(parameters::list_parameter(&flat).map(|list| list.position))
+}
+
+/// What a user should confirm before running a command, as the rest of a sentence ("ends calls"); None when there is
+/// no risk.
+#[pyfunction]
+fn command_risk(name: &Bound<'_, PyString>) -> PyResult<Option<&'static str>> {
+    Ok(risk_of(&text_from_python(name)?.to_text()).map(Risk::describe))
+}
+
+/// The kind, "counter" or "gauge", and the unit of a statistic `group:name`; None when they are not known.
+#[pyfunction]
+fn statistic_meaning(full_name: &Bound<'_, PyString>) -> PyResult<Option<(&'static str, &'static str)>> {
+    let meaning = statistics::meaning_of(&text_from_python(full_name)?.to_text());
+    Ok(meaning.map(|(kind, unit)| (kind.name(), unit)))
+}
+
+/// The members of a command's reply that are times, with their notations: "clock", "date", "moment", "duration".
+#[pyfunction]
+fn reply_times<'py>(py: Python<'py>, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyDict>> {
+    let members = PyDict::new(py);
+    for (member, time) in times::times_of(&names::flat_name(&text_from_python(name)?)) {
+        members.set_item(member, time.name())?;
+    }
+    Ok(members)
+}
+
+/// The versions of OpenSIPS whose commands are known, the oldest first.
+#[pyfunction]
+fn cataloged_versions() -> Vec<&'static str> {
+    inventory::versions().collect()
+}
+
+/// The commands of a version of OpenSIPS in the order of `which`, by their names before 4.0; None when they are not
+/// known.
+#[pyfunction]
+fn cataloged_commands(version: &str) -> Option<Vec<&'static str>> {
+    inventory::commands_of(version)
+}
+
+/// The sets of parameters that a command of 3.x and 4.x takes, by its name before 4.0; None if it is unknown.
+#[pyfunction]
+fn cataloged_recipes(name: &str) -> Option<Vec<Vec<&'static str>>> {
+    inventory::recipes_of(name)
+}
+
+/// Whether a command of 3.x and 4.x takes parameters by name alone, by its name before 4.0.
+#[pyfunction]
+fn takes_names_only(name: &str) -> bool {
+    inventory::is_named_only(name)
+}
+
+/// The modules whose commands a version has only when its configuration loads them.
+#[pyfunction]
+fn loadable_modules() -> Vec<&'static str> {
+    inventory::LOADABLE.to_vec()
 }
 
 /// Names, or "", and values of parameters as text wires have them: `value` or `name::value`, in quotes or not.

@@ -1,6 +1,5 @@
-//! Parameters by name for servers of 1.x and 2.x, which go by places alone.
+//! Names, positions and lists of parameters: 1.x and 2.x know positions alone, 3.x and 4.x names and types.
 
-use super::limits::NO_INPUT;
 use crate::item::{Item, Str};
 use crate::request::{Param, Params};
 
@@ -8,8 +7,8 @@ use crate::request::{Param, Params};
 const UNUSED: &str = "0";
 const NONE: &str = ".";
 
-/// The parameter that takes all further places.
-const LIST: &str = "statistics";
+/// The one list that takes the values at all further positions.
+const STATISTICS: &str = "statistics";
 
 /// One place: what 4.0 calls the parameter, and what is there when it was not given.
 type Place = (&'static str, Option<&'static str>);
@@ -98,6 +97,61 @@ const WITHOUT: [&str; 9] = [
     "ul_flush",
 ];
 
+/// Commands of 1.x and 2.x that take no parameters, which FIFOs of 2.4 read line by line.
+pub const NO_INPUT: [&str; 19] = [
+    "list_blacklists",
+    "uptime",
+    "version",
+    "pwd",
+    "arg",
+    "which",
+    "ps",
+    "kill",
+    "events_list",
+    "list_tcp_conns",
+    "rand_reset_prob",
+    "rand_get_prob",
+    "get_config_hash",
+    "check_config_hash",
+    "rl_get_pid",
+    "t_hash",
+    "shm_check",
+    "rl_bin_status",
+    "ul_cluster_sync",
+];
+
+/// Parameters of 3.x and 4.x that are lists: the command, their position and their name.
+const LISTS: [(&str, usize, &str); 11] = [
+    ("get_statistics", 0, STATISTICS),
+    ("list_statistics", 0, STATISTICS),
+    ("reset_statistics", 0, STATISTICS),
+    ("raise_event", 1, "params"),
+    ("dlg_push_var", 2, "DID"),
+    ("trace_start", 0, "filter"),
+    ("fs_subscribe", 1, "events"),
+    ("fs_unsubscribe", 1, "events"),
+    ("b2b_trigger_scenario", 3, "scenario_params"),
+    ("dfks_set_feature", 4, "values"),
+    ("cluster_broadcast_mi", 2, "cmd_params"),
+];
+
+/// A parameter of 3.x and 4.x that is a list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ListParameter {
+    /// Its position, counted from 0.
+    pub position: usize,
+    /// Its name.
+    pub name: &'static str,
+    /// Whether the values at all further positions belong to it.
+    pub takes_rest: bool,
+}
+
+/// The list that a command takes, by its name before 4.0; `None` when it takes none.
+pub fn list_parameter(flat_command: &[u8]) -> Option<ListParameter> {
+    let (_, position, name) = LISTS.into_iter().find(|(command, ..)| command.as_bytes() == flat_command)?;
+    Some(ListParameter { position, name, takes_rest: name == STATISTICS })
+}
+
 /// The sets of parameters that a command of 1.x and 2.x takes, each in order; `None` when that is not known.
 pub fn recipes(command: &[u8]) -> Option<Vec<Vec<&'static str>>> {
     if NO_INPUT.iter().chain(&WITHOUT).any(|name| command == name.as_bytes()) {
@@ -124,7 +178,7 @@ pub fn by_name(command: &[u8], given: &[Param]) -> Option<Vec<(Str, Item)>> {
     let unnamed = given.iter().take_while(|param| param.name.is_empty()).count();
     let (places, named) = given.split_at(unnamed);
     let mut fitting = PLACES.iter().filter(|(of, required, names)| {
-        let takes_all = names.last().is_some_and(|(name, _)| *name == LIST);
+        let takes_all = names.last().is_some_and(|(name, _)| *name == STATISTICS);
         command == of.as_bytes() && places.len() >= *required && (places.len() <= names.len() || takes_all)
     });
     let first = fitting.next()?;
@@ -133,7 +187,7 @@ pub fn by_name(command: &[u8], given: &[Param]) -> Option<Vec<(Str, Item)>> {
     let mut members = Vec::with_capacity(given.len());
     for (at, (name, filler)) in set.iter().enumerate().take(places.len()) {
         let value = &places[at].value;
-        if *name == LIST {
+        if *name == STATISTICS {
             let rest = places[at..].iter().map(|param| Item::Str(param.value.clone()));
             members.push(((*name).into(), Item::Array(rest.collect())));
         } else if let Some((_, word)) = WORDS.iter().find(|(of, word)| command == of.as_bytes() && name == word) {
@@ -158,7 +212,7 @@ pub fn names_of(command: &[u8], count: usize) -> Option<Vec<&'static str>> {
 }
 
 /// Brings parameters by name into their places. What is not known stays as it was given.
-pub(super) fn put_in_place(command: &[u8], params: &mut Params) {
+pub fn put_in_place(command: &[u8], params: &mut Params) {
     match params {
         Params::Named(given) => put_named_in_place(command, given),
         Params::Strings(given) if given.iter().any(|param| !param.name.is_empty()) => {
@@ -217,6 +271,15 @@ fn is_set(item: &Item) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_is_known_by_the_command_that_takes_it() {
+        let found = list_parameter(b"get_statistics").map(|list| (list.position, list.name, list.takes_rest));
+        assert_eq!(found, Some((0, "statistics", true)));
+        let found = list_parameter(b"raise_event").map(|list| (list.position, list.name, list.takes_rest));
+        assert_eq!(found, Some((1, "params", false)));
+        assert_eq!(list_parameter(b"ul_dump"), None);
+    }
 
     fn placed(command: &str, given: &[(&str, &str)]) -> Vec<(String, String)> {
         let named = given.iter().map(|(name, value)| ((*name).into(), Item::from(*value))).collect();

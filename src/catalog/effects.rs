@@ -1,10 +1,11 @@
-//! Which commands change nothing: what may be asked again, cached, and run for whoever may only look.
+//! The effects of commands: which ones change nothing, and which ones a user should confirm.
 //!
-//! Nothing on the wire says so, so this is a table. What is not in it may change something.
+//! A read command may be retried, cached, and run for users who may only look. Nothing on the wire tells, so this is a
+//! table. A command that is not in it may change something.
 
-use crate::catalog::names::flat_name;
+use super::names::flat_name;
 
-/// What running a command does to its server.
+/// The effect of a command on its server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Effect {
     /// It changes nothing.
@@ -52,16 +53,83 @@ const READS: [&str; 31] = [
     "system.listMethods system.methodHelp system.methodSignature",
 ];
 
-/// What a command does, by any name that a version has for it.
+/// The effect of a command, by any name that a version has for it.
 pub fn effect_of(command: &[u8]) -> Effect {
     let flat = flat_name(command);
     let is_read = READS.iter().any(|line| line.split(' ').any(|name| *flat == *name.as_bytes()));
     if is_read { Effect::Read } else { Effect::Write }
 }
 
+/// A consequence of a command that a user should confirm.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Risk {
+    /// The server exits.
+    EndsServer,
+    /// Calls are terminated.
+    EndsCalls,
+    /// Registrations are removed.
+    DropsRegistrations,
+    /// The server replaces data that it works with.
+    Reloads,
+}
+
+impl Risk {
+    /// The consequence as the rest of a sentence about the command.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Risk::EndsServer => "ends the server",
+            Risk::EndsCalls => "ends calls",
+            Risk::DropsRegistrations => "drops registrations",
+            Risk::Reloads => "reloads what the server works with",
+        }
+    }
+}
+
+/// The risk of a command, by the words of its name; `None` when there is none.
+///
+/// The names of users' own commands follow the same conventions.
+pub fn risk_of(command: &str) -> Option<Risk> {
+    let words: Vec<&str> = command.split(['_', ':']).collect();
+    let has = |word: &str| words.contains(&word);
+    let has_pair = |first: &str, second: &str| words.windows(2).any(|pair| pair == [first, second]);
+    let reloads = words.iter().enumerate().any(|(at, word)| {
+        let is_status = words.get(at + 1).is_some_and(|next| next.starts_with("status"));
+        *word == "reload" && !is_status
+    });
+    match words.last() {
+        Some(&("kill" | "shutdown")) => Some(Risk::EndsServer),
+        _ if has("end") || has("terminate") || has("hangup") || has_pair("uac", "cancel") => Some(Risk::EndsCalls),
+        _ if command.starts_with("ul_rm") || command.starts_with("usrloc:rm") => Some(Risk::DropsRegistrations),
+        _ if has("unregister") || has("deregister") || has_pair("reg", "disable") => Some(Risk::DropsRegistrations),
+        _ => reloads.then_some(Risk::Reloads),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_risk_is_told_by_the_words_of_a_name() {
+        for (name, risk) in [
+            ("dlg_end_dlg", Some(Risk::EndsCalls)),
+            ("tm:uac_cancel", Some(Risk::EndsCalls)),
+            ("usrloc:rm_contact", Some(Risk::DropsRegistrations)),
+            ("ul_rm", Some(Risk::DropsRegistrations)),
+            ("reg_disable", Some(Risk::DropsRegistrations)),
+            ("dr_reload", Some(Risk::Reloads)),
+            ("reload_routes", Some(Risk::Reloads)),
+            ("dr_reload_status", None),
+            ("trie:reload_status", None),
+            ("core:kill", Some(Risk::EndsServer)),
+            ("billing:shutdown", Some(Risk::EndsServer)),
+            ("kill_list", None),
+            ("mq_send", None),
+            ("", None),
+        ] {
+            assert_eq!(risk_of(name), risk, "{name}");
+        }
+    }
 
     #[test]
     fn a_command_does_the_same_by_all_its_names() {
