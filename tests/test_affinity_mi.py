@@ -9,7 +9,7 @@ import pytest
 import sipmi
 from affinity_fixtures import hosts
 from sipmi.affinity import CpuSet, Host
-from sipmi.affinity_mi import register_affinity
+from sipmi.server._affinity import register_affinity
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def test_each_listener_has_workers_on_its_own_cpus(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("cpus", "error"), [("", ValueError), ("3-1", ValueError), ("8000", OSError), (3, TypeError)])
 def test_cpus_that_cannot_be_are_an_error_when_listening(tmp_path: Path, cpus: object, error: type) -> None:
-    with pytest.raises(error, match="CPU"):
+    with pytest.raises(error, match=r"CPU|cpus"):
         sipmi.Server("edge").listen(f"unix:{tmp_path / 'socket'}", cpus=cpus)
 
 

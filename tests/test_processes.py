@@ -16,7 +16,7 @@ import pytest
 import sipmi
 from conftest import FifoPeer, read_reply
 from processes import PATIENCE, Group, eventually, is_alive
-from sipmi._supervisor import Child
+from sipmi.server._child import Child
 
 
 def test_all_transports_are_served_by_several_processes(group: Callable[..., Group]) -> None:

@@ -12,8 +12,8 @@ import pytest
 import sipmi
 from conftest import FifoPeer, read_reply
 from processes import PATIENCE, Group, eventually, is_alive
-from sipmi._supervisor import Child
-from sipmi._watchdog import Watchdog
+from sipmi.server._child import Child
+from sipmi.server._watchdog import Watchdog
 
 HANGS = """
 import ctypes

@@ -23,12 +23,11 @@ from .errors import (
 
 if TYPE_CHECKING:
     from . import events
-    from ._processes import Process, ProcessFlags
     from .client import AsyncClient, Client, Commands, Reply, Secret, connect, connect_async
     from .diagnosis import Diagnosis, Finding, doctor
     from .fleet import Fleet, FleetResult
     from .schema import CommandSchema, Schema, SchemaDiff
-    from .server import Export, Flags, Server, Subscriber, current_request
+    from .server import Export, Flags, Process, ProcessFlags, Server, Subscriber, current_request
 
 #: What is imported when it is first used, and where it is from: a program that calls waits for no server to be
 #: imported. The same as above, where type checkers read it.
@@ -43,8 +42,8 @@ _LATER = {
     "Flags": "server",
     "Fleet": "fleet",
     "FleetResult": "fleet",
-    "Process": "_processes",
-    "ProcessFlags": "_processes",
+    "Process": "server",
+    "ProcessFlags": "server",
     "Reply": "client",
     "Schema": "schema",
     "SchemaDiff": "schema",

@@ -65,7 +65,9 @@ def _fits(value: Any, kind: Any) -> bool:
         return is_pair and all(_fits(item, argument) for item, argument in zip(value, arguments))
     if origin is collections.abc.Callable:
         return callable(value)
-    return isinstance(value, origin or kind)
+    # A str is a sequence of str as well, but never meant as one.
+    is_str_as_list = isinstance(value, str) and origin in (collections.abc.Iterable, collections.abc.Sequence)
+    return isinstance(value, origin or kind) and not is_str_as_list
 
 
 def _name_of(kind: Any) -> str:

@@ -9,7 +9,7 @@ True
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Optional
+from typing import Optional, Protocol
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
@@ -20,10 +20,8 @@ from prometheus_client.core import (
     Metric,
 )
 
-from . import _core
-
-if TYPE_CHECKING:
-    from .server import Server
+from ._core import Server as CoreServer
+from ._core import latency_classes
 
 __all__ = ["CONTENT_TYPE", "Collector", "exposition"]
 
@@ -31,7 +29,21 @@ __all__ = ["CONTENT_TYPE", "Collector", "exposition"]
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 #: The statistics of a histogram: the class's name, and its upper bound in seconds as Prometheus writes it.
-_CLASSES = {name: "+Inf" if bound is None else repr(bound) for name, bound in _core.latency_classes()}
+_CLASSES = {name: "+Inf" if bound is None else repr(bound) for name, bound in latency_classes()}
+
+
+class Counted(Protocol):
+    """A server that counts."""
+
+    _core: CoreServer
+
+    @property
+    def name(self) -> str:
+        """The name of the server."""
+
+    @property
+    def version(self) -> str:
+        """The version of the server."""
 
 
 class Collector:
@@ -51,7 +63,7 @@ class Collector:
     >>> registry.register(Collector(sipmi.Server("billing")))
     """
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Counted) -> None:
         self._server = server
 
     def describe(self) -> Iterator[Metric]:
@@ -110,7 +122,7 @@ class _Histograms:
         return family
 
 
-def exposition(server: Server, *, registry: Optional[CollectorRegistry] = None) -> bytes:
+def exposition(server: Counted, *, registry: Optional[CollectorRegistry] = None) -> bytes:
     """All that a server counts, as ``GET /metrics`` of a listener with ``metrics=True`` answers it.
 
     :param registry: what else to show; nothing by default.

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .ending import Usage
 from .options import ADDRESS_HELP, add_client_options, add_http_options, add_json, client_options
 from .serve import add_drain_timeout, serve
 from .servers import resolve
+
+if TYPE_CHECKING:
+    from ..server import ListenOptions
 
 
 def add(subcommands: Any) -> None:
@@ -65,9 +68,9 @@ def run(options: argparse.Namespace) -> int:
     return serve(server, options)
 
 
-def listen_options(address: str, options: argparse.Namespace) -> dict[str, Any]:
+def listen_options(address: str, options: argparse.Namespace) -> ListenOptions:
     """What one endpoint is told, as far as its transport has it."""
-    said: dict[str, Any] = {}
+    said: ListenOptions = {}
     is_http = address.startswith("http")
     if options.allow_from and (is_http or address.startswith("udp:")):
         said["allow_from"] = options.allow_from

@@ -1,6 +1,6 @@
 """The options of a client, listed once, and how the core takes them."""
 
-from __future__ import annotations
+# No postponed annotations: Python 3.9 cannot resolve those of a TypedDict that another one extends.
 
 import os
 from typing import Any, Optional, TypedDict, Union
@@ -12,7 +12,7 @@ from ._secret import Secret, revealed
 from ._times import Zone
 
 #: The name of a file or directory.
-Path = Union[str, "os.PathLike[str]"]
+Path = Union[str, os.PathLike[str]]
 #: A user and a password, as a pair or as "user:password".
 Auth = Union[str, tuple[str, Union[str, Secret]]]
 

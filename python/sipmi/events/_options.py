@@ -1,6 +1,6 @@
 """The options of a subscription to events, listed once."""
 
-from __future__ import annotations
+# No postponed annotations: Python 3.9 cannot resolve those of a TypedDict that another one extends.
 
 from typing import Any, Optional, TypedDict
 

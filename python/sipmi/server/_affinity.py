@@ -7,13 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Optional
+from typing import Any, Callable, Optional, Protocol, TypeVar
 
-from sipmi.affinity import Host
-from sipmi.errors import Fault
+from ..affinity import Host
+from ..errors import Fault
 
-if TYPE_CHECKING:
-    from sipmi.server import Server
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+
+class Registry(Protocol):
+    """A server that takes commands."""
+
+    def command(self, *, read_only: bool) -> Callable[[Handler], Handler]:
+        """Register a function as a command."""
 
 
 @contextmanager
@@ -35,7 +41,7 @@ def text(cpus: Any) -> Optional[str]:
     return None if cpus is None else str(cpus)
 
 
-def register_affinity(server: Server, *, allow_write: bool = False, host: Optional[Host] = None) -> None:
+def register_affinity(server: Registry, *, allow_write: bool = False, host: Optional[Host] = None) -> None:
     """Add the affinity commands to a server.
 
     Without `allow_write` they only show: a call that would change something is answered 403. `host` is another machine

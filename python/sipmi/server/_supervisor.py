@@ -15,29 +15,20 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, NoReturn, Optional
+from typing import NoReturn, Optional
 
-from . import _core
-from ._logs import reopen_logs
-from ._member import Member, adopt_log_level
-from ._processes import Process
-from ._service_manager import ServiceManager
+from .._core import MOST_PROCESSES, Processes, end_with_parent, prepare_exit
+from ._child import Child, describe_exit
+from ._exports import Process
+from ._logging import reopen_logs
+from ._systemd import ServiceManager
 from ._watchdog import Watchdog
-
-if TYPE_CHECKING:
-    from .server import Server
+from ._worker import Service, Worker, adopt_log_level
 
 log = logging.getLogger("sipmi.server")
 
 #: Signals that wait while a child is forked.
 CAUGHT = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD}
-#: One that died is replaced after this long, twice as long after each that dies young, up to the longest: of those
-#: that had begun to serve, since callers wait for the next, and of those that never came so far.
-FIRST_PAUSE = 0.05
-LONGEST_PAUSE_IN_SERVICE = 0.5
-LONGEST_PAUSE = 5.0
-#: One that lived for so long did not die young.
-GROWN_UP = 2.0
 #: How often receivers of answers are tried.
 RETRY = 0.005
 #: How often the endpoints are looked after.
@@ -46,53 +37,18 @@ ROUND = 0.4
 GRACE = 1.0
 
 
-class Child:
-    """The place of a process: which one it is now, and what becomes of it when it dies."""
-
-    def __init__(self, rank: int, name: str, process: Optional[Process]) -> None:
-        self.rank = rank
-        self.name = name
-        #: None: a worker, which serves.
-        self.process = process
-        self.pid = 0
-        #: Our end of its pipe. What it sends: that it is ready, or why not. Its end: that we have ended.
-        self.pipe: Optional[int] = None
-        self.said = b""
-        self.is_ready = False
-        self.is_done = False
-        self.log_level = 0
-        #: How the last one ended.
-        self.end = ""
-        self.born = 0.0
-        self.pause = FIRST_PAUSE
-        #: When to fork it again.
-        self.due: Optional[float] = None
-
-    @property
-    def is_alive(self) -> bool:
-        return self.pid > 0
-
-    def schedule(self, now: float) -> None:
-        """It has died: sets when it is forked again."""
-        if now - self.born >= GROWN_UP:
-            self.pause = FIRST_PAUSE
-        longest = LONGEST_PAUSE_IN_SERVICE if self.is_ready else LONGEST_PAUSE
-        self.due = now + min(self.pause, longest)
-        self.pause = min(self.pause * 2, longest)
-
-
 class Supervisor:
     """Forks the processes of a server and looks after them until it is told to stop."""
 
     def __init__(
         self,
-        server: Server,
+        service: Service,
         workers: int,
         processes: list[Process],
         drain_timeout: float,
         watchdog: Optional[float] = None,
     ) -> None:
-        self.server = server
+        self.service = service
         self.drain_timeout = drain_timeout
         self.children: list[Child] = []
         for _ in range(workers):
@@ -100,8 +56,8 @@ class Supervisor:
         for process in processes:
             for _ in range(process.count):
                 self.children.append(Child(len(self.children) + 1, process.name, process))
-        if len(self.children) >= _core.MOST_PROCESSES:
-            raise ValueError(f"expected less than {_core.MOST_PROCESSES} processes, found {len(self.children)}")
+        if len(self.children) >= MOST_PROCESSES:
+            raise ValueError(f"expected less than {MOST_PROCESSES} processes, found {len(self.children)}")
         self.watchdog = None if watchdog is None else Watchdog(watchdog, drain_timeout + GRACE)
         self.manager = ServiceManager()
         self.reader: Optional[Child] = None
@@ -119,7 +75,7 @@ class Supervisor:
         check_threads()
         self.pid = os.getpid()
         workers = sum(child.process is None for child in self.children)
-        self.core = _core.Processes(self.server._core, workers)
+        self.core = Processes(self.service.core, workers)
         try:
             adopt_log_level(self.core, 0)
             for child in self.children:
@@ -217,7 +173,7 @@ class Supervisor:
             self._hear()
             self._reap()
         self.has_started = True
-        self.server._when_ready()
+        self.service.announce()
         self.manager.ready(f"{len(self.children)} processes")
 
     def _look_after(self) -> None:
@@ -310,11 +266,12 @@ class Supervisor:
         if child is self.reader:
             self.reader = None
         self.core.bury(child.rank)
-        child.end = how(status)
+        child.end = describe_exit(status)
         child.is_done = child.process is not None and status == 0
         self.core.set(child.rank, 0, "absent" if child.is_done or self.stopping else "dead")
         if child.is_done:
-            child.is_ready = True
+            # Its report may have come with its end.
+            child.is_ready, child.said = True, b""
             return
         if self.stopping:
             return
@@ -373,17 +330,17 @@ class Supervisor:
             for fd in self.pipes:
                 os.close(fd)
             self.manager.leave()
-            member = Member(self, child, pipe)
-            member.take_signals(mask)
-            _core.end_with_parent(pipe, self.drain_timeout + GRACE)
-            code = member.live()
+            worker = Worker(child.rank, child.process, pipe, self.core, self.service, self.watchdog, self.drain_timeout)
+            worker.take_signals(mask)
+            end_with_parent(pipe, self.drain_timeout + GRACE)
+            code = worker.live()
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
         except BaseException:
             log.exception("process %d (%s) failed", child.rank, child.name)
         finally:
             with contextlib.suppress(BaseException):
-                _core.prepare_exit()
+                prepare_exit()
                 logging.shutdown()
                 sys.stdout.flush()
                 sys.stderr.flush()
@@ -465,13 +422,3 @@ def reap_strangers(known: set[int]) -> None:
         if ended is None or ended.si_pid in known:
             return
         os.waitpid(ended.si_pid, os.WNOHANG)
-
-
-def how(status: int) -> str:
-    """How a process ended, in words."""
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        with contextlib.suppress(ValueError):
-            return f"was ended by {signal.Signals(number).name}"
-        return f"was ended by signal {number}"
-    return f"ended with code {os.WEXITSTATUS(status)}"

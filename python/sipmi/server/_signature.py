@@ -1,4 +1,4 @@
-"""What parameters a handler takes, read from its signature."""
+"""The parameters of a handler, read from its signature."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import json
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from typing import Any, Callable, Literal, Optional, Union
+from typing import TYPE_CHECKING, Any, Callable, Literal, Optional, Union
 
-from . import _core
+if TYPE_CHECKING:
+    from .._core import _Described
+
 
 _PASSING: dict[Any, str] = {
     inspect.Parameter.KEYWORD_ONLY: "named",
@@ -31,7 +33,7 @@ _ENCODER = json.JSONEncoder(allow_nan=False)
 _BUILTINS = {kind.__name__: kind for kind in _KINDS}
 
 
-def describe_parameters(function: Callable[..., Any]) -> tuple[list[_core._Described], bool]:
+def describe_parameters(function: Callable[..., Any]) -> tuple[list[_Described], bool]:
     """The parameters of a handler as the Rust side reads them, and whether it takes any name.
 
     >>> describe_parameters(lambda user, credit=0.5: None)
@@ -43,7 +45,7 @@ def describe_parameters(function: Callable[..., Any]) -> tuple[list[_core._Descr
         # An annotation that cannot be resolved says nothing.
         with contextlib.suppress(Exception):
             hints = typing.get_type_hints(function)
-    described: list[_core._Described] = []
+    described: list[_Described] = []
     any_name = False
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind is parameter.VAR_KEYWORD:

@@ -1,4 +1,4 @@
-"""The event loop on which coroutine handlers run: one thread a process, begun by the first of them."""
+"""The event loop of coroutine handlers: one thread per process, which the first of them starts."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import threading
 from collections.abc import AsyncIterator
 from typing import Any, Callable, Optional
 
-from . import _core
+from .._core import AsyncHandler, RequestContext
 
-_request: contextvars.ContextVar[Optional[_core.RequestContext]] = contextvars.ContextVar("sipmi_request", default=None)
+_request: contextvars.ContextVar[Optional[RequestContext]] = contextvars.ContextVar("sipmi_request", default=None)
 
 
-def request_of_task() -> Optional[_core.RequestContext]:
+def request_of_task() -> Optional[RequestContext]:
     """The request that the running task is answering."""
     return _request.get()
 
@@ -30,7 +30,7 @@ class LoopThread:
         self._thread: Optional[threading.Thread] = None
         self._users: dict[int, set[asyncio.Task[None]]] = {}
 
-    def submit(self, user: int, job: Callable[[], Any], responder: _core.AsyncHandler) -> None:
+    def submit(self, user: int, job: Callable[[], Any], responder: AsyncHandler) -> None:
         """Runs a coroutine on the loop. It is cancelled when nobody waits for its answer any more."""
 
         def begin() -> None:
@@ -86,8 +86,8 @@ class Coroutines:
         function: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: Optional[dict[str, Any]],
-        responder: _core.AsyncHandler,
-        request: _core.RequestContext,
+        responder: AsyncHandler,
+        request: RequestContext,
     ) -> None:
         """Runs a handler on the loop; the responder gets its result or exception."""
         job = _answer(function, args, kwargs or {}, responder, request)
@@ -125,8 +125,8 @@ async def _answer(
     function: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-    responder: _core.AsyncHandler,
-    request: _core.RequestContext,
+    responder: AsyncHandler,
+    request: RequestContext,
 ) -> None:
     _request.set(request)
     try:
@@ -144,7 +144,7 @@ async def _answer(
         responder.result(result)
 
 
-async def _stream(items: AsyncIterator[Any], responder: _core.AsyncHandler) -> None:
+async def _stream(items: AsyncIterator[Any], responder: AsyncHandler) -> None:
     """Feeds a reply as fast as it is taken. When nobody takes it any more, the task is cancelled."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None

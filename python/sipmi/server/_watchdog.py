@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from . import _core
+from .._core import MOST_PROCESSES
 
 if TYPE_CHECKING:
-    from ._supervisor import Child
+    from ._child import Child
 
 #: A worker that drains counts no heartbeats.
 DRAINING = 2**64 - 1
@@ -33,7 +33,7 @@ class Watchdog:
         self.drain_timeout = drain_timeout
         #: Seconds between two heartbeats, and between two looks at them.
         self.pause = seconds / LOOKS
-        self._beats = memoryview(mmap.mmap(-1, 8 * _core.MOST_PROCESSES)).cast("Q")
+        self._beats = memoryview(mmap.mmap(-1, 8 * MOST_PROCESSES)).cast("Q")
         #: By pid: the last heartbeat, and when it was seen first.
         self._seen: dict[int, tuple[int, float]] = {}
         self._last_look = time.monotonic()
