@@ -30,7 +30,6 @@ LAYERS = (
 #: Folders that still have circles, they or a folder below them. The list only gets shorter.
 NOT_YET_CLEAN: tuple[str, ...] = (
     "affinity",
-    "client",
     "codec",
     "command",
     "gateway",

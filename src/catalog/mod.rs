@@ -6,6 +6,7 @@ pub mod asynchronous;
 pub mod effects;
 pub mod hazards;
 pub mod inventory;
+pub mod limits;
 pub mod names;
 pub mod parameters;
 pub mod secrets;

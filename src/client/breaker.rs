@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock;
 
-use super::call::{CallError, CallFailure};
+use super::error::{CallError, CallFailure};
 
 /// How long a server is left alone at first; each failure after that doubles it.
 const FIRST_REST: Duration = Duration::from_secs(1);
@@ -33,7 +33,7 @@ impl Breaker {
         Breaker { after, state: Mutex::default() }
     }
 
-    pub(super) fn renewed(&self) -> Self {
+    pub(super) fn after_fork(&self) -> Self {
         Breaker::new(self.after)
     }
 

@@ -22,7 +22,7 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 /// How many things the kernel reports at once.
 const BATCH: usize = 256;
 
-const ALARM: u64 = u64::MAX;
+const QUEUE: u64 = u64::MAX;
 const TIMER: u64 = u64::MAX - 1;
 
 /// Names a call on its driver; never given twice.
@@ -36,7 +36,7 @@ pub type Call<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub struct Driver<T> {
     epoll: Epoll,
     timer: TimerFd,
-    alarm: Arc<Alarm>,
+    queue: Arc<WakerQueue>,
     calls: Mutex<Calls<T>>,
     process: u32,
 }
@@ -60,44 +60,44 @@ struct Place<T> {
 
 struct Running<T> {
     call: Call<T>,
-    seat: Arc<Seat>,
+    waiter: Arc<Waiter>,
     until: Option<Instant>,
 }
 
 /// What a call waits with.
 #[derive(Debug)]
-pub struct Seat {
+pub struct Waiter {
     id: CallId,
-    alarm: Arc<Alarm>,
+    queue: Arc<WakerQueue>,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    wish: Option<Wish>,
+    interest: Option<Interest>,
     /// What was wished for has come.
     ready: Option<io::Result<PollFlags>>,
 }
 
 /// What a call waits for: a descriptor, and no longer than until then.
 #[derive(Clone, Copy, Debug)]
-struct Wish {
+struct Interest {
     fd: Option<(RawFd, PollFlags)>,
     until: Instant,
 }
 
 /// By which calls are woken from outside.
 #[derive(Debug)]
-struct Alarm {
+struct WakerQueue {
     event: EventFd,
-    rung: Mutex<Rung>,
+    notified: Mutex<Notified>,
 }
 
 #[derive(Debug, Default)]
-struct Rung {
+struct Notified {
     ids: Vec<CallId>,
     /// Whether a turn is taken, at the end of which they are looked at.
-    is_heard: bool,
+    is_polled: bool,
 }
 
 impl<T: Send> Driver<T> {
@@ -106,12 +106,12 @@ impl<T: Send> Driver<T> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
         let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-        epoll.add(&event, EpollEvent::new(EpollFlags::EPOLLIN, ALARM))?;
+        epoll.add(&event, EpollEvent::new(EpollFlags::EPOLLIN, QUEUE))?;
         epoll.add(&timer, EpollEvent::new(EpollFlags::EPOLLIN, TIMER))?;
-        let alarm = Arc::new(Alarm { event, rung: Mutex::default() });
+        let queue = Arc::new(WakerQueue { event, notified: Mutex::default() });
         let calls =
             Calls { places: Vec::new(), free: Vec::new(), due: BTreeSet::new(), armed: None, watched: Vec::new() };
-        Ok(Driver { epoll, timer, alarm, calls: Mutex::new(calls), process: std::process::id() })
+        Ok(Driver { epoll, timer, queue, calls: Mutex::new(calls), process: std::process::id() })
     }
 
     /// Ready to read when it is time for a [`Driver::turn`].
@@ -120,7 +120,7 @@ impl<T: Send> Driver<T> {
     }
 
     /// Begins a call, which goes as far as it gets without waiting: what it gives, when that is to its end.
-    pub fn begin(&self, make: impl FnOnce(Arc<Seat>) -> Call<T>) -> (CallId, Option<T>) {
+    pub fn begin(&self, make: impl FnOnce(Arc<Waiter>) -> Call<T>) -> (CallId, Option<T>) {
         let mut calls = self.lock();
         let index = calls.free.pop().unwrap_or_else(|| {
             calls.places.push(Place { uses: 0, call: None });
@@ -129,8 +129,8 @@ impl<T: Send> Driver<T> {
         let place = &mut calls.places[index as usize];
         place.uses = place.uses.wrapping_add(1) & 0x7fff_ffff;
         let id = CallId(u64::from(place.uses) << 32 | u64::from(index));
-        let seat = Arc::new(Seat { id, alarm: Arc::clone(&self.alarm), state: Mutex::default() });
-        place.call = Some(Running { call: make(Arc::clone(&seat)), seat, until: None });
+        let waiter = Arc::new(Waiter { id, queue: Arc::clone(&self.queue), state: Mutex::default() });
+        place.call = Some(Running { call: make(Arc::clone(&waiter)), waiter, until: None });
         let output = self.go_on(&mut calls, id);
         (id, output)
     }
@@ -139,7 +139,7 @@ impl<T: Send> Driver<T> {
     pub fn turn(&self) -> Vec<(CallId, T)> {
         let mut done = Vec::new();
         let mut calls = self.lock();
-        self.alarm.hear();
+        self.queue.suppress_wakeups();
         let mut events = [EpollEvent::empty(); BATCH];
         // A signal is no reason to report anything: what is ready stays so.
         let count = self.epoll.wait(&mut events, EpollTimeout::ZERO).unwrap_or(0);
@@ -147,7 +147,7 @@ impl<T: Send> Driver<T> {
         let now = Instant::now();
         for event in &events[..count] {
             match event.data() {
-                ALARM => drop(self.alarm.event.read()),
+                QUEUE => drop(self.queue.event.read()),
                 TIMER => {
                     let _ = self.timer.wait();
                     calls.armed = None;
@@ -162,8 +162,8 @@ impl<T: Send> Driver<T> {
             calls.due.remove(&(until, id));
             done.extend(self.go_on(&mut calls, id).map(|output| (id, output)));
         }
-        while let Some(rung) = self.alarm.take() {
-            for id in rung {
+        while let Some(notified) = self.queue.take() {
+            for id in notified {
                 done.extend(self.go_on(&mut calls, id).map(|output| (id, output)));
             }
         }
@@ -201,7 +201,7 @@ impl<T: Send> Driver<T> {
     /// Tells a call what it waited for, and lets it go on.
     fn serve(&self, calls: &mut Calls<T>, id: CallId, ready: io::Result<PollFlags>, done: &mut Vec<(CallId, T)>) {
         if let Some(running) = calls.running(id) {
-            running.seat.lock().ready = Some(ready);
+            running.waiter.lock().ready = Some(ready);
             done.extend(self.go_on(calls, id).map(|output| (id, output)));
         }
     }
@@ -210,12 +210,12 @@ impl<T: Send> Driver<T> {
     fn go_on(&self, calls: &mut Calls<T>, id: CallId) -> Option<T> {
         loop {
             let running = calls.running(id)?;
-            let waker = Waker::from(Arc::clone(&running.seat));
+            let waker = Waker::from(Arc::clone(&running.waiter));
             if let Poll::Ready(output) = running.call.as_mut().poll(&mut Context::from_waker(&waker)) {
                 drop(calls.take(id));
                 return Some(output);
             }
-            let Wish { fd, until } = running.seat.lock().wish.take()?;
+            let Interest { fd, until } = running.waiter.lock().interest.take()?;
             if let Some(before) = running.until.replace(until)
                 && before != until
             {
@@ -226,7 +226,7 @@ impl<T: Send> Driver<T> {
             let (fd, events) = fd?;
             match self.watch(&mut calls.watched, fd, events, id) {
                 Ok(()) => return None,
-                Err(errno) => calls.running(id)?.seat.lock().ready = Some(Err(errno.into())),
+                Err(errno) => calls.running(id)?.waiter.lock().ready = Some(Err(errno.into())),
             }
         }
     }
@@ -255,7 +255,7 @@ impl<T: Send> Driver<T> {
     fn arm(&self, calls: &mut Calls<T>) {
         let next = calls.due.first().map(|(until, _)| *until);
         let Some(next) = next.filter(|next| calls.armed.is_none_or(|armed| *next < armed)) else { return };
-        // Nothing at all would stop it.
+        // Nothing at all would error it.
         let left = next.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1));
         let expiration = Expiration::OneShot(TimeSpec::from_duration(left));
         if self.timer.set(expiration, TimerSetTimeFlags::empty()).is_ok() {
@@ -277,7 +277,7 @@ impl<T> Drop for Driver<T> {
 impl<T> Calls<T> {
     fn running(&mut self, id: CallId) -> Option<&mut Running<T>> {
         let place = self.places.get_mut(id.index())?;
-        place.call.as_mut().filter(|running| running.seat.id == id)
+        place.call.as_mut().filter(|running| running.waiter.id == id)
     }
 
     fn take(&mut self, id: CallId) -> Option<Running<T>> {
@@ -290,7 +290,7 @@ impl<T> Calls<T> {
     }
 
     fn ids(&self) -> impl Iterator<Item = CallId> {
-        self.places.iter().filter_map(|place| place.call.as_ref()).map(|running| running.seat.id)
+        self.places.iter().filter_map(|place| place.call.as_ref()).map(|running| running.waiter.id)
     }
 }
 
@@ -312,7 +312,7 @@ impl CallId {
     }
 }
 
-impl Seat {
+impl Waiter {
     /// Waits until a descriptor is ready, and says for what; `None` when it is then.
     pub(super) async fn wait(&self, fd: Option<(RawFd, PollFlags)>, until: Instant) -> io::Result<Option<PollFlags>> {
         self.lock().ready = None;
@@ -325,15 +325,15 @@ impl Seat {
                 None => {}
             }
             is_asked = true;
-            state.wish = Some(Wish { fd, until });
+            state.interest = Some(Interest { fd, until });
             Poll::Pending
         })
         .await
     }
 
     /// Says for what the call is about to wait.
-    pub(super) fn wish(&self, fd: Option<(RawFd, PollFlags)>, until: Instant) {
-        self.lock().wish = Some(Wish { fd, until });
+    pub(super) fn set_interest(&self, fd: Option<(RawFd, PollFlags)>, until: Instant) {
+        self.lock().interest = Some(Interest { fd, until });
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -341,35 +341,35 @@ impl Seat {
     }
 }
 
-impl Wake for Seat {
+impl Wake for Waiter {
     fn wake(self: Arc<Self>) {
-        self.alarm.ring(self.id);
+        self.queue.notify(self.id);
     }
 }
 
-impl Alarm {
-    fn ring(&self, id: CallId) {
-        let mut rung = self.lock();
-        rung.ids.push(id);
-        if !rung.is_heard && rung.ids.len() == 1 {
+impl WakerQueue {
+    fn notify(&self, id: CallId) {
+        let mut notified = self.lock();
+        notified.ids.push(id);
+        if !notified.is_polled && notified.ids.len() == 1 {
             // It is only full when it was not read for ages, and then ready as well.
             let _ = self.event.write(1);
         }
     }
 
     /// From now on they are looked at without being told.
-    fn hear(&self) {
-        self.lock().is_heard = true;
+    fn suppress_wakeups(&self) {
+        self.lock().is_polled = true;
     }
 
     /// Those that rang; none any more when there are none.
     fn take(&self) -> Option<Vec<CallId>> {
-        let mut rung = self.lock();
-        rung.is_heard = !rung.ids.is_empty();
-        rung.is_heard.then(|| std::mem::take(&mut rung.ids))
+        let mut notified = self.lock();
+        notified.is_polled = !notified.ids.is_empty();
+        notified.is_polled.then(|| std::mem::take(&mut notified.ids))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Rung> {
-        self.rung.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Notified> {
+        self.notified.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

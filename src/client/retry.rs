@@ -6,7 +6,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::time::Duration;
 
-use super::call::{CallError, CallFailure};
+use super::error::{CallError, CallFailure};
 use crate::catalog::effects::Effect;
 
 /// The pause before the second try; each further one is twice as long.

@@ -8,7 +8,7 @@ use super::kept::{CacheError, Flight, Kept, Wanted, key_of};
 use super::rights::Rights;
 use super::{NEVER, Names, translate};
 use crate::catalog::effects::{Effect, effect_of};
-use crate::client::{CallError, CallFailure, Client, Generation, Patience, Reply, Wire};
+use crate::client::{CallError, CallFailure, Client, Deadline, Generation, Reply, Wire};
 use crate::clock;
 use crate::codec::{json, jsonrpc, text};
 use crate::command::{Answer, Detach, Origin, Responder};
@@ -245,29 +245,29 @@ impl Line {
     /// Calls a command.
     pub(super) fn ask(&self, method: &Str, params: Params, deadline: Instant) -> Outcome {
         let mut never = || false;
-        let mut patience = Patience::new(deadline.saturating_duration_since(Instant::now()), &mut never);
+        let mut deadline = Deadline::new(deadline.saturating_duration_since(Instant::now()), &mut never);
         let client = self.client.read().unwrap_or_else(PoisonError::into_inner).clone();
-        self.look(&client, &mut patience)?;
-        let typed = client.found(&mut patience).map_err(|failure| self.trouble(failure))?.is_typed();
+        self.look(&client, &mut deadline)?;
+        let typed = client.found(&mut deadline).map_err(|failure| self.trouble(failure))?.is_typed();
         let names = Names::of(method);
         debug_assert!(names.flat != NEVER);
         let arguments = translate::arguments(&names.flat, params, typed);
-        let outcome = client.request(method.clone(), arguments, &mut patience);
+        let outcome = client.request(method.clone(), arguments, &mut deadline);
         if is_strange(&outcome) {
-            *self.client.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(client.forgetful());
+            *self.client.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(client.without_cache());
         }
         outcome.map_err(|failure| self.trouble(failure))
     }
 
     /// Asks who the upstream is, the first time and now and then: it may lead back here.
-    fn look(&self, client: &Client, patience: &mut Patience<'_>) -> Result<(), Trouble> {
-        let is_ours = |client: &Client, patience: &mut Patience<'_>| {
-            client.found(patience).is_ok_and(|found| found.generation == Some(Generation::Sipmi))
+    fn look(&self, client: &Client, deadline: &mut Deadline<'_>) -> Result<(), Trouble> {
+        let is_ours = |client: &Client, deadline: &mut Deadline<'_>| {
+            client.found(deadline).is_ok_and(|found| found.generation == Some(Generation::Sipmi))
         };
         let mut identity = self.identity();
         let is_recent = identity.asked.is_some_and(|asked| asked.elapsed() < LOOK_AGAIN);
-        if !is_recent && (identity.asked.is_none() || is_ours(client, patience)) {
-            let reply = client.request("version".into(), crate::client::Arguments::default(), patience);
+        if !is_recent && (identity.asked.is_none() || is_ours(client, deadline)) {
+            let reply = client.request("version".into(), crate::client::Arguments::default(), deadline);
             let reply = reply.map_err(|failure| self.trouble(failure))?;
             identity = read_identity(&reply.response);
             *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = identity.clone();

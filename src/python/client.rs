@@ -18,8 +18,10 @@ use super::number;
 use super::read::item_from_python;
 use super::tree::PyTree;
 use crate::address::Address;
-use crate::client::http::{Credentials, HttpOptions, TlsOptions};
-use crate::client::{Arguments, Asked, CallError, CallFailure, Client, Found, LinkOptions, Patience, Reply, Wire};
+use crate::client::{
+    Arguments, Asked, CallError, CallFailure, Client, Deadline, LinkOptions, Reply, ServerInfo, Wire,
+};
+use crate::client::{Credentials, HttpOptions, TlsOptions};
 use crate::codec::CodecError;
 use crate::codec::json;
 use crate::codec::text::{self, Carrier, TextStyle};
@@ -180,13 +182,13 @@ impl PyClient {
 
     /// `text`, `jsonrpc`, `mi_json` or `xmlrpc`.
     fn wire(&self, py: Python<'_>, timeout: f64) -> PyResult<&'static str> {
-        let found = wait(py, timeout, |patience| self.client.wire(patience))?;
+        let found = wait(py, timeout, |deadline| self.client.wire(deadline))?;
         Ok(self.or_raise(py, &"version".into(), timeout, found)?.name())
     }
 
     /// Generation and version, each None when the server does not say.
     fn found(&self, py: Python<'_>, timeout: f64) -> PyResult<(Option<String>, Option<String>)> {
-        let found = wait(py, timeout, |patience| self.client.found(patience))?;
+        let found = wait(py, timeout, |deadline| self.client.found(deadline))?;
         self.or_raise(py, &"version".into(), timeout, found).map(|found| who(&found))
     }
 
@@ -196,20 +198,20 @@ impl PyClient {
 
     /// Lets go of what is kept for later calls. What was found out stays known.
     fn rest(&self) {
-        self.client.rest();
+        self.client.close_idle();
     }
 
     /// The same client with sockets, files and locks of its own: what a child of this process goes on with.
     fn renewed(&self) -> Self {
         let is_looked_at = AtomicBool::new(self.is_looked_at.load(Ordering::Relaxed));
-        PyClient { client: Arc::new(self.client.renewed()), is_looked_at }
+        PyClient { client: Arc::new(self.client.after_fork()), is_looked_at }
     }
 }
 
 impl PyClient {
     fn run(&self, py: Python<'_>, command: &Str, arguments: Arguments, timeout: f64, force: bool) -> PyResult<Reply> {
         let asked = Asked { method: command.clone(), arguments, force };
-        let outcome = wait(py, timeout, |patience| self.client.answer(asked, patience))?;
+        let outcome = wait(py, timeout, |deadline| self.client.answer(asked, deadline))?;
         self.or_raise(py, command, timeout, outcome)
     }
 
@@ -277,7 +279,7 @@ fn read_credentials(
 fn wait<T: Send>(
     py: Python<'_>,
     timeout: f64,
-    work: impl FnOnce(&mut Patience<'_>) -> Result<T, CallFailure> + Send,
+    work: impl FnOnce(&mut Deadline<'_>) -> Result<T, CallFailure> + Send,
 ) -> PyResult<Result<T, CallFailure>> {
     let timeout = number::timeout(timeout)?;
     let mut raised = None;
@@ -290,7 +292,7 @@ fn wait<T: Send>(
             raised = seen.err();
             raised.is_some()
         };
-        work(&mut Patience::new(timeout, &mut look))
+        work(&mut Deadline::new(timeout, &mut look))
     });
     raised.map_or(Ok(outcome), Err)
 }
@@ -312,7 +314,7 @@ fn read_count(of: &str, count: i64) -> PyResult<NonZeroUsize> {
 }
 
 /// Generation and version, as Python's users see them.
-pub(super) fn who(found: &Found) -> (Option<String>, Option<String>) {
+pub(super) fn who(found: &ServerInfo) -> (Option<String>, Option<String>) {
     (found.generation.map(|generation| generation.to_string()), found.version.clone())
 }
 

@@ -11,8 +11,8 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 use super::client::{PyClient, read_arguments, read_strings, who};
 use super::convert::text_from_python;
 use super::number;
-use crate::client::driver::{Call, CallId, Driver, Seat};
-use crate::client::{Arguments, Asked, CallFailure, Found, Patience, Reply, Wire};
+use crate::client::driver::{Call, CallId, Driver, Waiter};
+use crate::client::{Arguments, Asked, CallFailure, Deadline, Reply, ServerInfo, Wire};
 use crate::item::Str;
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -42,7 +42,7 @@ enum Question {
 
 enum Answer {
     Reply(Box<Reply>),
-    Found(Arc<Found>),
+    Found(Arc<ServerInfo>),
     Wire(Wire),
 }
 
@@ -146,17 +146,17 @@ impl PyDriver {
         let limit = number::timeout(timeout)?;
         let core = client.get().core();
         let name = command.clone();
-        let ask = move |seat: Arc<Seat>| -> Call<Outcome> {
+        let ask = move |waiter: Arc<Waiter>| -> Call<Outcome> {
             Box::pin(async move {
-                let mut patience = Patience::driven(limit, &seat);
+                let mut deadline = Deadline::driven(limit, &waiter);
                 match question {
                     Question::Request(arguments, force) => {
                         let asked = Asked { method: name, arguments, force };
-                        let reply = core.answer_async(asked, &mut patience).await;
+                        let reply = core.answer_async(asked, &mut deadline).await;
                         reply.map(|reply| Answer::Reply(Box::new(reply)))
                     }
-                    Question::Found => core.found_async(&mut patience).await.map(Answer::Found),
-                    Question::Wire => core.wire_async(&mut patience).await.map(Answer::Wire),
+                    Question::Found => core.found_async(&mut deadline).await.map(Answer::Found),
+                    Question::Wire => core.wire_async(&mut deadline).await.map(Answer::Wire),
                 }
             })
         };

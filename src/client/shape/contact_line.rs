@@ -2,7 +2,7 @@
 
 use super::kinds::Member;
 use super::kinds::Type::{Expires, Flags, Int, Text};
-use super::typed;
+use super::values::typed;
 use crate::item::{Item, Str};
 
 /// Reads `<uri>;q=0.5;expires=60;flags=0x0;cflags=0x0;socket=<..>;callid=<..>;methods=0x0;user_agent=<..>`.

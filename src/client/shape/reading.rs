@@ -2,7 +2,7 @@
 
 use super::kinds::Type::{Gone, IfAny};
 use super::kinds::{COUNTER, DIALOG, Kind};
-use super::{text, text_of, typed};
+use super::values::{text, text_of, typed};
 use crate::convert::node_to_item;
 use crate::item::{Item, Str};
 use crate::tree::{NodeId, Tree, Value};

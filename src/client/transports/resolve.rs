@@ -7,34 +7,34 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::poll::PollFlags;
 
-use super::call::CallError;
-use super::patience::Patience;
+use crate::client::deadline::Deadline;
+use crate::client::error::CallError;
 
 /// The addresses that a host's name means; the first is the one that answers, as far as we know.
 #[derive(Debug, Default)]
-pub(super) struct Known(Mutex<Vec<SocketAddr>>);
+pub(in crate::client) struct Known(Mutex<Vec<SocketAddr>>);
 
 impl Known {
     /// Where a server may be, the likeliest first. Asks the system only when it is not known yet.
-    pub(super) async fn addresses(
+    pub(in crate::client) async fn addresses(
         &self,
         host: &str,
         port: u16,
-        patience: &mut Patience<'_>,
+        deadline: &mut Deadline<'_>,
     ) -> Result<Vec<SocketAddr>, CallError> {
         if let Ok(ip) = host.parse::<IpAddr>() {
             return Ok(vec![(ip, port).into()]);
         }
         let mut known = self.lock().clone();
         if known.is_empty() {
-            known = resolve(host, port, patience).await?;
+            known = resolve(host, port, deadline).await?;
             self.lock().clone_from(&known);
         }
         Ok(known)
     }
 
     /// Tries this one first from now on.
-    pub(super) fn prefer(&self, address: SocketAddr) {
+    pub(in crate::client) fn prefer(&self, address: SocketAddr) {
         let mut known = self.lock();
         if let Some(place) = known.iter().position(|other| *other == address) {
             known.swap(0, place);
@@ -42,7 +42,7 @@ impl Known {
     }
 
     /// The name may mean something else by now.
-    pub(super) fn forget(&self) {
+    pub(in crate::client) fn forget(&self) {
         self.lock().clear();
     }
 
@@ -52,7 +52,7 @@ impl Known {
 }
 
 /// Asks on a thread of its own: the system has no deadline for that.
-async fn resolve(host: &str, port: u16, patience: &mut Patience<'_>) -> Result<Vec<SocketAddr>, CallError> {
+async fn resolve(host: &str, port: u16, deadline: &mut Deadline<'_>) -> Result<Vec<SocketAddr>, CallError> {
     let unknown = |error: &io::Error| CallError::io("the host name means nothing", error);
     let (is_done, mut done) = io::pipe().map_err(|error| unknown(&error))?;
     let answer = Arc::new(Mutex::new(None));
@@ -67,7 +67,7 @@ async fn resolve(host: &str, port: u16, patience: &mut Patience<'_>) -> Result<V
         }
     };
     std::thread::Builder::new().name("sipmi-resolve".into()).spawn(ask).map_err(|error| unknown(&error))?;
-    patience.sleep(is_done.as_fd(), PollFlags::POLLIN).await?;
+    deadline.block(is_done.as_fd(), PollFlags::POLLIN).await?;
     let found = answer.lock().unwrap_or_else(PoisonError::into_inner).take();
     found.unwrap_or_else(|| Err(io::ErrorKind::NotFound.into())).map_err(|error| unknown(&error))
 }

@@ -13,7 +13,7 @@ const LONGEST_IDLE: Duration = Duration::from_secs(25);
 
 /// Idle connections to one server; the one that was used last is used first.
 #[derive(Debug, Default)]
-pub(super) struct Pool {
+pub(in crate::client) struct Pool {
     idle: Mutex<Vec<Idle>>,
 }
 
@@ -27,7 +27,7 @@ struct Idle {
 
 impl Pool {
     /// A connection on which the server has said nothing since its last answer.
-    pub(super) fn take(&self) -> Option<Channel> {
+    pub(in crate::client) fn take(&self) -> Option<Channel> {
         loop {
             let Idle { mut channel, since, process } = self.lock().pop()?;
             let is_ours = process == std::process::id();
@@ -37,7 +37,7 @@ impl Pool {
         }
     }
 
-    pub(super) fn keep(&self, channel: Channel) {
+    pub(in crate::client) fn keep(&self, channel: Channel) {
         let mut idle = self.lock();
         if idle.len() >= MOST {
             idle.remove(0);
@@ -46,7 +46,7 @@ impl Pool {
     }
 
     /// Closes them all.
-    pub(super) fn clear(&self) {
+    pub(in crate::client) fn clear(&self) {
         self.lock().clear();
     }
 

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::Generation;
-use super::call::{CallError, CallFailure, Reply, read_json};
-use super::http::{Answer, Http, HttpError, HttpOptions, Message};
-use super::limits::{Carrier, Refusal, Route};
-use super::patience::Patience;
-use super::probe::{Found, Wire};
-use super::shape::shape;
+use crate::client::deadline::Deadline;
+use crate::client::error::{CallError, CallFailure};
+use crate::client::guard::{Carrier, Refusal, Route};
+use crate::client::reply::{Reply, read_json};
+use crate::client::server_info::{Generation, ServerInfo, Wire};
+use crate::client::shape::shape;
+use crate::client::transports::http::{Http, HttpError, HttpOptions, HttpReply, Message};
 use crate::codec::{CodecError, json, jsonrpc, mi_json, xmlrpc};
 use crate::dialect::Dialect;
 use crate::item::{Item, Str};
@@ -45,7 +45,7 @@ const NO_SUCH_PATH: &[u8] = b"Unable to parse URL!";
 
 /// A server that is spoken to over HTTP.
 #[derive(Debug)]
-pub(super) struct Web {
+pub(in crate::client) struct HttpLink {
     http: Http,
     /// Commands of which the server said that it has them.
     known: Mutex<HashSet<Str>>,
@@ -56,13 +56,13 @@ pub(super) struct Web {
     receive_buf_size: Option<NonZeroUsize>,
 }
 
-impl Web {
-    pub(super) fn new(address: &str, options: &HttpOptions) -> Result<Self, HttpError> {
-        Ok(Web::over(Http::new(address, options)?, options.receive_buf_size))
+impl HttpLink {
+    pub(in crate::client) fn new(address: &str, options: &HttpOptions) -> Result<Self, HttpError> {
+        Ok(HttpLink::over(Http::new(address, options)?, options.receive_buf_size))
     }
 
     fn over(http: Http, receive_buf_size: Option<NonZeroUsize>) -> Self {
-        Web {
+        HttpLink {
             http,
             known: Mutex::default(),
             listed: Mutex::default(),
@@ -71,19 +71,19 @@ impl Web {
         }
     }
 
-    pub(super) fn renewed(&self) -> Self {
-        Web::over(self.http.renewed(), self.receive_buf_size)
+    pub(in crate::client) fn after_fork(&self) -> Self {
+        HttpLink::over(self.http.after_fork(), self.receive_buf_size)
     }
 
     /// Says at which other root the server answers, when this one is not it; `None` when none does.
-    pub(super) async fn other_root(&self, patience: &mut Patience<'_>) -> Option<String> {
+    pub(in crate::client) async fn other_root(&self, deadline: &mut Deadline<'_>) -> Option<String> {
         let mut found = Vec::new();
         for (root, wire) in ROOTS.iter().filter(|(root, _)| *root != self.http.path()) {
-            let there = Web::over(self.http.at(root), None);
+            let there = HttpLink::over(self.http.at(root), None);
             let route = Route::unknown(*wire, Carrier::Http);
-            let share = &mut patience.at_most(ROOT_PROBE);
+            let share = &mut deadline.at_most(ROOT_PROBE);
             let reply = there.exchange(route, &Request::new("version"), 1, share).await;
-            if reply.is_ok_and(|reply| Found::read(*wire, &reply.response).generation.is_some()) {
+            if reply.is_ok_and(|reply| ServerInfo::read(*wire, &reply.response).generation.is_some()) {
                 found.push((*root, there.shown().to_owned()));
             }
         }
@@ -93,55 +93,55 @@ impl Web {
     }
 
     /// Forgets what is known of a server that another may have replaced.
-    pub(super) fn forget(&self) {
+    pub(in crate::client) fn forget(&self) {
         lock(&self.known).clear();
         *lock(&self.listed) = None;
         self.is_abyss.store(false, Ordering::Relaxed);
     }
 
     /// Adds what only HTTP knows of the way to the server.
-    pub(super) fn complete(&self, route: Route) -> Route {
+    pub(in crate::client) fn complete(&self, route: Route) -> Route {
         let is_abyss = self.is_abyss.load(Ordering::Relaxed);
         Route { is_abyss, receive_buf_size: self.receive_buf_size.map(NonZeroUsize::get), ..route }
     }
 
     /// The address without what is secret.
-    pub(super) fn shown(&self) -> &str {
+    pub(in crate::client) fn shown(&self) -> &str {
         self.http.shown()
     }
 
     /// Sets the largest body of an answer in bytes.
-    pub(super) fn limit_replies(&mut self, limit: usize) {
+    pub(in crate::client) fn limit_replies(&mut self, limit: usize) {
         self.http.limit_replies(limit);
     }
 
     /// What is spoken at such a path, unless the user says something else.
-    pub(super) fn likely_wire(&self) -> Wire {
+    pub(in crate::client) fn likely_wire(&self) -> Wire {
         Wire::at_root(self.http.root())
     }
 
-    pub(super) fn close(&self) {
-        self.http.close();
+    pub(in crate::client) fn close_idle(&self) {
+        self.http.close_idle();
     }
 
     /// Runs a command.
-    pub(super) async fn call(
+    pub(in crate::client) async fn call(
         &self,
         route: Route,
         request: &Request,
         id: u32,
-        patience: &mut Patience<'_>,
+        deadline: &mut Deadline<'_>,
     ) -> Result<Reply, CallFailure> {
-        if let Some(refusal) = self.look_before(route, request, id, patience).await? {
+        if let Some(refusal) = self.look_before(route, request, id, deadline).await? {
             return Ok(refusal);
         }
         if route.may_die_of_records(request) {
-            let count = self.count_records(route, id, patience).await?;
+            let count = self.count_records(route, id, deadline).await?;
             Route::check_records(count).map_err(CallError::from)?;
         }
-        let reply = self.exchange(route, request, id, patience).await?;
+        let reply = self.exchange(route, request, id, deadline).await?;
         if leaves_open_whether_known(route, &reply) && !ALWAYS_THERE.contains(&request.method.as_bytes()) {
-            return self.with_missing_command(route, request, reply, id, patience).await;
+            return self.with_missing_command(route, request, reply, id, deadline).await;
         }
         let notice = route.is_abyss && changes_line_feeds(&request.params);
         Ok(Reply { notice: notice.then_some(LINE_FEEDS), ..reply })
@@ -152,10 +152,10 @@ impl Web {
         &self,
         route: Route,
         id: u32,
-        patience: &mut Patience<'_>,
+        deadline: &mut Deadline<'_>,
     ) -> Result<Option<u64>, CallFailure> {
         let question = Request::positional("get_statistics", vec!["registered_users".into()]);
-        let reply = self.exchange(route, &question, id, patience).await?;
+        let reply = self.exchange(route, &question, id, deadline).await?;
         let counted = shape(b"get_statistics", &question.params, &reply.response);
         let counted = counted.as_ref().and_then(|response| json::item_of(&response.body).ok().flatten());
         Ok(match counted.as_deref().and_then(|item| item.get("usrloc:registered_users")) {
@@ -172,9 +172,9 @@ impl Web {
         request: &Request,
         reply: Reply,
         id: u32,
-        patience: &mut Patience<'_>,
+        deadline: &mut Deadline<'_>,
     ) -> Result<Reply, CallFailure> {
-        let listed = match self.listed(route, id, patience).await {
+        let listed = match self.listed(route, id, deadline).await {
             Err(CallFailure { error: error @ CallError::Interrupted, .. }) => return Err(error.into()),
             // The reply is all that is known.
             Err(_) | Ok(None) => return Ok(reply),
@@ -193,13 +193,13 @@ impl Web {
         &self,
         route: Route,
         id: u32,
-        patience: &mut Patience<'_>,
+        deadline: &mut Deadline<'_>,
     ) -> Result<Option<Arc<HashSet<Str>>>, CallFailure> {
         let known = lock(&self.listed).clone();
         if known.is_some() {
             return Ok(known);
         }
-        let reply = self.exchange(route, &Request::new("which"), id, patience).await?;
+        let reply = self.exchange(route, &Request::new("which"), id, deadline).await?;
         let shaped = shape(b"which", &Params::None, &reply.response);
         let names = match shaped.as_ref().and_then(|response| json::item_of(&response.body).ok().flatten()).as_deref()
         {
@@ -219,7 +219,7 @@ impl Web {
         route: Route,
         request: &Request,
         id: u32,
-        patience: &mut Patience<'_>,
+        deadline: &mut Deadline<'_>,
     ) -> Result<Option<Reply>, CallFailure> {
         let may_crash = route.wire == Wire::XmlRpc
             && route.form == xmlrpc::Form::Native
@@ -230,7 +230,7 @@ impl Web {
             return Ok(None);
         }
         let question = Request::positional("which", vec![method.clone().into()]);
-        let reply = self.exchange(route, &question, id, patience).await?;
+        let reply = self.exchange(route, &question, id, deadline).await?;
         match reply.response.code {
             _ if reply.response.is_success() => {
                 lock(&self.known).insert(method.clone());
@@ -247,7 +247,7 @@ impl Web {
         route: Route,
         request: &Request,
         id: u32,
-        patience: &mut Patience<'_>,
+        deadline: &mut Deadline<'_>,
     ) -> Result<Reply, CallFailure> {
         let started = Instant::now();
         let payload = self.encode(route, request, id)?;
@@ -259,7 +259,7 @@ impl Web {
         route.check_http(self.http.head_size(message), message.body().len()).map_err(CallError::from)?;
         let answer = self
             .http
-            .exchange(message, patience)
+            .exchange(message, deadline)
             .await
             .map_err(|failure| CallFailure { sent: payload.clone().into(), ..failure })?;
         let elapsed = started.elapsed();
@@ -300,7 +300,7 @@ impl Web {
 }
 
 /// What an answer means.
-fn read(route: Route, answer: &Answer, id: u32) -> Result<Response, CallError> {
+fn read(route: Route, answer: &HttpReply, id: u32) -> Result<Response, CallError> {
     if answer.status != 200 {
         // Some say in the body what is wrong, as the wire has it.
         let said = (route.wire == Wire::Json && jsonrpc::looks_like_json(&answer.body))
@@ -330,13 +330,13 @@ fn read(route: Route, answer: &Answer, id: u32) -> Result<Response, CallError> {
 }
 
 /// Reads the pages that 1.x and 2.x give instead of an error: some are the command's, some are about the address.
-fn read_page(answer: &Answer) -> Result<Option<Response>, CallError> {
+fn read_page(answer: &HttpReply) -> Result<Option<Response>, CallError> {
     let body = answer.body.trim_ascii();
     let Some(page) = body.strip_prefix(PAGE.0).and_then(|rest| rest.strip_suffix(PAGE.1)) else {
         return Ok(None);
     };
     if page == NO_SUCH_PATH {
-        return Err(explain(&Answer { status: 404, ..empty_answer() }));
+        return Err(explain(&HttpReply { status: 404, ..empty_answer() }));
     }
     let reason = page.strip_suffix(b"!").unwrap_or(page);
     Ok(Some(Response::error(500, reason)))
@@ -369,13 +369,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn empty_answer() -> Answer {
-    Answer { status: 200, reason: String::new(), server: String::new(), body: Vec::new(), may_be_reused: false }
+fn empty_answer() -> HttpReply {
+    HttpReply { status: 200, reason: String::new(), server: String::new(), body: Vec::new(), may_be_reused: false }
 }
 
 /// On 1.x nothing at all may also stand for an error. Its `mi_xmlrpc` is a server of its own, which has faults.
 /// From a command that answers a value it is never a success.
-fn is_unclear(route: Route, request: &Request, answer: &Answer, response: &Response) -> bool {
+fn is_unclear(route: Route, request: &Request, answer: &HttpReply, response: &Response) -> bool {
     let may_be_1 = route.dialect() == Dialect::V1_11;
     let is_nothing_wanted = !matches!(&*request.method, b"cache_fetch");
     let says_nothing = response.is_success() && response.body == Body::Empty && is_nothing_wanted;
@@ -387,7 +387,7 @@ fn is_unclear(route: Route, request: &Request, answer: &Answer, response: &Respo
 }
 
 /// What a status means, and what to do about it.
-fn explain(answer: &Answer) -> CallError {
+fn explain(answer: &HttpReply) -> CallError {
     let (what, errno) = match answer.status {
         401 => ("the server wants to know who calls: set auth=(user, password) or token=", libc::EACCES),
         403 => ("the server does not allow it: check auth=, token= and from where it may be called", libc::EACCES),
@@ -418,8 +418,8 @@ fn explain(answer: &Answer) -> CallError {
 mod tests {
     use super::*;
 
-    fn page(text: &str) -> Answer {
-        Answer { body: format!("<html><body>{text}</body></html>").into(), ..empty_answer() }
+    fn page(text: &str) -> HttpReply {
+        HttpReply { body: format!("<html><body>{text}</body></html>").into(), ..empty_answer() }
     }
 
     #[test]
@@ -428,6 +428,6 @@ mod tests {
         assert!(matches!(&failed, Ok(Some(Response { code: 500, .. }))), "{failed:?}");
         let misplaced = read_page(&page("Unable to parse URL!"));
         assert!(misplaced.as_ref().is_err_and(|error| error.to_string().contains("check the path")), "{misplaced:?}");
-        assert!(matches!(read_page(&Answer { body: b"{}".to_vec(), ..empty_answer() }), Ok(None)));
+        assert!(matches!(read_page(&HttpReply { body: b"{}".to_vec(), ..empty_answer() }), Ok(None)));
     }
 }

@@ -14,16 +14,16 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
-use super::{TlsError, TlsOptions};
-use crate::client::call::CallError;
-use crate::client::patience::{Patience, Stop};
+use super::options::{TlsError, TlsOptions};
+use crate::client::deadline::{Deadline, WaitError};
+use crate::client::error::CallError;
 use crate::transport::stream::{Moved, Stream, moved};
 
 /// After so many reads of records without data, an idle connection is not used again.
 const MOST_QUIET_READS: usize = 16;
 
 /// A connection under TLS.
-pub(super) struct Secured {
+pub(in crate::client) struct Secured {
     stream: Stream,
     tls: ClientConnection,
     /// How much of what is to be written is in records that have not all gone.
@@ -38,23 +38,23 @@ impl fmt::Debug for Secured {
 
 /// Why a handshake ended.
 enum Ended {
-    Stop(Stop),
+    WaitError(WaitError),
     Tls(rustls::Error),
 }
 
-impl From<Stop> for Ended {
-    fn from(stop: Stop) -> Self {
-        Ended::Stop(stop)
+impl From<WaitError> for Ended {
+    fn from(error: WaitError) -> Self {
+        Ended::WaitError(error)
     }
 }
 
 impl Secured {
     /// Shakes hands with the server, and checks who it is.
-    pub(super) async fn over(
+    pub(in crate::client) async fn over(
         stream: Stream,
         host: &str,
         config: &Arc<ClientConfig>,
-        patience: &mut Patience<'_>,
+        deadline: &mut Deadline<'_>,
     ) -> Result<Self, CallError> {
         let failed = |what: String| CallError::Transport { what, errno: libc::EPROTO };
         let name = ServerName::try_from(host.to_owned())
@@ -64,25 +64,27 @@ impl Secured {
         // A request goes out in one piece, however large it is.
         tls.set_buffer_limit(None);
         let mut secured = Secured { stream, tls, in_records: 0 };
-        match secured.shake_hands(patience).await {
+        match secured.shake_hands(deadline).await {
             Ok(()) => Ok(secured),
-            Err(Ended::Stop(Stop::Io(error))) => Err(CallError::io("the TLS handshake was broken off", &error)),
-            Err(Ended::Stop(stop)) => Err(stop.into()),
+            Err(Ended::WaitError(WaitError::Io(error))) => {
+                Err(CallError::io("the TLS handshake was broken off", &error))
+            }
+            Err(Ended::WaitError(error)) => Err(error.into()),
             Err(Ended::Tls(error)) => Err(failed(explain(&error))),
         }
     }
 
-    async fn shake_hands(&mut self, patience: &mut Patience<'_>) -> Result<(), Ended> {
+    async fn shake_hands(&mut self, deadline: &mut Deadline<'_>) -> Result<(), Ended> {
         while self.tls.is_handshaking() || self.tls.wants_write() {
-            patience.checkpoint().await?;
+            deadline.checkpoint().await?;
             let wanted = if self.tls.wants_write() {
-                match self.send_records().map_err(Stop::Io)? {
+                match self.send_records().map_err(WaitError::Io)? {
                     Moved::Bytes(_) => continue,
                     Moved::Not(wanted) => wanted,
                 }
             } else {
-                match self.take_records().map_err(Stop::Io)? {
-                    Moved::Bytes(0) => return Err(Stop::Io(io::ErrorKind::UnexpectedEof.into()).into()),
+                match self.take_records().map_err(WaitError::Io)? {
+                    Moved::Bytes(0) => return Err(WaitError::Io(io::ErrorKind::UnexpectedEof.into()).into()),
                     Moved::Bytes(_) => {
                         if let Err(error) = self.tls.process_new_packets() {
                             // What is wrong with its certificate the server is to know too.
@@ -94,12 +96,12 @@ impl Secured {
                     Moved::Not(wanted) => wanted,
                 }
             };
-            patience.wait(self.stream.as_fd(), wanted).await?;
+            deadline.wait(self.stream.as_fd(), wanted).await?;
         }
         Ok(())
     }
 
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Moved> {
+    pub(in crate::client) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Moved> {
         if let Some(read) = self.read_plain(buffer)? {
             return Ok(Moved::Bytes(read));
         }
@@ -121,7 +123,7 @@ impl Secured {
         }
     }
 
-    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<Moved> {
+    pub(in crate::client) fn write(&mut self, bytes: &[u8]) -> io::Result<Moved> {
         // All of it becomes records at once, and is written when they are. Whoever is told to wait asks again with
         // the same bytes, which are in the records already.
         if self.in_records == 0 {
@@ -137,7 +139,7 @@ impl Secured {
     }
 
     /// Whether the connection is open and the server has said nothing but what TLS itself says.
-    pub(super) fn is_quiet(&mut self) -> bool {
+    pub(in crate::client) fn is_quiet(&mut self) -> bool {
         for _ in 0..MOST_QUIET_READS {
             match self.take_records() {
                 Ok(Moved::Bytes(count)) if count > 0 => {}
@@ -155,7 +157,7 @@ impl Secured {
         false
     }
 
-    pub(super) fn stream(&self) -> &Stream {
+    pub(in crate::client) fn stream(&self) -> &Stream {
         &self.stream
     }
 
@@ -197,7 +199,7 @@ fn explain(error: &rustls::Error) -> String {
 }
 
 /// Reads certificates and keys, and decides whom to trust.
-pub(super) fn configure(options: &TlsOptions) -> Result<Arc<ClientConfig>, TlsError> {
+pub(in crate::client) fn configure(options: &TlsOptions) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()

@@ -1,23 +1,23 @@
 //! `http://user:password@host:port/path` taken apart. What is secret in it is printed nowhere.
 
-use super::Credentials;
+use super::credentials::Credentials;
 
 /// Where requests go when an address has no path: the root of JSON-RPC.
 const DEFAULT_PATH: &str = "/mi";
 
 /// Whom to connect to and what to ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Url {
-    pub(super) is_secure: bool,
+pub(in crate::client) struct Url {
+    pub(in crate::client) is_secure: bool,
     /// Without the brackets of IPv6.
-    pub(super) host: String,
-    pub(super) port: u16,
+    pub(in crate::client) host: String,
+    pub(in crate::client) port: u16,
     /// As it was written, with a slash at its beginning and none at its end.
-    pub(super) path: String,
+    pub(in crate::client) path: String,
     /// As it was written, without user and password.
-    pub(super) shown: String,
+    pub(in crate::client) shown: String,
     /// What the address itself says of the user.
-    pub(super) credentials: Option<Credentials>,
+    pub(in crate::client) credentials: Option<Credentials>,
 }
 
 /// An address is no URL of a server. Says nothing of what it holds, which may be a password.
@@ -29,7 +29,7 @@ pub struct UrlError {
 }
 
 impl Url {
-    pub(super) fn parse(text: &str) -> Result<Self, UrlError> {
+    pub(in crate::client) fn parse(text: &str) -> Result<Self, UrlError> {
         let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         // A password may hold an @ that was not encoded.
@@ -76,14 +76,14 @@ impl Url {
     }
 
     /// The same place with another path.
-    pub(super) fn at(&self, path: &str) -> Self {
+    pub(in crate::client) fn at(&self, path: &str) -> Self {
         let place = self.shown.find("://").map_or(0, |scheme| scheme + 3);
         let end = self.shown[place..].find('/').map_or(self.shown.len(), |slash| place + slash);
         Url { path: path.to_owned(), shown: format!("{}{path}", &self.shown[..end]), ..self.clone() }
     }
 
     /// What the Host header says: the port only where it is not the scheme's own.
-    pub(super) fn authority(&self) -> String {
+    pub(in crate::client) fn authority(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         match (self.is_secure, self.port) {
             (false, 80) | (true, 443) => host,
@@ -92,7 +92,7 @@ impl Url {
     }
 
     /// The last part of the path, by which a server's wires are told apart.
-    pub(super) fn root(&self) -> &str {
+    pub(in crate::client) fn root(&self) -> &str {
         self.path.rsplit('/').next().unwrap_or_default()
     }
 }

@@ -1,19 +1,19 @@
-//! A gate that lets so many calls through at a time, the others in the order in which they came.
+//! A semaphore that lets so many calls through at a time, the others in the order in which they came.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-use super::patience::{Patience, Stop};
+use super::deadline::{Deadline, WaitError};
 
 /// Lets a number of calls through at a time.
 #[derive(Debug, Default)]
-pub(super) struct Gate(Mutex<Crowd>);
+pub(super) struct Semaphore(Mutex<State>);
 
 #[derive(Debug, Default)]
-struct Crowd {
-    within: usize,
+struct State {
+    held: usize,
     most: usize,
     waiting: VecDeque<Arc<Waiting>>,
 }
@@ -24,56 +24,56 @@ struct Waiting {
     waker: Mutex<Option<Waker>>,
 }
 
-/// Whoever has it is within. Dropping it lets the next one in.
+/// Whoever has it is held. Dropping it lets the next one in.
 #[derive(Debug)]
-pub(super) struct Permit<'g>(&'g Gate);
+pub(super) struct Permit<'s>(&'s Semaphore);
 
 /// A place in the queue, for who may give up.
-struct Place<'g> {
-    gate: &'g Gate,
+struct Queued<'s> {
+    semaphore: &'s Semaphore,
     waiting: Arc<Waiting>,
     is_used: bool,
 }
 
-impl Gate {
-    /// Waits until fewer than `most` are within.
-    pub(super) async fn enter(&self, most: usize, patience: &mut Patience<'_>) -> Result<Permit<'_>, Stop> {
+impl Semaphore {
+    /// Waits until fewer than `most` are held.
+    pub(super) async fn acquire(&self, most: usize, deadline: &mut Deadline<'_>) -> Result<Permit<'_>, WaitError> {
         let waiting = {
-            let mut crowd = self.lock();
-            crowd.most = most;
-            crowd.admit();
-            if crowd.waiting.is_empty() && crowd.within < most {
-                crowd.within += 1;
+            let mut state = self.lock();
+            state.most = most;
+            state.admit();
+            if state.waiting.is_empty() && state.held < most {
+                state.held += 1;
                 return Ok(Permit(self));
             }
             let waiting = Arc::new(Waiting::default());
-            crowd.waiting.push_back(Arc::clone(&waiting));
+            state.waiting.push_back(Arc::clone(&waiting));
             waiting
         };
-        let mut place = Place { gate: self, waiting, is_used: false };
-        patience.ask(|waker| place.waiting.is_admitted(waker).then_some(())).await?;
-        place.is_used = true;
+        let mut queued = Queued { semaphore: self, waiting, is_used: false };
+        deadline.wait_for(|waker| queued.waiting.is_admitted(waker).then_some(())).await?;
+        queued.is_used = true;
         Ok(Permit(self))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Crowd> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Crowd {
+impl State {
     /// Lets in whom there is room for.
     fn admit(&mut self) {
-        while self.within < self.most
+        while self.held < self.most
             && let Some(first) = self.waiting.pop_front()
         {
-            self.within += 1;
+            self.held += 1;
             first.admit();
         }
     }
 
-    fn leave(&mut self) {
-        self.within -= 1;
+    fn release(&mut self) {
+        self.held -= 1;
         self.admit();
     }
 }
@@ -99,21 +99,21 @@ impl Waiting {
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        self.0.lock().leave();
+        self.0.lock().release();
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Queued<'_> {
     fn drop(&mut self) {
         if self.is_used {
             return;
         }
-        let mut crowd = self.gate.lock();
+        let mut state = self.semaphore.lock();
         if self.waiting.is_admitted.load(Ordering::Relaxed) {
             // Let in and given up at the same time.
-            crowd.leave();
+            state.release();
         } else {
-            crowd.waiting.retain(|other| !Arc::ptr_eq(other, &self.waiting));
+            state.waiting.retain(|other| !Arc::ptr_eq(other, &self.waiting));
         }
     }
 }

@@ -68,7 +68,7 @@ impl fmt::Display for Generation {
 
 /// What is known of a server.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Found {
+pub struct ServerInfo {
     /// What it speaks.
     pub wire: Wire,
     /// `None` when it does not say.
@@ -79,12 +79,12 @@ pub struct Found {
     pub form: Form,
 }
 
-impl Found {
+impl ServerInfo {
     /// From the answer to `version`.
     pub(super) fn read(wire: Wire, response: &Response) -> Self {
         let server = server_of(response).filter(|_| response.is_success());
         let (generation, version) = server.as_deref().and_then(read_server).unzip();
-        Found { form: form_of(generation, response), wire, generation, version }
+        ServerInfo { form: form_of(generation, response), wire, generation, version }
     }
 
     /// Whether parameters keep their types, and are told apart as JSON does.

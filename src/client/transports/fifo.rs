@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use nix::poll::PollFlags;
 
-use super::call::{CallError, CallFailure, REPLY_LIMIT};
-use super::patience::{Patience, Stop};
+use crate::client::deadline::{Deadline, WaitError};
+use crate::client::error::{CallError, CallFailure};
+use crate::client::transports::reply_limit::REPLY_LIMIT;
 use crate::codec::json::{Scan, Scanner};
 use crate::transport::reply_fifo::{CommandError, CommandWriter, Inbox, ReplyName, ShellLock};
 
@@ -39,11 +40,11 @@ const CLOSING: Duration = Duration::from_millis(1);
 
 /// A server's command FIFO and where it looks for reply FIFOs.
 #[derive(Debug)]
-pub(super) struct Fifo {
+pub(in crate::client) struct Fifo {
     path: PathBuf,
     reply_dir: PathBuf,
     /// The largest reply in bytes.
-    pub(super) reply_limit: usize,
+    pub(in crate::client) reply_limit: usize,
     kept: Mutex<Kept>,
 }
 
@@ -78,7 +79,7 @@ struct Line {
 
 /// What ends a reply.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(in crate::client) enum Ending {
     /// The end of the file.
     Text,
     /// The end of the JSON value, or of the file.
@@ -88,51 +89,51 @@ pub(super) enum Ending {
 }
 
 impl Fifo {
-    pub(super) fn new(path: PathBuf, reply_dir: PathBuf) -> Self {
+    pub(in crate::client) fn new(path: PathBuf, reply_dir: PathBuf) -> Self {
         Fifo { path, reply_dir, reply_limit: REPLY_LIMIT, kept: Mutex::default() }
     }
 
-    pub(super) fn renewed(&self) -> Self {
+    pub(in crate::client) fn after_fork(&self) -> Self {
         Fifo { reply_limit: self.reply_limit, ..Fifo::new(self.path.clone(), self.reply_dir.clone()) }
     }
 
     /// How long the path of a reply FIFO with this name is.
-    pub(super) fn reply_path_len(&self, name: &str) -> usize {
+    pub(in crate::client) fn reply_path_len(&self, name: &str) -> usize {
         self.reply_dir.as_os_str().len() + 1 + name.len()
     }
 
     /// Sends a request, which `encode` writes once the name of the reply FIFO is known, and gives it and its reply.
-    pub(super) async fn exchange(
+    pub(in crate::client) async fn exchange(
         &self,
         ending: Ending,
-        patience: &mut Patience<'_>,
+        deadline: &mut Deadline<'_>,
         encode: impl FnOnce(&str) -> Result<Vec<u8>, CallError> + Send,
     ) -> Result<(Vec<u8>, Vec<u8>), CallFailure> {
         let mut line = self.line()?;
         let request = encode(line.inbox.name())?;
         let mut received = Vec::new();
         let mut written = 0;
-        let mut outcome = self.write(&request, &mut written, &mut line, ending == Ending::Text, patience).await;
+        let mut outcome = self.write(&request, &mut written, &mut line, ending == Ending::Text, deadline).await;
         if outcome.is_ok() {
-            outcome = read(&mut line.inbox, ending, self.reply_limit, patience, &mut received).await;
+            outcome = read(&mut line.inbox, ending, self.reply_limit, deadline, &mut received).await;
         }
         if let Err(error) = outcome {
             let progress = if received.is_empty() { "" } else { "part of a reply" };
             return Err(error.after(&request[..written], &received).after_part(progress.into()));
         }
-        let is_over = line.is_tight && (ending == Ending::Text || has_writer_left(&line.inbox, patience).await);
+        let is_over = line.is_tight && (ending == Ending::Text || has_writer_left(&line.inbox, deadline).await);
         self.end(line, is_over);
         Ok((request, received))
     }
 
     /// Removes the reply FIFOs that no call uses.
-    pub(super) fn rest(&self) {
+    pub(in crate::client) fn close_idle(&self) {
         let idle = std::mem::take(&mut self.lock().idle);
         drop(idle);
     }
 
     /// Removes the reply FIFOs that no call uses, and keeps none from now on.
-    pub(super) fn close(&self) {
+    pub(in crate::client) fn close(&self) {
         let idle = {
             let mut kept = self.lock();
             kept.is_closed = true;
@@ -186,7 +187,7 @@ impl Fifo {
 
     /// Brings a server of 1.x or 2.x back in step, which after a request that it could not read takes the next for
     /// the rest of it. An empty line ends that rest, and is nothing else. Only done when it need not wait.
-    pub(super) fn resync(&self) {
+    pub(in crate::client) fn resync(&self) {
         let Ok(mut command) = CommandWriter::open(&self.path) else { return };
         if matches!((command.try_lock(), command.unread()), (Ok(true), Ok(0))) {
             // A server that has gone needs no help.
@@ -202,12 +203,12 @@ impl Fifo {
         written: &mut usize,
         line: &mut Line,
         is_text: bool,
-        patience: &mut Patience<'_>,
+        deadline: &mut Deadline<'_>,
     ) -> Result<(), CallError> {
         let is_long = is_text && request.len() > ATOMIC;
-        let _shell_lock = if is_long { Some(lock_out_shells(&self.path, patience).await?) } else { None };
+        let _shell_lock = if is_long { Some(lock_out_shells(&self.path, deadline).await?) } else { None };
         if let Some(mut command) = line.command.take() {
-            match write_alone(&mut command, request, written, patience).await {
+            match write_alone(&mut command, request, written, deadline).await {
                 // The server was restarted since. Nothing was written, so another try may be made.
                 Err(CallError::Transport { .. }) if *written == 0 => {}
                 outcome => {
@@ -218,7 +219,7 @@ impl Fifo {
             }
         }
         let mut command = CommandWriter::open(&self.path)?;
-        write_alone(&mut command, request, written, patience).await?;
+        write_alone(&mut command, request, written, deadline).await?;
         if line.is_tight {
             command.unlock();
             line.command = Some(command);
@@ -231,11 +232,11 @@ async fn write_alone(
     command: &mut CommandWriter,
     request: &[u8],
     written: &mut usize,
-    patience: &mut Patience<'_>,
+    deadline: &mut Deadline<'_>,
 ) -> Result<(), CallError> {
     let refused = |error| CallError::io("the FIFO cannot be locked", &error);
-    patience.retry(|| command.try_lock().map(|locked| locked.then_some(())).map_err(refused)).await?;
-    patience
+    deadline.retry(|| command.try_lock().map(|locked| locked.then_some(())).map_err(refused)).await?;
+    deadline
         .retry(|| match command.unread() {
             Ok(0) => Ok(Some(())),
             Ok(_) if command.is_abandoned() => Err(CommandError::NoReader.into()),
@@ -245,7 +246,7 @@ async fn write_alone(
         .await?;
     while *written < request.len() {
         match command.write(&request[*written..])? {
-            0 => drop(patience.wait(command.as_fd(), PollFlags::POLLOUT).await?),
+            0 => drop(deadline.wait(command.as_fd(), PollFlags::POLLOUT).await?),
             size => *written += size,
         }
     }
@@ -253,15 +254,15 @@ async fn write_alone(
 }
 
 /// Whether nothing more can come: the server's end is closed and all was read.
-async fn has_writer_left(inbox: &Inbox, patience: &mut Patience<'_>) -> bool {
-    let ready = patience.at_most(CLOSING).wait(inbox.as_fd(), PollFlags::POLLIN).await;
+async fn has_writer_left(inbox: &Inbox, deadline: &mut Deadline<'_>) -> bool {
+    let ready = deadline.at_most(CLOSING).wait(inbox.as_fd(), PollFlags::POLLIN).await;
     ready.is_ok_and(|ready| !ready.contains(PollFlags::POLLIN))
 }
 
-async fn lock_out_shells(fifo: &Path, patience: &mut Patience<'_>) -> Result<ShellLock, CallError> {
+async fn lock_out_shells(fifo: &Path, deadline: &mut Deadline<'_>) -> Result<ShellLock, CallError> {
     let refused = |error| CallError::io("the lock of opensipsctl cannot be taken", &error);
     let lock = ShellLock::open(fifo).map_err(refused)?;
-    patience.retry(|| lock.try_lock().map(|locked| locked.then_some(())).map_err(refused)).await?;
+    deadline.retry(|| lock.try_lock().map(|locked| locked.then_some(())).map_err(refused)).await?;
     Ok(lock)
 }
 
@@ -269,15 +270,15 @@ async fn read(
     inbox: &mut Inbox,
     ending: Ending,
     limit: usize,
-    patience: &mut Patience<'_>,
+    deadline: &mut Deadline<'_>,
     received: &mut Vec<u8>,
 ) -> Result<(), CallError> {
     let mut scanner = (ending != Ending::Text).then(Scanner::new);
     let mut has_ended = false;
     loop {
-        let ready = match patience.wait(inbox.as_fd(), PollFlags::POLLIN).await {
+        let ready = match deadline.wait(inbox.as_fd(), PollFlags::POLLIN).await {
             // All that will come has come, and the caller sees what it lacks.
-            Err(Stop::Deadline) if has_ended && !received.is_empty() => return Ok(()),
+            Err(WaitError::TimedOut) if has_ended && !received.is_empty() => return Ok(()),
             other => other?,
         };
         let before = received.len();

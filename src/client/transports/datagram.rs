@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 
 use nix::poll::PollFlags;
 
-use super::call::{CallError, CallFailure};
-use super::patience::{Patience, Stop, WAKE};
-use super::resolve::Known;
+use crate::client::deadline::{Deadline, WAKE, WaitError};
+use crate::client::error::{CallError, CallFailure};
+use crate::client::transports::resolve::Known;
 use crate::codec::CodecError;
 use crate::transport::client_socket::{ClientSocket, UnixClient};
 use crate::transport::eagerness::Eagerness;
@@ -35,14 +35,14 @@ const REST: Duration = Duration::from_millis(100);
 
 /// Where a server listens.
 #[derive(Clone, Debug)]
-pub(super) enum Place {
+pub(in crate::client) enum Place {
     Udp { host: String, port: u16 },
     Unix(PathBuf),
 }
 
 /// Sockets to one server.
 #[derive(Debug)]
-pub(super) struct Pool {
+pub(in crate::client) struct Pool {
     place: Place,
     /// Those that were used last are at the end.
     idle: Mutex<VecDeque<Idle>>,
@@ -62,9 +62,9 @@ struct Idle {
 }
 
 /// A reply, as it was read and as it came.
-pub(super) struct Heard<T> {
-    pub(super) reply: T,
-    pub(super) raw: Vec<u8>,
+pub(in crate::client) struct Heard<T> {
+    pub(in crate::client) reply: T,
+    pub(in crate::client) raw: Vec<u8>,
 }
 
 /// Reads a datagram; gives nothing for one that belongs to another request.
@@ -74,7 +74,7 @@ type Read<'a, T> = &'a mut (dyn FnMut(&[u8]) -> Option<Result<T, CodecError>> + 
 type Peer = Option<SocketAddr>;
 
 impl Pool {
-    pub(super) fn new(place: Place) -> Self {
+    pub(in crate::client) fn new(place: Place) -> Self {
         Pool {
             place,
             idle: Mutex::default(),
@@ -84,15 +84,15 @@ impl Pool {
         }
     }
 
-    pub(super) fn renewed(&self) -> Self {
+    pub(in crate::client) fn after_fork(&self) -> Self {
         Pool::new(self.place.clone()).with_socket_buf_size(self.socket_buf_size)
     }
 
-    pub(super) fn with_socket_buf_size(self, socket_buf_size: Option<NonZeroUsize>) -> Self {
+    pub(in crate::client) fn with_socket_buf_size(self, socket_buf_size: Option<NonZeroUsize>) -> Self {
         Pool { socket_buf_size, ..self }
     }
 
-    pub(super) fn socket_buf_size(&self) -> Option<usize> {
+    pub(in crate::client) fn socket_buf_size(&self) -> Option<usize> {
         self.socket_buf_size.map(NonZeroUsize::get)
     }
 
@@ -102,29 +102,29 @@ impl Pool {
     }
 
     /// Closes the sockets that nobody uses.
-    pub(super) fn close(&self) {
+    pub(in crate::client) fn close_idle(&self) {
         lock(&self.idle).clear();
     }
 
     /// Sends a request and waits for its reply. What waits at a socket from before is only told from it by an id.
-    pub(super) async fn exchange<T>(
+    pub(in crate::client) async fn exchange<T>(
         &self,
         request: &[u8],
         has_id: bool,
-        patience: &mut Patience<'_>,
+        deadline: &mut Deadline<'_>,
         read: Read<'_, T>,
     ) -> Result<Heard<T>, CallFailure> {
         if let Some(socket) = self.take(has_id) {
-            match send(&socket, request, patience).await {
-                Ok(()) => return self.hear(socket, request, patience, read).await,
+            match send(&socket, request, deadline).await {
+                Ok(()) => return self.hear(socket, request, deadline, read).await,
                 // The server was restarted since. Nothing was sent, so another socket may try.
-                Err(Stop::Io(_)) => {}
-                Err(stop) => return Err(stop.into()),
+                Err(WaitError::Io(_)) => {}
+                Err(error) => return Err(error.into()),
             }
         }
-        let mut peers = self.peers(patience).await?;
+        let mut peers = self.peers(deadline).await?;
         while let Some(peer) = peers.pop() {
-            let answered = self.try_peer(peer, request, patience, read).await;
+            let answered = self.try_peer(peer, request, deadline, read).await;
             match answered {
                 Err(CallFailure { error: CallError::Transport { errno: libc::ECONNREFUSED, .. }, .. })
                     if !peers.is_empty() => {}
@@ -147,14 +147,14 @@ impl Pool {
         &self,
         peer: Peer,
         request: &[u8],
-        patience: &mut Patience<'_>,
+        deadline: &mut Deadline<'_>,
         read: Read<'_, T>,
     ) -> Result<Heard<T>, CallFailure> {
         let socket = self.connect(peer).map_err(|error| self.transport_error(&error))?;
-        match send(&socket, request, patience).await {
-            Ok(()) => self.hear(socket, request, patience, read).await,
-            Err(Stop::Io(error)) => Err(self.transport_error(&error).into()),
-            Err(stop) => Err(stop.into()),
+        match send(&socket, request, deadline).await {
+            Ok(()) => self.hear(socket, request, deadline, read).await,
+            Err(WaitError::Io(error)) => Err(self.transport_error(&error).into()),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -162,14 +162,14 @@ impl Pool {
         &self,
         socket: ClientSocket,
         request: &[u8],
-        patience: &mut Patience<'_>,
+        deadline: &mut Deadline<'_>,
         read: Read<'_, T>,
     ) -> Result<Heard<T>, CallFailure> {
         loop {
-            let Received { bytes, size } = match self.receive(&socket, patience).await {
+            let Received { bytes, size } = match self.receive(&socket, deadline).await {
                 Ok(received) => received,
-                Err(Stop::Io(error)) => return Err(self.transport_error(&error).after(request, b"")),
-                Err(stop) => return Err(CallError::from(stop).after(request, b"")),
+                Err(WaitError::Io(error)) => return Err(self.transport_error(&error).after(request, b"")),
+                Err(error) => return Err(CallError::from(error).after(request, b"")),
             };
             if size > bytes.len() {
                 let cut = CodecError::Truncated { what: "the datagram", size: bytes.len() };
@@ -218,26 +218,27 @@ impl Pool {
     }
 
     /// The next datagram. A driven call has no buffer while it waits: there may be thousands.
-    async fn receive(&self, socket: &ClientSocket, patience: &mut Patience<'_>) -> Result<Received, Stop> {
-        patience.checkpoint().await?;
-        if patience.is_driven() {
+    async fn receive(&self, socket: &ClientSocket, deadline: &mut Deadline<'_>) -> Result<Received, WaitError> {
+        deadline.checkpoint().await?;
+        if deadline.is_driven() {
             loop {
-                patience.sleep(socket.as_fd(), PollFlags::POLLIN).await?;
-                let received = self.with_buffer(|buffer| socket.try_receive(buffer).map_err(Stop::Io))?;
+                deadline.block(socket.as_fd(), PollFlags::POLLIN).await?;
+                let received = self.with_buffer(|buffer| socket.try_receive(buffer).map_err(WaitError::Io))?;
                 if let Some(received) = received {
                     return Ok(received);
                 }
             }
         }
-        let eager = patience.eagerness();
-        self.with_buffer(|buffer| receive_here(socket, buffer, &eager, patience).map(Some))?.ok_or(Stop::Deadline)
+        let eager = deadline.eagerness();
+        self.with_buffer(|buffer| receive_here(socket, buffer, &eager, deadline).map(Some))?
+            .ok_or(WaitError::TimedOut)
     }
 
     /// Has a datagram read into a buffer, and gives what came.
     fn with_buffer(
         &self,
-        read: impl FnOnce(&mut [u8]) -> Result<Option<usize>, Stop>,
-    ) -> Result<Option<Received>, Stop> {
+        read: impl FnOnce(&mut [u8]) -> Result<Option<usize>, WaitError>,
+    ) -> Result<Option<Received>, WaitError> {
         let kept = lock(&self.buffers).pop();
         let mut buffer = kept.unwrap_or_else(|| vec![0; self.buffer_size()].into_boxed_slice());
         let outcome = read(&mut buffer);
@@ -259,9 +260,9 @@ impl Pool {
     }
 
     /// Where the server may be; the likeliest last.
-    async fn peers(&self, patience: &mut Patience<'_>) -> Result<Vec<Peer>, CallError> {
+    async fn peers(&self, deadline: &mut Deadline<'_>) -> Result<Vec<Peer>, CallError> {
         let Place::Udp { host, port } = &self.place else { return Ok(vec![None]) };
-        let known = self.known.addresses(host, *port, patience).await?;
+        let known = self.known.addresses(host, *port, deadline).await?;
         Ok(known.into_iter().rev().map(Some).collect())
     }
 
@@ -283,11 +284,11 @@ struct Received {
     size: usize,
 }
 
-async fn send(socket: &ClientSocket, request: &[u8], patience: &mut Patience<'_>) -> Result<(), Stop> {
-    while !socket.try_send(request).map_err(Stop::Io)? {
+async fn send(socket: &ClientSocket, request: &[u8], deadline: &mut Deadline<'_>) -> Result<(), WaitError> {
+    while !socket.try_send(request).map_err(WaitError::Io)? {
         match socket {
-            ClientSocket::Udp(_) => drop(patience.wait(socket.as_fd(), PollFlags::POLLOUT).await?),
-            ClientSocket::Unix(socket) => return send_to_full_queue(socket, request, patience).await,
+            ClientSocket::Udp(_) => drop(deadline.wait(socket.as_fd(), PollFlags::POLLOUT).await?),
+            ClientSocket::Unix(socket) => return send_to_full_queue(socket, request, deadline).await,
         }
     }
     Ok(())
@@ -295,16 +296,20 @@ async fn send(socket: &ClientSocket, request: &[u8], patience: &mut Patience<'_>
 
 /// Waits for room in a server's queue. poll(2) does not announce it to a socket that is not connected; a send that
 /// blocks is woken by it.
-async fn send_to_full_queue(socket: &UnixClient, request: &[u8], patience: &mut Patience<'_>) -> Result<(), Stop> {
-    while !patience.is_driven() && patience.left()? >= WAKE {
-        if socket.send(request, 0).map_err(Stop::Io)? {
+async fn send_to_full_queue(
+    socket: &UnixClient,
+    request: &[u8],
+    deadline: &mut Deadline<'_>,
+) -> Result<(), WaitError> {
+    while !deadline.is_driven() && deadline.left()? >= WAKE {
+        if socket.send(request, 0).map_err(WaitError::Io)? {
             return Ok(());
         }
-        patience.check()?;
+        deadline.check()?;
     }
     let try_again =
-        || socket.send(request, libc::MSG_DONTWAIT).map(|is_sent| is_sent.then_some(())).map_err(Stop::Io);
-    patience.retry(try_again).await
+        || socket.send(request, libc::MSG_DONTWAIT).map(|is_sent| is_sent.then_some(())).map_err(WaitError::Io);
+    deadline.retry(try_again).await
 }
 
 /// Waits on this thread for the next datagram, whose size may be more than the buffer has.
@@ -312,23 +317,23 @@ fn receive_here(
     socket: &ClientSocket,
     buffer: &mut [u8],
     eagerness: &Eagerness,
-    patience: &mut Patience<'_>,
-) -> Result<usize, Stop> {
+    deadline: &mut Deadline<'_>,
+) -> Result<usize, WaitError> {
     while eagerness.give_way() {
-        if let Some(size) = socket.try_receive(buffer).map_err(Stop::Io)? {
+        if let Some(size) = socket.try_receive(buffer).map_err(WaitError::Io)? {
             return Ok(size);
         }
     }
     loop {
-        let received = if patience.left()? < WAKE {
-            patience.sleep_here(socket.as_fd(), PollFlags::POLLIN)?;
+        let received = if deadline.left()? < WAKE {
+            deadline.block_here(socket.as_fd(), PollFlags::POLLIN)?;
             socket.try_receive(buffer)
         } else {
             socket.receive(buffer)
         };
-        match received.map_err(Stop::Io)? {
+        match received.map_err(WaitError::Io)? {
             Some(size) => return Ok(size),
-            None => patience.check()?,
+            None => deadline.check()?,
         }
     }
 }

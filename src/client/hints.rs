@@ -1,8 +1,9 @@
 //! Replies that are too large for a datagram: a server says so in few words, in others, or not at all.
 
-use super::call::{CallError, CallFailure, Reply};
-use super::limits::{Carrier, Route};
-use super::{Generation, Wire};
+use super::error::{CallError, CallFailure};
+use super::guard::{Carrier, Route};
+use super::reply::Reply;
+use super::server_info::{Generation, Wire};
 use crate::catalog::effects::{Effect, effect_of};
 use crate::catalog::hazards::smaller_reply;
 

@@ -1,6 +1,6 @@
 //! How long a call may wait, where it waits, and what may end the waiting earlier.
 //!
-//! Exchanges are written once, as futures. With a patience that blocks they wait on the calling thread and are done
+//! Exchanges are written once, as futures. With a deadline that blocks they wait on the calling thread and are done
 //! when [`run`] has polled them once; with a driven one they wait on a [`Driver`](super::driver::Driver), among others.
 
 use std::cell::RefCell;
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 
-use super::driver::Seat;
+use super::driver::Waiter;
 use crate::clock;
 use crate::transport::eagerness::Eagerness;
 
@@ -24,8 +24,8 @@ use crate::transport::eagerness::Eagerness;
 pub(super) const WAKE: Duration = Duration::from_millis(50);
 
 /// The longest wait between two tries for something that nothing announces.
-const LONGEST_NAP: Duration = Duration::from_millis(2);
-const FIRST_NAP: Duration = Duration::from_micros(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(2);
+const FIRST_PAUSE: Duration = Duration::from_micros(20);
 
 /// The longest that a driven call keeps its thread while its peer always has more for it.
 const SLICE: Duration = Duration::from_micros(500);
@@ -34,8 +34,8 @@ const SLICE: Duration = Duration::from_micros(500);
 const TURNS: u32 = 16;
 
 /// The deadline of a call, and a look at who wants to interrupt it.
-pub struct Patience<'a> {
-    deadline: Instant,
+pub struct Deadline<'a> {
+    at: Instant,
     /// The last look at interruptions; on a driver, the end of the last pause.
     last_pause: Instant,
     /// How many checkpoints it has passed.
@@ -47,21 +47,21 @@ enum Way<'a> {
     /// On this thread, which asks every so often whether to give up.
     Blocking(&'a mut (dyn FnMut() -> bool + Send)),
     /// On a driver. Whoever wants to give up drops the call.
-    Driven(&'a Seat),
+    Driven(&'a Waiter),
 }
 
 /// Why a wait ended before what it waited for.
 #[derive(Debug)]
-pub(super) enum Stop {
+pub(super) enum WaitError {
     /// The deadline has passed.
-    Deadline,
+    TimedOut,
     /// Somebody wants the call to end.
     Interrupted,
     /// The system refused.
     Io(io::Error),
 }
 
-/// Runs what waits with a patience that blocks.
+/// Runs what waits with a deadline that blocks.
 pub(super) fn run<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     loop {
@@ -73,30 +73,30 @@ pub(super) fn run<F: Future>(future: F) -> F::Output {
     }
 }
 
-impl<'a> Patience<'a> {
+impl<'a> Deadline<'a> {
     /// Waits at most this long in all. `watch` is asked every 50 ms, and after every signal, whether to give up.
     pub fn new(timeout: Duration, watch: &'a mut (dyn FnMut() -> bool + Send)) -> Self {
         Self::from_now(timeout, Way::Blocking(watch))
     }
 
-    /// Waits at most this long in all, on the driver on which the seat is.
-    pub fn driven(timeout: Duration, seat: &'a Seat) -> Self {
-        Self::from_now(timeout, Way::Driven(seat))
+    /// Waits at most this long in all, on the driver on which the waiter is.
+    pub fn driven(timeout: Duration, waiter: &'a Waiter) -> Self {
+        Self::from_now(timeout, Way::Driven(waiter))
     }
 
     fn from_now(timeout: Duration, way: Way<'a>) -> Self {
         let now = Instant::now();
-        Patience { deadline: clock::later(now, timeout), last_pause: now, turns: 0, way }
+        Deadline { at: clock::later(now, timeout), last_pause: now, turns: 0, way }
     }
 
     /// The same, but at most this long from now.
-    pub(super) fn at_most(&mut self, limit: Duration) -> Patience<'_> {
+    pub(super) fn at_most(&mut self, limit: Duration) -> Deadline<'_> {
         let way = match &mut self.way {
             Way::Blocking(watch) => Way::Blocking(&mut **watch),
-            Way::Driven(seat) => Way::Driven(seat),
+            Way::Driven(waiter) => Way::Driven(waiter),
         };
-        let deadline = self.deadline.min(clock::deadline(limit));
-        Patience { deadline, last_pause: self.last_pause, turns: self.turns, way }
+        let at = self.at.min(clock::deadline(limit));
+        Deadline { at, last_pause: self.last_pause, turns: self.turns, way }
     }
 
     /// Whether waiting leaves the thread to others.
@@ -110,38 +110,38 @@ impl<'a> Patience<'a> {
     }
 
     /// What is left; an error when nothing is.
-    pub(super) fn left(&self) -> Result<Duration, Stop> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() { Err(Stop::Deadline) } else { Ok(left) }
+    pub(super) fn left(&self) -> Result<Duration, WaitError> {
+        let left = self.at.saturating_duration_since(Instant::now());
+        if left.is_zero() { Err(WaitError::TimedOut) } else { Ok(left) }
     }
 
     /// Asks whether the call was interrupted.
-    pub(super) fn check(&mut self) -> Result<(), Stop> {
+    pub(super) fn check(&mut self) -> Result<(), WaitError> {
         self.last_pause = Instant::now();
         let gives_up = match &mut self.way {
             Way::Blocking(watch) => watch(),
             Way::Driven(_) => false,
         };
-        if gives_up { Err(Stop::Interrupted) } else { Ok(()) }
+        if gives_up { Err(WaitError::Interrupted) } else { Ok(()) }
     }
 
     /// Ends a call at its deadline or when it is interrupted, and has a driven call yield to others.
     ///
     /// For loops over input: a peer that always has more to read never makes them wait.
-    pub(super) async fn checkpoint(&mut self) -> Result<(), Stop> {
+    pub(super) async fn checkpoint(&mut self) -> Result<(), WaitError> {
         self.turns = self.turns.wrapping_add(1);
         if self.turns.is_multiple_of(TURNS) { self.look_at_clock().await } else { Ok(()) }
     }
 
-    async fn look_at_clock(&mut self) -> Result<(), Stop> {
+    async fn look_at_clock(&mut self) -> Result<(), WaitError> {
         let now = Instant::now();
-        if now >= self.deadline {
-            return Err(Stop::Deadline);
+        if now >= self.at {
+            return Err(WaitError::TimedOut);
         }
         let since = now.saturating_duration_since(self.last_pause);
         match self.way {
-            Way::Driven(seat) if since >= SLICE => {
-                seat.wait(None, now).await.map_err(Stop::Io)?;
+            Way::Driven(waiter) if since >= SLICE => {
+                waiter.wait(None, now).await.map_err(WaitError::Io)?;
                 self.last_pause = Instant::now();
             }
             Way::Blocking(_) if since >= WAKE => self.check()?,
@@ -151,7 +151,7 @@ impl<'a> Patience<'a> {
     }
 
     /// Waits until the descriptor is ready, and says for what.
-    pub(super) async fn wait(&mut self, fd: BorrowedFd<'_>, events: PollFlags) -> Result<PollFlags, Stop> {
+    pub(super) async fn wait(&mut self, fd: BorrowedFd<'_>, events: PollFlags) -> Result<PollFlags, WaitError> {
         self.checkpoint().await?;
         let eagerness = self.eagerness();
         while eagerness.give_way() {
@@ -160,21 +160,21 @@ impl<'a> Patience<'a> {
                 None => self.left().map(drop)?,
             }
         }
-        self.sleep(fd, events).await
+        self.block(fd, events).await
     }
 
-    /// As [`Patience::wait`], for who has been eager already.
-    pub(super) async fn sleep(&mut self, fd: BorrowedFd<'_>, events: PollFlags) -> Result<PollFlags, Stop> {
-        if let Way::Driven(seat) = self.way {
-            let ready = seat.wait(Some((fd.as_raw_fd(), events)), self.deadline).await.map_err(Stop::Io)?;
+    /// As [`Deadline::wait`], for who has been eager already.
+    pub(super) async fn block(&mut self, fd: BorrowedFd<'_>, events: PollFlags) -> Result<PollFlags, WaitError> {
+        if let Way::Driven(waiter) = self.way {
+            let ready = waiter.wait(Some((fd.as_raw_fd(), events)), self.at).await.map_err(WaitError::Io)?;
             self.last_pause = Instant::now();
-            return ready.ok_or(Stop::Deadline);
+            return ready.ok_or(WaitError::TimedOut);
         }
-        self.sleep_here(fd, events)
+        self.block_here(fd, events)
     }
 
-    /// As [`Patience::sleep`], on this thread.
-    pub(super) fn sleep_here(&mut self, fd: BorrowedFd<'_>, events: PollFlags) -> Result<PollFlags, Stop> {
+    /// As [`Deadline::sleep`], on this thread.
+    pub(super) fn block_here(&mut self, fd: BorrowedFd<'_>, events: PollFlags) -> Result<PollFlags, WaitError> {
         loop {
             let left = self.left()?.min(WAKE);
             // Rounded up: a wait of nothing would spin until the deadline.
@@ -187,10 +187,10 @@ impl<'a> Patience<'a> {
     }
 
     /// Rests for so long, or until the deadline, which is an error.
-    pub(super) async fn rest(&mut self, nap: Duration) -> Result<(), Stop> {
-        let until = clock::deadline(nap).min(self.deadline);
-        if let Way::Driven(seat) = self.way {
-            seat.wait(None, until).await.map_err(Stop::Io)?;
+    pub(super) async fn sleep(&mut self, pause: Duration) -> Result<(), WaitError> {
+        let until = clock::deadline(pause).min(self.at);
+        if let Way::Driven(waiter) = self.way {
+            waiter.wait(None, until).await.map_err(WaitError::Io)?;
         } else {
             let mut left = until.saturating_duration_since(Instant::now());
             while !left.is_zero() {
@@ -205,18 +205,18 @@ impl<'a> Patience<'a> {
     }
 
     /// Tries again and again, with short rests, until it gives something.
-    pub(super) async fn retry<T, E: From<Stop>>(
+    pub(super) async fn retry<T, E: From<WaitError>>(
         &mut self,
         mut attempt: impl FnMut() -> Result<Option<T>, E>,
     ) -> Result<T, E> {
-        let mut nap = FIRST_NAP;
+        let mut pause = FIRST_PAUSE;
         let mut last_check = Instant::now();
         loop {
             if let Some(found) = attempt()? {
                 return Ok(found);
             }
-            self.rest(nap).await?;
-            nap = (nap * 2).min(LONGEST_NAP);
+            self.sleep(pause).await?;
+            pause = (pause * 2).min(LONGEST_PAUSE);
             if last_check.elapsed() >= WAKE {
                 self.check()?;
                 last_check = Instant::now();
@@ -225,14 +225,14 @@ impl<'a> Patience<'a> {
     }
 
     /// Asks for something, and again whenever the waker that it was given is woken, until it is there.
-    pub(super) async fn ask<T>(&mut self, mut ask: impl FnMut(&Waker) -> Option<T>) -> Result<T, Stop> {
-        if let Way::Driven(seat) = self.way {
-            let deadline = self.deadline;
+    pub(super) async fn wait_for<T>(&mut self, mut ask: impl FnMut(&Waker) -> Option<T>) -> Result<T, WaitError> {
+        if let Way::Driven(waiter) = self.way {
+            let deadline = self.at;
             return poll_fn(|context| match ask(context.waker()) {
                 Some(found) => Poll::Ready(Ok(found)),
-                None if Instant::now() >= deadline => Poll::Ready(Err(Stop::Deadline)),
+                None if Instant::now() >= deadline => Poll::Ready(Err(WaitError::TimedOut)),
                 None => {
-                    seat.wish(None, deadline);
+                    waiter.set_interest(None, deadline);
                     Poll::Pending
                 }
             })
@@ -270,11 +270,11 @@ fn waker_of_this_thread() -> Waker {
 }
 
 /// What the descriptor is ready for; nothing when the time passed, or a signal came.
-fn poll(fd: BorrowedFd<'_>, events: PollFlags, timeout: PollTimeout) -> Result<Option<PollFlags>, Stop> {
+fn poll(fd: BorrowedFd<'_>, events: PollFlags, timeout: PollTimeout) -> Result<Option<PollFlags>, WaitError> {
     let mut fds = [PollFd::new(fd, events)];
     match nix::poll::poll(&mut fds, timeout) {
         Ok(0) | Err(Errno::EINTR) => Ok(None),
         Ok(_) => Ok(Some(fds[0].revents().unwrap_or(PollFlags::empty()))),
-        Err(errno) => Err(Stop::Io(errno.into())),
+        Err(errno) => Err(WaitError::Io(errno.into())),
     }
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use nix::poll::PollFlags;
 
-use super::Scheme;
+use super::scheme::Scheme;
 use super::url::Url;
-use crate::client::call::CallError;
-use crate::client::patience::{Patience, Stop};
+use crate::client::deadline::{Deadline, WaitError};
+use crate::client::error::CallError;
 use crate::transport::stream::{Moved, Stream};
 
 /// For so long a closed connection is watched for word that its server had not read the request.
@@ -17,7 +17,7 @@ const WORD_OF_REFUSAL: Duration = Duration::from_millis(100);
 
 /// A connection.
 #[derive(Debug)]
-pub(super) enum Channel {
+pub(in crate::client) enum Channel {
     Plain(Stream),
     #[cfg(feature = "tls")]
     Tls(Box<super::tls::Secured>),
@@ -26,23 +26,23 @@ pub(super) enum Channel {
 impl Channel {
     /// Over a connection that is made. Under TLS the two sides get to know each other first.
     #[cfg_attr(not(feature = "tls"), allow(unused_variables, clippy::unnecessary_wraps))]
-    pub(super) async fn over(
+    pub(in crate::client) async fn over(
         stream: Stream,
         url: &Url,
         scheme: &Scheme,
-        patience: &mut Patience<'_>,
+        deadline: &mut Deadline<'_>,
     ) -> Result<Self, CallError> {
         match scheme {
             Scheme::Http => Ok(Channel::Plain(stream)),
             #[cfg(feature = "tls")]
             Scheme::Https(config) => {
-                let secured = super::tls::Secured::over(stream, &url.host, config, patience).await?;
+                let secured = super::tls::Secured::over(stream, &url.host, config, deadline).await?;
                 Ok(Channel::Tls(Box::new(secured)))
             }
         }
     }
 
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Moved> {
+    pub(in crate::client) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Moved> {
         match self {
             Channel::Plain(stream) => stream.read(buffer),
             #[cfg(feature = "tls")]
@@ -50,7 +50,7 @@ impl Channel {
         }
     }
 
-    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<Moved> {
+    pub(in crate::client) fn write(&mut self, bytes: &[u8]) -> io::Result<Moved> {
         match self {
             Channel::Plain(stream) => stream.write(bytes),
             #[cfg(feature = "tls")]
@@ -58,12 +58,12 @@ impl Channel {
         }
     }
 
-    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+    pub(in crate::client) fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream().as_fd()
     }
 
     /// Whether the connection is open and says nothing, so that what comes next answers the next request.
-    pub(super) fn is_quiet(&mut self) -> bool {
+    pub(in crate::client) fn is_quiet(&mut self) -> bool {
         match self {
             Channel::Plain(stream) => stream.is_quiet(),
             #[cfg(feature = "tls")]
@@ -76,8 +76,8 @@ impl Channel {
     /// A system answers what comes for a closed connection with a reset; after a close the kernel notes that as a
     /// broken pipe. A server that read the request and then closed causes no reset; one that resets without closing
     /// leaves another error. Both may have run it.
-    pub(super) async fn was_closed_before(&self, patience: &mut Patience<'_>) -> bool {
-        let waited = patience.at_most(WORD_OF_REFUSAL).wait(self.as_fd(), PollFlags::empty()).await;
+    pub(in crate::client) async fn was_closed_before(&self, deadline: &mut Deadline<'_>) -> bool {
+        let waited = deadline.at_most(WORD_OF_REFUSAL).wait(self.as_fd(), PollFlags::empty()).await;
         let was_reset = waited.is_ok_and(|events| events.contains(PollFlags::POLLERR));
         was_reset && self.stream().outcome().is_err_and(|error| error.raw_os_error() == Some(libc::EPIPE))
     }
@@ -92,7 +92,10 @@ impl Channel {
 }
 
 /// Waits until a stream is connected.
-pub(super) async fn finish_connecting(stream: &Stream, patience: &mut Patience<'_>) -> Result<(), Stop> {
-    patience.wait(stream.as_fd(), PollFlags::POLLOUT).await?;
-    stream.outcome().map_err(Stop::Io)
+pub(in crate::client) async fn finish_connecting(
+    stream: &Stream,
+    deadline: &mut Deadline<'_>,
+) -> Result<(), WaitError> {
+    deadline.wait(stream.as_fd(), PollFlags::POLLOUT).await?;
+    stream.outcome().map_err(WaitError::Io)
 }

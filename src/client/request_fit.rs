@@ -1,8 +1,8 @@
 //! Parameters as the version of the server takes them, where versions differ in more than names.
 
-use super::limits::{Refusal, Route};
-use super::{Generation, Wire};
-use crate::catalog::names::flat_name;
+use super::guard::{Refusal, Route};
+use super::server_info::{Generation, Wire};
+use crate::catalog::names::{Version, flat_name, name_on};
 use crate::catalog::parameters::{ListParameter, list_parameter};
 use crate::item::{Item, Str};
 use crate::request::{Param, Params, Request};
@@ -12,6 +12,33 @@ const UNUSED_PLACE: usize = 5;
 
 /// How many places `ul_add` has in 3.x and 4.x. Before there was one more.
 const PLACES_OF_UL_ADD: usize = 8;
+
+/// Gives the command, and the one that `which` or `help` is asked about, the names of this version.
+pub(super) fn take_names_of(version: Version, request: &mut Request) {
+    if let Some(name) = name_on(&request.method, version) {
+        request.method = name;
+    }
+    if !matches!(&*request.method, b"which" | b"help" | b"core:which" | b"core:help") {
+        return;
+    }
+    let subject = match &mut request.params {
+        Params::Positional(items) => items.first_mut(),
+        Params::Named(members) => members.first_mut().map(|(_, item)| item),
+        Params::Strings(strings) => {
+            let Some(subject) = strings.first_mut() else { return };
+            if let Some(name) = name_on(&subject.value, version) {
+                subject.value = name;
+            }
+            return;
+        }
+        Params::None => None,
+    };
+    if let Some(Item::Str(name)) = subject
+        && let Some(known) = name_on(name, version)
+    {
+        *name = known;
+    }
+}
 
 /// Changes the parameters of a request into what this server means by them.
 pub(super) fn fit(route: Route, request: &mut Request) -> Result<(), Refusal> {
@@ -150,7 +177,7 @@ fn is_number(item: &Item) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::limits::Carrier;
+    use super::super::guard::Carrier;
     use super::*;
 
     fn route(major: u32) -> Route {
