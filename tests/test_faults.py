@@ -91,7 +91,7 @@ class Tally:
 
 
 async def call_awaiting(address: str, timeout: float, count: int, tally: Tally) -> None:
-    async with sipmi.AsyncClient(address, timeout=timeout, in_flight=8) as mi:
+    async with sipmi.AsyncClient(address, timeout=timeout, max_in_flight=8) as mi:
         room = asyncio.Semaphore(8)
 
         async def one(number: int) -> None:
@@ -108,7 +108,7 @@ async def call_awaiting(address: str, timeout: float, count: int, tally: Tally) 
 
 
 def call_waiting(address: str, timeout: float, count: int, tally: Tally) -> None:
-    with sipmi.connect(address, timeout=timeout, in_flight=4) as mi:
+    with sipmi.connect(address, timeout=timeout, max_in_flight=4) as mi:
 
         def work(thread: int) -> None:
             for number in range(thread, count, 4):

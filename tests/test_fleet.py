@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import re
 import signal
@@ -25,7 +26,7 @@ from dnslib.server import BaseResolver, DNSServer
 import sipmi
 from conftest import PATIENCE
 from descriptors import descriptors
-from sipmi.fleet import Fleet, FleetError, FleetResult, NodeResult, Unhealthy
+from sipmi.fleet import Fleet, FleetError, FleetResult, NodeResult, Unhealthy, _policy
 from sipmi.testing import FakeOpenSIPS
 
 VERSIONS = ["1.11", "2.4", "3.2", "3.4", "3.6", "4.0"]
@@ -178,7 +179,7 @@ def test_no_more_nodes_are_asked_at_once_than_was_said(billing: Callable[[int], 
     with Fleet(servers.nodes, concurrency=2) as fleet:
         assert fleet.call("slow")
         assert servers.most_running <= 2
-        assert fleet.using(concurrency=6).call("slow")
+        assert fleet.with_options(concurrency=6).call("slow")
 
 
 def test_a_node_whose_turn_does_not_come_in_time_was_not_asked(
@@ -224,8 +225,7 @@ def test_a_fleet_can_be_selected_from_by_name_and_tag_and_shares_connections(bil
     [
         ({"a": "upd:192.0.2.1:8080"}, {}, "node 'a': .*upd"),
         ({"a": {"addres": "udp:192.0.2.1:8080"}}, {}, "node 'a': expected an address, found None"),
-        ({"a": {"address": "udp:192.0.2.1:8080", "wires": "text"}}, {}, "node 'a': there is no option 'wires'"),
-        ({"a": "udp:192.0.2.1:8080"}, {"tokn": "x"}, "node 'a': there is no option 'tokn'"),
+        ({"a": {"address": "udp:192.0.2.1:8080", "wires": "text"}}, {}, "node 'a': unknown option 'wires'"),
         ({"a": {"address": "http://192.0.2.1", "token": {"vault": "x"}}}, {}, "node 'a': expected a secret as"),
         (["udp:192.0.2.1:8080", "udp:192.0.2.1:8080"], {}, "there are two nodes 'udp:192.0.2.1:8080'"),
     ],
@@ -267,7 +267,7 @@ def test_results_are_tables() -> None:
         NodeResult("edge2", "udp:192.0.2.2:8080", 7, elapsed=0.2),
         NodeResult("edge3", "udp:192.0.2.3:8080", error=sipmi.Fault(404, "Broken"), elapsed=0.3),
     ]
-    table = FleetResult("x", nodes, left_out={"edge4": "not asked"}).to_frame()
+    table = FleetResult("x", nodes, skipped={"edge4": "not asked"}).to_frame()
     assert list(table.index) == ["edge1", "edge2", "edge3", "edge4"]
     assert list(table.columns) == ["Up", "Now", "value", "error", "elapsed"]
     assert table.loc["edge1", "Up"] == 5
@@ -284,7 +284,7 @@ def test_a_quorum_is_a_number_or_a_part_of_the_nodes(
     quorum: Any, needed: int, billing: Callable[[int], Billing]
 ) -> None:
     with Fleet(billing(3).nodes) as fleet:
-        result = fleet.using(quorum=quorum).call("whoami")
+        result = fleet.with_options(quorum=quorum).call("whoami")
     assert result.needed == needed
     assert result
     assert len(result.ok) >= needed
@@ -293,18 +293,18 @@ def test_a_quorum_is_a_number_or_a_part_of_the_nodes(
 def test_a_quorum_waits_for_no_others(billing: Callable[[int], Billing], silent: Callable[[], str]) -> None:
     began = time.monotonic()
     with Fleet({"silent": silent(), **billing(2).nodes}, timeout=30.0) as fleet:
-        result = fleet.using(quorum=2).call("whoami")
+        result = fleet.with_options(quorum=2).call("whoami")
         assert time.monotonic() - began < PATIENCE
         assert result
-        assert result.left_out == {"silent": "not waited for: the quorum was reached"}
+        assert result.skipped == {"silent": "not waited for: the quorum was reached"}
         with pytest.raises(KeyError, match="the quorum was reached"):
             result["silent"]
         gone = {"gone1": "udp:127.0.0.1:1", "gone2": "udp:127.0.0.1:1", "silent": silent()}
-        failed = Fleet(gone, timeout=30.0).using(quorum=2).call("whoami")
+        failed = Fleet(gone, timeout=30.0).with_options(quorum=2).call("whoami")
     assert time.monotonic() - began < PATIENCE
     assert not failed
-    assert failed.left_out == {"silent": "not waited for: the quorum cannot be reached"}
-    assert repr(failed) == "<FleetResult of whoami: 2 failed, 1 left out, 2 needed>"
+    assert failed.skipped == {"silent": "not waited for: the quorum cannot be reached"}
+    assert repr(failed) == "<FleetResult of whoami: 2 failed, 1 skipped, 2 needed>"
 
 
 # -- one batch after the other --------------------------------------------------------------------
@@ -314,19 +314,19 @@ def test_a_rollout_goes_in_batches_and_stops_when_a_node_fails(billing: Callable
     servers = billing(5)
     servers.broken = {"edge3"}
     with Fleet(servers.nodes) as fleet:
-        result = fleet.using(batch=2).call("whoami")
+        result = fleet.with_options(batch=2).call("whoami")
         assert result.batches == [["edge1", "edge2"], ["edge3", "edge4"], ["edge5"]]
         assert sorted(servers.called) == ["edge1", "edge2", "edge3", "edge4"]
-        assert result.left_out == {"edge5": "not asked: the rollout stopped when edge3 failed"}
+        assert result.skipped == {"edge5": "not asked: the rollout stopped when edge3 failed"}
         assert not result
-        assert not fleet.using(batch=0.4, most_failures=1).call("whoami").left_out
+        assert not fleet.with_options(batch=0.4, max_failures=1).call("whoami").skipped
 
 
 def test_a_rollout_waits_until_a_batch_is_healthy(billing: Callable[[int], Billing]) -> None:
     servers = billing(2)
     servers.sick = {"edge1": 1}
     with Fleet(servers.nodes) as fleet:
-        result = fleet.using(batch=1, check="health", healthy=lambda value: value == 100).call("whoami")
+        result = fleet.with_options(batch=1, check="health", healthy=lambda value: value == 100).call("whoami")
     assert result, str(result)
     assert servers.called == ["edge1", "edge1?", "edge1?", "edge2", "edge2?"]
 
@@ -335,22 +335,24 @@ def test_a_rollout_stops_when_a_node_does_not_get_well(billing: Callable[[int], 
     servers = billing(2)
     servers.sick = {"edge1": 99}
     with Fleet(servers.nodes) as fleet:
-        result = fleet.using(batch=1, check="health", check_within=0.2).call("whoami")
+        result = fleet.with_options(batch=1, check="health", check_within=0.2).call("whoami")
         assert isinstance(result.failed["edge1"], Unhealthy)
         assert "not healthy within 0.2 s after whoami: 503 Still loading" in str(result.failed["edge1"])
-        assert list(result.left_out) == ["edge2"]
-        picky = fleet.using(batch=2, check=("which", "uptime"), healthy=lambda value: value == [], check_within=0.2)
+        assert list(result.skipped) == ["edge2"]
+        picky = fleet.with_options(
+            batch=2, check=("which", "uptime"), healthy=lambda value: value == [], check_within=0.2
+        )
         assert "healthy= says so" in str(picky.call("whoami").failed["edge2"])
 
 
 def test_a_dry_run_asks_nobody(billing: Callable[[int], Billing]) -> None:
     servers = billing(3)
     with Fleet(servers.nodes) as fleet:
-        result = fleet.using(batch=2, check="health", dry_run=True).call("whoami")
+        result = fleet.with_options(batch=2, check="health", dry_run=True).call("whoami")
     assert servers.called == []
     assert result
     assert str(result) == ("FleetResult of whoami: a dry run, 3 nodes in 2 batches\n  1. edge1 edge2\n  2. edge3")
-    assert set(result.left_out.values()) == {"not asked: a dry run"}
+    assert set(result.skipped.values()) == {"not asked: a dry run"}
 
 
 @pytest.mark.parametrize(
@@ -367,7 +369,7 @@ def test_a_dry_run_asks_nobody(billing: Callable[[int], Billing]) -> None:
 )
 def test_what_does_not_fit_together_is_refused(policy: Any, why: str) -> None:
     with pytest.raises(ValueError, match=why):
-        Fleet(["udp:192.0.2.1:8080"]).using(**policy)
+        Fleet(["udp:192.0.2.1:8080"]).with_options(**policy)
 
 
 # -- where fleets are written down ----------------------------------------------------------------
@@ -513,14 +515,14 @@ def test_a_fleet_can_be_awaited(billing: Callable[[int], Billing]) -> None:
             return (
                 *await asyncio.gather(fleet.call_async("whoami"), fleet.request_async("whoami")),
                 await fleet.statistics_async("mi_datagram:"),
-                await fleet.using(batch=1, pause=0.01).call_async("whoami"),
+                await fleet.with_options(batch=1, pause=0.01).call_async("whoami"),
             )
 
     called, requested, counted, rolled = asyncio.run(ask())
     assert list(called.ok) == ["edge1", "edge3"]
     assert requested.ok["edge2"].code == 404
     assert all(value["mi_datagram:requests"] > 0 for value in counted.ok.values())
-    assert list(rolled.left_out) == ["edge3"]
+    assert list(rolled.skipped) == ["edge3"]
 
 
 def test_a_call_that_is_cancelled_gives_up_all_nodes(silent: Callable[[], str]) -> None:
@@ -568,7 +570,7 @@ server = sipmi.Server("billing")
 server.listen("udp:127.0.0.1:0")
 with server:
     nodes = {{"edge1": server.addresses[0], "edge2": server.addresses[0], "gone": "udp:127.0.0.1:1"}}
-    result = sipmi.Fleet(nodes, progress=True).using(batch=1, most_failures=9, pause=0.15).call("uptime")
+    result = sipmi.Fleet(nodes, progress=True).with_options(batch=1, max_failures=9, pause=0.15).call("uptime")
 print("END", repr(result))
 """
 
@@ -640,12 +642,12 @@ def test_a_thousand_nodes_answer_in_one_call_within_1024_file_descriptors() -> N
 
 CROWDED = """
 import resource, sys
-import sipmi.fleet.round
+import sipmi.fleet._round
 addresses = sys.stdin.read().split()
 with sipmi.Fleet(addresses, timeout=30.0) as fleet:
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
     # As if others took what there was after it had looked.
-    sipmi.fleet.round._room = lambda: 10_000
+    sipmi.fleet._round._room = lambda: 10_000
     result = fleet.call("uptime")
     print(result)
 """
@@ -680,3 +682,26 @@ def test_the_file_of_the_page_about_fleets_is_one(tmp_path: Path) -> None:
     fleet = Fleet.from_file(tmp_path / "fleet.toml")
     assert fleet.select("edge*", tag="eu").names == ("edge2",)
     assert fleet.nodes["edge1"].options["token"] == sipmi.Secret.env("SIPMI_TOKEN")
+
+
+def test_the_options_of_a_policy_are_its_fields() -> None:
+    fields = {field.name for field in dataclasses.fields(_policy.Policy)}
+    assert fields == set(_policy.PolicyOptions.__annotations__)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Fleet("udp:192.0.2.1:8080"), r"^Fleet\(\): expected addresses .*, got the str 'udp:192.0.2.1:8080'$"),
+        (lambda: Fleet([], wrie="text"), r"^Fleet\(\): unknown option 'wrie' \(did you mean 'wire'\?\)$"),
+        (lambda: Fleet([], retries="3"), r"^Fleet\(\): expected retries of type int, got str$"),
+        (
+            lambda: Fleet([]).with_options(batc=3),
+            r"^with_options\(\): unknown option 'batc' \(did you mean 'batch'\?\)$",
+        ),
+        (lambda: Fleet([]).with_options(batch="3"), r"^with_options\(\): expected batch of type int or float or None"),
+    ],
+)
+def test_a_fleet_names_an_unknown_or_wrongly_typed_option(make: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        make()

@@ -91,7 +91,7 @@ def test_the_workers_of_an_executor_ask_groups_of_nodes(make: Any, nodes: Nodes)
 
     with make() as executor, Fleet(everyone, executor=executor, timeout=LONG) as fleet:
         results = [fleet.call("write"), asyncio.run(awaited(fleet))]
-        rolled = fleet.using(batch=4, most_failures=1).call("write")
+        rolled = fleet.with_options(batch=4, max_failures=1).call("write")
         counted = fleet.statistics("mi_datagram:requests")
         with pytest.raises(TypeError, match="a fleet with an executor has call"):
             fleet.request("write")

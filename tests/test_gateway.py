@@ -339,7 +339,7 @@ def test_answers_are_kept_and_one_call_answers_all_who_ask_meanwhile() -> None:
     upstream = Counted()
     with upstream.server:
         server = make_gateway(upstream.server.addresses[0], ["udp:127.0.0.1:0"], cache={"usrloc:*": 60.0})
-        with server, sipmi.connect(server.addresses[0], in_flight=20) as mi, ThreadPoolExecutor(10) as pool:
+        with server, sipmi.connect(server.addresses[0], max_in_flight=20) as mi, ThreadPoolExecutor(10) as pool:
             upstream.let.clear()
             asked = [pool.submit(mi.call, name) for name in ["ul_dump"] * 10]
             deadline = time.monotonic() + 5
@@ -419,13 +419,13 @@ def test_an_upstream_that_does_not_answer_holds_nobody_beyond_the_deadline() -> 
     silent.bind(("127.0.0.1", 0))
     with silent:
         address = f"udp:127.0.0.1:{silent.getsockname()[1]}"
-        server = make_gateway(address, ["udp:127.0.0.1:0"], timeout=0.3, in_flight=1)
+        server = make_gateway(address, ["udp:127.0.0.1:0"], timeout=0.3, max_in_flight=1)
 
         @server.command
         def own() -> str:
             return "own"
 
-        with server, sipmi.connect(server.addresses[0], in_flight=50) as mi, ThreadPoolExecutor(20) as pool:
+        with server, sipmi.connect(server.addresses[0], max_in_flight=50) as mi, ThreadPoolExecutor(20) as pool:
             asked = [pool.submit(mi.request, "hello") for _ in range(20)]
             assert mi.call("own") == "own"
             for future in asked:
@@ -437,8 +437,8 @@ def test_a_full_queue_is_said_to_be_busy() -> None:
     upstream = Counted()
     upstream.let.clear()
     with upstream.server:
-        server = make_gateway(upstream.server.addresses[0], ["udp:127.0.0.1:0"], in_flight=1, queue=2)
-        with server, sipmi.connect(server.addresses[0], in_flight=50) as mi, ThreadPoolExecutor(10) as pool:
+        server = make_gateway(upstream.server.addresses[0], ["udp:127.0.0.1:0"], max_in_flight=1, queue=2)
+        with server, sipmi.connect(server.addresses[0], max_in_flight=50) as mi, ThreadPoolExecutor(10) as pool:
             asked = [pool.submit(mi.request, "ul_dump") for _ in range(10)]
             done = [future for future in asked if "busy" in str(outcome_of(upstream, future))]
             assert 6 <= len(done) <= 8

@@ -236,7 +236,7 @@ def test_mi_xmlrpc_takes_more_than_httpd() -> None:
 
 def test_mi_xmlrpc_has_one_request_at_a_time_whatever_the_caller_wants() -> None:
     counter, server = abyss(0)
-    with server, sipmi.connect(server.address, in_flight=8) as mi:
+    with server, sipmi.connect(server.address, max_in_flight=8) as mi:
         assert mi.version == "1.11.11"
         threads = [threading.Thread(target=mi.call, args=("get_statistics", ["load:"])) for _ in range(8)]
         for thread in threads:

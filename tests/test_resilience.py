@@ -97,7 +97,7 @@ def test_a_connection_that_is_lost_costs_a_read_nothing_and_a_write_its_answer()
 def test_a_server_that_fails_again_and_again_is_left_alone_and_found_when_it_is_back(directory: str) -> None:
     address = f"unix:{directory}/mi.sock"
 
-    with sipmi.connect(address, wire="jsonrpc", breaker=3) as mi:
+    with sipmi.connect(address, wire="jsonrpc", failure_threshold=3) as mi:
         for _ in range(3):
             with pytest.raises(sipmi.TransportError, match="no such socket"):
                 mi.call("uptime")
@@ -172,7 +172,7 @@ def test_a_real_server_is_given_one_request_at_a_time_and_ours_many() -> None:
             asyncio.run(calls(fake.address(transport)))
             assert most == 1, transport
             most = 0
-            asyncio.run(calls(fake.address(transport), in_flight=4))
+            asyncio.run(calls(fake.address(transport), max_in_flight=4))
             assert most > 1, transport
     server = sipmi.Server("ours")
     register(server)
@@ -186,8 +186,8 @@ def test_a_real_server_is_given_one_request_at_a_time_and_ours_many() -> None:
 @pytest.mark.parametrize(
     ("option", "value", "expected"),
     [
-        ("in_flight", 0, "1 or more requests in flight"),
-        ("breaker", 0, "1 or more failures"),
+        ("max_in_flight", 0, "1 or more requests in flight"),
+        ("failure_threshold", 0, "1 or more failures"),
         ("tz", "No/Where", "time zone"),
     ],
 )

@@ -132,27 +132,27 @@ def test_an_unclear_answer_is_neither_a_success_nor_a_failure_of_a_fleet() -> No
         assert "old: unclear" in str(result)
         with pytest.raises(sipmi.fleet.FleetError, match="old: unclear"):
             result.check()
-        accepted = fleet.using(unclear="ok").call("ds_set_state", "i", "1", "sip:192.0.2.1")
+        accepted = fleet.with_options(unclear="ok").call("ds_set_state", "i", "1", "sip:192.0.2.1")
         assert accepted
         assert accepted.unclear == ("old",)
         with pytest.raises(ValueError, match="'failed' or 'ok'"):
-            fleet.using(unclear="perhaps")
+            fleet.with_options(unclear="perhaps")
 
 
 def test_a_rollout_stops_at_an_unclear_answer_unless_it_counts_as_a_success() -> None:
     with two_servers() as fleet:
-        rollout = fleet.using(batch=1)
+        rollout = fleet.with_options(batch=1)
         result = rollout.call("ds_set_state", "i", "1", "sip:192.0.2.1")
         assert result.unclear == ("old",)
-        assert result.left_out == {"new": "not asked: the rollout stopped when old was unclear"}
-        accepted = rollout.using(unclear="ok").call("ds_set_state", "i", "1", "sip:192.0.2.1")
+        assert result.skipped == {"new": "not asked: the rollout stopped when old was unclear"}
+        accepted = rollout.with_options(unclear="ok").call("ds_set_state", "i", "1", "sip:192.0.2.1")
         assert (accepted.unclear, list(accepted.ok), bool(accepted)) == (("old",), ["new"], True)
 
 
 def test_an_unclear_answer_does_not_count_for_a_quorum() -> None:
     with server(json_1_11, "/json") as old, sipmi.Fleet({"a": old.address}) as fleet:
-        assert not fleet.using(quorum=1).call("ds_set_state", "i", "1", "sip:192.0.2.1")
-        assert fleet.using(quorum=1, unclear="ok").call("ds_set_state", "i", "1", "sip:192.0.2.1")
+        assert not fleet.with_options(quorum=1).call("ds_set_state", "i", "1", "sip:192.0.2.1")
+        assert fleet.with_options(quorum=1, unclear="ok").call("ds_set_state", "i", "1", "sip:192.0.2.1")
 
 
 def test_a_table_has_a_column_for_unclear_answers() -> None:

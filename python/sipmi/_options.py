@@ -60,6 +60,8 @@ def _fits(value: Any, kind: Any) -> bool:
         return (hasattr(value, "__float__") or hasattr(value, "__index__")) and not isinstance(value, bool)
     if kind is int:
         return hasattr(value, "__index__") and not isinstance(value, bool)
+    if origin is tuple and arguments[-1] is Ellipsis:
+        return isinstance(value, (tuple, list)) and all(_fits(item, arguments[0]) for item in value)
     if origin is tuple:
         is_pair = isinstance(value, (tuple, list)) and len(value) == len(arguments)
         return is_pair and all(_fits(item, argument) for item, argument in zip(value, arguments))
@@ -80,8 +82,8 @@ def _name_of(kind: Any) -> str:
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Union:
         return " or ".join(_name_of(argument) for argument in arguments)
-    if kind is type(None):
-        return "None"
+    if kind is type(None) or kind is Ellipsis:
+        return "None" if kind is not Ellipsis else "..."
     if origin is tuple:
         return f"tuple[{', '.join(_name_of(argument) for argument in arguments)}]"
     if origin is Literal:

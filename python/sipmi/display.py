@@ -133,7 +133,7 @@ def _reply(reply: Reply) -> str:
 
 
 def _fleet(result: Any) -> str:
-    from .fleet.result import UNCLEAR
+    from .fleet import UNCLEAR
 
     count = len(result.ok)
     kind = "" if not result.failed and not result.unclear else "w" if result.ok else "e"
@@ -149,7 +149,7 @@ def _fleet(result: Any) -> str:
             told = escape(_short(str(one.error), 300))
         time = f"{one.elapsed * 1000:.1f} ms"
         rows.append([f"<b>{escape(one.name)}</b>", badge, time, told, f'<span class="d">{escape(one.address)}</span>'])
-    for name, why in list(result.left_out.items())[:MOST]:
+    for name, why in list(result.skipped.items())[:MOST]:
         rows.append([f"<b>{escape(name)}</b>", '<span class="b i">left out</span>', "", escape(why), ""])
     return head + _table(["node", "", "time", "answer", "address"], rows, more=len(result) - len(rows))
 
@@ -247,8 +247,8 @@ def _interrupts(table: _core.InterruptTable) -> str:
     shown = rows[:MOST]
     cpus = list(table.cpus)
     named = [(row.label, _short(", ".join(row.actions) or row.description, 40), row.counts) for row in shown]
-    left_out = f"; {silent} rows of nothing left out" if silent else ""
-    return f'<span class="d">interrupts since boot, by CPU{left_out}</span>' + heat_map(
+    skipped = f"; {silent} rows of nothing left out" if silent else ""
+    return f'<span class="d">interrupts since boot, by CPU{skipped}</span>' + heat_map(
         cpus, named, more=len(rows) - len(shown)
     )
 

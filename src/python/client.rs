@@ -58,7 +58,7 @@ impl PyClient {
     /// Touches no network. `wire` None: found out at the first call. The rest is for http: and https:.
     #[new]
     #[pyo3(signature = (address, wire, reply_dir, auth=None, token=None, cafile=None, cert=None, verify=true,
-        in_flight=None, retries=0, breaker=None, reply_limit=None, receive_buf_size=None, socket_buf_size=None))]
+        max_in_flight=None, retries=0, failure_threshold=None, reply_limit=None, receive_buf_size=None, socket_buf_size=None))]
     #[allow(clippy::too_many_arguments)] // they are Python's keywords
     fn new(
         address: &str,
@@ -69,9 +69,9 @@ impl PyClient {
         cafile: Option<PathBuf>,
         cert: Option<(PathBuf, Option<PathBuf>)>,
         verify: bool,
-        in_flight: Option<i64>,
+        max_in_flight: Option<i64>,
         retries: u32,
-        breaker: Option<i64>,
+        failure_threshold: Option<i64>,
         reply_limit: Option<i64>,
         receive_buf_size: Option<i64>,
         socket_buf_size: Option<i64>,
@@ -114,8 +114,8 @@ impl PyClient {
         if socket_buf_size.is_some() && !matches!(address, Address::Unix { .. }) {
             return Err(PyValueError::new_err(format!("socket_buf_size is for unix: alone, not for {address}")));
         }
-        let in_flight = in_flight.map(|most| read_count("requests in flight", most)).transpose()?;
-        let breaker = breaker.map(|after| read_count("failures", after)).transpose()?;
+        let in_flight = max_in_flight.map(|most| read_count("requests in flight", most)).transpose()?;
+        let breaker = failure_threshold.map(|after| read_count("failures", after)).transpose()?;
         let breaker = breaker.map(|after| NonZeroU32::try_from(after).unwrap_or(NonZeroU32::MAX));
         let http = HttpOptions { credentials, tls, receive_buf_size };
         let client = Client::with_options(address, wire, &LinkOptions { http, socket_buf_size })

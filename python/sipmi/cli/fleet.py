@@ -81,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
         if not options.dry_run:
             confirm(command, f"{len(fleet)} servers", yes=options.yes)
         is_watched = sys.stderr.isatty() and not options.json
-        asked = fleet.using(**policy(options), progress=is_watched)
+        asked = fleet.with_options(**policy(options), progress=is_watched)
         result = asked.call(command, *positional, **named)
     if options.json:
         print_json(as_json(result))
@@ -141,8 +141,8 @@ def as_json(result: FleetResult) -> dict[str, Any]:
         for node in result
     }
     nobody = {"ok": False, "value": None, "elapsed": None}
-    left_out = {name: {**nobody, "error": why} for name, why in result.left_out.items()}
-    return {"command": result.command, "ok": bool(result), "nodes": {**nodes, **left_out}}
+    skipped = {name: {**nobody, "error": why} for name, why in result.skipped.items()}
+    return {"command": result.command, "ok": bool(result), "nodes": {**nodes, **skipped}}
 
 
 def code_of(result: FleetResult) -> int:
@@ -161,7 +161,7 @@ def show(result: FleetResult) -> None:
     if result.is_dry:
         print(result)
         return
-    from ..fleet.result import UNCLEAR
+    from ..fleet import UNCLEAR
 
     painted = colour.is_wanted(sys.stdout)
     answered = [node for node in result if node.ok]
@@ -174,7 +174,7 @@ def show(result: FleetResult) -> None:
         print(_spread(node.value, painted))
     unclear = dict.fromkeys(result.unclear, UNCLEAR)
     failed = {name: str(error) for name, error in result.failed.items()}
-    for name, why in {**unclear, **failed, **result.left_out}.items():
+    for name, why in {**unclear, **failed, **result.skipped}.items():
         where = colour.paint(name, colour.BOLD, colour.RED) if painted else name
         print(f"{where}  {on_one_line(why)}")
     counts = [f"{len(result.ok)} of {len(result)} succeeded", f"{result.elapsed:.2f} s"]

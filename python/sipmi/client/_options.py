@@ -27,9 +27,9 @@ class ClientOptions(TypedDict, total=False):
     cafile: Optional[Path]
     cert: Optional[Union[Path, tuple[Path, Path]]]
     verify: bool
-    in_flight: Optional[int]
+    max_in_flight: Optional[int]
     retries: int
-    breaker: Optional[int]
+    failure_threshold: Optional[int]
     reply_limit: int
     receive_buf_size: Optional[int]
     socket_buf_size: Optional[int]

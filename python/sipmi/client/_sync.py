@@ -21,39 +21,42 @@ if TYPE_CHECKING:
 
 
 def connect(address: str, **options: Unpack[ConnectOptions]) -> Client:
-    """A client of the server at an address. Touches no network: the first call does.
+    """Make a client of the server at an address. The first call is the first to touch the network.
 
     :param address: ``fifo:/path`` (with ``?reply_dir=/directory``), ``udp:host:port``, ``unix:/path``, or
         ``http://host:port/path``, ``https://host:port/path``. A path ends in ``/mi`` (JSON-RPC; so does none),
-        ``/json`` (mi_json), ``/RPC2`` or ``/xmlrpc`` (XML-RPC); ``wire=`` says what another path speaks.
-    :param timeout: seconds that a call may take in all, more than 0.
+        ``/json`` (mi_json), ``/RPC2`` or ``/xmlrpc`` (XML-RPC); ``wire=`` names the wire of another path.
+    :param timeout: the seconds that a call may take in all, more than 0; 5 by default.
     :param wire: "text" (OpenSIPS 1.x, 2.x), "jsonrpc" (3.x, 4.x), over HTTP "jsonrpc", "mi_json" (1.x, 2.x) or
-        "xmlrpc", or "auto": found out at the first call, by asking for the ``version``. A FIFO that speaks text
-        takes 0.4 seconds to tell.
-    :param reply_dir: (FIFO) where reply FIFOs are made, as the server has it; "/tmp" by default.
-    :param auth: (HTTP) user and password; the address may hold them too, and is shown without them.
+        "xmlrpc". "auto", the default, asks for the ``version`` at the first call, which takes 0.4 seconds with a FIFO
+        that speaks text.
+    :param reply_dir: (FIFO) the directory of reply FIFOs, as the server has it; "/tmp" by default.
+    :param auth: (HTTP) the user and the password, as a pair or as "user:password". The address may hold them too, and
+        is shown without them.
     :param token: (HTTP) a bearer token. A :class:`sipmi.Secret`, here or as password, is read where it is used; a
         client with any other cannot be pickled.
     :param cafile: (https) a PEM file of the certificates that may vouch for the server; those of the system by
         default.
     :param cert: (https) the client's own certificate: a PEM file with certificate and key, or one of each.
-    :param verify: (https) False to believe that any server is the right one. Whoever is in between can then read
-        and change everything.
-    :param in_flight: how many requests the server is given at a time; further calls wait here for their turn. By
-        default 1 for a FIFO or HTTP of OpenSIPS, whose one process others share, 16 datagrams, and more for a server
-        of ours.
-    :param retries: how often a call is tried again that failed, within its timeout: one that cannot have run, or that
-        changes nothing. Of those that change nothing and go in datagrams, which may be lost, each try has its share of
-        the timeout.
-    :param breaker: after so many calls in a row without an answer, calls fail at once for a second, and longer each
-        time, but for one now and then that finds out whether the server is back. None: never.
+    :param verify: (https) False accepts any server, so that a machine in between can read and change everything; True
+        by default.
+    :param max_in_flight: the number of requests that the server is given at a time; further calls wait for their turn.
+        The default is 1 for a FIFO or HTTP of OpenSIPS, whose one process others share, 16 for datagrams, and more for
+        a server of ours.
+    :param retries: the number of retries of a failed call within its timeout; 0 by default. A call is retried if it
+        cannot have run, or changes nothing. A read over datagrams, which may be lost, gives each try its share of the
+        timeout.
+    :param failure_threshold: the number of calls in a row without an answer that opens the circuit breaker: calls then
+        fail at once for a second, longer each time, and a trial call closes it again. None, the default, has no
+        breaker.
     :param reply_limit: the largest reply in bytes, 256 MiB by default; a larger one is a :class:`TransportError`.
     :param receive_buf_size: (HTTP) modparam ``receive_buf_size`` of the server's ``httpd``, in bytes: the largest body
         that OpenSIPS 3.6 and later reads; 1024 by default, as there.
     :param socket_buf_size: (UNIX) modparam ``socket_buf_size`` of the server's ``mi_datagram``, in bytes: the largest
         request and reply of OpenSIPS 4.0 and later; 65457 by default, as there. At most 16 MiB.
-    :param typed: whether times come as datetime and timedelta (uptime, dlg_list).
+    :param typed: True returns times as datetime and timedelta (uptime, dlg_list); False by default.
     :param tz: the zone of those times, and that of the server's clock; this machine's by default.
+    :raises TypeError: an option has an unknown name, or a value of another type.
     :raises ValueError: the address or a certificate cannot be read, or the transport has no such wire or option.
 
     >>> import sipmi

@@ -38,7 +38,7 @@ def forward(server: Forwarding, upstream: Union[str, Client], **options: Unpack[
         "only": _patterns(only),
         "timeout": float(timeout),
         # One process of the server reads a FIFO; there is nothing to gain from more than one that writes.
-        "threads": given.get("in_flight") or (1 if client.address.startswith("fifo:") else 4),
+        "threads": given.get("max_in_flight") or (1 if client.address.startswith("fifo:") else 4),
         "queue": queue,
         "cache": dict(cache or {}),
     }

@@ -106,25 +106,30 @@ class Server(CommandRegistry, EventSource):
         self._supervisor: Optional[Supervisor] = None
 
     def forward(self, upstream: Union[str, Client], **options: Unpack[ForwardOptions]) -> None:
-        """Passes what this server does not know itself to another one, and answers in the caller's wire.
+        """Forward unknown commands to another server, and answer in the wire of the caller.
 
-        The upstream may be an OpenSIPS of any generation. Commands of this server's own go first; those that every
-        server has are the upstream's, but for ``version``; ``which`` and ``help`` show both. ``kill`` is never passed
-        on. With several upstreams the first whose ``only`` means a command takes it. No Python runs on the way.
+        The upstream may be an OpenSIPS of any generation. This server's own commands come first; the commands that
+        every server has are the upstream's, except ``version``; ``which`` and ``help`` show both. ``kill`` is never
+        forwarded. With several upstreams, the first whose ``only`` patterns match a command handles it. Forwarding
+        runs no Python.
 
-        :param upstream: whom to call, as :func:`sipmi.connect` takes it, or a client of it.
-        :param only: patterns of the commands that go there, by any of their names; all by default.
-        :param timeout: seconds that a request may take in all, waiting for its turn included.
-        :param in_flight: how many requests the upstream is given at a time; by default what is good for its kind, 1 for
-            a FIFO.
-        :param queue: how many requests may wait for their turn; what is beyond is answered that the server is busy.
-        :param cache: seconds that the answers of a command are good, by name or pattern; only of commands that change
-            nothing. Equal requests in the meantime wait for the same answer. Whatever changes something, by this way,
-            ends them.
-        :param rights: who may have what run: patterns of commands, and "@read" for those that change nothing, by user,
-            by network, or "*" for everybody else. The first that means a caller counts. None: listeners alone say it.
-        :param audit: whether requests leave entries in the log ``sipmi.audit``, when it takes the level INFO.
-        :param options: those of :func:`sipmi.connect`: ``wire=``, ``reply_dir=``, ``auth=``, ``cafile=``, ...
+        :param upstream: an address, as :func:`sipmi.connect` takes it, or a client.
+        :param only: patterns of the commands to forward, by any of their names; all by default.
+        :param timeout: the seconds that a request may take in all, with the wait for its turn; 5 by default.
+        :param max_in_flight: the number of requests that the upstream is given at a time; 1 for a FIFO and 4 for other
+            transports by default.
+        :param queue: the number of requests that may wait for their turn; 4,096 by default. Further ones are answered
+            that the server is busy.
+        :param cache: seconds that the answers of a command are kept, by name or pattern, for commands that change
+            nothing. Equal requests in the meantime wait for the same answer. A forwarded command that changes
+            something clears the cache. None, the default, keeps nothing.
+        :param rights: patterns of the commands that a caller may run, and "@read" for those that change nothing, by
+            user, by network, or "*" for all other callers. The first entry that matches the caller counts. None, the
+            default, leaves the decision to the listeners.
+        :param audit: whether requests leave entries in the log ``sipmi.audit``, if it takes the level INFO; True by
+            default.
+        :param options: those of :func:`sipmi.connect` for an address: ``wire=``, ``reply_dir=``, ``auth=``, ...
+        :raises TypeError: an option has an unknown name, or a value of another type.
         :raises ValueError: an address, a pattern or a name cannot be read, or a cached command changes something.
 
         >>> from sipmi.testing import FakeOpenSIPS

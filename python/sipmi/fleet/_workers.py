@@ -15,14 +15,14 @@ import uuid
 from collections.abc import Iterable
 from typing import Any, Optional
 
-from .. import _core
 from .._calling import finish
+from .._core import is_read_only_command
 from ..client import check_portable
 from ..errors import CallTimeout, MiError, TransportError
-from .nodes import FleetNode
-from .result import NodeResult
-from .round import Lines, Round, Tell
-from .waiting import Waiter
+from ._nodes import FleetNode
+from ._result import NodeResult
+from ._round import Lines, Round, Tell
+from ._waiting import Waiter
 
 #: Groups for each worker: a slow group leaves the others something to do.
 _GROUPS = 2
@@ -115,9 +115,7 @@ class Workers:
         claims: list[str] = []
         try:
             for group in self._groups(nodes):
-                claim = (
-                    f"sipmi-{uuid.uuid4().hex}" if self._is_dask and not _core.is_read_only_command(command) else None
-                )
+                claim = f"sipmi-{uuid.uuid4().hex}" if self._is_dask and not is_read_only_command(command) else None
                 claims += [claim] if claim else []
                 left = max(deadline - time.monotonic(), 1e-3)
                 task = Task(self._fleet, group, command, args, kwargs, left, self._concurrency, claim)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, Union
 
-from .policy import Progress
+from ._policy import Progress
 
 #: A terminal is written to at most so often, in seconds.
 _SHORTEST = 0.1

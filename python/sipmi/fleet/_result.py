@@ -25,7 +25,7 @@ class FleetError(MiError):
         reasons = [f"{name}: {why}" for name, why in {**result.failed, **unclear}.items()]
         failed = ", ".join(reasons[:3])
         more = f", and {len(reasons) - 3} more" if len(reasons) > 3 else ""
-        left = f"; {len(result.left_out)} left out" if result.left_out else ""
+        left = f"; {len(result.skipped)} skipped" if result.skipped else ""
         super().__init__(f"{result.command}: {len(result.ok)} of {len(result)} nodes succeeded; {failed}{more}{left}")
         self.result = result
 
@@ -64,7 +64,7 @@ class NodeResult:
 class FleetResult:
     """What a fleet answered, node by node; true when every node succeeded, or enough of them for its quorum.
 
-    An answer is a success, a failure, or unclear; :meth:`Fleet.using` says how the last counts.
+    An answer is a success, a failure, or unclear; :meth:`Fleet.with_options` says how the last counts.
 
     ``result["edge1"]`` is the value of a node, or raises its error. Iterated, it gives a :class:`NodeResult` for
     each node that was asked, in the order of the fleet.
@@ -83,7 +83,7 @@ class FleetResult:
         command: str,
         results: Iterable[NodeResult],
         *,
-        left_out: Optional[Mapping[str, str]] = None,
+        skipped: Optional[Mapping[str, str]] = None,
         batches: Iterable[Iterable[str]] = (),
         needed: Optional[int] = None,
         elapsed: float = 0.0,
@@ -93,7 +93,7 @@ class FleetResult:
         self.command = command
         """What was called."""
         self._results = {result.name: result for result in results}
-        self.left_out: dict[str, str] = dict(left_out or {})
+        self.skipped: dict[str, str] = dict(skipped or {})
         """Nodes that were not asked, or not waited for, and why: a rollout stopped, a quorum was reached."""
         self.batches: list[list[str]] = [list(batch) for batch in batches]
         """Which nodes are asked together, in their order; of a dry run too."""
@@ -124,7 +124,7 @@ class FleetResult:
     def __getitem__(self, name: str) -> Any:
         result = self._results.get(name)
         if result is None:
-            raise KeyError(f"{name}: {self.left_out[name]}" if name in self.left_out else name)
+            raise KeyError(f"{name}: {self.skipped[name]}" if name in self.skipped else name)
         if result.error is not None:
             raise result.error
         return result.value
@@ -136,7 +136,7 @@ class FleetResult:
         return iter(self._results.values())
 
     def __len__(self) -> int:
-        return len(self._results) + len(self.left_out)
+        return len(self._results) + len(self.skipped)
 
     def __bool__(self) -> bool:
         if self.is_dry:
@@ -162,7 +162,7 @@ class FleetResult:
         return FleetResult(
             self.command,
             [_replaced(result, function) for result in self],
-            left_out=self.left_out,
+            skipped=self.skipped,
             batches=self.batches,
             needed=self.needed,
             elapsed=self.elapsed,
@@ -188,7 +188,7 @@ class FleetResult:
             unclear = {"unclear": result.unclear} if self.unclear else {}
             rows.append({"node": result.name, **columns, **unclear, "error": result.error and str(result.error),
                          "elapsed": result.elapsed})  # fmt: skip
-        rows += [{"node": name, "error": why} for name, why in self.left_out.items()]
+        rows += [{"node": name, "error": why} for name, why in self.skipped.items()]
         frame: pandas.DataFrame = pandas.DataFrame(rows, columns=None if rows else ["node", "error", "elapsed"])
         last = [name for name in ("unclear", "error", "elapsed") if name in frame.columns]
         frame = frame[[*(name for name in frame.columns if name not in last), *last]].set_index("node")
@@ -206,7 +206,7 @@ class FleetResult:
             (len(self.ok), "ok"),
             (len(self.unclear), "unclear"),
             (len(self.failed), "failed"),
-            (len(self.left_out), "left out"),
+            (len(self.skipped), "skipped"),
         ]
         told = ", ".join(f"{count} {what}" for count, what in counts if count) or "no nodes"
         needed = "" if self.needed is None else f", {self.needed} needed"
@@ -220,7 +220,7 @@ class FleetResult:
         else:
             lines += [f"  {name}: {UNCLEAR}" for name in self.unclear]
             lines += [f"  {name}: {error}" for name, error in self.failed.items()]
-            lines += [f"  {name}: {why}" for name, why in self.left_out.items()]
+            lines += [f"  {name}: {why}" for name, why in self.skipped.items()]
         return "\n".join(lines)
 
 

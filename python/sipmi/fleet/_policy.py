@@ -1,29 +1,44 @@
-"""How a fleet is asked: within which time, how many at once, how many have to succeed, in which batches."""
+"""How a fleet is asked: timeout, concurrency, quorum, batches and health checks."""
 
-from __future__ import annotations
+# No postponed annotations: Python 3.9 cannot resolve those of a TypedDict that another one extends.
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Any, Callable, Optional, Union
-
-if TYPE_CHECKING:
-    from .result import NodeResult
+from typing import Any, Callable, Optional, TypedDict, Union
 
 from .. import _numbers
+from ._result import NodeResult
 
-#: Takes how many nodes are done, how many there are, and what the last one answered.
+#: Takes the number of nodes that are done, the number of all nodes, and the last result.
 Progress = Callable[[int, int, Any], None]
+
+
+class PolicyOptions(TypedDict, total=False):
+    """The options of :meth:`sipmi.Fleet.with_options`, which describes them."""
+
+    timeout: float
+    concurrency: Optional[int]
+    quorum: Union[int, float, None]
+    batch: Union[int, float, None]
+    max_failures: int
+    unclear: str
+    check: Union[str, tuple[Any, ...], None]
+    healthy: Optional[Callable[[Any], object]]
+    check_within: Optional[float]
+    pause: float
+    dry_run: bool
+    progress: Union[bool, Progress]
 
 
 @dataclasses.dataclass(frozen=True)
 class Policy:
-    """How a fleet is asked; :meth:`sipmi.Fleet.using` says what each part means."""
+    """How a fleet is asked; :meth:`sipmi.Fleet.with_options` says what each part means."""
 
     timeout: float = 5.0
     concurrency: Optional[int] = None
     quorum: Union[int, float, None] = None
     batch: Union[int, float, None] = None
-    most_failures: int = 0
+    max_failures: int = 0
     unclear: str = "failed"
     check: Union[str, tuple[Any, ...], None] = None
     healthy: Optional[Callable[[Any], object]] = None

@@ -7,11 +7,11 @@ import time
 from collections.abc import Coroutine, Iterable
 from typing import Any, Protocol
 
-from .nodes import FleetNode
-from .policy import Policy, Progress
-from .result import UNCLEAR, FleetResult, NodeResult, Unhealthy
-from .round import Tell
-from .waiting import Waiter
+from ._nodes import FleetNode
+from ._policy import Policy, Progress
+from ._result import UNCLEAR, FleetResult, NodeResult, Unhealthy
+from ._round import Tell
+from ._waiting import Waiter
 
 #: A node that is not healthy yet is asked again after so many seconds: a server may have one process for that.
 _CHECK_INTERVAL = 1.0
@@ -68,7 +68,7 @@ class Rollout:
                 done = [node for node in nodes if self.policy.is_success(results[node.name])]
                 await self._check(waiter, done, results)
             failed = [name for name, result in results.items() if not self.policy.is_success(result)]
-            if needed is None and len(failed) > self.policy.most_failures and number + 1 < len(batches):
+            if needed is None and len(failed) > self.policy.max_failures and number + 1 < len(batches):
                 outcome = "was unclear" if results[failed[-1]].unclear else "failed"
                 stopped = f"not asked: the rollout stopped when {failed[-1]} {outcome}"
                 break
@@ -77,7 +77,7 @@ class Rollout:
         return FleetResult(
             self.command,
             [results[name] for name in names if name in results],
-            left_out={name: stopped for name in names if name not in results},
+            skipped={name: stopped for name in names if name not in results},
             batches=batches,
             needed=needed,
             elapsed=time.monotonic() - began,

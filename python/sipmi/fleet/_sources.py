@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Optional, Union
 
-from .policy import Policy
+from ._policy import Policy
 
 #: What a file may say beside its nodes.
 _KEYS = {"nodes", "defaults"} | {field.name for field in dataclasses.fields(Policy)} - {"healthy", "progress"}

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any, Union
 
+from .._options import unknown_option
 from ..client import Client, ClientOptions, Secret, check_portable, connect
 
 #: What a fleet is made of: addresses by name, or with options of their own, or addresses alone.
@@ -42,6 +43,8 @@ def read_nodes(nodes: Nodes, defaults: Mapping[str, Any]) -> dict[str, FleetNode
 
     :raises ValueError: an address or an option that no client takes, with the name of its node.
     """
+    if isinstance(nodes, str):
+        raise TypeError(f"Fleet(): expected addresses by name, or a list of addresses, got the str {nodes!r}")
     given = nodes.items() if isinstance(nodes, Mapping) else ((address, address) for address in nodes)
     read: dict[str, FleetNode] = {}
     for name, node in given:
@@ -73,8 +76,7 @@ def check_address(node: FleetNode) -> None:
 
 def _read_option(node: str, key: str, value: Any) -> Any:
     if key not in _OPTIONS:
-        known = ", ".join(sorted(_OPTIONS))
-        raise ValueError(f"node {node!r}: there is no option {key!r}; expected one of {known}")
+        raise ValueError(unknown_option(f"node {node!r}", key, _OPTIONS))
     if key == "token":
         return _read_secret(node, value)
     if key == "auth" and value is not None:

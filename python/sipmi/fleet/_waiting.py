@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, Optional, Protocol
 
-from .. import _core
+from .._core import Driver
 from ..client import driver_of
 
 #: A signal that comes just before the wait begins does not end it; its handler runs after so many seconds.
@@ -23,7 +23,7 @@ class Waiter(Protocol):
     """Waits for what comes in, which its driver's calls or other threads put there."""
 
     @property
-    def driver(self) -> _core.Driver:
+    def driver(self) -> Driver:
         """On which calls are begun."""
 
     def put(self, item: Any) -> None:
@@ -44,7 +44,7 @@ class BlockingWaiter:
 
     def __init__(self) -> None:
         self.process: int = os.getpid()
-        self.driver: _core.Driver = _core.Driver()
+        self.driver: Driver = Driver()
         self._items: collections.deque[Any] = collections.deque()
         self._poll = select.poll()
         self._poll.register(self.driver.fileno(), select.POLLIN)
@@ -129,7 +129,7 @@ class LoopWaiter:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self.driver: _core.Driver = driver_of(self._loop)
+        self.driver: Driver = driver_of(self._loop)
         self._items: collections.deque[Any] = collections.deque()
         self._came = asyncio.Event()
 

@@ -10,12 +10,12 @@ import time
 from collections.abc import Iterable
 from typing import Any, Callable, Optional
 
-from .. import _core
+from .._core import Reply
 from ..client import Client
 from ..errors import CallTimeout
-from .nodes import FleetNode
-from .result import NodeResult
-from .waiting import Waiter, Waiters
+from ._nodes import FleetNode
+from ._result import NodeResult
+from ._waiting import Waiter, Waiters
 
 #: Descriptors that are left to the rest of the program.
 _RESERVE = 64
@@ -90,7 +90,7 @@ class _Call:
     def done(self) -> bool:
         return self.round.is_over
 
-    def set_result(self, reply: _core.Reply) -> None:
+    def set_result(self, reply: Reply) -> None:
         self.round.waiter.put((self, reply, None))
 
     def set_exception(self, error: Exception) -> None:
@@ -111,7 +111,7 @@ class Round:
         *,
         deadline: float,
         concurrency: Optional[int] = None,
-        read: Callable[[_core.Reply], Any],
+        read: Callable[[Reply], Any],
     ) -> None:
         self.waiter = waiter
         self.is_over: bool = False
@@ -166,7 +166,7 @@ class Round:
                 # No client can be made of it: a certificate or a secret that is not there; or no wire says the value.
                 self.waiter.put((call, None, error))
 
-    def _finish(self, call: _Call, reply: Optional[_core.Reply], error: Optional[Exception], tell: Tell) -> bool:
+    def _finish(self, call: _Call, reply: Optional[Reply], error: Optional[Exception], tell: Tell) -> bool:
         self._going_on.discard(call)
         node = call.node
         is_crowded = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)

@@ -1,0 +1,378 @@
+"""Many servers asked at once: :class:`Fleet` and what it gives."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fnmatch
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Callable, Optional, Union
+
+from .._calling import finish
+from .._core import Reply as CoreReply
+from .._options import check_options
+from ..client import Client, ClientOptions, Reply
+from ._nodes import FleetNode, Nodes, read_nodes
+from ._policy import Policy, PolicyOptions, Progress
+from ._progress import shown
+from ._result import FleetResult
+from ._rollout import Rollout
+from ._round import Lines, Round, Tell
+from ._waiting import BlockingWaiter, LoopWaiter, QueueWaiter, Waiter
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+class Fleet:
+    """Servers that are asked together, at the same time and with one deadline.
+
+    :param nodes: addresses by name; or options of :func:`sipmi.connect` by name, with the ``address`` and ``tags``
+        among them; or addresses alone.
+    :param timeout: seconds that a call may take for all nodes together; for each batch of a rollout.
+    :param concurrency: how many nodes are asked at the same time; by default all, as far as there are file
+        descriptors. Whose turn does not come in time was not asked.
+    :param executor: a ``concurrent.futures.Executor`` or a ``dask.distributed.Client``, whose workers ask groups of
+        nodes. Tokens and passwords must then be :class:`sipmi.Secret`; dask runs a group again when its worker dies,
+        unless the command may change something.
+    :param options: those of :func:`sipmi.connect`, for nodes without their own.
+    :raises ValueError: an address or option that no client takes, with the name of the node.
+    :raises TypeError: a literal password or token that would have to travel.
+
+    >>> import sipmi
+    >>> server = sipmi.Server("billing")
+    >>> server.listen("udp:127.0.0.1:0")
+    >>> with server, sipmi.Fleet({"edge1": server.addresses[0], "edge2": "udp:127.0.0.1:1"}) as fleet:
+    ...     result = fleet.call("which", "uptime")
+    >>> result.ok, list(result.failed)
+    ({'edge1': [[]]}, ['edge2'])
+    """
+
+    def __init__(
+        self,
+        nodes: Nodes,
+        *,
+        timeout: float = 5.0,
+        concurrency: Optional[int] = None,
+        executor: Any = None,
+        progress: Union[bool, Progress] = False,
+        **options: Unpack[ClientOptions],
+    ) -> None:
+        check_options("Fleet()", options, ClientOptions)
+        self._begin(
+            read_nodes(nodes, options),
+            Policy(timeout=timeout, concurrency=concurrency, progress=progress),
+            executor,
+            Lines(),
+        )
+
+    def _begin(self, nodes: dict[str, FleetNode], policy: Policy, executor: Any, lines: Lines) -> None:
+        self._nodes = nodes
+        self._policy = policy
+        self._executor = executor
+        self._lines = lines
+        self._workers: Any = None
+        if executor is not None:
+            from ._workers import Workers
+
+            self._workers = Workers(executor, nodes.values(), policy.concurrency)
+
+    # -- where fleets come from -----------------------------------------------------------------------
+
+    @classmethod
+    def from_file(cls, path: Union[str, os.PathLike[str]], *, executor: Any = None) -> Fleet:
+        """The fleet of a TOML, YAML or JSON file: ``nodes``, ``defaults`` for all, and what :meth:`with_options` takes.
+
+        Secrets are written as ``token = {env = "NAME"}`` or ``auth = ["user", {file = "/path"}]``.
+
+        :raises ValueError: what the file says is no fleet, with its name or that of the node.
+        :raises ImportError: YAML needs PyYAML, and TOML before Python 3.11 tomli.
+        """
+        from ._sources import read_file
+
+        said = read_file(path)
+        nodes, defaults = said.pop("nodes"), said.pop("defaults", {})
+        try:
+            policy = Policy(**said)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{os.fspath(path)}: {error}") from error
+        return cls._made(read_nodes(nodes, defaults), policy, executor, Lines())
+
+    @classmethod
+    def from_srv(
+        cls,
+        name: str,
+        *,
+        address: Optional[str] = None,
+        nameserver: Optional[str] = None,
+        timeout: float = 5.0,
+        concurrency: Optional[int] = None,
+        executor: Any = None,
+        **options: Unpack[ClientOptions],
+    ) -> Fleet:
+        """The fleet of the SRV records of a name, all priorities, with ``host:port`` as names of nodes.
+
+        :param name: ``_mi._udp.example.org``; ``_tcp`` means HTTP.
+        :param address: how to make an address: "udp:{host}:{port}" for ``_udp``, "http://{host}:{port}/mi" for
+            ``_tcp``, by default.
+        :param nameserver: "host" or "host:port", by numbers; those of the system by default.
+        :param timeout: seconds that DNS may take, and then each call.
+        :raises LookupError: there is no such name, or no such service.
+        :raises OSError: no name server answered.
+        :raises ImportError: dnspython is not installed.
+        """
+        from ._sources import read_srv
+
+        nodes = read_srv(name, address=address, nameserver=nameserver, timeout=timeout)
+        return cls(nodes, timeout=timeout, concurrency=concurrency, executor=executor, **options)
+
+    @classmethod
+    def _made(cls, nodes: dict[str, FleetNode], policy: Policy, executor: Any, lines: Lines) -> Fleet:
+        fleet = cls.__new__(cls)
+        fleet._begin(nodes, policy, executor, lines)
+        return fleet
+
+    # -- a part of it, or the same otherwise ----------------------------------------------------------
+
+    def select(self, *patterns: str, tag: Union[str, Iterable[str], None] = None) -> Fleet:
+        """The nodes whose name matches one of the patterns, and which have all the tags. It shares connections.
+
+        >>> fleet = Fleet({"edge1": {"address": "udp:192.0.2.1:8080", "tags": ["eu"]}, "core": "udp:192.0.2.2:8080"})
+        >>> fleet.select("edge*"), fleet.select(tag="eu").names
+        (<Fleet of 1 node: edge1>, ('edge1',))
+        """
+        tags = {tag} if isinstance(tag, str) else set(tag or ())
+        return self._only(
+            name
+            for name, node in self._nodes.items()
+            if (not patterns or any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns))
+            and tags <= set(node.tags)
+        )
+
+    def _only(self, names: Iterable[str]) -> Fleet:
+        return self._made({name: self._nodes[name] for name in names}, self._policy, self._executor, self._lines)
+
+    def with_options(self, **policy: Unpack[PolicyOptions]) -> Fleet:
+        """The same nodes, asked in another way. It shares connections.
+
+        :param timeout: seconds for all nodes; for each batch of a rollout.
+        :param concurrency: how many nodes are asked at the same time.
+        :param quorum: how many nodes have to succeed, as 3, or which part of them, as 0.5. The call returns as soon
+            as they have, or cannot any more; the others are not waited for.
+        :param batch: a rollout: so many nodes, or such a part of them, at a time; the next when these succeeded.
+        :param max_failures: a rollout goes on while no more nodes than this have failed; 0 by default.
+        :param unclear: how the answer of a node counts that says neither success nor failure (nothing at all, over
+            mi_json and /xmlrpc of OpenSIPS 1.x): "failed", by default, or "ok".
+        :param check: a health check after each batch: a command, or a command with its parameters,
+            ``("get_statistics", ["load:"])``. It is asked once a second until it succeeds.
+        :param healthy: takes what the check gave, and says whether the node is well.
+        :param check_within: seconds until a node that is not well has failed; the timeout by default.
+        :param pause: seconds between batches.
+        :param dry_run: nobody is asked; the result has the batches.
+        :param progress: True for a bar on standard error, when that is a terminal; or what to call with the numbers
+            of nodes that are done, and in all, and the last :class:`NodeResult`.
+        :raises ValueError: what does not fit together.
+
+        >>> fleet = Fleet({"a": "udp:192.0.2.1:8080", "b": "udp:192.0.2.2:8080", "c": "udp:192.0.2.3:8080"})
+        >>> print(fleet.with_options(batch=2, check="uptime", dry_run=True).call("dr_reload"))
+        FleetResult of dr_reload: a dry run, 3 nodes in 2 batches
+          1. a b
+          2. c
+        """
+        check_options("with_options()", policy, PolicyOptions)
+        changed = dataclasses.replace(self._policy, **policy)
+        return self._made(self._nodes, changed, self._executor, self._lines)
+
+    # -- what it does ---------------------------------------------------------------------------------
+
+    def call(self, command: str, /, *args: Any, timeout: Optional[float] = None, **kwargs: Any) -> FleetResult:
+        """Runs a command on every node, as :meth:`sipmi.Client.call` does, and gives what each answered.
+
+        What goes wrong with a node is in the result, never raised.
+
+        :param timeout: seconds for all nodes; never a parameter of the command.
+        """
+        return self._run(command, args, kwargs, timeout, _value)
+
+    def request(self, command: str, /, *args: Any, timeout: Optional[float] = None, **kwargs: Any) -> FleetResult:
+        """As :meth:`call`, with a :class:`sipmi.Reply` for each node, also of an error answer.
+
+        :raises TypeError: the fleet has an executor: replies stay in the process that got them.
+        """
+        return self._run(command, args, kwargs, timeout, self._reply())
+
+    def statistics(self, *selectors: Union[str, Iterable[str]], timeout: Optional[float] = None) -> FleetResult:
+        """The statistics of every node, each a :class:`sipmi.statistics.Reading`; all when none is named.
+
+        A node that has none of them fails with :exc:`sipmi.StatisticNotFound`.
+        """
+        from ..statistics import Selection, reading_of, selected
+
+        # By group: one round is right for all nodes, whatever else has such a name on one of them.
+        selection = Selection(selected(selectors))
+        result = self._run("get_statistics", (selection.by_group(),), {}, timeout, _value)
+        return result.each(lambda one: reading_of(one.value, one.error, selection, one.address, one.ended))
+
+    async def call_async(
+        self, command: str, /, *args: Any, timeout: Optional[float] = None, **kwargs: Any
+    ) -> FleetResult:
+        """As :meth:`call`, awaited. Cancelled, it gives up all calls."""
+        return await self._run_async(command, args, kwargs, timeout, _value)
+
+    async def request_async(
+        self, command: str, /, *args: Any, timeout: Optional[float] = None, **kwargs: Any
+    ) -> FleetResult:
+        """As :meth:`request`, awaited."""
+        return await self._run_async(command, args, kwargs, timeout, self._reply())
+
+    async def statistics_async(
+        self, *selectors: Union[str, Iterable[str]], timeout: Optional[float] = None
+    ) -> FleetResult:
+        """As :meth:`statistics`, awaited."""
+        from ..statistics import Selection, reading_of, selected
+
+        # By group: one round is right for all nodes, whatever else has such a name on one of them.
+        selection = Selection(selected(selectors))
+        result = await self._run_async("get_statistics", (selection.by_group(),), {}, timeout, _value)
+        return result.each(lambda one: reading_of(one.value, one.error, selection, one.address, one.ended))
+
+    # -- what it consists of --------------------------------------------------------------------------
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its nodes."""
+        return tuple(self._nodes)
+
+    @property
+    def nodes(self) -> Mapping[str, FleetNode]:
+        """Its nodes by name."""
+        return dict(self._nodes)
+
+    def __getitem__(self, name: str) -> Client:
+        """The client of one node; the fleet closes it."""
+        return self._lines.client(self._nodes[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._nodes)
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._nodes
+
+    def close(self) -> None:
+        """Closes the connections, also those of its parts. An executor stays open."""
+        self._lines.close()
+
+    def __enter__(self) -> Fleet:
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Fleet:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (tuple(self._nodes.values()), self._policy)
+
+    def __repr__(self) -> str:
+        names = ", ".join(list(self._nodes)[:4]) + (", ..." if len(self) > 4 else "")
+        return f"<Fleet of {len(self)} node{'' if len(self) == 1 else 's'}{': ' * bool(names)}{names}>"
+
+    # -- how --------------------------------------------------------------------------------------------
+
+    def _rollout(
+        self, command: str, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: Optional[float], read: Read
+    ) -> Rollout:
+        self._lines.check()
+        policy = self._policy if timeout is None else dataclasses.replace(self._policy, timeout=timeout)
+        ask = self._workers.ask if self._workers is not None else _Here(self._lines, policy.concurrency, read).ask
+        return Rollout(self._nodes, policy, command, args, kwargs, ask)
+
+    def _run(
+        self, command: str, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: Optional[float], read: Read
+    ) -> FleetResult:
+        rollout = self._rollout(command, args, kwargs, timeout, read)
+        with contextlib.ExitStack() as entered:
+            if self._workers is None:
+                waiter: BlockingWaiter = entered.enter_context(self._lines.waiters.one())
+            else:
+                # Of its own: what workers answer late must not come into another call.
+                waiter = entered.enter_context(contextlib.closing(QueueWaiter()))
+            progress = entered.enter_context(shown(rollout.policy.progress, command))
+            return finish(rollout.run(waiter, progress))
+
+    async def _run_async(
+        self, command: str, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: Optional[float], read: Read
+    ) -> FleetResult:
+        rollout = self._rollout(command, args, kwargs, timeout, read)
+        with shown(rollout.policy.progress, command) as progress:
+            return await rollout.run(LoopWaiter(), progress)
+
+    def _reply(self) -> Read:
+        if self._workers is not None:
+            raise TypeError("a reply stays in the process that got it: a fleet with an executor has call()")
+        return Reply
+
+
+#: What becomes of a reply.
+Read = Callable[[CoreReply], Any]
+
+
+class _Here:
+    """Asks nodes from this process."""
+
+    def __init__(self, lines: Lines, concurrency: Optional[int], read: Read) -> None:
+        self._lines = lines
+        self._concurrency = concurrency
+        self._read = read
+
+    async def ask(
+        self,
+        waiter: Waiter,
+        nodes: list[FleetNode],
+        command: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        timeout: float,
+        tell: Tell,
+    ) -> None:
+        deadline = time.monotonic() + timeout
+        await Round(
+            self._lines,
+            waiter,
+            nodes,
+            command,
+            args,
+            kwargs,
+            deadline=deadline,
+            concurrency=self._concurrency,
+            read=self._read,
+        ).run(tell)
+
+
+def _value(reply: CoreReply) -> Any:
+    return reply.value
+
+
+def _again(nodes: tuple[FleetNode, ...], policy: Policy) -> Fleet:
+    return Fleet._made({node.name: node for node in nodes}, policy, None, Lines())
