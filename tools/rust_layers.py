@@ -32,7 +32,6 @@ NOT_YET_CLEAN: tuple[str, ...] = (
     "affinity",
     "codec",
     "command",
-    "gateway",
     "python",
     "server",
     "transport",

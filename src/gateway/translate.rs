@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use super::line::{Outcome, Trouble};
+use super::outcome::{Outcome, UpstreamError};
 use crate::catalog::parameters;
 use crate::client::{Arguments, Reply};
 use crate::codec::{json, jsonrpc, text};
@@ -52,7 +52,7 @@ pub(super) fn answer(outcome: &Outcome, legacy: bool, upstream: &str) -> Result<
             let is_error = !response.is_success() && !reply.response.is_success();
             if is_error { error(reply, legacy) } else { Ok(response.into_owned()) }
         }
-        Err(trouble) => Ok(explain(trouble, legacy, upstream)),
+        Err(error) => Ok(explain(error, legacy, upstream)),
     }
 }
 
@@ -113,20 +113,20 @@ fn data_of(response: &Response) -> Option<Str> {
 }
 
 /// What kept the upstream from answering, in the caller's form.
-fn explain(trouble: &Trouble, legacy: bool, upstream: &str) -> Response {
-    let (code, what) = match trouble {
-        Trouble::Timeout(seconds) => (408, format!("no answer within {seconds} s")),
-        Trouble::Unreachable(what) => (502, what.clone()),
-        Trouble::Refused(why) => (400, format!("not sent: {why}")),
-        Trouble::Loop => (508, "it leads back to this server".to_owned()),
+fn explain(error: &UpstreamError, legacy: bool, upstream: &str) -> Response {
+    let (code, what) = match error {
+        UpstreamError::Timeout(seconds) => (408, format!("no answer within {seconds} s")),
+        UpstreamError::Unreachable(what) => (502, what.clone()),
+        UpstreamError::Refused(why) => (400, format!("not sent: {why}")),
+        UpstreamError::Loop => (508, "it leads back to this server".to_owned()),
     };
     let said = format!("upstream {upstream}: {what}");
     if legacy {
         // A reason is one line.
         return Response::error(code, said.replace('\n', " "));
     }
-    let (code, reason) = match trouble {
-        Trouble::Refused(_) => (INVALID_PARAMS, "Invalid params"),
+    let (code, reason) = match error {
+        UpstreamError::Refused(_) => (INVALID_PARAMS, "Invalid params"),
         _ => (SERVER_ERROR, "Server error"),
     };
     Response { body: Body::Item(said.into()), ..Response::error(code, reason) }

@@ -12,7 +12,7 @@ use super::exit;
 use super::number::{MOST_REQUESTS, MOST_THREADS, count, seconds};
 use crate::client::Client;
 use crate::command::service::Service;
-use crate::gateway::{Audit, Gateway, Line, LineOptions, Rule};
+use crate::gateway::{Audit, Gateway, Rule, Upstream, UpstreamOptions};
 
 /// More entries than this wait for nobody: the rest is counted, and the count is logged.
 const QUEUE: usize = 65_536;
@@ -25,7 +25,7 @@ pub(super) fn forward(
     options: &Bound<'_, PyDict>,
 ) -> PyResult<()> {
     let options = read_options(options)?;
-    let line = Line::new(client, options).map_err(|error| PyValueError::new_err(error.to_string()))?;
+    let upstream = Upstream::new(client, options).map_err(|error| PyValueError::new_err(error.to_string()))?;
     let gateway = if let Some(gateway) = gateway.get() {
         gateway
     } else {
@@ -33,12 +33,12 @@ pub(super) fn forward(
             .ok_or_else(|| PyValueError::new_err("the server leaves its commands to another one already"))?;
         gateway.get_or_init(|| made)
     };
-    gateway.add(line);
+    gateway.add(upstream);
     Ok(())
 }
 
-fn read_options(given: &Bound<'_, PyDict>) -> PyResult<LineOptions> {
-    let mut options = LineOptions::default();
+fn read_options(given: &Bound<'_, PyDict>) -> PyResult<UpstreamOptions> {
+    let mut options = UpstreamOptions::default();
     for (name, value) in given.iter() {
         match name.extract::<String>()?.as_str() {
             "only" => options.only = value.extract()?,
@@ -54,7 +54,7 @@ fn read_options(given: &Bound<'_, PyDict>) -> PyResult<LineOptions> {
                 let rules: Vec<(String, Vec<String>)> = value.extract()?;
                 let rules = rules.into_iter().map(|(who, patterns)| Rule::new(&who, patterns));
                 let rules: Result<Vec<_>, _> = rules.collect();
-                options.rights = rules.map_err(|error| PyValueError::new_err(error.to_string()))?.into();
+                options.acl = rules.map_err(|error| PyValueError::new_err(error.to_string()))?.into();
             }
             "audit" => options.audit = Some(audit_to(value.unbind())?),
             other => return Err(PyTypeError::new_err(format!("an upstream has no option {other:?}"))),

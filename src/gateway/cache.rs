@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::line::{Outcome, Waiter};
-use super::{NEVER, Names};
+use super::command_names::{NEVER, Names};
+use super::outcome::{Outcome, Waiter};
 use crate::catalog::effects::{Effect, effect_of};
 use crate::catalog::names::module_of;
 use crate::clock;
@@ -21,7 +21,7 @@ const MOST: usize = 1024;
 pub(super) type Key = Vec<u8>;
 
 /// Answers of one upstream.
-pub(super) struct Kept {
+pub(super) struct ResponseCache {
     /// Patterns of commands, and how long their answers are good.
     times: Vec<(String, Duration)>,
     slots: Mutex<HashMap<Key, Slot>>,
@@ -66,7 +66,7 @@ impl Flight {
     }
 }
 
-impl Kept {
+impl ResponseCache {
     /// A pattern with wildcards is about commands that change nothing alone; a name may also be that of a command which no
     /// table knows.
     pub(super) fn new(times: Vec<(String, Duration)>) -> Result<Self, CacheError> {
@@ -78,7 +78,7 @@ impl Kept {
         };
         match times.iter().find(|(name, _)| writes(name)) {
             Some((name, _)) => Err(CacheError(name.clone())),
-            None => Ok(Kept { times, slots: Mutex::default() }),
+            None => Ok(ResponseCache { times, slots: Mutex::default() }),
         }
     }
 
@@ -242,10 +242,11 @@ mod tests {
     #[test]
     fn answers_of_what_changes_something_are_not_kept() {
         let second = Duration::from_secs(1);
-        assert!(Kept::new(vec![("ul_rm".into(), second)]).is_err());
-        let kept = Kept::new(vec![("ul_*".into(), second), ("billing_report".into(), second)]).expect("reads");
-        assert_eq!(kept.time_for(&Names::of(b"ul_rm")), None);
-        assert_eq!(kept.time_for(&Names::of(b"usrloc:dump")), Some(second));
-        assert_eq!(kept.time_for(&Names::of(b"billing_report")), Some(second));
+        assert!(ResponseCache::new(vec![("ul_rm".into(), second)]).is_err());
+        let cache =
+            ResponseCache::new(vec![("ul_*".into(), second), ("billing_report".into(), second)]).expect("reads");
+        assert_eq!(cache.time_for(&Names::of(b"ul_rm")), None);
+        assert_eq!(cache.time_for(&Names::of(b"usrloc:dump")), Some(second));
+        assert_eq!(cache.time_for(&Names::of(b"billing_report")), Some(second));
     }
 }

@@ -1,14 +1,16 @@
-//! What callers ask about commands: `which`, `help` and the methods of XML-RPC that list and describe. The answer joins
+//! Questions about commands: `which`, `help` and the methods of XML-RPC that list and describe. The answer joins
 //! what this server has with what its upstreams have.
 
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use super::line::{Line, Outcome, Waiter, item_of};
-use super::{Gateway, NEVER, Names, raw, translate};
+use super::command_names::{NEVER, Names};
+use super::outcome::{Outcome, Waiter, item_of};
+use super::routes::{Routes, raw};
+use super::translate;
+use super::upstream::Upstream;
 use crate::catalog::names;
 use crate::catalog::parameters;
-use crate::command::forward::Forwarder;
 use crate::command::permit::Permit;
 use crate::command::registry::Registry;
 use crate::command::service::Service;
@@ -52,7 +54,7 @@ impl Subject {
 
 /// Answers questions.
 pub(super) struct Asking {
-    pub(super) gateway: Weak<Gateway>,
+    pub(super) routes: Arc<Routes>,
     pub(super) subject: Subject,
     /// What the listener of the question runs.
     pub(super) permit: Permit,
@@ -60,20 +62,20 @@ pub(super) struct Asking {
 
 impl Handler for Asking {
     fn run(&self, mut call: Call<'_>) -> Answer {
-        let Some(gateway) = self.gateway.upgrade() else { return Answer::Now(Err(Failure::UnknownCommand)) };
-        let Some(service) = gateway.service.upgrade() else { return Answer::Now(Err(Failure::UnknownCommand)) };
+        let routes = &self.routes;
+        let Some(service) = routes.service() else { return Answer::Now(Err(Failure::UnknownCommand)) };
         let arguments = std::mem::replace(&mut call.arguments, crate::command::Arguments::Raw(Params::None));
         let params = raw(arguments);
         let legacy = call.origin.wire.is_legacy();
         match (self.subject, first(&params)) {
             // Before 3.0 it took no input, and ignored what it was given.
-            (Subject::Which, _) if legacy => self.list(&gateway, &service, None, &mut call),
-            (Subject::Which, None) | (Subject::Methods, _) => self.list(&gateway, &service, None, &mut call),
+            (Subject::Which, _) if legacy => self.list(routes, &service, None, &mut call),
+            (Subject::Which, None) | (Subject::Methods, _) => self.list(routes, &service, None, &mut call),
             (Subject::Which, Some(name)) if name.ends_with(b":") => {
                 let module = name[..name.len() - 1].into();
-                self.list(&gateway, &service, Some(module), &mut call)
+                self.list(routes, &service, Some(module), &mut call)
             }
-            (_, Some(name)) if !is_own(&service, &name) => self.about_one(&gateway, &name, params, &mut call),
+            (_, Some(name)) if !is_own(&service, &name) => self.about_one(routes, &name, params, &mut call),
             (Subject::MethodHelp | Subject::MethodSignature, _) => {
                 let method =
                     if self.subject == Subject::MethodHelp { "system.methodHelp" } else { "system.methodSignature" };
@@ -98,25 +100,19 @@ impl Handler for Asking {
 
 impl Asking {
     /// All names, of a module or of all.
-    fn list(
-        &self,
-        gateway: &Arc<Gateway>,
-        service: &Arc<Service>,
-        module: Option<Str>,
-        call: &mut Call<'_>,
-    ) -> Answer {
-        let lines = gateway.lines();
-        if lines.iter().any(|line| line.is_full()) {
+    fn list(&self, routes: &Arc<Routes>, service: &Arc<Service>, module: Option<Str>, call: &mut Call<'_>) -> Answer {
+        let upstreams = routes.upstreams();
+        if upstreams.iter().any(|upstream| upstream.is_full()) {
             return Answer::Now(Err(Failure::Busy));
         }
-        let Some(first) = lines.first().cloned() else { return Answer::Now(Err(Failure::UnknownCommand)) };
+        let Some(first) = upstreams.first().cloned() else { return Answer::Now(Err(Failure::UnknownCommand)) };
         let waiter =
             Waiter { responder: Arc::clone(call.detach).detach(), legacy: call.origin.wire.is_legacy(), entry: None };
         let listing = Listing {
             names: own_names(&service.registry(), module.as_ref()),
             service: Arc::downgrade(service),
-            gateway: gateway.clone(),
-            lines,
+            routes: routes.clone(),
+            upstreams,
             next: 0,
             module,
             permit: self.permit.clone(),
@@ -130,22 +126,24 @@ impl Asking {
     }
 
     /// About a command of an upstream.
-    fn about_one(&self, gateway: &Arc<Gateway>, name: &Str, params: Params, call: &mut Call<'_>) -> Answer {
+    fn about_one(&self, routes: &Arc<Routes>, name: &Str, params: Params, call: &mut Call<'_>) -> Answer {
         let names = Names::of(name);
-        let line = gateway.line_for(&names).filter(|line| names.flat != NEVER && line.allows(call.origin, &names));
-        let Some(line) = line else { return Answer::Now(unknown(self.subject)) };
+        let upstream = routes
+            .upstream_for(&names)
+            .filter(|upstream| names.flat != NEVER && upstream.allows(call.origin, &names));
+        let Some(upstream) = upstream else { return Answer::Now(unknown(self.subject)) };
         if self.subject == Subject::Help {
-            return line.forward(&"help".into(), &Names::of(b"help"), params, call.origin, call.detach);
+            return upstream.forward(&"help".into(), &Names::of(b"help"), params, call.origin, call.detach);
         }
-        if line.is_full() {
+        if upstream.is_full() {
             return Answer::Now(Err(Failure::Busy));
         }
         let waiter =
             Waiter { responder: Arc::clone(call.detach).detach(), legacy: call.origin.wire.is_legacy(), entry: None };
-        let (subject, name, deadline) = (self.subject, name.clone(), line.deadline_for(call.origin));
-        line.push(move |line| {
-            let result = describe(line, subject, &name, &names, deadline, waiter.legacy);
-            line.reply(waiter, result, false);
+        let (subject, name, deadline) = (self.subject, name.clone(), upstream.deadline_for(call.origin));
+        upstream.push(move |upstream| {
+            let result = describe(upstream, subject, &name, &names, deadline, waiter.legacy);
+            upstream.reply(waiter, result, false);
         });
         Answer::Later
     }
@@ -155,8 +153,8 @@ impl Asking {
 struct Listing {
     names: Vec<Str>,
     service: Weak<Service>,
-    gateway: Arc<Gateway>,
-    lines: Vec<Arc<Line>>,
+    routes: Arc<Routes>,
+    upstreams: Vec<Arc<Upstream>>,
     next: usize,
     module: Option<Str>,
     permit: Permit,
@@ -167,34 +165,34 @@ struct Listing {
 }
 
 impl Listing {
-    fn go_on(self, line: &Arc<Line>) {
-        line.push(move |line| self.ask(line));
+    fn go_on(self, upstream: &Arc<Upstream>) {
+        upstream.push(move |upstream| self.ask(upstream));
     }
 
-    fn ask(mut self, line: &Arc<Line>) {
-        let names = match line.names(self.deadline) {
+    fn ask(mut self, upstream: &Arc<Upstream>) {
+        let names = match upstream.names(self.deadline) {
             Ok(names) => names,
-            Err(trouble) => {
-                let result = translate::answer(&Err(trouble), self.waiter.legacy, &line.address);
-                return line.reply(self.waiter, result, false);
+            Err(error) => {
+                let result = translate::answer(&Err(error), self.waiter.legacy, &upstream.address);
+                return upstream.reply(self.waiter, result, false);
             }
         };
-        let added: Vec<Str> = names.iter().filter(|name| self.shows(line, name)).cloned().collect();
+        let added: Vec<Str> = names.iter().filter(|name| self.shows(upstream, name)).cloned().collect();
         self.names.extend(added);
         self.next += 1;
-        match self.lines.get(self.next).cloned() {
+        match self.upstreams.get(self.next).cloned() {
             Some(next) => self.go_on(&next),
-            None => self.finish(line),
+            None => self.finish(upstream),
         }
     }
 
-    /// Whether a request by this name of a line would go there, as far as this caller is concerned.
-    fn shows(&self, line: &Arc<Line>, name: &Str) -> bool {
+    /// Whether a request by this name of a upstream would go there, as far as this caller is concerned.
+    fn shows(&self, upstream: &Arc<Upstream>, name: &Str) -> bool {
         let names = Names::of(name);
         let is_of_module = self.module.as_ref().is_none_or(|module| names.module == *module);
-        let goes_there = || self.gateway.line_for(&names).is_some_and(|taker| Arc::ptr_eq(&taker, line));
+        let goes_there = || self.routes.upstream_for(&names).is_some_and(|taker| Arc::ptr_eq(&taker, upstream));
         let is_permitted = || {
-            let command = self.gateway.command(name, &self.permit);
+            let command = self.routes.command(name);
             command.is_some_and(|command| self.permit.allows(&command))
         };
         let is_own = || self.service.upgrade().is_some_and(|service| is_own(&service, name));
@@ -202,19 +200,19 @@ impl Listing {
         is_of_module
             && !is_own()
             && !is_asked_here()
-            && line.allows(&self.origin, &names)
+            && upstream.allows(&self.origin, &names)
             && goes_there()
             && is_permitted()
     }
 
-    fn finish(self, line: &Arc<Line>) {
+    fn finish(self, upstream: &Arc<Upstream>) {
         let mut names: Vec<Item> = self.names.into_iter().map(Item::Str).collect();
         if self.is_of_methods {
             names.extend(introspect::own_names().map(Item::from));
         }
         let nothing = names.is_empty() && self.module.is_some();
         let result = if nothing { unknown(Subject::Which) } else { Ok(Item::Array(names).into()) };
-        line.reply(self.waiter, result, false);
+        upstream.reply(self.waiter, result, false);
     }
 }
 
@@ -235,7 +233,7 @@ fn is_own(service: &Service, name: &[u8]) -> bool {
 
 /// The parameters or the help of one command, in the form of the question.
 fn describe(
-    line: &Arc<Line>,
+    upstream: &Arc<Upstream>,
     subject: Subject,
     name: &Str,
     names: &Names,
@@ -243,14 +241,14 @@ fn describe(
     legacy: bool,
 ) -> Result<Response, Failure> {
     if subject == Subject::MethodHelp {
-        let outcome = about(line, subject, name, deadline);
+        let outcome = about(upstream, subject, name, deadline);
         let help = outcome.as_ref().ok().map(|reply| item_of(&reply.shaped()));
         return match help.and_then(|help| help.get("Help").cloned()) {
             Some(help) => Ok(help.into()),
-            None => translate::answer(&outcome, legacy, &line.address),
+            None => translate::answer(&outcome, legacy, &upstream.address),
         };
     }
-    let outcome = about(line, subject, name, deadline);
+    let outcome = about(upstream, subject, name, deadline);
     let said = outcome.as_ref().map(|reply| item_of(&reply.shaped())).unwrap_or_default();
     let recipes = match said {
         Item::Array(lists) if lists.iter().all(|list| matches!(list, Item::Array(_))) => Some(Item::Array(lists)),
@@ -260,7 +258,7 @@ fn describe(
                 listed.iter().any(|other| other.as_str().is_some_and(|other| Names::of(other).flat == names.flat));
             is_there.then(|| known_recipes(names))
         }
-        _ => return translate::answer(&outcome, legacy, &line.address),
+        _ => return translate::answer(&outcome, legacy, &upstream.address),
     };
     match recipes {
         None => unknown(subject),
@@ -269,9 +267,9 @@ fn describe(
     }
 }
 
-fn about(line: &Arc<Line>, subject: Subject, name: &Str, deadline: Instant) -> Outcome {
+fn about(upstream: &Arc<Upstream>, subject: Subject, name: &Str, deadline: Instant) -> Outcome {
     let given = Params::Strings(vec![Param { name: Str::default(), value: name.clone() }]);
-    line.ask(&subject.question().into(), given, deadline)
+    upstream.ask(&subject.question().into(), given, deadline)
 }
 
 /// Without a table nothing is known of the parameters, which is an empty list.

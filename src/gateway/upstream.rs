@@ -3,15 +3,17 @@
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use super::acl::Acl;
 use super::audit::{Audit, Entry};
-use super::kept::{CacheError, Flight, Kept, Wanted, key_of};
-use super::rights::Rights;
-use super::{NEVER, Names, translate};
+use super::cache::{CacheError, Flight, ResponseCache, Wanted, key_of};
+use super::command_names::{NEVER, Names};
+use super::outcome::{Outcome, UpstreamError, Waiter, item_of};
+use super::translate;
 use crate::catalog::effects::{Effect, effect_of};
 use crate::client::{CallError, CallFailure, Client, Deadline, Generation, Reply, Wire};
 use crate::clock;
-use crate::codec::{json, jsonrpc, text};
-use crate::command::{Answer, Detach, Origin, Responder};
+use crate::codec::{jsonrpc, text};
+use crate::command::{Answer, Detach, Origin};
 use crate::item::{Item, Str};
 use crate::request::Params;
 use crate::response::{Failure, Response};
@@ -24,7 +26,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 const NAMES_ARE_GOOD: Duration = Duration::from_secs(1);
 
 /// What an upstream is to be used for, and how.
-pub struct LineOptions {
+pub struct UpstreamOptions {
     /// Patterns of the commands that go there; empty: all.
     pub only: Vec<String>,
     /// How long a request may take, from when it came.
@@ -36,7 +38,7 @@ pub struct LineOptions {
     /// Whose answers are kept, and for how long.
     pub cache: Vec<(String, Duration)>,
     /// Who may use it for what.
-    pub rights: Rights,
+    pub acl: Acl,
     /// Where the audit log goes.
     pub audit: Option<Audit>,
 }
@@ -47,26 +49,26 @@ const QUEUE: usize = 4096;
 /// Unless it is said otherwise: enough for what a server may be given at a time.
 const THREADS: usize = 4;
 
-impl Default for LineOptions {
+impl Default for UpstreamOptions {
     fn default() -> Self {
-        LineOptions {
+        UpstreamOptions {
             only: Vec::new(),
             timeout: Duration::from_secs(5),
             threads: THREADS,
             queue: QUEUE,
             cache: Vec::new(),
-            rights: Rights::default(),
+            acl: Acl::default(),
             audit: None,
         }
     }
 }
 
 /// The way to one upstream.
-pub struct Line {
+pub struct Upstream {
     client: RwLock<Arc<Client>>,
     pub(super) address: String,
-    options: LineOptions,
-    kept: Kept,
+    options: UpstreamOptions,
+    cache: ResponseCache,
     /// Its queue, and the threads that call the upstream.
     pool: Arc<Pool>,
     identity: Mutex<Identity>,
@@ -84,35 +86,12 @@ pub(super) struct Identity {
     asked: Option<Instant>,
 }
 
-/// What an upstream answered, or why it did not.
-pub(super) type Outcome = Result<Reply, Trouble>;
-
-/// Why there is no answer.
-#[derive(Clone, Debug)]
-pub(super) enum Trouble {
-    /// None came in so many seconds.
-    Timeout(f64),
-    /// It cannot be reached, or what it says cannot be read.
-    Unreachable(String),
-    /// It cannot be said to this upstream, or would harm it.
-    Refused(String),
-    /// It is this gateway itself.
-    Loop,
-}
-
-/// A caller that waits for an answer.
-pub(super) struct Waiter {
-    pub(super) responder: Box<dyn Responder>,
-    pub(super) legacy: bool,
-    pub(super) entry: Option<Entry>,
-}
-
-impl Line {
-    /// A line by which nothing has gone yet.
-    pub fn new(client: Arc<Client>, mut options: LineOptions) -> Result<Self, CacheError> {
-        Ok(Line {
+impl Upstream {
+    /// A upstream by which nothing has gone yet.
+    pub fn new(client: Arc<Client>, mut options: UpstreamOptions) -> Result<Self, CacheError> {
+        Ok(Upstream {
             address: client.address().to_string(),
-            kept: Kept::new(std::mem::take(&mut options.cache))?,
+            cache: ResponseCache::new(std::mem::take(&mut options.cache))?,
             client: RwLock::new(client),
             pool: Pool::new(options.threads, Arc::new(|work| work())),
             options,
@@ -123,7 +102,7 @@ impl Line {
     }
 
     pub(super) fn of_gateway(self, id: &str) -> Self {
-        Line { gateway: id.to_owned(), ..self }
+        Upstream { gateway: id.to_owned(), ..self }
     }
 
     pub(super) fn takes(&self, names: &Names) -> bool {
@@ -131,7 +110,7 @@ impl Line {
     }
 
     pub(super) fn allows(&self, origin: &Origin, names: &Names) -> bool {
-        self.options.rights.allow(origin, names)
+        self.options.acl.allow(origin, names)
     }
 
     pub(super) fn identity(&self) -> Identity {
@@ -162,9 +141,9 @@ impl Line {
     ) -> Answer {
         let legacy = origin.wire.is_legacy();
         let entry = self.entry(origin, method, &params);
-        let time = self.kept.time_for(names);
+        let time = self.cache.time_for(names);
         let key = time.map(|_| key_of(method, &params));
-        if let Some(outcome) = key.as_ref().and_then(|key| self.kept.fresh(key)) {
+        if let Some(outcome) = key.as_ref().and_then(|key| self.cache.fresh(key)) {
             let result = translate::answer(&outcome, legacy, &self.address);
             self.note(entry, &result, true);
             return Answer::Now(result);
@@ -177,7 +156,7 @@ impl Line {
         let waiter = Waiter { responder: Arc::clone(detach).detach(), legacy, entry };
         let flight = match &key {
             None => Flight::alone(waiter),
-            Some(key) => match self.kept.want(key, waiter) {
+            Some(key) => match self.cache.want(key, waiter) {
                 Wanted::Fresh(outcome, waiter) => {
                     self.answer(waiter, &outcome, true);
                     return Answer::Later;
@@ -187,21 +166,21 @@ impl Line {
             },
         };
         let (method, flat, deadline) = (method.clone(), names.flat.clone(), self.deadline_for(origin));
-        self.push(move |line| {
+        self.push(move |upstream| {
             if key.is_none() && !flight.is_awaited() {
                 // Whoever asked has gone, or was told that it took too long.
-                return flight.take().into_iter().for_each(|gone| line.reply(gone, Err(Failure::Timeout), false));
+                return flight.take().into_iter().for_each(|gone| upstream.reply(gone, Err(Failure::Timeout), false));
             }
-            let outcome = Arc::new(line.ask(&method, params, deadline));
+            let outcome = Arc::new(upstream.ask(&method, params, deadline));
             if effect_of(&flat) == Effect::Write {
-                line.kept.forget();
+                upstream.cache.forget();
             }
             let waiters = match (&key, time) {
-                (Some(key), Some(time)) => line.kept.settle(key, &flight, &outcome, time),
+                (Some(key), Some(time)) => upstream.cache.settle(key, &flight, &outcome, time),
                 _ => flight.take(),
             };
             for (place, waiter) in waiters.into_iter().enumerate() {
-                line.answer(waiter, &outcome, place > 0);
+                upstream.answer(waiter, &outcome, place > 0);
             }
         });
         Answer::Later
@@ -235,12 +214,12 @@ impl Line {
     }
 
     /// Has something done in its turn. When it cannot be, it is dropped, and whoever waits for it is told.
-    pub(super) fn push(self: &Arc<Self>, job: impl FnOnce(&Arc<Line>) + Send + 'static) {
-        let line = self.clone();
-        self.pool.run(Box::new(move || job(&line)));
+    pub(super) fn push(self: &Arc<Self>, job: impl FnOnce(&Arc<Upstream>) + Send + 'static) {
+        let upstream = self.clone();
+        self.pool.run(Box::new(move || job(&upstream)));
     }
 
-    // -- the upstream, on a thread of the line -----------------------------------------------------
+    // -- calls, on a thread of the pool ----------------------------------------------------------------
 
     /// Calls a command.
     pub(super) fn ask(&self, method: &Str, params: Params, deadline: Instant) -> Outcome {
@@ -248,7 +227,7 @@ impl Line {
         let mut deadline = Deadline::new(deadline.saturating_duration_since(Instant::now()), &mut never);
         let client = self.client.read().unwrap_or_else(PoisonError::into_inner).clone();
         self.look(&client, &mut deadline)?;
-        let typed = client.found(&mut deadline).map_err(|failure| self.trouble(failure))?.is_typed();
+        let typed = client.found(&mut deadline).map_err(|failure| self.error(failure))?.is_typed();
         let names = Names::of(method);
         debug_assert!(names.flat != NEVER);
         let arguments = translate::arguments(&names.flat, params, typed);
@@ -256,11 +235,11 @@ impl Line {
         if is_strange(&outcome) {
             *self.client.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(client.without_cache());
         }
-        outcome.map_err(|failure| self.trouble(failure))
+        outcome.map_err(|failure| self.error(failure))
     }
 
     /// Asks who the upstream is, the first time and now and then: it may lead back here.
-    fn look(&self, client: &Client, deadline: &mut Deadline<'_>) -> Result<(), Trouble> {
+    fn look(&self, client: &Client, deadline: &mut Deadline<'_>) -> Result<(), UpstreamError> {
         let is_ours = |client: &Client, deadline: &mut Deadline<'_>| {
             client.found(deadline).is_ok_and(|found| found.generation == Some(Generation::Sipmi))
         };
@@ -268,11 +247,15 @@ impl Line {
         let is_recent = identity.asked.is_some_and(|asked| asked.elapsed() < LOOK_AGAIN);
         if !is_recent && (identity.asked.is_none() || is_ours(client, deadline)) {
             let reply = client.request("version".into(), crate::client::Arguments::default(), deadline);
-            let reply = reply.map_err(|failure| self.trouble(failure))?;
+            let reply = reply.map_err(|failure| self.error(failure))?;
             identity = read_identity(&reply.response);
             *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = identity.clone();
         }
-        if identity.gateways.iter().any(|gateway| *gateway == *self.gateway) { Err(Trouble::Loop) } else { Ok(()) }
+        if identity.gateways.iter().any(|gateway| *gateway == *self.gateway) {
+            Err(UpstreamError::Loop)
+        } else {
+            Ok(())
+        }
     }
 
     /// The names that it listed when it was last asked for them; none before.
@@ -282,7 +265,7 @@ impl Line {
     }
 
     /// The names of its commands, as it lists them.
-    pub(super) fn names(&self, deadline: Instant) -> Result<Arc<Vec<Str>>, Trouble> {
+    pub(super) fn names(&self, deadline: Instant) -> Result<Arc<Vec<Str>>, UpstreamError> {
         let known = self.names.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((_, names)) = known.filter(|(asked, _)| asked.elapsed() < NAMES_ARE_GOOD) {
             return Ok(names);
@@ -298,13 +281,13 @@ impl Line {
         Ok(names)
     }
 
-    fn trouble(&self, failure: CallFailure) -> Trouble {
+    fn error(&self, failure: CallFailure) -> UpstreamError {
         match failure.error {
-            CallError::Timeout => Trouble::Timeout(self.options.timeout.as_secs_f64()),
-            CallError::Refused(refusal) => Trouble::Refused(refusal.to_string()),
-            CallError::Params(why) => Trouble::Refused(why),
-            CallError::Codec(error) => Trouble::Unreachable(format!("its answer cannot be read: {error}")),
-            error => Trouble::Unreachable(error.to_string()),
+            CallError::Timeout => UpstreamError::Timeout(self.options.timeout.as_secs_f64()),
+            CallError::Refused(refusal) => UpstreamError::Refused(refusal.to_string()),
+            CallError::Params(why) => UpstreamError::Refused(why),
+            CallError::Codec(error) => UpstreamError::Unreachable(format!("its answer cannot be read: {error}")),
+            error => UpstreamError::Unreachable(error.to_string()),
         }
     }
 }
@@ -318,11 +301,6 @@ fn is_strange(outcome: &Result<Reply, CallFailure>) -> bool {
         }
         Err(failure) => matches!(failure.error, CallError::Timeout | CallError::Codec(_)),
     }
-}
-
-/// The value of a reply, whatever it came as; null when it has none.
-pub(super) fn item_of(response: &Response) -> Item {
-    json::item_of(&response.body).ok().flatten().map_or(Item::Null, std::borrow::Cow::into_owned)
 }
 
 fn read_identity(response: &Response) -> Identity {

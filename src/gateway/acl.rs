@@ -1,9 +1,9 @@
-//! Who may have which commands run by an upstream.
+//! The access list of an upstream: which callers may run which commands.
 
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use super::Names;
+use super::command_names::Names;
 use crate::catalog::effects::{Effect, effect_of};
 use crate::command::{Origin, Peer};
 use crate::server::listener::http::Network;
@@ -11,14 +11,14 @@ use crate::server::listener::http::Network;
 /// Stands among patterns for all commands that are known to change nothing.
 const READS: &str = "@read";
 
-/// The rights of all callers. The first rule that means a caller counts; who is meant by none may do nothing.
+/// The rights of all callers. The first rule that matches a caller counts; a caller that no rule matches has none.
 #[derive(Clone, Debug, Default)]
-pub struct Rights {
+pub struct Acl {
     /// `None`: everybody may do everything that listeners allow.
     rules: Option<Vec<Rule>>,
 }
 
-/// What some callers may do.
+/// The commands that some callers may run.
 #[derive(Clone, Debug)]
 pub struct Rule {
     who: Who,
@@ -35,7 +35,7 @@ enum Who {
 
 /// A rule cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RightsError {
+pub enum AclError {
     /// Nobody has such a name.
     #[error("expected \"*\", a user or a network such as 10.0.0.0/8, found {0:?}")]
     Who(String),
@@ -46,18 +46,18 @@ pub enum RightsError {
 
 impl Rule {
     /// `who` is `*`, the name of a user, or a network.
-    pub fn new(who: &str, patterns: Vec<String>) -> Result<Self, RightsError> {
+    pub fn new(who: &str, patterns: Vec<String>) -> Result<Self, AclError> {
         if let Some(bad) =
             patterns.iter().find(|pattern| pattern.is_empty() || (pattern.starts_with('@') && *pattern != READS))
         {
-            return Err(RightsError::Pattern(bad.clone()));
+            return Err(AclError::Pattern(bad.clone()));
         }
         let who = match who {
-            "" => return Err(RightsError::Who(who.into())),
+            "" => return Err(AclError::Who(who.into())),
             "*" => Who::Everybody,
             _ => match Network::from_str(who) {
                 Ok(network) => Who::Network(network),
-                Err(_) if who.contains('/') => return Err(RightsError::Who(who.into())),
+                Err(_) if who.contains('/') => return Err(AclError::Who(who.into())),
                 Err(_) => Who::User(who.into()),
             },
         };
@@ -78,13 +78,13 @@ impl Rule {
     }
 }
 
-impl From<Vec<Rule>> for Rights {
+impl From<Vec<Rule>> for Acl {
     fn from(rules: Vec<Rule>) -> Self {
-        Rights { rules: Some(rules) }
+        Acl { rules: Some(rules) }
     }
 }
 
-impl Rights {
+impl Acl {
     /// Whether a caller may have a command run.
     pub(super) fn allow(&self, origin: &Origin, names: &Names) -> bool {
         let Some(rules) = &self.rules else { return true };
@@ -107,7 +107,7 @@ mod tests {
         Origin { user: user.map(Into::into), peer: Peer::Inet(peer.parse().expect("an address")), ..Origin::local() }
     }
 
-    fn rights(rules: &[(&str, &[&str])]) -> Rights {
+    fn acl(rules: &[(&str, &[&str])]) -> Acl {
         let rule = |(who, patterns): &(&str, &[&str])| {
             Rule::new(who, patterns.iter().map(ToString::to_string).collect()).expect("a rule")
         };
@@ -116,8 +116,8 @@ mod tests {
 
     #[test]
     fn the_first_rule_about_a_caller_counts() {
-        let rights = rights(&[("ann", &["ul_*"]), ("10.0.0.0/8", &["@read"]), ("*", &["uptime"])]);
-        let may = |user, peer, command: &str| rights.allow(&origin(user, peer), &Names::of(command.as_bytes()));
+        let acl = acl(&[("ann", &["ul_*"]), ("10.0.0.0/8", &["@read"]), ("*", &["uptime"])]);
+        let may = |user, peer, command: &str| acl.allow(&origin(user, peer), &Names::of(command.as_bytes()));
         assert!(may(Some("ann"), "10.0.0.1:1", "ul_rm") && may(Some("ann"), "10.0.0.1:1", "usrloc:rm"));
         assert!(!may(Some("ann"), "10.0.0.1:1", "uptime"));
         assert!(may(None, "10.0.0.1:1", "dialog:list") && !may(None, "10.0.0.1:1", "ul_rm"));
@@ -126,13 +126,13 @@ mod tests {
 
     #[test]
     fn without_rules_everybody_may_and_with_none_that_fits_nobody() {
-        assert!(Rights::default().allow(&origin(None, "192.0.2.1:1"), &Names::of(b"ul_rm")));
-        assert!(!rights(&[]).allow(&origin(None, "192.0.2.1:1"), &Names::of(b"ps")));
+        assert!(Acl::default().allow(&origin(None, "192.0.2.1:1"), &Names::of(b"ul_rm")));
+        assert!(!acl(&[]).allow(&origin(None, "192.0.2.1:1"), &Names::of(b"ps")));
     }
 
     #[test]
     fn a_rule_that_cannot_be_meant_is_refused() {
-        assert_eq!(Rule::new("10.0.0.0/99", vec![]).err(), Some(RightsError::Who("10.0.0.0/99".into())));
-        assert_eq!(Rule::new("ann", vec!["@write".into()]).err(), Some(RightsError::Pattern("@write".into())));
+        assert_eq!(Rule::new("10.0.0.0/99", vec![]).err(), Some(AclError::Who("10.0.0.0/99".into())));
+        assert_eq!(Rule::new("ann", vec!["@write".into()]).err(), Some(AclError::Pattern("@write".into())));
     }
 }
