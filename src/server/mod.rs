@@ -25,14 +25,17 @@ use std::time::{Duration, Instant};
 
 use crate::address::Address;
 use crate::clock;
-use crate::codec::text::Indent;
+use crate::codec::text::{Carrier, Indent};
 use crate::command::limits::{Limits, Run};
 use crate::command::permit::Permit;
 use crate::command::service::Service;
 use crate::transport::{Access, OpenError};
 pub use dispatch::batch::TogetherLimits;
 pub use fork::Still;
+use http::HttpListener;
+use listener::datagram::DatagramListener;
 use listener::endpoint::Endpoint;
+use listener::fifo::FifoListener;
 pub use scheduling::thread_pool::ThreadScope;
 
 /// How a listener behaves.
@@ -588,15 +591,19 @@ fn listen(
     (number, options): (usize, &ListenOptions),
 ) -> Result<Arc<dyn Listener>, ServerError> {
     let context = context.clone();
+    let policies = emulation::Policies::of(context.service.dialect, options);
     Ok(match endpoint {
         Endpoint::Fifo { fifo, replies, address } => {
-            Arc::new(listener::fifo::FifoListener::new(context, (fifo, replies), address, (number, options))?)
+            let policies = (policies.fifo(), policies.replies(Some(Carrier::Fifo)));
+            Arc::new(FifoListener::new(context, (fifo, replies), address, (number, options), policies)?)
         }
         Endpoint::Datagram { socket, address } => {
-            Arc::new(listener::datagram::DatagramListener::new(context, socket, address, (number, options))?)
+            let policies = (policies.datagrams(), policies.replies(Some(Carrier::Datagram)));
+            Arc::new(DatagramListener::new(context, socket, address, (number, options), policies)?)
         }
         Endpoint::Http { door, bound, host } => {
-            Arc::new(http::HttpListener::new(context, (door, bound), host, options)?)
+            let policies = (policies.http(options), policies.replies(None));
+            Arc::new(HttpListener::new(context, (door, bound), host, options, policies)?)
         }
     })
 }

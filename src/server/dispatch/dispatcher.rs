@@ -25,6 +25,7 @@ use crate::server::dispatch::byte_budget::{ByteBudget, Reservation};
 use crate::server::dispatch::limits::Gate;
 use crate::server::dispatch::memory;
 use crate::server::dispatch::pending_request::{Pending, Route, Ticket, Way};
+use crate::server::dispatch::policy::ReplyPolicy;
 use crate::server::panics::contained;
 use crate::server::{Context, ListenOptions};
 use crate::transport::fifo::Refusal;
@@ -49,8 +50,7 @@ pub(crate) struct Desk {
     permit: Permit,
     /// The largest reply that the transport carries, in bytes.
     reply_limit: usize,
-    /// Whether a larger one is lost without a word, as in datagrams of 1.x and 2.x.
-    loses_oversize: bool,
+    policy: Arc<dyn ReplyPolicy>,
 }
 
 /// A request as it was read, or why it is none.
@@ -118,6 +118,7 @@ impl Desk {
         address: &Address,
         options: &ListenOptions,
         reply_limit: usize,
+        policy: Arc<dyn ReplyPolicy>,
     ) -> Arc<Self> {
         let (transport, carrier, group) = match address {
             Address::Fifo { .. } => (Transport::Fifo, Carrier::Fifo, "mi_fifo"),
@@ -127,10 +128,7 @@ impl Desk {
         };
         let service = context.service.clone();
         let counters = TransportCounters::new(&service.statistics, group);
-        let by_datagram = matches!(transport, Transport::Unix | Transport::Udp);
-        let legacy = service.dialect.is_emulated() && service.dialect.reads_text();
         Arc::new(Desk {
-            loses_oversize: options.hazards && by_datagram && legacy,
             context: context.clone(),
             gate: Gate::new(&service.statistics, group, address, options.limits.clone()),
             unsent: context.unsent.part(options.unsent_limit),
@@ -144,6 +142,7 @@ impl Desk {
             together: options.together,
             permit: options.permit.clone(),
             reply_limit,
+            policy,
             service,
         })
     }
@@ -601,7 +600,7 @@ impl Desk {
             self.gate
                 .too_large_replies
                 .note(1, || format!("{}: a reply of {size} bytes is over the limit of {limit}", self.listener));
-            if !self.loses_oversize {
+            if self.policy.explains_oversize() {
                 self.encode(form, &Err(Failure::ReplyTooLarge { size, limit }), out);
             }
         }
@@ -613,8 +612,7 @@ impl Desk {
     pub(crate) fn count(&self, command: Option<&Arc<Command>>, is_error: bool, started: Instant, size: usize) {
         let elapsed = started.elapsed();
         self.counters.answered(is_error, elapsed);
-        // Versions that are imitated show no statistics of commands.
-        if let Some(command) = command.filter(|_| !self.dialect().is_emulated()) {
+        if let Some(command) = command.filter(|_| self.policy.counts_commands()) {
             let name = || format!("{}.{}", command.module, command.name);
             command.conduct.figures.count(&self.service.statistics, name, is_error, elapsed);
         }
@@ -663,30 +661,16 @@ impl Desk {
     pub(crate) fn encode(&self, form: &Form, result: &Result<Response, Failure>, out: &mut Vec<u8>) {
         match form {
             Form::Text { method } => text::encode_response(out, result, method, &self.style),
-            Form::Json { id } if self.dialect().is_emulated() && self.plain(id, result).is_some() => {
-                out.extend_from_slice(self.plain(id, result).unwrap_or_default());
-            }
-            Form::Json { id } => jsonrpc::encode_response(out, result, id, self.dialect(), self.pretty),
+            Form::Json { id } => match self.policy.plain_reply(id, result) {
+                Some(words) => out.extend_from_slice(words),
+                None => jsonrpc::encode_response(out, result, id, self.dialect(), self.pretty),
+            },
             Form::Page(reply) => reply.write(out, result),
             Form::MiJson => mi_json::encode_response(out, result, self.dialect()),
             Form::Xml { form, method } => xmlrpc::encode_response(out, result, method, *form, self.dialect()),
             Form::XmlPart { form, method } => {
                 xmlrpc::encode_multicall_answer(out, result, method, *form, self.dialect());
             }
-        }
-    }
-
-    /// What versions 3.x and 4.x say in plain words instead of JSON; nothing at all to bad JSON on a FIFO.
-    fn plain(&self, id: &Id, result: &Result<Response, Failure>) -> Option<&'static [u8]> {
-        if self.transport == Transport::Http {
-            return None;
-        }
-        let fifo = self.style.carrier == Carrier::Fifo;
-        match (id, result) {
-            (Id::Broken, _) => Some(if fifo { b"failed to print response" } else { b"500 Internal error" }),
-            (_, Err(Failure::Parse)) => Some(if fifo { b"" } else { b"400 Parse_error" }),
-            (_, Err(Failure::ReplyTooLarge { .. })) if !fifo => Some(b"500 Internal error"),
-            _ => None,
         }
     }
 }

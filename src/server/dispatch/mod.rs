@@ -8,4 +8,5 @@ pub(crate) mod limits;
 pub(crate) mod memory;
 pub(crate) mod one_shot;
 pub(crate) mod pending_request;
+pub(crate) mod policy;
 mod sync;

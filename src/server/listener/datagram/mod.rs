@@ -2,6 +2,7 @@
 
 mod connected_peers;
 mod loop_guard;
+pub(crate) mod policy;
 mod replies;
 mod reply_queues;
 
@@ -11,16 +12,14 @@ use std::time::Duration;
 
 use super::http::Network;
 use crate::address::Address;
-use crate::codec::{jsonrpc, text};
+use crate::codec::text;
 use crate::command::Peer;
 use crate::command::service::Service;
 use crate::item::Str;
 use crate::response::Failure;
 use crate::server::dispatch::dispatcher::{Asked, Caller, Desk};
 use crate::server::dispatch::pending_request::Route;
-use crate::server::emulation::hazards;
-use crate::server::listener::datagram::loop_guard::LoopGuard;
-use crate::server::listener::datagram::replies::{Replies, Sent};
+use crate::server::dispatch::policy::ReplyPolicy;
 use crate::server::multiprocess::idle_first::{Absent, Courtesy};
 use crate::server::multiprocess::in_flight::Hand;
 use crate::server::scheduling::leadership::{Post, Term};
@@ -29,11 +28,10 @@ use crate::server::{Context, ListenOptions, Listener};
 use crate::transport::datagram::{RawPeer, Received, Socket};
 use crate::transport::eagerness::Habit;
 use crate::transport::{OpenError, io_error};
+use loop_guard::LoopGuard;
+use policy::DatagramPolicy;
+use replies::{Replies, Sent};
 
-/// The largest reply of `mi_datagram`: its buffer, less what IP and UDP want.
-const REPLY_LIMIT: usize = 65_457;
-/// Up to 2.4.4 the buffer was half of it.
-const OLD_REPLY_LIMIT: usize = 32_728;
 /// Larger than any UDP datagram; a larger one on a UNIX socket is refused by its true size.
 const BUFFER: usize = 65_536;
 /// How often a waiting leader looks whether the server stops.
@@ -52,9 +50,8 @@ pub(crate) struct DatagramListener {
     post: Post,
     absent: Absent,
     place: Place,
-    /// None where a real server, which answers everything, is imitated with its faults.
     loops: Option<LoopGuard>,
-    hazards: bool,
+    policy: Arc<dyn DatagramPolicy>,
     /// Whether the kernel says which user sends: those with a limit of their own are told apart by it.
     tells_users: bool,
 }
@@ -65,22 +62,21 @@ impl DatagramListener {
         socket: Socket,
         address: Address,
         (number, options): (usize, &ListenOptions),
+        (policy, replies): (Arc<dyn DatagramPolicy>, Arc<dyn ReplyPolicy>),
     ) -> Result<Self, OpenError> {
         if let Err(error) = socket.set_patience(WAKE) {
             log::error!("{address}: stopping will wait for the next request: {error}");
         }
-        let dialect = context.service.dialect;
         let tells_users = has_rate_limits(&context.service, options) && ask_for_users(&socket, &address);
-        let reply_limit = if dialect.is_1x() { OLD_REPLY_LIMIT } else { REPLY_LIMIT };
-        let (socket, desk) = (Arc::new(socket), Desk::new(&context, &address, options, reply_limit));
-        let is_unix = matches!(address, Address::Unix { .. });
-        let replies = Replies::new(desk.clone(), socket.clone(), is_unix, options.write_timeout)
+        let desk = Desk::new(&context, &address, options, policy.reply_limit(), replies);
+        let socket = Arc::new(socket);
+        let unix = matches!(address, Address::Unix { .. }).then(|| policy.answers_connected());
+        let replies = Replies::new(desk.clone(), socket.clone(), unix, options.write_timeout)
             .map_err(io_error("open a socket for replies of", address.to_string()))?;
-        let hazards = options.hazards && dialect.is_emulated();
         Ok(DatagramListener {
             desk,
             context,
-            loops: (!hazards).then(|| LoopGuard::new(&address)),
+            loops: policy.guards_against_loops().then(|| LoopGuard::new(&address)),
             address,
             socket,
             replies: Arc::new(replies),
@@ -90,7 +86,7 @@ impl DatagramListener {
             post: Post::default(),
             absent: Absent::default(),
             place: Place::new(&options.cpus),
-            hazards,
+            policy,
             tells_users,
         })
     }
@@ -104,7 +100,7 @@ impl DatagramListener {
 
     fn serve(&self, buffer: &[u8], received: &Received, hand: Option<Hand>, out: &mut Vec<u8>) {
         self.desk.counters.bytes_in.add(received.size as i64);
-        if self.hazards && self.dies_of(&buffer[..received.size.min(buffer.len())]) {
+        if self.policy.dies_of(&buffer[..received.size.min(buffer.len())]) {
             return self.context.die();
         }
         let peer = received.sender();
@@ -125,18 +121,11 @@ impl DatagramListener {
         self.desk.serve(asked, Caller::of(peer, received.size), out, route);
     }
 
-    /// Whether a real server would not survive this datagram.
-    fn dies_of(&self, datagram: &[u8]) -> bool {
-        let dialect = self.desk.dialect();
-        dialect.reads_json() && hazards::dies_of_json(dialect, datagram, false)
-    }
-
     fn read(&self, datagram: &[u8]) -> Asked {
-        let dialect = self.desk.dialect();
-        if dialect.reads_json() && (jsonrpc::looks_like_json(datagram) || !dialect.reads_text()) {
+        if self.policy.is_json(datagram) {
             self.desk.read_json(datagram)
         } else {
-            Asked::Text(text::decode_request(datagram, dialect))
+            Asked::Text(text::decode_request(datagram, self.desk.dialect()))
         }
     }
 

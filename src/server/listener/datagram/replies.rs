@@ -48,8 +48,14 @@ pub(crate) enum Sent {
 }
 
 impl Replies {
-    pub(crate) fn new(desk: Arc<Desk>, socket: Arc<Socket>, is_unix: bool, timeout: Duration) -> io::Result<Self> {
-        let unix = is_unix.then(|| UnixReplies::new(&socket, !desk.dialect().is_emulated())).transpose()?;
+    /// `unix`: None over UDP; over UNIX whether clients that are connected get replies.
+    pub(crate) fn new(
+        desk: Arc<Desk>,
+        socket: Arc<Socket>,
+        unix: Option<bool>,
+        timeout: Duration,
+    ) -> io::Result<Self> {
+        let unix = unix.map(|answers_connected| UnixReplies::new(&socket, answers_connected)).transpose()?;
         Ok(Replies { desk, socket, unix, queues: ReplyQueues::default(), timeout })
     }
 

@@ -1,9 +1,9 @@
 //! The FIFO listener: commands come through one named pipe, each reply goes through the client's own (`mi_fifo`).
 
+pub(crate) mod policy;
 mod reply;
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -13,13 +13,12 @@ use crate::codec::RequestError;
 use crate::codec::fifo_frame::Frame;
 use crate::codec::text;
 use crate::command::{CommandFlags, Peer};
-use crate::dialect::Dialect;
 use crate::item::Str;
 use crate::request::{Params, Request};
 use crate::response::Failure;
 use crate::server::delivery::deferred_writer::{Parcel, Unanswerable};
 use crate::server::dispatch::dispatcher::{Asked, Caller, Desk};
-use crate::server::emulation::hazards::{self, Framing};
+use crate::server::dispatch::policy::ReplyPolicy;
 use crate::server::multiprocess::fifo_stream::FifoStream;
 use crate::server::multiprocess::in_flight::Hand;
 use crate::server::scheduling::leadership::{Post, Term};
@@ -28,6 +27,7 @@ use crate::server::{Context, ListenOptions, Listener, ServerError};
 use crate::transport::eagerness::Habit;
 use crate::transport::fifo::{CommandFifo, Opened, Refusal, ReplyDir, ReplyFifo, Waker};
 use crate::transport::io_error;
+use policy::{FifoPolicy, Framing};
 use reply::FifoRoute;
 
 /// How often an unfinished request is looked at.
@@ -36,8 +36,6 @@ const LOOK: Duration = Duration::from_millis(50);
 const SILENCE: Duration = Duration::from_secs(1);
 /// Room for most replies, so that writing one allocates once.
 const USUAL_REPLY: usize = 1024;
-/// How often a full pipe is looked at, when nobody else may be served meanwhile.
-const FULL_PIPE: Duration = Duration::from_millis(1);
 /// What a request that waits for its reader takes beside its own bytes, about.
 const WAITING_REQUEST: usize = 1024;
 /// How much more a request may take when it was read: `0,` of a JSON array is a value of 24 bytes.
@@ -58,16 +56,13 @@ pub(crate) struct FifoListener {
     number: usize,
     post: Post,
     place: Place,
-    /// Whether the command that is served is one that answers later, which is deadly in other ways.
-    answers_later: AtomicBool,
-    /// Held while a request is served, when the server has hazards: real ones serve one at a time.
-    alone: Option<Mutex<()>>,
+    policy: Arc<dyn FifoPolicy>,
 }
 
 /// What the leader reads from. Only a leader locks it, and only while it waits for a request.
 struct Intake {
     fifo: CommandFifo,
-    framer: Framing,
+    framer: Box<dyn Framing>,
     buffer: Vec<u8>,
     last_byte: Instant,
     /// The last read brought something, so whoever was served may well ask again at once.
@@ -83,16 +78,17 @@ impl FifoListener {
         (fifo, replies): (CommandFifo, ReplyDir),
         address: Address,
         (number, options): (usize, &ListenOptions),
+        (policy, replies_policy): (Arc<dyn FifoPolicy>, Arc<dyn ReplyPolicy>),
     ) -> Result<Self, ServerError> {
         let dialect = context.service.dialect;
         let waker = fifo.waker().map_err(io_error("keep open", "the command FIFO"))?;
         Ok(FifoListener {
-            desk: Desk::new(&context, &address, options, usize::MAX),
+            desk: Desk::new(&context, &address, options, usize::MAX, replies_policy),
             context,
             address,
             intake: Mutex::new(Intake {
                 fifo,
-                framer: Framing::new(dialect, options.request_limit, options.hazards),
+                framer: policy.framing(dialect, options.request_limit),
                 buffer: vec![0; BUFFER],
                 last_byte: Instant::now(),
                 has_served: false,
@@ -106,8 +102,7 @@ impl FifoListener {
             number,
             post: Post::default(),
             place: Place::new(&options.cpus),
-            answers_later: AtomicBool::new(false),
-            alone: (options.hazards && dialect.is_emulated()).then(Mutex::default),
+            policy,
         })
     }
 
@@ -173,11 +168,8 @@ impl FifoListener {
     ///
     /// It is read before that FIFO is opened: opening wakes the client, and the answer had better be quick then.
     fn serve(self: &Arc<Self>, frame: Frame, hand: Option<Hand>) {
-        if self.alone.is_some() && self.dies_of(&frame) {
+        if self.policy.dies_of(self, &frame) {
             return self.context.die();
-        }
-        if self.alone.is_some() {
-            self.answers_later.store(hazards::answers_later(&frame), Ordering::Relaxed);
         }
         let malformed = matches!(frame, Frame::Malformed { .. });
         let (reply, asked) = self.read(frame);
@@ -209,38 +201,9 @@ impl FifoListener {
         }
     }
 
-    /// Whether a real server would not survive this request. It opens the reply FIFO before it dies.
-    fn dies_of(&self, frame: &Frame) -> bool {
-        let (reply, deadly) = match frame {
-            Frame::Json { reply, body } => (reply, hazards::dies_of_json(self.desk.dialect(), body, true)),
-            Frame::Text { reply, .. } | Frame::Malformed { reply, .. } => (reply, false),
-        };
-        if deadly && !reply.is_empty() {
-            return matches!(self.open_reply(reply), Opened::Ready(_));
-        }
-        let has_no_way_back = reply.is_empty() && hazards::answers_later(frame);
-        // 4.1 drops the reply that has nowhere to go.
-        deadly || (has_no_way_back && self.desk.dialect() != Dialect::V4_1)
-    }
-
     /// Tries again later to open a reply FIFO.
     fn reach_reader(self: &Arc<Self>, asked: (Asked, usize), reply: Str, hand: Option<Hand>) {
-        if self.alone.is_some() {
-            self.look_for_reader(asked, reply);
-        } else {
-            self.await_reader(asked, reply, hand);
-        }
-    }
-
-    /// Looks for a missing reader a few times, as real servers do, while everybody waits.
-    fn look_for_reader(self: &Arc<Self>, asked: (Asked, usize), reply: Str) {
-        for pause in hazards::READER_LOOKS {
-            std::thread::sleep(pause);
-            if let Opened::Ready(fifo) = self.open_reply(&reply) {
-                return self.run(asked, (reply, None), Some(fifo));
-            }
-        }
-        self.desk.counters.dropped.add(1);
+        self.policy.reach_reader(Unread { listener: self.clone(), asked, reply, hand });
     }
 
     /// The name of the reply FIFO, the request, and how many bytes say it.
@@ -266,17 +229,6 @@ impl FifoListener {
         }
     }
 
-    fn await_reader(self: &Arc<Self>, asked: (Asked, usize), reply: Str, hand: Option<Hand>) {
-        let size = WAITING_REQUEST + asked.1.saturating_mul(READ_TO_BYTES);
-        let Some(waiting) = self.desk.reserve_unsent(size) else { return };
-        self.context.courier.take(Parcel::AwaitReader {
-            request: Box::new(Unread { listener: self.clone(), asked, reply, hand }),
-            deadline: clock::deadline(self.reply_wait),
-            desk: self.desk.clone(),
-            waiting,
-        });
-    }
-
     /// Opens the reply FIFO of a request. If this process dies afterwards, the parent knows that the client may have
     /// seen the end of its reply.
     fn open_reply_of(&self, hand: Option<&Hand>, name: &[u8]) -> Opened {
@@ -292,7 +244,7 @@ impl FifoListener {
         opened
     }
 
-    fn open_reply(&self, name: &[u8]) -> Opened {
+    pub(crate) fn open_reply(&self, name: &[u8]) -> Opened {
         let dir = self.replies.read().unwrap_or_else(PoisonError::into_inner);
         match dir.open_reply(name) {
             Opened::Refused(Refusal::Missing) if dir.is_gone() => {
@@ -307,18 +259,24 @@ impl FifoListener {
         }
     }
 
-    /// Writes as real servers do: until the client has taken it all, while everybody waits.
-    fn write_to_the_end(&self, fifo: &ReplyFifo, bytes: Vec<u8>) {
-        if self.answers_later.load(Ordering::Relaxed) && hazards::dies_of_reply(self.desk.dialect(), &bytes) {
-            return self.context.die();
-        }
-        let bytes = hazards::cut_fifo_reply(self.desk.dialect(), bytes);
-        let mut sent = 0;
-        while sent < bytes.len() && !self.context.is_stopping() {
-            match fifo.write(&bytes[sent..]) {
-                Ok(0) => std::thread::sleep(FULL_PIPE),
-                Ok(more) => sent += more,
-                Err(error) => return log::debug!("a reply was not delivered: {error}"),
+    pub(crate) fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// Writes the bytes of a reply that the pipe takes at once; the courier writes the rest.
+    pub(crate) fn write(&self, fifo: ReplyFifo, bytes: &mut Vec<u8>) {
+        let desk = &self.desk;
+        match fifo.write(bytes) {
+            Ok(sent) if sent == bytes.len() => {}
+            Ok(sent) => {
+                let Some(waiting) = desk.reserve_unsent(bytes.len()) else { return };
+                let deadline = clock::deadline(self.write_timeout);
+                let (desk, bytes) = (desk.clone(), std::mem::take(bytes));
+                self.context.courier.take(Parcel::Write { fifo, bytes, sent, deadline, desk, waiting });
+            }
+            Err(error) => {
+                desk.counters.dropped.add(1);
+                log::debug!("a reply was not delivered: {error}");
             }
         }
     }
@@ -336,11 +294,40 @@ impl FifoListener {
 }
 
 /// A request that waits for the reader of its reply FIFO.
-struct Unread {
+pub(crate) struct Unread {
     listener: Arc<FifoListener>,
     asked: (Asked, usize),
     reply: Str,
     hand: Option<Hand>,
+}
+
+impl Unread {
+    pub(crate) fn listener(&self) -> &FifoListener {
+        &self.listener
+    }
+
+    /// The name of the reply FIFO.
+    pub(crate) fn reply(&self) -> &[u8] {
+        &self.reply
+    }
+
+    /// Runs the request now; a crash of this process from now on leaves its client without an answer.
+    pub(crate) fn run_unwatched(self, fifo: ReplyFifo) {
+        self.listener.run(self.asked, (self.reply, None), Some(fifo));
+    }
+
+    /// Has the courier open the reply FIFO and run the request, once the FIFO has a reader.
+    pub(crate) fn await_reader(self) {
+        let size = WAITING_REQUEST + self.asked.1.saturating_mul(READ_TO_BYTES);
+        let listener = self.listener.clone();
+        let Some(waiting) = listener.desk.reserve_unsent(size) else { return };
+        listener.context.courier.take(Parcel::AwaitReader {
+            request: Box::new(self),
+            deadline: clock::deadline(listener.reply_wait),
+            desk: listener.desk.clone(),
+            waiting,
+        });
+    }
 }
 
 impl Unanswerable for Unread {
@@ -439,7 +426,7 @@ impl Listener for FifoListener {
         let _pinned = self.place.enter();
         loop {
             // Before the next request is taken, so that they are served in the order in which they came.
-            let _alone = self.alone.as_ref().map(lock);
+            let _turn = self.policy.wait_for_turn();
             let Some((frame, hand)) = self.next_frame(term) else { return };
             let turn = self.post.begin(term);
             self.serve(frame, hand);

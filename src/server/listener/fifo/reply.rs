@@ -8,7 +8,7 @@ use std::task::Waker;
 use super::FifoListener;
 use crate::clock;
 use crate::server::delivery::deferred_writer::Parcel;
-use crate::server::delivery::stream::{Advance, Driver, Stream, Task, WINDOW};
+use crate::server::delivery::stream::{Advance, Driver, Stream, Task};
 use crate::server::dispatch::byte_budget::Reservation;
 use crate::server::dispatch::pending_request::Route;
 use crate::server::multiprocess::in_flight::Hand;
@@ -23,29 +23,13 @@ pub(super) struct FifoRoute {
 }
 
 impl FifoRoute {
-    /// Writes what the pipe takes at once; the courier writes the rest. Dropping the FIFO ends the reply.
+    /// Writes the reply. Dropping the FIFO ends it.
     fn send(self, bytes: &mut Vec<u8>) {
         let Some(fifo) = self.fifo else { return };
         if let Some(hand) = &self.hand {
             hand.begin_answer();
         }
-        if self.listener.alone.is_some() {
-            return self.listener.write_to_the_end(&fifo, std::mem::take(bytes));
-        }
-        let desk = &self.listener.desk;
-        match fifo.write(bytes) {
-            Ok(sent) if sent == bytes.len() => {}
-            Ok(sent) => {
-                let Some(waiting) = desk.reserve_unsent(bytes.len()) else { return };
-                let deadline = clock::deadline(self.listener.write_timeout);
-                let (desk, bytes) = (desk.clone(), std::mem::take(bytes));
-                self.listener.context.courier.take(Parcel::Write { fifo, bytes, sent, deadline, desk, waiting });
-            }
-            Err(error) => {
-                desk.counters.dropped.add(1);
-                log::debug!("a reply was not delivered: {error}");
-            }
-        }
+        self.listener.policy.send(&self.listener, fifo, bytes);
     }
 }
 
@@ -59,8 +43,7 @@ impl Route for FifoRoute {
     }
 
     fn window(&self) -> usize {
-        // Originals write a reply as a whole, and so do those that have their faults.
-        if self.listener.alone.is_some() { usize::MAX } else { WINDOW }
+        self.listener.policy.window()
     }
 
     fn stream(self: Box<Self>, first: Vec<u8>, stream: Stream) {

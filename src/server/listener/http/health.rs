@@ -13,7 +13,7 @@ const EXPOSITION: HeaderValue = HeaderValue::from_static("text/plain; version=0.
 impl Site {
     /// Whether it is well: for anybody, since it says nothing else. Versions that are imitated have no such path.
     pub(super) fn answer_health(&self, method: &Method, path: &str) -> Option<Reply> {
-        if path != HEALTH || !matches!(*method, Method::GET | Method::HEAD) || self.desk.dialect().is_emulated() {
+        if path != HEALTH || !matches!(*method, Method::GET | Method::HEAD) || !self.policy.has_own_paths() {
             return None;
         }
         Some(if self.desk.context().is_stopping() {

@@ -4,15 +4,18 @@
 //! a handler takes long. hyper reads and writes HTTP; its connections are futures, and the leader polls the one that
 //! the kernel reports ready (`reactor`), so that a request stays on the thread that read it.
 
-mod body;
+pub(crate) mod body;
+mod body_reader;
 mod browser;
 mod connection;
 mod credentials;
 mod exchange;
-mod guard;
+pub(crate) mod guard;
+mod handlers;
 mod health;
-mod media;
+pub(crate) mod media;
 mod pages;
+pub(crate) mod policy;
 mod probe;
 mod reactor;
 pub(crate) mod reply;
@@ -34,7 +37,7 @@ use crate::address::Address;
 use crate::codec::xmlrpc;
 use crate::dialect::Dialect;
 use crate::server::dispatch::dispatcher::Desk;
-use crate::server::emulation::http as original;
+use crate::server::dispatch::policy::ReplyPolicy;
 use crate::server::scheduling::leadership::{Post, Term};
 use crate::server::scheduling::pinning::Place;
 use crate::server::{Context, ListenOptions, Listener, ServerError};
@@ -48,6 +51,7 @@ use exchange::Site;
 use guard::Guard;
 pub(crate) use guard::is_from_any;
 pub use guard::{Network, NetworkError};
+use policy::HttpPolicy;
 use probe::Probe;
 use reactor::{Reactor, Ready};
 pub use route::Roots;
@@ -128,6 +132,7 @@ impl HttpListener {
         (door, bound): (TcpListener, SocketAddr),
         host: String,
         options: &ListenOptions,
+        (policy, replies): (Arc<dyn HttpPolicy>, Arc<dyn ReplyPolicy>),
     ) -> Result<Self, ServerError> {
         let refused =
             |errno: nix::Error| OpenError::Bind { host: host.clone(), port: bound.port(), source: errno.into() };
@@ -137,19 +142,18 @@ impl HttpListener {
         let roots = http.roots.clone().unwrap_or_else(|| Roots::of(dialect));
         let scheme = if http.is_secure() { "https" } else { "http" };
         let address = address(bound, http, dialect);
-        let desk = Desk::new(&context, &address, options, REPLY_LIMIT);
+        let desk = Desk::new(&context, &address, options, REPLY_LIMIT, replies);
         let reactor = Arc::new(reactor);
         let mut hosts = http.hosts.clone();
         hosts.push(host);
         let site = Arc::new(Site {
-            hazards: options.hazards,
-            receive_buffer: if http.receive_buffer == 0 { original::RECEIVE_BUFFER } else { http.receive_buffer },
-            arrivals: original::Arrivals::default(),
-            aftermath: original::Aftermath::default(),
+            has_pages_of_words: policy.has_pages_of_words(),
+            has_old_pages: roots.html.is_some() && policy.has_own_paths(),
             context: context.clone(),
             desk,
             roots,
-            form: http.xmlrpc.unwrap_or_else(|| exchange::form_of(dialect)),
+            form: http.xmlrpc.unwrap_or_else(|| policy.xmlrpc_form()),
+            policy,
             json_get: http.json_get,
             shows_metrics: http.shows_metrics,
             guard: Guard::new(http.credentials.clone(), hosts, scheme),
@@ -214,18 +218,11 @@ impl HttpListener {
         // Answers are written whole; nothing is gained by waiting for more.
         socket.set_nodelay(true)?;
         let progress = Progress::new(self.reactor.round(), self.probe(&socket));
-        let mut stream = self.stream(socket, &progress)?;
-        if original::has_port_of_abyss(self.context.service.dialect, &self.site.roots) {
-            stream = stream.curt();
-        } else if self.site.hazards && self.context.service.dialect.is_emulated() {
-            stream = stream.forgetful();
-        }
+        let stream = self.stream(socket, &progress)?.with(self.site.policy.quirks());
         let life = exchange::life(self.site.clone(), stream, peer, progress.clone());
         let connection = Connection::new(self.reactor.number(), &self.reactor, progress, life);
-        if self.site.hazards {
-            // Before the newcomer: whoever waited for somebody is served first.
-            self.site.arrivals.note();
-        }
+        // Before the new connection is served: a request that waited for it is served first.
+        self.site.policy.note_connection();
         self.reactor.add(&connection, fd.as_fd())?;
         Ok(())
     }

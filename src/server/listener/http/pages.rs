@@ -26,7 +26,7 @@ impl Site {
         progress: &Arc<Progress>,
     ) -> Result<Reply, Problem> {
         let body = if head.method == Method::POST {
-            match self.read(&head.headers, body, progress).await {
+            match self.read(head, body, progress).await {
                 Err(Problem::NoBody) => Bytes::new(),
                 read => read?,
             }

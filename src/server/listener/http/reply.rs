@@ -6,7 +6,6 @@ use hyper::{Response, StatusCode};
 
 use super::body::{Making, ReplyBody};
 use super::guard::Refusal;
-use crate::dialect::Dialect;
 
 pub(crate) type Reply = Response<ReplyBody>;
 
@@ -83,12 +82,8 @@ pub(crate) enum Problem {
 }
 
 impl Problem {
-    /// The answer to it; nothing where the imitated version closes the connection instead.
-    pub(crate) fn reply(self, dialect: Dialect) -> Option<Reply> {
-        if dialect.is_emulated() { self.in_the_original(dialect) } else { Some(self.explained()) }
-    }
-
-    fn explained(self) -> Reply {
+    /// The answer that explains the problem.
+    pub(crate) fn explained(self) -> Reply {
         let (status, words) = match &self {
             Problem::Refused(Refusal::Foreign(why), _) => {
                 (StatusCode::FORBIDDEN, format!("{why}; requests may not come from foreign web pages"))
@@ -143,24 +138,5 @@ impl Problem {
             _ => {}
         }
         reply
-    }
-
-    /// As the modules of the original do: `httpd` of 3.x and 4.x has pages for what it does not serve at all,
-    /// `mi_http` empty answers for what it serves otherwise; a type that it does not know ends the connection.
-    fn in_the_original(self, dialect: Dialect) -> Option<Reply> {
-        let page = |status, words: &str| Some(with_body(status, HTML, format!("<html><body>{words}</body></html>")));
-        match self {
-            Problem::NoSuchPath { .. } => page(StatusCode::BAD_REQUEST, "Unable to parse URL!"),
-            Problem::WrongMethod { found, .. } if found == "GET" && dialect.reads_json() => {
-                Some(with_body(StatusCode::METHOD_NOT_ALLOWED, JSON, Bytes::new()))
-            }
-            Problem::WrongMethod { .. } => page(StatusCode::NOT_ACCEPTABLE, "Unsupported HTTP request!"),
-            Problem::WrongType { found: Some(found), .. } if found == "application/x-www-form-urlencoded" => {
-                Some(with_body(StatusCode::BAD_REQUEST, JSON, Bytes::new()))
-            }
-            Problem::NoBody => Some(with_body(StatusCode::BAD_REQUEST, JSON, Bytes::new())),
-            Problem::Refused(..) => Some(self.explained()),
-            _ => None,
-        }
     }
 }

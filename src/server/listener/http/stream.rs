@@ -10,17 +10,14 @@ use std::task::{Context, Poll};
 use hyper::rt::{Read, ReadBufCursor, Write};
 
 use super::connection::{Progress, Stage};
+use super::policy::Quirks;
 use super::reactor::Reactor;
 use super::reply::TOO_SLOW;
-use crate::server::emulation::http as original;
 
 /// A socket whose readiness the reactor reports, so that waiting for it needs no more than to say so.
 pub(super) struct Stream {
     socket: Socket,
-    /// Whether it keeps to itself that a body may be sent.
-    is_curt: bool,
-    /// Whether it drops what comes together with a request.
-    is_forgetful: bool,
+    quirks: Quirks,
     progress: Arc<Progress>,
     reactor: Arc<Reactor>,
 }
@@ -40,23 +37,18 @@ enum Socket {
 
 impl Stream {
     pub(super) fn new(socket: TcpStream, reactor: Arc<Reactor>, progress: Arc<Progress>) -> Self {
-        Stream { socket: Socket::Plain(socket), is_curt: false, is_forgetful: false, progress, reactor }
+        Stream { socket: Socket::Plain(socket), quirks: Quirks::default(), progress, reactor }
     }
 
     #[cfg(feature = "tls")]
     pub(super) fn with_tls(socket: super::tls::TlsStream, reactor: Arc<Reactor>, progress: Arc<Progress>) -> Self {
         progress.reach(Stage::Handshake, reactor.round());
-        Stream { socket: Socket::Tls(Box::new(socket)), is_curt: false, is_forgetful: false, progress, reactor }
+        Stream { socket: Socket::Tls(Box::new(socket)), quirks: Quirks::default(), progress, reactor }
     }
 
-    /// As this stream, without a `100 Continue`, which hyper always says and not every server did.
-    pub(super) fn curt(self) -> Self {
-        Stream { is_curt: true, ..self }
-    }
-
-    /// As this stream, forgetting requests that do not wait for the answer to the one before.
-    pub(super) fn forgetful(self) -> Self {
-        Stream { is_forgetful: true, ..self }
+    /// This stream with the quirks of another server.
+    pub(super) fn with(self, quirks: Quirks) -> Self {
+        Stream { quirks, ..self }
     }
 
     /// Reads what still comes and throws it away, until the client closes or its time is up.
@@ -132,8 +124,10 @@ impl Read for Stream {
         }
         let begins = matches!(this.progress.stage(), Stage::Idle | Stage::Reply);
         let read = match &mut this.socket {
-            Socket::Plain(socket) if this.is_forgetful && begins => receive_one(socket, &mut cursor, &this.progress),
-            Socket::Plain(socket) => receive(socket, &mut cursor),
+            Socket::Plain(socket) => match this.quirks.first_request.filter(|_| begins) {
+                Some(first_request) => receive_one(socket, &mut cursor, (first_request, &this.progress)),
+                None => receive(socket, &mut cursor),
+            },
             #[cfg(feature = "tls")]
             Socket::Tls(tls) => {
                 let read = tls.read(&mut cursor);
@@ -158,7 +152,7 @@ impl Read for Stream {
 impl Write for Stream {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let said = if this.is_curt && bytes.starts_with(CONTINUE) { CONTINUE.len() } else { 0 };
+        let said = if this.quirks.is_curt && bytes.starts_with(CONTINUE) { CONTINUE.len() } else { 0 };
         let bytes = &bytes[said..];
         let written = match &mut this.socket {
             _ if said > 0 && bytes.is_empty() => Poll::Ready(Ok(0)),
@@ -174,7 +168,7 @@ impl Write for Stream {
         context: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.is_curt {
+        if self.quirks.is_curt {
             let first = parts.iter().find(|part| !part.is_empty());
             return self.poll_write(context, first.map_or(&[], |part| part));
         }
@@ -222,10 +216,14 @@ fn or_pending<T>(error: io::Error) -> Poll<io::Result<T>> {
 }
 
 /// Reads the beginning of a request, and drops what is behind it.
-fn receive_one(mut socket: &TcpStream, cursor: &mut ReadBufCursor<'_>, progress: &Progress) -> io::Result<usize> {
+fn receive_one(
+    mut socket: &TcpStream,
+    cursor: &mut ReadBufCursor<'_>,
+    (first_request, progress): (fn(&[u8]) -> usize, &Progress),
+) -> io::Result<usize> {
     let mut read = vec![0; cursor.remaining()];
     let size = io::Read::read(&mut socket, &mut read)?;
-    let kept = original::first_request(&read[..size]);
+    let kept = first_request(&read[..size]);
     if kept < size {
         progress.note_overfed();
     }

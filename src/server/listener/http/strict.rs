@@ -11,13 +11,13 @@ pub(crate) const LONGEST_HEAD: usize = 64 << 10;
 
 /// Refuses a head that is too large, names no host or several, or announces a coding that is not understood.
 ///
-/// Versions that are imitated ask for no Host.
-pub(crate) fn check(head: &Parts, is_emulated: bool) -> Result<(), Problem> {
+/// A request of HTTP/1.1 has a Host if `needs_host` says so.
+pub(crate) fn check(head: &Parts, needs_host: bool) -> Result<(), Problem> {
     // hyper stops to read at this size, and takes what came by then.
     if size_of_head(head) > LONGEST_HEAD {
         return Err(Problem::HeadTooLarge { limit: LONGEST_HEAD });
     }
-    let needs_host = head.version == Version::HTTP_11 && !is_emulated;
+    let needs_host = needs_host && head.version == Version::HTTP_11;
     match head.headers.get_all(HOST).iter().count() {
         1 => {}
         0 if !needs_host => {}

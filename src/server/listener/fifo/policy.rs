@@ -1,0 +1,97 @@
+//! The questions of a FIFO listener whose answers differ where a version of OpenSIPS is emulated.
+
+use std::sync::{Arc, MutexGuard};
+
+use super::{FifoListener, Unread};
+use crate::codec::fifo_frame::{Frame, Framer};
+use crate::dialect::Dialect;
+use crate::server::delivery::stream::WINDOW;
+use crate::server::dispatch::policy::Native;
+use crate::transport::fifo::ReplyFifo;
+
+/// How a FIFO listener reads requests and sends replies. The defaults are sipmi's own.
+pub(crate) trait FifoPolicy: Send + Sync {
+    /// Splits the bytes of the command FIFO into requests of at most `limit` bytes.
+    fn framing(&self, dialect: Dialect, limit: usize) -> Box<dyn Framing> {
+        Box::new(Framer::new(dialect, limit))
+    }
+
+    /// Waits until the listener may take the next request.
+    fn wait_for_turn(&self) -> Option<MutexGuard<'_, ()>> {
+        None
+    }
+
+    /// Whether the server dies of a request.
+    fn dies_of(&self, listener: &FifoListener, frame: &Frame) -> bool {
+        let _ = (listener, frame);
+        false
+    }
+
+    /// Runs a request later, whose reply FIFO has no reader yet.
+    fn reach_reader(&self, request: Unread) {
+        request.await_reader();
+    }
+
+    /// Writes a reply.
+    fn send(&self, listener: &Arc<FifoListener>, fifo: ReplyFifo, bytes: &mut Vec<u8>) {
+        listener.write(fifo, bytes);
+    }
+
+    /// How many bytes of a streamed reply are gathered before the first is written.
+    fn window(&self) -> usize {
+        WINDOW
+    }
+}
+
+impl FifoPolicy for Native {}
+
+/// Splits what is read from a command FIFO into requests.
+pub(crate) trait Framing: Send {
+    /// How many bytes one read may bring, if `possible` fit the buffer.
+    fn room(&self, possible: usize) -> usize {
+        possible
+    }
+
+    /// Takes the bytes of one read. `takes_no_input` says whether a command wants no parameters.
+    fn push(&mut self, bytes: &[u8], takes_no_input: &dyn Fn(&[u8]) -> bool);
+
+    /// The next request.
+    fn next_frame(&mut self) -> Option<Frame>;
+
+    /// How many bytes were taken that belong to no complete request yet.
+    fn buffered(&self) -> usize {
+        0
+    }
+
+    /// Whether a request is incomplete and times out.
+    fn is_mid_frame(&self) -> bool {
+        false
+    }
+
+    /// Drops the incomplete request.
+    fn give_up(&mut self) -> Option<Frame> {
+        None
+    }
+}
+
+impl Framing for Framer {
+    fn push(&mut self, bytes: &[u8], _: &dyn Fn(&[u8]) -> bool) {
+        Framer::push(self, bytes);
+    }
+
+    fn next_frame(&mut self) -> Option<Frame> {
+        Framer::next_frame(self)
+    }
+
+    fn buffered(&self) -> usize {
+        Framer::buffered(self)
+    }
+
+    fn is_mid_frame(&self) -> bool {
+        Framer::is_mid_frame(self)
+    }
+
+    fn give_up(&mut self) -> Option<Frame> {
+        Framer::give_up(self)
+    }
+}
