@@ -1,9 +1,9 @@
 //! A program that forks while it serves: the parent goes on serving, the child does not begin to.
 
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd as _;
 use std::sync::{MutexGuard, RwLockWriteGuard};
 
-use super::{Server, State};
+use super::lifecycle::{Server, State};
 use crate::command::registry::Registry;
 
 /// Locks that nobody has in hand while the process is forked, or they would stay so for ever in the child.
@@ -43,15 +43,5 @@ impl Still<'_> {
         }
         // Its threads are not here: nothing of it may be waited for, closed or removed.
         std::mem::forget(running);
-    }
-}
-
-/// The descriptor of an endpoint.
-pub(super) fn descriptor(endpoint: &crate::server::listener::endpoint::Endpoint) -> RawFd {
-    use crate::server::listener::endpoint::Endpoint;
-    match endpoint {
-        Endpoint::Fifo { fifo, .. } => fifo.as_raw_fd(),
-        Endpoint::Datagram { socket, .. } => socket.as_raw_fd(),
-        Endpoint::Http { door, .. } => door.as_raw_fd(),
     }
 }

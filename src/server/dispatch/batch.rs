@@ -8,21 +8,6 @@ use crate::response::Failure;
 use crate::server::dispatch::dispatcher::Desk;
 use crate::server::dispatch::pending_request::{Route, Ticket};
 
-/// How many calls may come together, and how large their replies may be in all.
-#[derive(Clone, Copy, Debug)]
-pub struct TogetherLimits {
-    /// The most calls of a batch or a multicall.
-    pub calls: usize,
-    /// The most bytes of all their replies.
-    pub replies: usize,
-}
-
-impl Default for TogetherLimits {
-    fn default() -> Self {
-        TogetherLimits { calls: 1000, replies: 16 << 20 }
-    }
-}
-
 /// How the answers become one.
 #[derive(Clone, Copy)]
 pub(crate) enum Joint {

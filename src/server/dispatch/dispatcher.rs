@@ -20,18 +20,22 @@ use crate::item::Str;
 use crate::request::{Params, Request};
 use crate::response::{Failure, Response};
 use crate::server::console::{PageCall, ReplyPage};
-use crate::server::dispatch::batch::{Joint, PartRoute, Together, TogetherLimits};
+use crate::server::dispatch::batch::{Joint, PartRoute, Together};
 use crate::server::dispatch::byte_budget::{ByteBudget, Reservation};
+use crate::server::dispatch::deadline::Deadlines;
 use crate::server::dispatch::limits::Gate;
 use crate::server::dispatch::memory;
 use crate::server::dispatch::pending_request::{Pending, Route, Ticket, Way};
 use crate::server::dispatch::policy::ReplyPolicy;
+use crate::server::dispatch::resources::Resources;
+use crate::server::options::ListenOptions;
+use crate::server::options::TogetherLimits;
 use crate::server::panics::contained;
-use crate::server::{Context, ListenOptions};
+use crate::server::scheduling::thread_pool::Pool;
 use crate::transport::fifo::Refusal;
 
 pub(crate) struct Desk {
-    context: Arc<Context>,
+    resources: Arc<Resources>,
     service: Arc<Service>,
     pub(crate) counters: TransportCounters,
     /// What it lets callers ask.
@@ -114,7 +118,7 @@ pub(crate) enum Form {
 
 impl Desk {
     pub(crate) fn new(
-        context: &Arc<Context>,
+        resources: &Arc<Resources>,
         address: &Address,
         options: &ListenOptions,
         reply_limit: usize,
@@ -126,12 +130,12 @@ impl Desk {
             Address::Udp { .. } => (Transport::Udp, Carrier::Datagram, "mi_datagram"),
             Address::Http(_) => (Transport::Http, Carrier::Datagram, "mi_http"),
         };
-        let service = context.service.clone();
+        let service = resources.service.clone();
         let counters = TransportCounters::new(&service.statistics, group);
         Arc::new(Desk {
-            context: context.clone(),
+            resources: resources.clone(),
             gate: Gate::new(&service.statistics, group, address, options.limits.clone()),
-            unsent: context.unsent.part(options.unsent_limit),
+            unsent: resources.unsent.part(options.unsent_limit),
             in_progress: AtomicUsize::new(0),
             hand: Mutex::default(),
             counters,
@@ -303,7 +307,7 @@ impl Desk {
         if let Err(failure) = self.gate.check(&command, &params, (&caller.peer, caller.size), in_progress, started) {
             return self.answer_at_once(way, &Err(failure), (started, Some(&command)), out);
         }
-        if self.transport == Transport::Http && self.context.is_stopping() {
+        if self.transport == Transport::Http && self.resources.is_stopping() {
             return self.answer_at_once(way, &Err(Failure::Busy), (started, Some(&command)), out);
         }
         let record = self.service.trace.get().filter(|trace| trace.records(&command)).map(|trace| {
@@ -386,7 +390,7 @@ impl Desk {
                 Answer::Later => {}
             }
         };
-        let pool = self.context.waiting.clone();
+        let pool = self.resources.waiting.clone();
         match &command.conduct.serial {
             None => pool.run(Box::new(move || run(None))),
             Some(serial) => serial.wait(Box::new(move |turn| pool.run(Box::new(move || run(Some(turn)))))),
@@ -397,7 +401,7 @@ impl Desk {
     fn take_in_hand(&self, ticket: &Arc<Ticket>) {
         let other = self.hand().replace(ticket.clone());
         if let Some(other) = other {
-            self.context.deadlines.file(&other);
+            self.resources.deadlines.file(&other);
         }
     }
 
@@ -412,7 +416,7 @@ impl Desk {
     pub(crate) fn set_aside(&self) {
         let ticket = self.hand().take();
         if let Some(ticket) = ticket {
-            self.context.deadlines.file(&ticket);
+            self.resources.deadlines.file(&ticket);
         }
     }
 
@@ -420,13 +424,22 @@ impl Desk {
         self.hand.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn context(&self) -> &Arc<Context> {
-        &self.context
+    pub(crate) fn deadlines(&self) -> &Arc<Deadlines> {
+        &self.resources.deadlines
+    }
+
+    /// The threads for streamed replies.
+    pub(crate) fn aside_pool(&self) -> &Arc<Pool> {
+        &self.resources.aside
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.resources.is_stopping()
     }
 
     /// Has something done by a thread that nobody waits for.
     pub(crate) fn aside(&self, job: Hook) {
-        self.context.aside.run_or_do(job);
+        self.resources.aside.run_or_do(job);
     }
 
     /// How long a command may take.

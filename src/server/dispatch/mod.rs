@@ -9,4 +9,6 @@ pub(crate) mod memory;
 pub(crate) mod one_shot;
 pub(crate) mod pending_request;
 pub(crate) mod policy;
+pub(crate) mod reply_stream;
+pub(crate) mod resources;
 mod sync;

@@ -7,9 +7,9 @@ use std::time::Instant;
 use super::deadline::Place;
 use crate::command::{Command, Detach, Hook, Origin, Responder, Source};
 use crate::response::{Failure, Response};
-use crate::server::delivery::stream::Stream;
 use crate::server::dispatch::dispatcher::{Desk, Form, Record};
 use crate::server::dispatch::one_shot::Once;
+use crate::server::dispatch::reply_stream::Stream;
 
 /// The way back to one client.
 pub(crate) trait Route: Send {
@@ -198,7 +198,7 @@ impl Ticket {
 
     /// It takes long: it is watched over, and given up when the client leaves.
     pub(crate) fn file(self: &Arc<Self>) {
-        self.desk.context().deadlines.file(self);
+        self.desk.deadlines().file(self);
         self.once.peek(|way| way.route.will_take_long(self));
     }
 
@@ -235,7 +235,7 @@ impl Ticket {
 
     fn leave(&self) {
         if let Some(place) = self.place.get() {
-            self.desk.context().deadlines.strike(*place);
+            self.desk.deadlines().strike(*place);
         }
         self.desk.counters.in_progress.add(-1);
         self.desk.in_progress.fetch_sub(1, Ordering::Relaxed);

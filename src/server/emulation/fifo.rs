@@ -8,7 +8,7 @@ use super::fifo_framing::{JsonReader, TextReader};
 use super::hazards;
 use crate::codec::fifo_frame::Frame;
 use crate::dialect::Dialect;
-use crate::server::Listener as _;
+use crate::server::context::Listener as _;
 use crate::server::listener::fifo::policy::{FifoPolicy, Framing};
 use crate::server::listener::fifo::{FifoListener, Unread};
 use crate::transport::fifo::{Opened, ReplyFifo};

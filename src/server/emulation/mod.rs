@@ -15,11 +15,11 @@ use std::sync::Arc;
 
 use crate::codec::text::Carrier;
 use crate::dialect::Dialect;
-use crate::server::ListenOptions;
 use crate::server::dispatch::policy::{Native, ReplyPolicy};
 use crate::server::listener::datagram::policy::DatagramPolicy;
 use crate::server::listener::fifo::policy::FifoPolicy;
 use crate::server::listener::http::policy::HttpPolicy;
+use crate::server::options::ListenOptions;
 
 /// The policies of the listeners of one server and one set of options.
 #[derive(Clone, Copy)]

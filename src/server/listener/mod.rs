@@ -1,6 +1,5 @@
 //! The transports that a server listens on.
 
 pub(crate) mod datagram;
-pub(crate) mod endpoint;
 pub(crate) mod fifo;
 pub mod http;

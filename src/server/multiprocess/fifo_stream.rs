@@ -14,6 +14,8 @@ const EPOCH: u64 = 1 << 32;
 pub(crate) struct FifoStream {
     region: Region,
     room: usize,
+    /// The most bytes of one read.
+    read_size: usize,
 }
 
 #[repr(C)]
@@ -26,11 +28,11 @@ struct Head {
 
 impl FifoStream {
     /// Room for so many bytes. Shared with processes that are forked afterwards.
-    pub(crate) fn new(room: usize) -> std::io::Result<Self> {
+    pub(crate) fn new(room: usize, read_size: usize) -> std::io::Result<Self> {
         let region = Region::new(FIRST + room);
         // SAFETY: nothing points into it yet.
         unsafe { region.share(0)? };
-        Ok(FifoStream { region, room })
+        Ok(FifoStream { region, room, read_size })
     }
 
     fn head(&self) -> &Head {
@@ -102,7 +104,7 @@ impl FifoStream {
     pub(crate) fn take_over(&self) -> &[u8] {
         // SAFETY: within the region; only the reader uses it.
         let all = unsafe { std::slice::from_raw_parts(self.region.at::<u8>(FIRST).as_ptr(), self.room) };
-        let beyond = &all[self.read()..all.len().min(self.read() + crate::server::listener::fifo::BUFFER)];
+        let beyond = &all[self.read()..all.len().min(self.read() + self.read_size)];
         let read = self.read() + beyond.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         self.head().read.store(read as u64, Ordering::Release);
         &all[self.served()..read]
@@ -121,7 +123,7 @@ mod tests {
 
     #[test]
     fn the_next_reader_finds_what_was_read_and_not_served() {
-        let stream = FifoStream::new(100).expect("memory");
+        let stream = FifoStream::new(100, 65_536).expect("memory");
         read(&stream, b":a:\n:b:\n");
         stream.note_read(8);
         stream.note_served(stream.place(4));
@@ -136,7 +138,7 @@ mod tests {
 
     #[test]
     fn what_was_in_the_hands_of_the_dead_is_not_served_again() {
-        let stream = FifoStream::new(100).expect("memory");
+        let stream = FifoStream::new(100, 65_536).expect("memory");
         read(&stream, b":a:\n:b:\n");
         stream.note_read(8);
         let taken = stream.place(4);
@@ -150,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_request_larger_than_any_may_be_does_not_stop_the_stream() {
-        let stream = FifoStream::new(8).expect("memory");
+        let stream = FifoStream::new(8, 65_536).expect("memory");
         for _ in 0..3 {
             read(&stream, b"12345678");
             stream.note_read(8);

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use crate::server::Listener;
+use crate::address::Address;
 use crate::server::panics::contained;
 use crate::server::scheduling::thread_pool::Pool;
 
@@ -90,8 +90,24 @@ impl Post {
     }
 }
 
+/// A listener as its leaders and the watch see it.
+pub(crate) trait Led: Send + Sync {
+    /// Where it really listens.
+    fn address(&self) -> &Address;
+    /// Waits for requests and serves them, until another thread leads or the server stops.
+    fn lead(self: Arc<Self>, term: Term);
+    /// Where the leader shows what it does.
+    fn post(&self) -> &Post;
+    /// Called when the leader has had the same request for longer than a handler may keep its listener waiting.
+    fn note_slow_request(&self);
+    /// Called every now and then: gives back memory.
+    fn trim(&self);
+    /// Called every now and then, and when the server stops: wakes a leader that has something to look at.
+    fn look_after(&self) {}
+}
+
 /// Leads a listener. One that panics outside of a command goes on with the next request.
-pub(crate) fn lead(listener: &Arc<dyn Listener>, mut term: Term) {
+pub(crate) fn lead(listener: &Arc<dyn Led>, mut term: Term) {
     let what = || format!("{}: a worker", listener.address());
     while contained(what, || listener.clone().lead(term)).is_none() {
         match listener.post().succeed(term) {
@@ -110,7 +126,7 @@ pub(crate) struct Watch {
 }
 
 struct Watched {
-    listener: Weak<dyn Listener>,
+    listener: Weak<dyn Led>,
     pool: Weak<Pool>,
     seen: u64,
     /// For how many rounds the same request has been in hand.
@@ -130,7 +146,7 @@ impl Watch {
         Ok(watch)
     }
 
-    pub(crate) fn add(self: &Arc<Self>, listener: &Arc<dyn Listener>, pool: &Arc<Pool>) {
+    pub(crate) fn add(self: &Arc<Self>, listener: &Arc<dyn Led>, pool: &Arc<Pool>) {
         let _ = listener.post().watch.set(self.clone());
         let watched = Watched { listener: Arc::downgrade(listener), pool: Arc::downgrade(pool), seen: 0, rounds: 0 };
         self.posts.lock().unwrap_or_else(PoisonError::into_inner).push(watched);
@@ -159,7 +175,7 @@ impl Watch {
                 looked_after = Instant::now();
                 posts.iter().filter_map(|watched| watched.listener.upgrade()).for_each(|listener| {
                     listener.look_after();
-                    listener.desk().trim();
+                    listener.trim();
                 });
             }
             quiet = if busy { 0 } else { quiet + 1 };
@@ -197,7 +213,7 @@ fn look_at(posts: &mut Vec<Watched>) -> bool {
         busy |= state & BUSY != 0 || state != watched.seen;
         watched.seen = state;
         if watched.rounds == 1 {
-            listener.desk().set_aside();
+            listener.note_slow_request();
         }
         // One that is stuck may wait for a request that waits behind it.
         let may_exceed = watched.rounds % EXCESS_AFTER == 0;

@@ -7,7 +7,7 @@ use hyper::{Method, StatusCode};
 use crate::dialect::Dialect;
 use crate::server::listener::http::policy::Verdict;
 use crate::server::listener::http::reply::{self, Reply};
-use crate::server::listener::http::route::{Mount, Roots};
+use crate::server::options::roots::{Mount, Roots};
 
 /// Whether a request at this path goes to Abyss.
 pub(super) fn has_path(dialect: Dialect, roots: &Roots, path: &str) -> bool {

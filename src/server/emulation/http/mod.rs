@@ -21,13 +21,13 @@ use crate::codec::xmlrpc;
 use crate::dialect::Dialect;
 use crate::response::Response;
 use crate::server::dispatch::dispatcher::Asked;
-use crate::server::http::HttpOptions;
 use crate::server::listener::http::guard::Guard;
 use crate::server::listener::http::media;
 use crate::server::listener::http::policy::{HttpPolicy, Preferences, Quirks, Verdict};
 use crate::server::listener::http::reply::{Problem, Reply};
-use crate::server::listener::http::route::{Mount, Roots};
 use crate::server::listener::http::strict;
+use crate::server::options::http::HttpOptions;
+use crate::server::options::roots::{Mount, Roots};
 use faults::{ArrayReply, DeferredFaults, NewConnectionSignal};
 
 /// The size of a body that 3.6 and 4.0 take unless they are told otherwise (`receive_buf_size`).

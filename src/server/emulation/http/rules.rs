@@ -11,8 +11,8 @@ use super::replies::page;
 use crate::dialect::Dialect;
 use crate::server::listener::http::policy::Verdict;
 use crate::server::listener::http::reply::{self, Reply};
-use crate::server::listener::http::route::Mount;
 use crate::server::listener::http::strict::size_of_head;
+use crate::server::options::roots::Mount;
 
 /// The most bytes of head and body that the originals take in one piece (`POST_BUFFER`).
 const ONE_PIECE: u64 = 16_384;

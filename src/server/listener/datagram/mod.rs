@@ -10,21 +10,22 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::http::Network;
 use crate::address::Address;
 use crate::codec::text;
 use crate::command::Peer;
 use crate::command::service::Service;
 use crate::item::Str;
 use crate::response::Failure;
+use crate::server::context::{Context, Listener};
 use crate::server::dispatch::dispatcher::{Asked, Caller, Desk};
 use crate::server::dispatch::pending_request::Route;
 use crate::server::dispatch::policy::ReplyPolicy;
 use crate::server::multiprocess::idle_first::{Absent, Courtesy};
 use crate::server::multiprocess::in_flight::Hand;
-use crate::server::scheduling::leadership::{Post, Term};
+use crate::server::options::ListenOptions;
+use crate::server::options::network::{Network, is_from_any};
+use crate::server::scheduling::leadership::{Led, Post, Term};
 use crate::server::scheduling::pinning::Place;
-use crate::server::{Context, ListenOptions, Listener};
 use crate::transport::datagram::{RawPeer, Received, Socket};
 use crate::transport::eagerness::Habit;
 use crate::transport::{OpenError, io_error};
@@ -67,12 +68,13 @@ impl DatagramListener {
         if let Err(error) = socket.set_patience(WAKE) {
             log::error!("{address}: stopping will wait for the next request: {error}");
         }
-        let tells_users = has_rate_limits(&context.service, options) && ask_for_users(&socket, &address);
-        let desk = Desk::new(&context, &address, options, policy.reply_limit(), replies);
+        let tells_users = has_rate_limits(&context.resources.service, options) && ask_for_users(&socket, &address);
+        let desk = Desk::new(&context.resources, &address, options, policy.reply_limit(), replies);
         let socket = Arc::new(socket);
         let unix = matches!(address, Address::Unix { .. }).then(|| policy.answers_connected());
-        let replies = Replies::new(desk.clone(), socket.clone(), unix, options.write_timeout)
-            .map_err(io_error("open a socket for replies of", address.to_string()))?;
+        let replies =
+            Replies::new((desk.clone(), context.courier.clone()), socket.clone(), unix, options.write_timeout)
+                .map_err(io_error("open a socket for replies of", address.to_string()))?;
         Ok(DatagramListener {
             desk,
             context,
@@ -94,8 +96,7 @@ impl DatagramListener {
     /// Whether the sender's network is one that the listener serves.
     fn serves(&self, peer: &RawPeer) -> bool {
         let networks = self.allow_from.as_deref();
-        networks.is_none()
-            || matches!(peer.to_peer(), Peer::Inet(address) if super::http::is_from_any(networks, address.ip()))
+        networks.is_none() || matches!(peer.to_peer(), Peer::Inet(address) if is_from_any(networks, address.ip()))
     }
 
     fn serve(&self, buffer: &[u8], received: &Received, hand: Option<Hand>, out: &mut Vec<u8>) {
@@ -149,17 +150,21 @@ fn ask_for_users(socket: &Socket, address: &Address) -> bool {
     asked.is_ok()
 }
 
-impl Listener for DatagramListener {
+impl Led for DatagramListener {
     fn address(&self) -> &Address {
         &self.address
     }
 
-    fn desk(&self) -> &Arc<Desk> {
-        &self.desk
-    }
-
     fn post(&self) -> &Post {
         &self.post
+    }
+
+    fn note_slow_request(&self) {
+        self.desk.set_aside();
+    }
+
+    fn trim(&self) {
+        self.desk.trim();
     }
 
     fn lead(self: Arc<Self>, term: Term) {
@@ -218,6 +223,12 @@ impl Listener for DatagramListener {
                 return;
             }
         }
+    }
+}
+
+impl Listener for DatagramListener {
+    fn desk(&self) -> &Arc<Desk> {
+        &self.desk
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::connected_peers::ConnectedPeers;
 use super::reply_queues::{ReplyQueues, WaitingReply};
-use crate::server::delivery::deferred_writer::Parcel;
+use crate::server::delivery::deferred_writer::{Courier, Parcel};
 use crate::server::dispatch::dispatcher::Desk;
 use crate::server::multiprocess::in_flight::Hand;
 use crate::transport::datagram::{RawPeer, Socket, send_from};
@@ -20,6 +20,7 @@ const NAMED_BUFFER: libc::c_int = 2 << 20;
 /// How replies leave a listener.
 pub(crate) struct Replies {
     desk: Arc<Desk>,
+    courier: Arc<Courier>,
     socket: Arc<Socket>,
     /// Over UNIX only.
     unix: Option<UnixReplies>,
@@ -50,13 +51,13 @@ pub(crate) enum Sent {
 impl Replies {
     /// `unix`: None over UDP; over UNIX whether clients that are connected get replies.
     pub(crate) fn new(
-        desk: Arc<Desk>,
+        (desk, courier): (Arc<Desk>, Arc<Courier>),
         socket: Arc<Socket>,
         unix: Option<bool>,
         timeout: Duration,
     ) -> io::Result<Self> {
         let unix = unix.map(|answers_connected| UnixReplies::new(&socket, answers_connected)).transpose()?;
-        Ok(Replies { desk, socket, unix, queues: ReplyQueues::default(), timeout })
+        Ok(Replies { desk, courier, socket, unix, queues: ReplyQueues::default(), timeout })
     }
 
     /// Sends a reply now, or when its client has read others.
@@ -108,7 +109,7 @@ impl Replies {
             let send = |reply: &WaitingReply| replies.send(&reply.bytes, (&reply.peer, reply.hand.as_ref()));
             replies.queues.serve(now, replies.timeout, send, |dropped| replies.note_stalled(dropped))
         };
-        self.desk.context().courier.take(Parcel::Queues { serve: Box::new(serve) });
+        self.courier.take(Parcel::Queues { serve: Box::new(serve) });
     }
 
     /// A client has read nothing for too long.

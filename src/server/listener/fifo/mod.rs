@@ -16,14 +16,16 @@ use crate::command::{CommandFlags, Peer};
 use crate::item::Str;
 use crate::request::{Params, Request};
 use crate::response::Failure;
+use crate::server::context::{Context, Listener};
 use crate::server::delivery::deferred_writer::{Parcel, Unanswerable};
 use crate::server::dispatch::dispatcher::{Asked, Caller, Desk};
 use crate::server::dispatch::policy::ReplyPolicy;
+use crate::server::error::ServerError;
 use crate::server::multiprocess::fifo_stream::FifoStream;
 use crate::server::multiprocess::in_flight::Hand;
-use crate::server::scheduling::leadership::{Post, Term};
+use crate::server::options::ListenOptions;
+use crate::server::scheduling::leadership::{Led, Post, Term};
 use crate::server::scheduling::pinning::Place;
-use crate::server::{Context, ListenOptions, Listener, ServerError};
 use crate::transport::eagerness::Habit;
 use crate::transport::fifo::{CommandFifo, Opened, Refusal, ReplyDir, ReplyFifo, Waker};
 use crate::transport::io_error;
@@ -80,10 +82,10 @@ impl FifoListener {
         (number, options): (usize, &ListenOptions),
         (policy, replies_policy): (Arc<dyn FifoPolicy>, Arc<dyn ReplyPolicy>),
     ) -> Result<Self, ServerError> {
-        let dialect = context.service.dialect;
+        let dialect = context.resources.service.dialect;
         let waker = fifo.waker().map_err(io_error("keep open", "the command FIFO"))?;
         Ok(FifoListener {
-            desk: Desk::new(&context, &address, options, usize::MAX, replies_policy),
+            desk: Desk::new(&context.resources, &address, options, usize::MAX, replies_policy),
             context,
             address,
             intake: Mutex::new(Intake {
@@ -140,7 +142,7 @@ impl FifoListener {
     }
 
     fn takes_no_input(&self, method: &[u8]) -> bool {
-        let found = self.context.service.registry().lookup(method);
+        let found = self.context.resources.service.registry().lookup(method);
         found.is_ok_and(|command| command.flags.has(CommandFlags::NO_INPUT))
     }
 
@@ -398,21 +400,13 @@ impl Intake {
     }
 }
 
-impl Listener for FifoListener {
+impl Led for FifoListener {
     fn address(&self) -> &Address {
         &self.address
     }
 
-    fn desk(&self) -> &Arc<Desk> {
-        &self.desk
-    }
-
     fn post(&self) -> &Post {
         &self.post
-    }
-
-    fn has_one_reader(&self) -> bool {
-        true
     }
 
     fn look_after(&self) {
@@ -420,6 +414,14 @@ impl Listener for FifoListener {
         if self.context.is_stopping() || waker.is_replaced() {
             waker.wake();
         }
+    }
+
+    fn note_slow_request(&self) {
+        self.desk.set_aside();
+    }
+
+    fn trim(&self) {
+        self.desk.trim();
     }
 
     fn lead(self: Arc<Self>, term: Term) {
@@ -434,6 +436,16 @@ impl Listener for FifoListener {
                 return;
             }
         }
+    }
+}
+
+impl Listener for FifoListener {
+    fn desk(&self) -> &Arc<Desk> {
+        &self.desk
+    }
+
+    fn has_one_reader(&self) -> bool {
+        true
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::{Arc, MutexGuard};
 use super::{FifoListener, Unread};
 use crate::codec::fifo_frame::{Frame, Framer};
 use crate::dialect::Dialect;
-use crate::server::delivery::stream::WINDOW;
 use crate::server::dispatch::policy::Native;
+use crate::server::dispatch::reply_stream::WINDOW;
 use crate::transport::fifo::ReplyFifo;
 
 /// How a FIFO listener reads requests and sends replies. The defaults are sipmi's own.

@@ -8,10 +8,11 @@ use std::task::Waker;
 use super::FifoListener;
 use crate::clock;
 use crate::server::delivery::deferred_writer::Parcel;
-use crate::server::delivery::stream::{Advance, Driver, Stream, Task};
 use crate::server::dispatch::byte_budget::Reservation;
 use crate::server::dispatch::pending_request::Route;
+use crate::server::dispatch::reply_stream::{Advance, Stream};
 use crate::server::multiprocess::in_flight::Hand;
+use crate::server::scheduling::driver::{Driver, Task};
 use crate::transport::fifo::ReplyFifo;
 
 /// The way back through a reply FIFO, or nowhere when the client gave none.
@@ -52,7 +53,7 @@ impl Route for FifoRoute {
             // The end of the process ends the reply from now on.
             hand.begin_answer();
         }
-        let pool = listener.context.aside.clone();
+        let pool = listener.context.resources.aside.clone();
         let task = FifoStream {
             listener,
             fifo: fifo.map(Arc::new),

@@ -11,7 +11,7 @@ use hyper::body::{Body, Frame, SizeHint};
 
 use super::connection::{Progress, Stage};
 use super::reactor::Reactor;
-use crate::server::delivery::stream::{Advance, Stream};
+use crate::server::dispatch::reply_stream::{Advance, Stream};
 
 /// After so long it is the others' turn.
 const TURN: Duration = Duration::from_millis(1);

@@ -7,18 +7,7 @@
 use hyper::header::{ACCEPT_LANGUAGE, HeaderMap, UPGRADE_INSECURE_REQUESTS, USER_AGENT};
 
 use super::guard::Guard;
-
-/// Which GET requests run commands that change something.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum JsonGet {
-    /// Those of programs, and those of pages of this server.
-    #[default]
-    Programs,
-    /// None.
-    ReadOnly,
-    /// All that are let in.
-    All,
-}
+use crate::server::options::http::JsonGet;
 
 impl JsonGet {
     /// Whether a GET with this head runs only commands that change nothing.
@@ -50,8 +39,8 @@ fn is_of_browser(user_agent: &[u8]) -> bool {
 mod tests {
     use hyper::header::HeaderName;
 
-    use super::super::credentials::Credentials;
     use super::*;
+    use crate::server::options::credentials::Credentials;
 
     fn reads_only(fields: &[(&'static str, &'static str)]) -> bool {
         let guard = Guard::new(Credentials::default(), vec!["mi.example.org".into()], "http");

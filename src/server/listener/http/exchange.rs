@@ -12,20 +12,20 @@ use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper::{Method, Request};
 
-use super::browser::JsonGet;
 use super::connection::{Life, Progress, Stage};
 use super::guard::Guard;
 use super::policy::{HttpPolicy, Verdict};
 use super::reactor::Reactor;
 use super::reply::{Problem, Reply};
-use super::route::Roots;
 use super::slot::{Made, Slot};
 use super::stream::Stream;
 use super::strict::LONGEST_HEAD;
 use crate::codec::xmlrpc;
 use crate::command::Peer;
-use crate::server::Context;
+use crate::server::context::Context;
 use crate::server::dispatch::dispatcher::{Asked, Caller, Desk};
+use crate::server::options::http::JsonGet;
+use crate::server::options::roots::Roots;
 
 /// As many headers as anything sends.
 const MOST_HEADERS: usize = 100;
@@ -104,7 +104,7 @@ impl Service<Request<Incoming>> for Exchange {
                 progress.note_problem();
             }
             // Nor does a server that stops take another request over a connection.
-            if is_problem || progress.is_orphaned() || site.desk.context().is_stopping() {
+            if is_problem || progress.is_orphaned() || site.desk.is_stopping() {
                 reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Ok(site.policy.finish(preferences, reply))

@@ -13,10 +13,10 @@ use super::connection::{Progress, Stage};
 use super::exchange::Site;
 use super::media;
 use super::reply::{self, Problem, Reply};
-use super::route::Mount;
 use super::slot::Made;
 use crate::codec::{mi_json, xmlrpc};
 use crate::server::dispatch::dispatcher::{Asked, Caller};
+use crate::server::options::roots::Mount;
 
 impl Site {
     /// Answers a request at a mounted path.

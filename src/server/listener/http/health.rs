@@ -16,7 +16,7 @@ impl Site {
         if path != HEALTH || !matches!(*method, Method::GET | Method::HEAD) || !self.policy.has_own_paths() {
             return None;
         }
-        Some(if self.desk.context().is_stopping() {
+        Some(if self.desk.is_stopping() {
             reply::with_body(StatusCode::SERVICE_UNAVAILABLE, reply::TEXT, "draining\n")
         } else {
             reply::with_body(StatusCode::OK, reply::TEXT, "ok\n")

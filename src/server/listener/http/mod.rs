@@ -8,7 +8,6 @@ pub(crate) mod body;
 mod body_reader;
 mod browser;
 mod connection;
-mod credentials;
 mod exchange;
 pub(crate) mod guard;
 mod handlers;
@@ -19,7 +18,6 @@ pub(crate) mod policy;
 mod probe;
 mod reactor;
 pub(crate) mod reply;
-pub(crate) mod route;
 mod slot;
 mod stream;
 pub(crate) mod strict;
@@ -27,76 +25,36 @@ pub(crate) mod strict;
 pub mod tls;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::address::Address;
-use crate::codec::xmlrpc;
-use crate::dialect::Dialect;
+use crate::server::context::{Context, Listener};
 use crate::server::dispatch::dispatcher::Desk;
 use crate::server::dispatch::policy::ReplyPolicy;
-use crate::server::scheduling::leadership::{Post, Term};
+use crate::server::endpoint::http_address;
+use crate::server::error::ServerError;
+use crate::server::options::ListenOptions;
+pub use crate::server::options::credentials::{Credentials, NeverMatches, check_hosts};
+pub use crate::server::options::http::{HttpOptions, JsonGet, Timeouts};
+use crate::server::options::network::is_from_any;
+pub use crate::server::options::network::{Network, NetworkError};
+pub use crate::server::options::roots::Roots;
+use crate::server::scheduling::leadership::{Led, Post, Term};
 use crate::server::scheduling::pinning::Place;
-use crate::server::{Context, ListenOptions, Listener, ServerError};
 use crate::transport::OpenError;
 use crate::transport::eagerness::Habit;
 use crate::transport::spare::{Spare, is_shortage};
-pub use browser::JsonGet;
 use connection::{Connection, Progress, Stage};
-pub use credentials::{Credentials, NeverMatches, check_hosts};
 use exchange::Site;
 use guard::Guard;
-pub(crate) use guard::is_from_any;
-pub use guard::{Network, NetworkError};
 use policy::HttpPolicy;
 use probe::Probe;
 use reactor::{Reactor, Ready};
-pub use route::Roots;
 use stream::Stream;
-
-/// What a listener for HTTP has beside the options of all.
-#[derive(Clone, Debug, Default)]
-pub struct HttpOptions {
-    /// Where it answers what; `None`: where the imitated version does.
-    pub roots: Option<Roots>,
-    /// How replies look at the root for XML-RPC; `None`: as the imitated version writes them.
-    pub xmlrpc: Option<xmlrpc::Form>,
-    /// Which `GET` requests run commands that change something.
-    pub json_get: JsonGet,
-    /// Who is let in.
-    pub credentials: Credentials,
-    /// Names by which browsers may call it, beside addresses and `localhost`.
-    pub hosts: Vec<String>,
-    /// How long a head, a body and a pause between requests may take.
-    pub timeouts: Timeouts,
-    /// What 3.6 and 4.0 take of a body, where their faults are imitated (`receive_buf_size`); 0: as much as they do.
-    pub receive_buffer: usize,
-    /// Whether `GET /metrics` shows what is counted.
-    pub shows_metrics: bool,
-    /// How many connections there may be.
-    pub connections: usize,
-    /// TLS; without it the connection is plain.
-    #[cfg(feature = "tls")]
-    pub tls: Option<Arc<rustls::ServerConfig>>,
-}
-
-/// How long a client may take.
-#[derive(Clone, Copy, Debug)]
-pub struct Timeouts {
-    /// For the head of a request, and for its body.
-    pub read: Duration,
-    /// Between two requests.
-    pub idle: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Timeouts { read: Duration::from_secs(10), idle: Duration::from_secs(60) }
-    }
-}
 
 /// More than a server of MI ever has, and no more memory than it can spare.
 const DEFAULT_CONNECTIONS: usize = 16_384;
@@ -138,11 +96,11 @@ impl HttpListener {
             |errno: nix::Error| OpenError::Bind { host: host.clone(), port: bound.port(), source: errno.into() };
         let reactor = Reactor::new(door.as_fd()).map_err(refused)?;
         let http = &options.http;
-        let dialect = context.service.dialect;
+        let dialect = context.resources.service.dialect;
         let roots = http.roots.clone().unwrap_or_else(|| Roots::of(dialect));
         let scheme = if http.is_secure() { "https" } else { "http" };
-        let address = address(bound, http, dialect);
-        let desk = Desk::new(&context, &address, options, REPLY_LIMIT, replies);
+        let address = http_address(bound, http, dialect);
+        let desk = Desk::new(&context.resources, &address, options, REPLY_LIMIT, replies);
         let reactor = Arc::new(reactor);
         let mut hosts = http.hosts.clone();
         hosts.push(host);
@@ -308,17 +266,21 @@ impl HttpListener {
     }
 }
 
-impl Listener for HttpListener {
+impl Led for HttpListener {
     fn address(&self) -> &Address {
         &self.address
     }
 
-    fn desk(&self) -> &Arc<Desk> {
-        &self.site.desk
-    }
-
     fn post(&self) -> &Post {
         &self.post
+    }
+
+    fn note_slow_request(&self) {
+        self.site.desk.set_aside();
+    }
+
+    fn trim(&self) {
+        self.site.desk.trim();
     }
 
     fn lead(self: Arc<Self>, term: Term) {
@@ -368,47 +330,8 @@ impl Listener for HttpListener {
     }
 }
 
-impl HttpOptions {
-    #[cfg(feature = "tls")]
-    fn is_secure(&self) -> bool {
-        self.tls.is_some()
+impl Listener for HttpListener {
+    fn desk(&self) -> &Arc<Desk> {
+        &self.site.desk
     }
-
-    #[cfg(not(feature = "tls"))]
-    #[allow(clippy::unused_self)] // it has TLS to look at in other builds
-    fn is_secure(&self) -> bool {
-        false
-    }
-}
-
-/// Host and port of a URL to listen at, which has neither path nor user.
-pub(crate) fn place(url: &str) -> Option<(&str, u16)> {
-    let authority = url.split_once("://")?.1.trim_end_matches('/');
-    let (host, port) = authority.rsplit_once(':')?;
-    let host = host.strip_prefix('[').map_or(Some(host), |inner| inner.strip_suffix(']'))?;
-    let is_plain = !host.is_empty() && !host.contains(['/', '@', '?', '#']);
-    is_plain.then_some((host, port.parse().ok()?))
-}
-
-/// Where it is, as clients write it.
-pub(crate) fn address(bound: SocketAddr, http: &HttpOptions, dialect: Dialect) -> Address {
-    let scheme = if http.is_secure() { "https" } else { "http" };
-    let roots = http.roots.clone().unwrap_or_else(|| Roots::of(dialect));
-    let first = roots.paths().next().unwrap_or_default();
-    Address::Http(format!("{scheme}://{bound}{first}"))
-}
-
-pub(crate) fn bind(host: &str, port: u16) -> io::Result<(TcpListener, SocketAddr)> {
-    let mut refused = io::ErrorKind::AddrNotAvailable.into();
-    for address in (host, port).to_socket_addrs()? {
-        match TcpListener::bind(address) {
-            Ok(door) => {
-                door.set_nonblocking(true)?;
-                let bound = door.local_addr()?;
-                return Ok((door, bound));
-            }
-            Err(error) => refused = error,
-        }
-    }
-    Err(refused)
 }

@@ -12,11 +12,11 @@ use hyper::http::request::Parts;
 use super::guard::Guard;
 use super::media;
 use super::reply::{Problem, Reply};
-use super::route::Mount;
 use super::strict;
 use crate::codec::xmlrpc;
 use crate::server::dispatch::dispatcher::Asked;
 use crate::server::dispatch::policy::Native;
+use crate::server::options::roots::Mount;
 
 /// How an HTTP listener reads requests and answers them. The defaults are sipmi's own.
 pub(crate) trait HttpPolicy: Send + Sync {

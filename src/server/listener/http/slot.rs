@@ -5,10 +5,10 @@ use std::task::{Poll, Waker};
 
 use bytes::Bytes;
 
-use crate::server::delivery::stream::{Stream, WINDOW};
 use crate::server::dispatch::byte_budget::Reservation;
 use crate::server::dispatch::dispatcher::Desk;
 use crate::server::dispatch::pending_request::{Route, Ticket};
+use crate::server::dispatch::reply_stream::{Stream, WINDOW};
 
 /// An answer, or the beginning of one.
 pub(super) enum Made {

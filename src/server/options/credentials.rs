@@ -60,21 +60,21 @@ impl Credentials {
     }
 
     /// Whether every request is let in.
-    pub(super) fn are_not_asked_for(&self) -> bool {
+    pub(crate) fn are_not_asked_for(&self) -> bool {
         self.users.is_none() && self.ask.is_none() && self.token.is_none()
     }
 
     /// Whether a token is all that lets in.
-    pub(super) fn are_a_token(&self) -> bool {
+    pub(crate) fn are_a_token(&self) -> bool {
         self.users.is_none() && self.ask.is_none() && self.token.is_some()
     }
 
-    pub(super) fn have_token(&self, proof: &str) -> bool {
+    pub(crate) fn have_token(&self, proof: &str) -> bool {
         let token = self.token.as_deref().filter(|token| !token.is_empty());
         token.is_some_and(|token| token.as_bytes().ct_eq(proof.as_bytes()).into())
     }
 
-    pub(super) fn have_user(&self, user: &str, password: &str) -> bool {
+    pub(crate) fn have_user(&self, user: &str, password: &str) -> bool {
         let is_listed = self.users.as_ref().is_some_and(|users| is_listed(users, user, password));
         is_listed || self.ask.as_ref().is_some_and(|ask| ask(user, password))
     }

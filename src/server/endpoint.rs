@@ -1,9 +1,15 @@
 //! An endpoint that is open, before anybody serves it: bound once, and then served by one process or by several.
 
-use std::net::{SocketAddr, TcpListener};
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};
+use std::os::fd::{AsRawFd as _, RawFd};
 
 use crate::address::Address;
-use crate::server::{ListenOptions, ServerError, http};
+use crate::dialect::Dialect;
+use crate::server::error::ServerError;
+use crate::server::options::ListenOptions;
+use crate::server::options::http::HttpOptions;
+use crate::server::options::roots::Roots;
 use crate::transport::OpenError;
 use crate::transport::datagram::Socket;
 use crate::transport::fifo::{CommandFifo, ReplyDir};
@@ -39,19 +45,19 @@ impl Endpoint {
                 Ok(Endpoint::Datagram { socket, address: address.clone() })
             }
             Address::Http(url) => {
-                let (host, port) = http::place(url).ok_or_else(|| ServerError::NotServed(address.clone()))?;
+                let (host, port) = place(url).ok_or_else(|| ServerError::NotServed(address.clone()))?;
                 let refused = |source| OpenError::Bind { host: host.to_owned(), port, source };
-                let (door, bound) = http::bind(host, port).map_err(refused)?;
+                let (door, bound) = bind(host, port).map_err(refused)?;
                 Ok(Endpoint::Http { door, bound, host: host.to_owned() })
             }
         }
     }
 
     /// Where it really is.
-    pub(crate) fn address(&self, options: &ListenOptions, dialect: crate::dialect::Dialect) -> Address {
+    pub(crate) fn address(&self, options: &ListenOptions, dialect: Dialect) -> Address {
         match self {
             Endpoint::Fifo { address, .. } | Endpoint::Datagram { address, .. } => address.clone(),
-            Endpoint::Http { bound, .. } => http::address(*bound, &options.http, dialect),
+            Endpoint::Http { bound, .. } => http_address(*bound, &options.http, dialect),
         }
     }
 
@@ -63,4 +69,45 @@ impl Endpoint {
             Endpoint::Http { .. } => {}
         }
     }
+
+    /// Its descriptor.
+    pub(crate) fn descriptor(&self) -> RawFd {
+        match self {
+            Endpoint::Fifo { fifo, .. } => fifo.as_raw_fd(),
+            Endpoint::Datagram { socket, .. } => socket.as_raw_fd(),
+            Endpoint::Http { door, .. } => door.as_raw_fd(),
+        }
+    }
+}
+
+/// Host and port of a URL to listen at, which has neither path nor user.
+fn place(url: &str) -> Option<(&str, u16)> {
+    let authority = url.split_once("://")?.1.trim_end_matches('/');
+    let (host, port) = authority.rsplit_once(':')?;
+    let host = host.strip_prefix('[').map_or(Some(host), |inner| inner.strip_suffix(']'))?;
+    let is_plain = !host.is_empty() && !host.contains(['/', '@', '?', '#']);
+    is_plain.then_some((host, port.parse().ok()?))
+}
+
+/// Where it is, as clients write it.
+pub(crate) fn http_address(bound: SocketAddr, http: &HttpOptions, dialect: Dialect) -> Address {
+    let scheme = if http.is_secure() { "https" } else { "http" };
+    let roots = http.roots.clone().unwrap_or_else(|| Roots::of(dialect));
+    let first = roots.paths().next().unwrap_or_default();
+    Address::Http(format!("{scheme}://{bound}{first}"))
+}
+
+fn bind(host: &str, port: u16) -> io::Result<(TcpListener, SocketAddr)> {
+    let mut refused = io::ErrorKind::AddrNotAvailable.into();
+    for address in (host, port).to_socket_addrs()? {
+        match TcpListener::bind(address) {
+            Ok(door) => {
+                door.set_nonblocking(true)?;
+                let bound = door.local_addr()?;
+                return Ok((door, bound));
+            }
+            Err(error) => refused = error,
+        }
+    }
+    Err(refused)
 }

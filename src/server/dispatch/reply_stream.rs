@@ -3,9 +3,8 @@
 //! Nobody waits for either side. A stream goes on when its route asks for more, on the thread that asks; while its
 //! source has nothing or its reader takes nothing, it holds no thread and not the interpreter.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Wake, Waker};
+use std::sync::Arc;
+use std::task::{Wake as _, Waker};
 use std::time::Duration;
 
 use crate::codec::pieces::{PieceError, Pieces};
@@ -14,8 +13,7 @@ use crate::response::{Failure, Response};
 use crate::server::dispatch::dispatcher::{Desk, Form};
 use crate::server::dispatch::pending_request::{Route, Ticket, Way};
 use crate::server::panics::contained;
-use crate::server::scheduling::poll_state::Turn;
-use crate::server::scheduling::thread_pool::Pool;
+use crate::server::scheduling::driver::{Driver, Task};
 use crate::tree::{NodeId, Tree};
 
 /// A reply that is no larger is sent as one that was made at once.
@@ -86,7 +84,7 @@ impl Stream {
 
     /// Gets the first nodes here and now; when there are none yet, goes on as soon as there are.
     pub(crate) fn open(self) {
-        let pool = self.desk().context().aside.clone();
+        let pool = self.desk().aside_pool().clone();
         let (ticket, driver) = (self.ticket.clone(), Driver::new(pool, Box::new(Opening(Some(self)))));
         driver.run();
         if driver.is_at_work() {
@@ -195,73 +193,6 @@ impl Drop for Stream {
     fn drop(&mut self) {
         if self.has_begun {
             self.count(true);
-        }
-    }
-}
-
-/// Something that goes on whenever it is woken, on a thread of the pool.
-pub(crate) struct Driver {
-    turn: Turn,
-    pool: Arc<Pool>,
-    task: Mutex<Option<Box<dyn Task>>>,
-    is_done: AtomicBool,
-}
-
-pub(crate) trait Task: Send {
-    /// Goes as far as it can; true when it is done, else the waker will be woken.
-    fn go(&mut self, waker: &Waker) -> bool;
-}
-
-impl Driver {
-    /// A driver that is about to be run by who made it.
-    pub(crate) fn new(pool: Arc<Pool>, task: Box<dyn Task>) -> Arc<Self> {
-        Arc::new(Driver {
-            turn: Turn::claimed(),
-            pool,
-            task: Mutex::new(Some(task)),
-            is_done: AtomicBool::new(false),
-        })
-    }
-
-    pub(crate) fn run(self: &Arc<Self>) {
-        let waker = Waker::from(self.clone());
-        loop {
-            self.turn.begin();
-            let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
-            if task.as_mut().is_none_or(|task| task.go(&waker)) {
-                self.is_done.store(true, Ordering::Release);
-                // Dropped without the lock: that may run whatever Python has to say.
-                let done = task.take();
-                drop(task);
-                drop(done);
-                return;
-            }
-            drop(task);
-            if self.turn.rest() {
-                return;
-            }
-        }
-    }
-
-    /// Runs it on a thread of the pool.
-    pub(crate) fn begin(self: Arc<Self>) {
-        let driver = self.clone();
-        self.pool.run(Box::new(move || driver.run()));
-    }
-
-    fn is_at_work(&self) -> bool {
-        !self.is_done.load(Ordering::Acquire)
-    }
-}
-
-impl Wake for Driver {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        if self.turn.claim() {
-            self.clone().begin();
         }
     }
 }

@@ -1,0 +1,68 @@
+//! The parts of a running server that its listeners share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::server::delivery::deferred_writer::Courier;
+use crate::server::dispatch::dispatcher::Desk;
+use crate::server::dispatch::resources::Resources;
+use crate::server::multiprocess::fifo_stream::FifoStream;
+use crate::server::multiprocess::in_flight::{Hands, OwnHands};
+use crate::server::scheduling::leadership::{Led, Watch};
+use crate::server::scheduling::thread_pool::Pool;
+
+/// What several processes have in common.
+#[derive(Clone)]
+pub(crate) struct Common {
+    pub(crate) hands: Arc<Hands>,
+    /// One for each endpoint that is a FIFO.
+    pub(crate) streams: Arc<[Option<FifoStream>]>,
+}
+
+/// What all listeners of a running server share.
+pub(crate) struct Context {
+    pub(crate) resources: Arc<Resources>,
+    /// Where requests are kept for the case that this process dies.
+    pub(crate) hands: Option<Arc<OwnHands>>,
+    pub(crate) common: Option<Common>,
+    /// Threads that lead listeners.
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) watch: Arc<Watch>,
+    pub(crate) courier: Arc<Courier>,
+    /// No request is in progress any more, or none is waited for: HTTP closes, which has answered until now.
+    pub(crate) closing: AtomicBool,
+    pub(crate) dead: AtomicBool,
+    /// Takes the server down with all its endpoints.
+    pub(crate) take_down: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Context {
+    /// Goes down as a process that crashes does: at once, and its files stay.
+    pub(crate) fn die(&self) {
+        self.dead.store(true, Ordering::SeqCst);
+        self.resources.stopping.store(true, Ordering::SeqCst);
+        (self.take_down)();
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.resources.is_stopping()
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+}
+
+/// An open endpoint with what reads, runs and answers its requests.
+pub(crate) trait Listener: Led {
+    /// What reads, runs and answers its requests.
+    fn desk(&self) -> &Arc<Desk>;
+    /// Whether one process at a time reads it, when there are several.
+    fn has_one_reader(&self) -> bool {
+        false
+    }
+}
