@@ -1,16 +1,14 @@
 //! The FIFO modules of real servers, with their faults: they serve one request at a time, and wait for its client.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::fifo_framing::{JsonReader, TextReader};
 use super::hazards;
 use crate::codec::fifo_frame::Frame;
 use crate::dialect::Dialect;
-use crate::server::context::Listener as _;
-use crate::server::listener::fifo::policy::{FifoPolicy, Framing};
-use crate::server::listener::fifo::{FifoListener, Unread};
+use crate::server::listener::fifo::policy::{FifoPolicy, Framing, ReplySide, UnreadRequest};
 use crate::transport::fifo::{Opened, ReplyFifo};
 
 /// The time between two attempts to write to a full pipe.
@@ -31,13 +29,13 @@ impl FaultyFifo {
     }
 
     /// Whether a real server would not survive a request. It opens the reply FIFO before it dies.
-    fn is_deadly(&self, listener: &FifoListener, frame: &Frame) -> bool {
+    fn is_deadly(&self, replies: &dyn ReplySide, frame: &Frame) -> bool {
         let (reply, deadly) = match frame {
             Frame::Json { reply, body } => (reply, hazards::dies_of_json(self.dialect, body, true)),
             Frame::Text { reply, .. } | Frame::Malformed { reply, .. } => (reply, false),
         };
         if deadly && !reply.is_empty() {
-            return matches!(listener.open_reply(reply), Opened::Ready(_));
+            return matches!(replies.open_reply(reply), Opened::Ready(_));
         }
         let has_no_way_back = reply.is_empty() && hazards::answers_later(frame);
         // 4.1 drops the reply that has nowhere to go.
@@ -54,32 +52,32 @@ impl FifoPolicy for FaultyFifo {
         Some(self.turn.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn dies_of(&self, listener: &FifoListener, frame: &Frame) -> bool {
-        let dies = self.is_deadly(listener, frame);
+    fn dies_of(&self, replies: &dyn ReplySide, frame: &Frame) -> bool {
+        let dies = self.is_deadly(replies, frame);
         self.answers_later.store(hazards::answers_later(frame), Ordering::Relaxed);
         dies
     }
 
     /// Looks for a missing reader a few times, while all other requests wait.
-    fn reach_reader(&self, request: Unread) {
+    fn reach_reader(&self, request: Box<dyn UnreadRequest>) {
         for pause in hazards::READER_LOOKS {
             std::thread::sleep(pause);
-            if let Opened::Ready(fifo) = request.listener().open_reply(request.reply()) {
+            if let Opened::Ready(fifo) = request.replies().open_reply(request.name()) {
                 return request.run_unwatched(fifo);
             }
         }
-        request.listener().desk().counters.dropped.add(1);
+        request.replies().note_dropped();
     }
 
     /// Writes until the client has taken the whole reply, while all other requests wait.
-    fn send(&self, listener: &Arc<FifoListener>, fifo: ReplyFifo, bytes: &mut Vec<u8>) {
+    fn send(&self, replies: &dyn ReplySide, fifo: ReplyFifo, bytes: &mut Vec<u8>) {
         let bytes = std::mem::take(bytes);
         if self.answers_later.load(Ordering::Relaxed) && hazards::dies_of_reply(self.dialect, &bytes) {
-            return listener.context().die();
+            return replies.die();
         }
         let bytes = hazards::cut_fifo_reply(self.dialect, bytes);
         let mut sent = 0;
-        while sent < bytes.len() && !listener.context().is_stopping() {
+        while sent < bytes.len() && !replies.is_stopping() {
             match fifo.write(&bytes[sent..]) {
                 Ok(0) => std::thread::sleep(FULL_PIPE),
                 Ok(more) => sent += more,

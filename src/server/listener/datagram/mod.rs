@@ -31,7 +31,8 @@ use crate::transport::eagerness::Habit;
 use crate::transport::{OpenError, io_error};
 use loop_guard::LoopGuard;
 use policy::DatagramPolicy;
-use replies::{Replies, Sent};
+use replies::Replies;
+use reply_queues::Sent;
 
 /// Larger than any UDP datagram; a larger one on a UNIX socket is refused by its true size.
 const BUFFER: usize = 65_536;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::connected_peers::ConnectedPeers;
-use super::reply_queues::{ReplyQueues, WaitingReply};
+use super::reply_queues::{ReplyQueues, Sent, WaitingReply};
 use crate::server::delivery::deferred_writer::{Courier, Parcel};
 use crate::server::dispatch::dispatcher::Desk;
 use crate::server::multiprocess::in_flight::Hand;
@@ -38,14 +38,6 @@ struct UnixReplies {
     answers_connected: bool,
     connected: Mutex<ConnectedPeers>,
     has_connected: AtomicBool,
-}
-
-/// What became of a reply.
-pub(crate) enum Sent {
-    /// It was sent, or it never will be, which is counted.
-    Done,
-    /// Its client has no room for it yet.
-    Full,
 }
 
 impl Replies {

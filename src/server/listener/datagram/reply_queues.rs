@@ -6,7 +6,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::server::dispatch::byte_budget::Reservation;
-use crate::server::listener::datagram::replies::Sent;
 use crate::server::multiprocess::in_flight::Hand;
 use crate::transport::datagram::RawPeer;
 
@@ -35,6 +34,14 @@ impl WaitingReply {
     pub(crate) fn cost_of(bytes: &[u8]) -> usize {
         bytes.len() + OVERHEAD
     }
+}
+
+/// The outcome of an attempt to send a reply.
+pub(crate) enum Sent {
+    /// It was sent, or it never will be, which is counted.
+    Done,
+    /// Its client has no room for it yet.
+    Full,
 }
 
 /// The queues of a listener.

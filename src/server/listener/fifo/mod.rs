@@ -4,7 +4,7 @@ pub(crate) mod policy;
 mod reply;
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::address::Address;
@@ -27,10 +27,10 @@ use crate::server::options::ListenOptions;
 use crate::server::scheduling::leadership::{Led, Post, Term};
 use crate::server::scheduling::pinning::Place;
 use crate::transport::eagerness::Habit;
-use crate::transport::fifo::{CommandFifo, Opened, Refusal, ReplyDir, ReplyFifo, Waker};
+use crate::transport::fifo::{CommandFifo, Opened, ReplyDir, ReplyFifo, Waker};
 use crate::transport::io_error;
-use policy::{FifoPolicy, Framing};
-use reply::FifoRoute;
+use policy::{FifoPolicy, Framing, ReplySide, UnreadRequest};
+use reply::{FifoReplies, FifoRoute};
 
 /// How often an unfinished request is looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -51,9 +51,8 @@ pub(crate) struct FifoListener {
     desk: Arc<Desk>,
     intake: Mutex<Intake>,
     waker: Mutex<Waker>,
-    replies: Arc<RwLock<ReplyDir>>,
+    replies: Arc<FifoReplies>,
     reply_wait: Duration,
-    write_timeout: Duration,
     /// Which endpoint of the server it is.
     number: usize,
     post: Post,
@@ -84,8 +83,10 @@ impl FifoListener {
     ) -> Result<Self, ServerError> {
         let dialect = context.resources.service.dialect;
         let waker = fifo.waker().map_err(io_error("keep open", "the command FIFO"))?;
+        let desk = Desk::new(&context.resources, &address, options, usize::MAX, replies_policy);
+        let replies = FifoReplies::new(&context, &desk, replies, (options.write_timeout, policy.clone()));
         Ok(FifoListener {
-            desk: Desk::new(&context.resources, &address, options, usize::MAX, replies_policy),
+            desk,
             context,
             address,
             intake: Mutex::new(Intake {
@@ -98,9 +99,8 @@ impl FifoListener {
                 habit: Habit::default(),
             }),
             waker: Mutex::new(waker),
-            replies: Arc::new(RwLock::new(replies)),
+            replies: Arc::new(replies),
             reply_wait: options.reply_wait,
-            write_timeout: options.write_timeout,
             number,
             post: Post::default(),
             place: Place::new(&options.cpus),
@@ -170,7 +170,7 @@ impl FifoListener {
     ///
     /// It is read before that FIFO is opened: opening wakes the client, and the answer had better be quick then.
     fn serve(self: &Arc<Self>, frame: Frame, hand: Option<Hand>) {
-        if self.policy.dies_of(self, &frame) {
+        if self.policy.dies_of(&*self.replies, &frame) {
             return self.context.die();
         }
         let malformed = matches!(frame, Frame::Malformed { .. });
@@ -185,7 +185,7 @@ impl FifoListener {
             }
             return;
         }
-        match self.open_reply_of(hand.as_ref(), &reply) {
+        match self.replies.open_of(hand.as_ref(), &reply) {
             Opened::Ready(fifo) => {
                 if fifo.has_last_descriptor() {
                     self.desk.note_shortage("a reply FIFO took the reserved descriptor");
@@ -205,7 +205,7 @@ impl FifoListener {
 
     /// Tries again later to open a reply FIFO.
     fn reach_reader(self: &Arc<Self>, asked: (Asked, usize), reply: Str, hand: Option<Hand>) {
-        self.policy.reach_reader(Unread { listener: self.clone(), asked, reply, hand });
+        self.policy.reach_reader(Box::new(Unread { listener: self.clone(), asked, reply, hand }));
     }
 
     /// The name of the reply FIFO, the request, and how many bytes say it.
@@ -231,58 +231,6 @@ impl FifoListener {
         }
     }
 
-    /// Opens the reply FIFO of a request. If this process dies afterwards, the parent knows that the client may have
-    /// seen the end of its reply.
-    fn open_reply_of(&self, hand: Option<&Hand>, name: &[u8]) -> Opened {
-        if let Some(hand) = hand {
-            hand.begin_open();
-        }
-        let opened = self.open_reply(name);
-        match (hand, &opened) {
-            (Some(hand), Opened::Ready(fifo)) => hand.note_opened(fifo.identity()),
-            (Some(hand), Opened::NoReader | Opened::NoDescriptor) => hand.note_unopened(),
-            _ => {}
-        }
-        opened
-    }
-
-    pub(crate) fn open_reply(&self, name: &[u8]) -> Opened {
-        let dir = self.replies.read().unwrap_or_else(PoisonError::into_inner);
-        match dir.open_reply(name) {
-            Opened::Refused(Refusal::Missing) if dir.is_gone() => {
-                drop(dir);
-                let mut dir = self.replies.write().unwrap_or_else(PoisonError::into_inner);
-                match dir.reopen() {
-                    Ok(()) => dir.open_reply(name),
-                    Err(_) => Opened::Refused(Refusal::Missing),
-                }
-            }
-            opened => opened,
-        }
-    }
-
-    pub(crate) fn context(&self) -> &Context {
-        &self.context
-    }
-
-    /// Writes the bytes of a reply that the pipe takes at once; the courier writes the rest.
-    pub(crate) fn write(&self, fifo: ReplyFifo, bytes: &mut Vec<u8>) {
-        let desk = &self.desk;
-        match fifo.write(bytes) {
-            Ok(sent) if sent == bytes.len() => {}
-            Ok(sent) => {
-                let Some(waiting) = desk.reserve_unsent(bytes.len()) else { return };
-                let deadline = clock::deadline(self.write_timeout);
-                let (desk, bytes) = (desk.clone(), std::mem::take(bytes));
-                self.context.courier.take(Parcel::Write { fifo, bytes, sent, deadline, desk, waiting });
-            }
-            Err(error) => {
-                desk.counters.dropped.add(1);
-                log::debug!("a reply was not delivered: {error}");
-            }
-        }
-    }
-
     fn run(
         self: &Arc<Self>,
         (asked, size): (Asked, usize),
@@ -290,41 +238,38 @@ impl FifoListener {
         fifo: Option<ReplyFifo>,
     ) {
         let mut out = Vec::with_capacity(USUAL_REPLY);
-        let route = Box::new(FifoRoute { listener: self.clone(), fifo, hand });
+        let route = Box::new(FifoRoute { replies: self.replies.clone(), fifo, hand });
         self.desk.serve(asked, Caller::of(Peer::Fifo(reply), size), &mut out, route);
     }
 }
 
 /// A request that waits for the reader of its reply FIFO.
-pub(crate) struct Unread {
+struct Unread {
     listener: Arc<FifoListener>,
     asked: (Asked, usize),
     reply: Str,
     hand: Option<Hand>,
 }
 
-impl Unread {
-    pub(crate) fn listener(&self) -> &FifoListener {
-        &self.listener
+impl UnreadRequest for Unread {
+    fn replies(&self) -> &dyn ReplySide {
+        &*self.listener.replies
     }
 
-    /// The name of the reply FIFO.
-    pub(crate) fn reply(&self) -> &[u8] {
+    fn name(&self) -> &[u8] {
         &self.reply
     }
 
-    /// Runs the request now; a crash of this process from now on leaves its client without an answer.
-    pub(crate) fn run_unwatched(self, fifo: ReplyFifo) {
+    fn run_unwatched(self: Box<Self>, fifo: ReplyFifo) {
         self.listener.run(self.asked, (self.reply, None), Some(fifo));
     }
 
-    /// Has the courier open the reply FIFO and run the request, once the FIFO has a reader.
-    pub(crate) fn await_reader(self) {
+    fn await_reader(self: Box<Self>) {
         let size = WAITING_REQUEST + self.asked.1.saturating_mul(READ_TO_BYTES);
         let listener = self.listener.clone();
         let Some(waiting) = listener.desk.reserve_unsent(size) else { return };
         listener.context.courier.take(Parcel::AwaitReader {
-            request: Box::new(self),
+            request: self,
             deadline: clock::deadline(listener.reply_wait),
             desk: listener.desk.clone(),
             waiting,
@@ -334,7 +279,7 @@ impl Unread {
 
 impl Unanswerable for Unread {
     fn open(&self) -> Opened {
-        self.listener.open_reply_of(self.hand.as_ref(), &self.reply)
+        self.listener.replies.open_of(self.hand.as_ref(), &self.reply)
     }
 
     fn run(self: Box<Self>, fifo: ReplyFifo) {

@@ -1,13 +1,12 @@
 //! The questions of a FIFO listener whose answers differ where a version of OpenSIPS is emulated.
 
-use std::sync::{Arc, MutexGuard};
+use std::sync::MutexGuard;
 
-use super::{FifoListener, Unread};
 use crate::codec::fifo_frame::{Frame, Framer};
 use crate::dialect::Dialect;
 use crate::server::dispatch::policy::Native;
 use crate::server::dispatch::reply_stream::WINDOW;
-use crate::transport::fifo::ReplyFifo;
+use crate::transport::fifo::{Opened, ReplyFifo};
 
 /// How a FIFO listener reads requests and sends replies. The defaults are sipmi's own.
 pub(crate) trait FifoPolicy: Send + Sync {
@@ -22,19 +21,19 @@ pub(crate) trait FifoPolicy: Send + Sync {
     }
 
     /// Whether the server dies of a request.
-    fn dies_of(&self, listener: &FifoListener, frame: &Frame) -> bool {
-        let _ = (listener, frame);
+    fn dies_of(&self, replies: &dyn ReplySide, frame: &Frame) -> bool {
+        let _ = (replies, frame);
         false
     }
 
     /// Runs a request later, whose reply FIFO has no reader yet.
-    fn reach_reader(&self, request: Unread) {
+    fn reach_reader(&self, request: Box<dyn UnreadRequest>) {
         request.await_reader();
     }
 
     /// Writes a reply.
-    fn send(&self, listener: &Arc<FifoListener>, fifo: ReplyFifo, bytes: &mut Vec<u8>) {
-        listener.write(fifo, bytes);
+    fn send(&self, replies: &dyn ReplySide, fifo: ReplyFifo, bytes: &mut Vec<u8>) {
+        replies.write(fifo, bytes);
     }
 
     /// How many bytes of a streamed reply are gathered before the first is written.
@@ -44,6 +43,32 @@ pub(crate) trait FifoPolicy: Send + Sync {
 }
 
 impl FifoPolicy for Native {}
+
+/// The side of a listener that answers.
+pub(crate) trait ReplySide {
+    /// Opens a reply FIFO by its name.
+    fn open_reply(&self, name: &[u8]) -> Opened;
+    /// Writes the bytes of a reply that the pipe takes at once; the courier writes the rest.
+    fn write(&self, fifo: ReplyFifo, bytes: &mut Vec<u8>);
+    /// Counts a request whose client gets no reply.
+    fn note_dropped(&self);
+    /// Whether the server stops.
+    fn is_stopping(&self) -> bool;
+    /// Takes the server down as a crash does.
+    fn die(&self);
+}
+
+/// A request whose reply FIFO has no reader yet.
+pub(crate) trait UnreadRequest {
+    /// The side of its listener that answers.
+    fn replies(&self) -> &dyn ReplySide;
+    /// The name of its reply FIFO.
+    fn name(&self) -> &[u8];
+    /// Runs the request now; a crash of this process from now on leaves its client without an answer.
+    fn run_unwatched(self: Box<Self>, fifo: ReplyFifo);
+    /// Has the courier open the reply FIFO and run the request, once the FIFO has a reader.
+    fn await_reader(self: Box<Self>);
+}
 
 /// Splits what is read from a command FIFO into requests.
 pub(crate) trait Framing: Send {

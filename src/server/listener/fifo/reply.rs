@@ -1,23 +1,107 @@
 //! Replies through a client's FIFO: whole, or while they are made.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::task::Waker;
+use std::time::Duration;
 
-use super::FifoListener;
+use super::policy::{FifoPolicy, ReplySide};
 use crate::clock;
+use crate::server::context::Context;
 use crate::server::delivery::deferred_writer::Parcel;
 use crate::server::dispatch::byte_budget::Reservation;
+use crate::server::dispatch::dispatcher::Desk;
 use crate::server::dispatch::pending_request::Route;
 use crate::server::dispatch::reply_stream::{Advance, Stream};
 use crate::server::multiprocess::in_flight::Hand;
 use crate::server::scheduling::driver::{Driver, Task};
-use crate::transport::fifo::ReplyFifo;
+use crate::transport::fifo::{Opened, Refusal, ReplyDir, ReplyFifo};
+
+/// The side of a listener that answers: its directory of reply FIFOs, and how they are written.
+pub(super) struct FifoReplies {
+    context: Arc<Context>,
+    desk: Arc<Desk>,
+    dir: RwLock<ReplyDir>,
+    write_timeout: Duration,
+    policy: Arc<dyn FifoPolicy>,
+}
+
+impl FifoReplies {
+    pub(super) fn new(
+        context: &Arc<Context>,
+        desk: &Arc<Desk>,
+        dir: ReplyDir,
+        (write_timeout, policy): (Duration, Arc<dyn FifoPolicy>),
+    ) -> Self {
+        FifoReplies { context: context.clone(), desk: desk.clone(), dir: RwLock::new(dir), write_timeout, policy }
+    }
+
+    /// Opens the reply FIFO of a request. If this process dies afterwards, the parent knows that the client may have
+    /// seen the end of its reply.
+    pub(super) fn open_of(&self, hand: Option<&Hand>, name: &[u8]) -> Opened {
+        if let Some(hand) = hand {
+            hand.begin_open();
+        }
+        let opened = self.open_reply(name);
+        match (hand, &opened) {
+            (Some(hand), Opened::Ready(fifo)) => hand.note_opened(fifo.identity()),
+            (Some(hand), Opened::NoReader | Opened::NoDescriptor) => hand.note_unopened(),
+            _ => {}
+        }
+        opened
+    }
+}
+
+impl ReplySide for FifoReplies {
+    fn open_reply(&self, name: &[u8]) -> Opened {
+        let dir = self.dir.read().unwrap_or_else(PoisonError::into_inner);
+        match dir.open_reply(name) {
+            Opened::Refused(Refusal::Missing) if dir.is_gone() => {
+                drop(dir);
+                let mut dir = self.dir.write().unwrap_or_else(PoisonError::into_inner);
+                match dir.reopen() {
+                    Ok(()) => dir.open_reply(name),
+                    Err(_) => Opened::Refused(Refusal::Missing),
+                }
+            }
+            opened => opened,
+        }
+    }
+
+    fn write(&self, fifo: ReplyFifo, bytes: &mut Vec<u8>) {
+        let desk = &self.desk;
+        match fifo.write(bytes) {
+            Ok(sent) if sent == bytes.len() => {}
+            Ok(sent) => {
+                let Some(waiting) = desk.reserve_unsent(bytes.len()) else { return };
+                let deadline = clock::deadline(self.write_timeout);
+                let (desk, bytes) = (desk.clone(), std::mem::take(bytes));
+                self.context.courier.take(Parcel::Write { fifo, bytes, sent, deadline, desk, waiting });
+            }
+            Err(error) => {
+                desk.counters.dropped.add(1);
+                log::debug!("a reply was not delivered: {error}");
+            }
+        }
+    }
+
+    fn note_dropped(&self) {
+        self.desk.counters.dropped.add(1);
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.context.is_stopping()
+    }
+
+    fn die(&self) {
+        self.context.die();
+    }
+}
 
 /// The way back through a reply FIFO, or nowhere when the client gave none.
 pub(super) struct FifoRoute {
-    pub(super) listener: Arc<FifoListener>,
+    pub(super) replies: Arc<FifoReplies>,
     pub(super) fifo: Option<ReplyFifo>,
     /// The request as it is kept until it is answered.
     pub(super) hand: Option<Hand>,
@@ -30,7 +114,7 @@ impl FifoRoute {
         if let Some(hand) = &self.hand {
             hand.begin_answer();
         }
-        self.listener.policy.send(&self.listener, fifo, bytes);
+        self.replies.policy.send(&*self.replies, fifo, bytes);
     }
 }
 
@@ -44,18 +128,18 @@ impl Route for FifoRoute {
     }
 
     fn window(&self) -> usize {
-        self.listener.policy.window()
+        self.replies.policy.window()
     }
 
     fn stream(self: Box<Self>, first: Vec<u8>, stream: Stream) {
-        let FifoRoute { listener, fifo, hand } = *self;
+        let FifoRoute { replies, fifo, hand } = *self;
         if let Some(hand) = hand {
             // The end of the process ends the reply from now on.
             hand.begin_answer();
         }
-        let pool = listener.context.resources.aside.clone();
+        let pool = replies.context.resources.aside.clone();
         let task = FifoStream {
-            listener,
+            replies,
             fifo: fifo.map(Arc::new),
             stream,
             bytes: first,
@@ -81,7 +165,7 @@ impl Route for FifoRoute {
 
 /// A reply that is made while its reader takes it. Nobody reads it where there is no FIFO; it is made all the same.
 struct FifoStream {
-    listener: Arc<FifoListener>,
+    replies: Arc<FifoReplies>,
     fifo: Option<Arc<ReplyFifo>>,
     stream: Stream,
     bytes: Vec<u8>,
@@ -97,7 +181,7 @@ impl Task for FifoStream {
     fn go(&mut self, waker: &Waker) -> bool {
         loop {
             if self.has_waited.load(Ordering::Relaxed) {
-                self.listener.desk.note_stalled(Some(self.stream.command()));
+                self.replies.desk.note_stalled(Some(self.stream.command()));
                 return true;
             }
             match self.write() {
@@ -108,7 +192,7 @@ impl Task for FifoStream {
                 Ok(true) => self.waiting = None,
                 Ok(false) => {
                     if self.waiting.is_none() {
-                        self.waiting = self.listener.desk.reserve_unsent(self.bytes.len());
+                        self.waiting = self.replies.desk.reserve_unsent(self.bytes.len());
                     }
                     if self.waiting.is_none() {
                         return true;
@@ -117,7 +201,7 @@ impl Task for FifoStream {
                     return false;
                 }
                 Err(error) => {
-                    self.listener.desk.counters.dropped.add(1);
+                    self.replies.desk.counters.dropped.add(1);
                     log::debug!("the reader of a reply FIFO left: {error}");
                     return true;
                 }
@@ -150,9 +234,9 @@ impl FifoStream {
     fn await_room(&self, waker: &Waker) {
         let Some(fifo) = &self.fifo else { return };
         let (waker, has_waited) = (waker.clone(), self.has_waited.clone());
-        self.listener.context.courier.take(Parcel::Room {
+        self.replies.context.courier.take(Parcel::Room {
             fifo: fifo.clone(),
-            deadline: clock::deadline(self.listener.write_timeout),
+            deadline: clock::deadline(self.replies.write_timeout),
             then: Box::new(move |has_room| {
                 has_waited.store(!has_room, Ordering::Relaxed);
                 waker.wake();

@@ -9,30 +9,31 @@ use std::task::{Context, Poll, Wake, Waker};
 use hyper::Version;
 
 use super::probe::Probe;
-use super::reactor::Reactor;
 use crate::command::Hook;
 use crate::server::scheduling::poll_state::Turn;
 
 /// A connection's whole life.
 pub(super) type Life = Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// The reactor, as its connections see it.
+pub(super) trait Owner: Send + Sync {
+    /// Forgets a connection that has ended.
+    fn forget(&self, id: u64);
+    /// Puts a claimed connection in line, and wakes the leader.
+    fn enqueue(&self, connection: Arc<Connection>);
+}
+
 pub(super) struct Connection {
     pub(super) id: u64,
     pub(super) progress: Arc<Progress>,
-    reactor: Weak<Reactor>,
+    owner: Weak<dyn Owner>,
     turn: Turn,
     life: Mutex<Option<Life>>,
 }
 
 impl Connection {
-    pub(super) fn new(id: u64, reactor: &Arc<Reactor>, progress: Arc<Progress>, life: Life) -> Arc<Self> {
-        Arc::new(Connection {
-            id,
-            progress,
-            reactor: Arc::downgrade(reactor),
-            turn: Turn::default(),
-            life: Mutex::new(Some(life)),
-        })
+    pub(super) fn new(id: u64, owner: Weak<dyn Owner>, progress: Arc<Progress>, life: Life) -> Arc<Self> {
+        Arc::new(Connection { id, progress, owner, turn: Turn::default(), life: Mutex::new(Some(life)) })
     }
 
     /// Something has happened: true for the one caller who now has to see that it is run.
@@ -81,8 +82,8 @@ impl Connection {
         let ended = life.take();
         drop(life);
         drop(ended);
-        if let Some(reactor) = self.reactor.upgrade() {
-            reactor.remove(self.id);
+        if let Some(owner) = self.owner.upgrade() {
+            owner.forget(self.id);
         }
         Poll::Ready(())
     }
@@ -112,8 +113,8 @@ impl Wake for Connection {
         if !self.claim() {
             return;
         }
-        match self.reactor.upgrade().filter(|_| !self.progress.is_orphaned()) {
-            Some(reactor) => reactor.enqueue(self),
+        match self.owner.upgrade().filter(|_| !self.progress.is_orphaned()) {
+            Some(owner) => owner.enqueue(self),
             // Nobody leads any more: whoever brings the answer sends it.
             None => self.run_out(),
         }

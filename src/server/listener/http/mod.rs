@@ -48,7 +48,7 @@ use crate::server::scheduling::pinning::Place;
 use crate::transport::OpenError;
 use crate::transport::eagerness::Habit;
 use crate::transport::spare::{Spare, is_shortage};
-use connection::{Connection, Progress, Stage};
+use connection::{Connection, Owner, Progress, Stage};
 use exchange::Site;
 use guard::Guard;
 use policy::HttpPolicy;
@@ -178,7 +178,8 @@ impl HttpListener {
         let progress = Progress::new(self.reactor.round(), self.probe(&socket));
         let stream = self.stream(socket, &progress)?.with(self.site.policy.quirks());
         let life = exchange::life(self.site.clone(), stream, peer, progress.clone());
-        let connection = Connection::new(self.reactor.number(), &self.reactor, progress, life);
+        let reactor: Arc<dyn Owner> = self.reactor.clone();
+        let connection = Connection::new(self.reactor.number(), Arc::downgrade(&reactor), progress, life);
         // Before the new connection is served: a request that waited for it is served first.
         self.site.policy.note_connection();
         self.reactor.add(&connection, fd.as_fd())?;

@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::connection::Connection;
+use super::connection::{Connection, Owner};
 use crate::transport::eagerness::Habit;
 
 /// How many things the kernel reports at once.
@@ -126,15 +126,9 @@ impl Reactor {
         self.connections().insert(connection.id, connection.clone());
         let added = self.epoll.add(socket, EpollEvent::new(events, connection.id));
         if added.is_err() {
-            self.remove(connection.id);
+            self.forget(connection.id);
         }
         added
-    }
-
-    /// Forgets a connection that has ended.
-    pub(super) fn remove(&self, id: u64) {
-        let removed = self.connections().remove(&id);
-        drop(removed);
     }
 
     /// Forgets all, and says which there were.
@@ -156,12 +150,6 @@ impl Reactor {
     /// Puts a claimed connection in line, for a leader that comes back to it.
     pub(super) fn put_back(&self, connection: Arc<Connection>) {
         self.queue().push_back(Ready::Connection(connection));
-    }
-
-    /// Puts a claimed connection in line, and wakes whoever leads.
-    pub(super) fn enqueue(&self, connection: Arc<Connection>) {
-        self.put_back(connection);
-        self.ring();
     }
 
     pub(super) fn ring(&self) {
@@ -195,6 +183,18 @@ impl AsFd for Reactor {
     }
 }
 
+impl Owner for Reactor {
+    fn forget(&self, id: u64) {
+        let removed = self.connections().remove(&id);
+        drop(removed);
+    }
+
+    fn enqueue(&self, connection: Arc<Connection>) {
+        self.put_back(connection);
+        self.ring();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, TcpStream};
@@ -209,7 +209,9 @@ mod tests {
         let reactor = Arc::new(Reactor::new(door.as_fd()).expect("a reactor"));
         let client = TcpStream::connect(door.local_addr().expect("an address")).expect("a connection");
         let progress = Progress::new(0, Probe::new(&client, false));
-        let busy = Connection::new(reactor.number(), &reactor, progress, Box::pin(std::future::pending()));
+        let owner: Arc<dyn Owner> = reactor.clone();
+        let owner = Arc::downgrade(&owner);
+        let busy = Connection::new(reactor.number(), owner, progress, Box::pin(std::future::pending()));
         assert!(busy.claim());
         reactor.put_back(busy);
         for turn in 0..=2 * TURNS_BETWEEN_LOOKS {
