@@ -34,6 +34,7 @@ lint: build
 	$(BIN)/python tools/rust_layers.py
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest sipmi._core
+	$(BIN)/python tools/typed_options.py
 	PYTHONPATH=$(CURDIR)/python $(BIN)/basedpyright --verifytypes sipmi --ignoreexternal >target/types || { cat target/types; exit 1; }
 
 # Replays what real servers answered against the fake, and prints what is identical and what is not.

@@ -1,5 +1,6 @@
 """Values of options that cannot be meant are refused by name, and none makes a server or client panic."""
 
+import functools
 import math
 import os
 import pickle
@@ -154,7 +155,7 @@ def test_a_request_whose_reader_comes_late_outlives_an_endless_reply_wait(direct
         ({"retries": True}, r"^connect\(\): expected retries of type int, got bool$"),
         ({"auth": 5}, r"^connect\(\): expected auth of type str or tuple\[str, str or Secret\] or None, got int$"),
         ({"auth": ("ann",)}, r"^connect\(\): expected auth of type .*, got tuple$"),
-        ({"cafile": 5}, r"^connect\(\): expected cafile of type str or PathLike or None, got int$"),
+        ({"cafile": 5}, r"^connect\(\): expected cafile of type str or PathLike\[str\] or None, got int$"),
     ],
 )
 def test_connect_names_an_unknown_or_wrongly_typed_option(options: Any, message: str) -> None:
@@ -191,3 +192,53 @@ def test_a_listener_of_events_names_an_unknown_or_wrongly_typed_option() -> None
                 mi.events("E_X", **options)
             with pytest.raises(TypeError, match=message):
                 sipmi.events.listen(mi, "E_X", **options)
+
+
+def test_a_server_names_an_unknown_or_wrongly_typed_option() -> None:
+    server = sipmi.Server("options")
+    listen, command, forward = server.listen, server.command, server.forward
+    wrong: list[tuple[Any, str, Any, str]] = [
+        (listen, "unix:/tmp/none", {"mod": 0o660}, r"^listen\(\): unknown option 'mod' \(did you mean 'mode'\?\)$"),
+        (listen, "udp:127.0.0.1:0", {"workers": "4"}, r"^listen\(\): expected workers of type int, got str$"),
+        (
+            listen,
+            "udp:127.0.0.1:0",
+            {"allow": "get_*"},
+            r"^listen\(\): expected allow of type Sequence\[str\], got str$",
+        ),
+        (
+            listen,
+            "http://127.0.0.1:0",
+            {"auth": 5},
+            r"^listen\(\): expected auth of type Mapping\[str, str\] or Callable",
+        ),
+        (
+            command,
+            None,
+            {"read_olny": True},
+            r"^command\(\): unknown option 'read_olny' \(did you mean 'read_only'\?\)$",
+        ),
+        (command, None, {"timeout": "5"}, r"^command\(\): expected timeout of type float or None, got str$"),
+        (
+            forward,
+            "udp:127.0.0.1:9",
+            {"rigths": {}},
+            r"^forward\(\): unknown option 'rigths' \(did you mean 'rights'\?\)$",
+        ),
+        (forward, "udp:127.0.0.1:9", {"queue": "5"}, r"^forward\(\): expected queue of type int, got str$"),
+    ]
+    for function, address, options, message in wrong:
+        with pytest.raises(TypeError, match=message):
+            function(address, **options)
+
+
+def test_a_listener_names_a_user_or_group_that_does_not_exist() -> None:
+    for name in ("owner", "group"):
+        kind = {"owner": "user"}.get(name, name)
+        with pytest.raises(ValueError, match=rf"^listen\(\): {name}: there is no {kind} 'nosuch'$"):
+            sipmi.Server("options").listen("unix:/tmp/none", **{name: "nosuch"})  # type: ignore[misc]
+
+
+def test_a_handler_without_a_name_needs_one() -> None:
+    with pytest.raises(TypeError, match=r"^command\(\): expected name= for a partial"):
+        sipmi.Server("options").command(functools.partial(print, 1))

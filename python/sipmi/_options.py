@@ -75,18 +75,22 @@ def _fits(value: Any, kind: Any) -> bool:
 def _name_of(kind: Any) -> str:
     """Return a type as a message shows it.
 
-    >>> from typing import Optional
-    >>> _name_of(Optional[int]), _name_of(Union[str, tuple[str, str]])
-    ('int or None', 'str or tuple[str, str]')
+    >>> from typing import Mapping, Optional
+    >>> _name_of(Optional[int]), _name_of(Union[str, tuple[str, str]]), _name_of(Mapping[str, float])
+    ('int or None', 'str or tuple[str, str]', 'Mapping[str, float]')
     """
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Union:
         return " or ".join(_name_of(argument) for argument in arguments)
-    if kind is type(None) or kind is Ellipsis:
-        return "None" if kind is not Ellipsis else "..."
-    if origin is tuple:
-        return f"tuple[{', '.join(_name_of(argument) for argument in arguments)}]"
+    if kind is type(None):
+        return "None"
+    if kind is Ellipsis:
+        return "..."
+    if kind is Any:
+        return "Any"
     if origin is Literal:
         return " or ".join(map(repr, arguments))
     name: str = getattr(origin or kind, "__name__", str(kind))
+    if arguments and origin is not collections.abc.Callable:
+        return f"{name}[{', '.join(_name_of(argument) for argument in arguments)}]"
     return name
