@@ -2,7 +2,7 @@
 //!
 //! Each layer names only layers before it:
 //!
-//! - [`tree`], [`item`], [`request`], [`response`], [`dialect`]: what is said; [`shared`]: memory of several processes
+//! - [`tree`], [`item`], [`peer`], [`request`], [`response`], [`dialect`]: what is said; [`sys`]: system calls, shared memory
 //! - [`catalog`]: facts about the commands of OpenSIPS
 //! - [`convert`], [`command`], [`codec`]: what it means, who does it, how it looks on a wire
 //! - `address`, `transport`: where bytes come from and go to (feature `net`)
@@ -25,9 +25,11 @@ pub mod convert;
 pub mod dialect;
 pub mod flush;
 pub mod item;
+pub mod peer;
 pub mod request;
 pub mod response;
-pub mod shared;
+#[allow(unsafe_code)]
+pub mod sys;
 pub mod tree;
 
 #[cfg(feature = "net")]
@@ -39,9 +41,12 @@ pub mod client;
 #[cfg(feature = "net")]
 pub mod gateway;
 #[cfg(feature = "net")]
+pub mod net;
+#[cfg(feature = "net")]
 pub mod server;
 #[cfg(feature = "net")]
 pub mod transport;
 
+#[allow(unsafe_code)]
 #[cfg(feature = "python")]
 mod python;

@@ -6,6 +6,7 @@
 use std::io;
 
 use super::cpuset::{CpuSet, MAX_CPUS};
+use crate::sys;
 
 const FIRST_BYTES: usize = 128; // 1024 CPUs, what most kernels need
 
@@ -14,13 +15,7 @@ pub fn affinity(tid: u32) -> io::Result<CpuSet> {
     let mut words = vec![0 as libc::c_ulong; FIRST_BYTES / size_of::<libc::c_ulong>()];
     loop {
         let bytes = words.len() * size_of::<libc::c_ulong>();
-        // SAFETY: the kernel writes at most `bytes` bytes into `words`, which is that long. The raw call is used
-        // because the C library's wrapper wants a `cpu_set_t`, which has a fixed size.
-        let written = unsafe { libc::syscall(libc::SYS_sched_getaffinity, raw(tid)?, bytes, words.as_mut_ptr()) };
-        if written >= 0 {
-            return Ok(from_words(&words));
-        }
-        let error = io::Error::last_os_error();
+        let Err(error) = sys::cpu_mask(raw(tid)?, &mut words) else { return Ok(from_words(&words)) };
         if error.raw_os_error() != Some(libc::EINVAL) || bytes * 8 >= MAX_CPUS {
             return Err(error);
         }
@@ -31,11 +26,7 @@ pub fn affinity(tid: u32) -> io::Result<CpuSet> {
 /// Lets a thread run on these CPUs only; tid 0 is the calling thread (`sched_setaffinity`; in C a `cpu_set_t` would be made
 /// with `CPU_ZERO` and `CPU_SET`). The kernel takes the part that its cpuset allows, and refuses if there is none.
 pub fn set_affinity(tid: u32, cpus: &CpuSet) -> io::Result<()> {
-    let words = to_words(cpus);
-    let bytes = words.len() * size_of::<libc::c_ulong>();
-    // SAFETY: the kernel reads `bytes` bytes from `words`, which is that long. Bits beyond its own width are ignored.
-    let answer = unsafe { libc::syscall(libc::SYS_sched_setaffinity, raw(tid)?, bytes, words.as_ptr()) };
-    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    sys::set_cpu_mask(raw(tid)?, &mut to_words(cpus))
 }
 
 /// Moves the calling thread.

@@ -19,6 +19,8 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
+use crate::sys::descriptor::epoll_control;
+
 /// How many things the kernel reports at once.
 const BATCH: usize = 256;
 
@@ -237,11 +239,9 @@ impl<T: Send> Driver<T> {
         if watched.len() <= place {
             watched.resize(place + 1, false);
         }
-        // SAFETY: the call that wishes it holds the descriptor, and is held.
-        let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
         let events = EpollFlags::from_bits_truncate(i32::from(events.bits())) | EpollFlags::EPOLLONESHOT;
-        let change = || self.epoll.modify(borrowed, &mut EpollEvent::new(events, id.0));
-        let add = || self.epoll.add(borrowed, EpollEvent::new(events, id.0));
+        let change = || epoll_control(&self.epoll, fd, EpollEvent::new(events, id.0), false);
+        let add = || epoll_control(&self.epoll, fd, EpollEvent::new(events, id.0), true);
         let outcome = if watched[place] {
             change().or_else(|errno| if errno == Errno::ENOENT { add() } else { Err(errno) })
         } else {

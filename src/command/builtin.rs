@@ -7,6 +7,9 @@
 use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
+use nix::sys::signal;
+use nix::unistd::Pid;
+
 use super::processes::Process;
 use super::recipe::{Arguments, Kind, ParamSpec, Passing, Recipe, Signature};
 use super::service::Service;
@@ -15,6 +18,7 @@ use super::{Answer, Call, Command, CommandFlags, Conduct, Handler};
 use crate::dialect::Dialect;
 use crate::item::{Item, Str};
 use crate::response::{Failure, Response};
+use crate::sys::time::local_time;
 use crate::tree::{NodeId, Tree, Value};
 
 pub(super) type Outcome = Result<Response, Failure>;
@@ -387,8 +391,8 @@ fn kill(service: &Service, _: &Asked) -> Outcome {
     else {
         return Err(Failure::Handler);
     };
-    // SAFETY: kill(2) takes two numbers and touches no memory of ours.
-    unsafe { libc::kill(first.pid, libc::SIGTERM) };
+    // The signal is on its way when the reply is; a process that has ended already is no failure.
+    let _ = signal::kill(Pid::from_raw(first.pid), signal::SIGTERM);
     Ok(Response::ok())
 }
 
@@ -396,14 +400,7 @@ fn kill(service: &Service, _: &Asked) -> Outcome {
 pub(crate) fn ctime(time: SystemTime) -> String {
     const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    let seconds = libc::time_t::try_from(seconds).unwrap_or(libc::time_t::MAX);
-    // SAFETY: both pointers are to live locals of the right types; localtime_r writes only the second.
-    let tm = unsafe {
-        let mut tm: libc::tm = std::mem::zeroed();
-        libc::localtime_r(&raw const seconds, &raw mut tm);
-        tm
-    };
+    let tm = local_time(time);
     let name = |names: &[&'static str], index: i32| {
         usize::try_from(index).ok().and_then(|i| names.get(i).copied()).unwrap_or("?")
     };

@@ -11,6 +11,7 @@ use crate::codec::event::{self, Event, Form};
 use crate::dialect::Dialect;
 use crate::item::Str;
 use crate::request::Params;
+use crate::sys::time::monotonic;
 
 /// Each subscription costs memory for as long as its caller says, so there is an end to them.
 pub const MOST_SUBSCRIPTIONS: usize = 4096;
@@ -233,13 +234,9 @@ impl Events {
         Events { known, journal, raised }
     }
 
-    /// From now on processes that are forked tell each other of events and subscriptions.
-    ///
-    /// # Safety
-    /// No other thread uses them meanwhile.
-    pub unsafe fn share(&self) -> std::io::Result<()> {
-        // SAFETY: no other thread uses it, as the caller says.
-        unsafe { self.journal.share() }
+    /// From now on, processes that are forked tell each other of events and subscriptions.
+    pub fn share(&self) -> std::io::Result<()> {
+        self.journal.share()
     }
 
     /// Waits until nobody is at them, and keeps it so.
@@ -289,7 +286,7 @@ impl Events {
     pub fn subscribe(&self, event: &[u8], socket: &[u8], expire: u32, form: Form) -> Result<(), SubscribeError> {
         self.find(event).ok_or(SubscribeError::UnknownEvent)?;
         self.known.check(event, socket, expire)?;
-        let news = News::Subscribed { event: event.into(), socket: socket.into(), expire, form, since: now() };
+        let news = News::Subscribed { event: event.into(), socket: socket.into(), expire, form, since: monotonic() };
         self.journal.tell(news.write());
         Ok(())
     }
@@ -411,7 +408,8 @@ impl Reader for Weak<Known> {
         match news {
             News::Declared { name } => known.lock().declare(name),
             News::Subscribed { event, socket, expire, form, since } => {
-                let since = Instant::now().checked_sub(now().saturating_sub(since)).unwrap_or_else(Instant::now);
+                let since =
+                    Instant::now().checked_sub(monotonic().saturating_sub(since)).unwrap_or_else(Instant::now);
                 if let Err(error) = known.subscribe(&event, &socket, (since, expire), form) {
                     log::warn!("{socket} cannot be subscribed to {event} in all processes: {error}");
                 }
@@ -429,8 +427,14 @@ impl Reader for Weak<Known> {
                 |subscription| {
                     let Lease { since, expire, form } = subscription.lease();
                     let (event, socket) = (event.name.clone(), subscription.socket.clone());
-                    News::Subscribed { event, socket, expire, form, since: now().saturating_sub(since.elapsed()) }
-                        .write()
+                    News::Subscribed {
+                        event,
+                        socket,
+                        expire,
+                        form,
+                        since: monotonic().saturating_sub(since.elapsed()),
+                    }
+                    .write()
                 },
             )
         });
@@ -484,14 +488,6 @@ impl News {
         let (expire, since) = (u32::from_le_bytes(*expire), Duration::from_nanos(u64::from_le_bytes(*since)));
         Some(News::Subscribed { event: event.into(), socket: socket.into(), expire, form, since })
     }
-}
-
-/// The time by a clock that all processes share.
-fn now() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the pointer is to a live local.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
-    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
 
 /// A name that every wire can carry.

@@ -4,12 +4,13 @@
 //! they know; to see that there is nothing new costs them one load. When the list is full, it is begun anew with
 //! what is known by then: news must therefore say how things are, so that to read them twice does no harm.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use crate::shared::{Region, SharedLock};
+use zerocopy::FromZeros;
 
-const FIRST: usize = 4096;
+use crate::sys::shared_memory::{SharedLock, SharedTable};
+
 const ROOM: usize = 8 << 20;
 
 /// Who reads news, and says all that is known when the list is begun anew.
@@ -19,7 +20,7 @@ pub(super) trait Reader: Send + Sync {
 }
 
 pub(super) struct Journal {
-    region: Region,
+    memory: SharedTable<Head, AtomicU8>,
     is_shared: AtomicBool,
     reader: OnceLock<Box<dyn Reader>>,
     /// How far this process has read. Locked before the shared lock.
@@ -34,6 +35,7 @@ struct Place {
     offset: usize,
 }
 
+#[derive(FromZeros)]
 #[repr(C)]
 struct Head {
     lock: SharedLock,
@@ -46,8 +48,10 @@ struct Head {
 
 impl Default for Journal {
     fn default() -> Self {
+        let mut memory = SharedTable::<Head, AtomicU8>::new(ROOM);
+        memory.head_mut().lock.prepare();
         Journal {
-            region: Region::new(FIRST + ROOM),
+            memory,
             is_shared: AtomicBool::new(false),
             reader: OnceLock::new(),
             place: Mutex::default(),
@@ -61,16 +65,16 @@ impl Journal {
         let _ = self.reader.set(reader);
     }
 
-    /// From now on processes that are forked read and write the same list.
-    ///
-    /// # Safety
-    /// No other thread uses it meanwhile.
-    pub(super) unsafe fn share(&self) -> std::io::Result<()> {
-        // SAFETY: no other thread uses it, as the caller says.
-        unsafe {
-            self.region.share(0)?;
-            self.head().lock.reset();
-        }
+    /// From now on, processes that are forked read and write the same list, which is empty at first.
+    pub(super) fn share(&self) -> std::io::Result<()> {
+        let head = self.head();
+        // Held while it is copied, so that no dead process holds the copy.
+        let guard = head.lock.lock();
+        self.memory.share(0)?;
+        head.len.store(0, Ordering::Release);
+        head.edition.store(0, Ordering::Release);
+        head.version.store(0, Ordering::Release);
+        drop(guard);
         *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Place::default();
         self.seen.store(0, Ordering::Release);
         self.is_shared.store(true, Ordering::Release);
@@ -83,14 +87,12 @@ impl Journal {
     }
 
     fn head(&self) -> &Head {
-        // SAFETY: the region lives as long as `self`; `share` makes the lock before it is used.
-        unsafe { self.region.at::<Head>(0).as_ref() }
+        self.memory.head()
     }
 
-    fn list(&self, from: usize, len: usize) -> &[u8] {
-        let start = self.region.at::<u8>(FIRST + from.min(ROOM - 1));
-        // SAFETY: within the region, and changed by nobody but who has the lock.
-        unsafe { std::slice::from_raw_parts(start.as_ptr(), len.min(ROOM - from.min(ROOM))) }
+    fn bytes(&self, from: usize, len: usize) -> impl DoubleEndedIterator<Item = u8> {
+        let end = from.saturating_add(len).min(ROOM);
+        self.memory.items()[from.min(end)..end].iter().map(|byte| byte.load(Ordering::Relaxed))
     }
 
     /// Reads what others have written.
@@ -100,7 +102,7 @@ impl Journal {
         }
         let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
         let news = {
-            let _held = self.head().lock.hold();
+            let _held = self.head().lock.lock();
             self.unread(&mut place)
         };
         self.take_in(&news);
@@ -113,7 +115,7 @@ impl Journal {
         }
         let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
         let unread = {
-            let _held = self.head().lock.hold();
+            let _held = self.head().lock.lock();
             if self.head().len.load(Ordering::Acquire) + size_of::<u32>() + news.len() > ROOM {
                 self.take_in(&self.unread(&mut place));
                 self.begin_anew();
@@ -138,9 +140,9 @@ impl Journal {
         let len = self.head().len.load(Ordering::Acquire);
         let mut news = Vec::new();
         while place.offset + size_of::<u32>() <= len {
-            let bytes = self.list(place.offset, size_of::<u32>());
-            let size = bytes.iter().rev().fold(0, |size, byte| size << 8 | usize::from(*byte));
-            news.push(self.list(place.offset + size_of::<u32>(), size).to_vec());
+            let prefix = self.bytes(place.offset, size_of::<u32>());
+            let size = prefix.rev().fold(0, |size, byte| size << 8 | usize::from(byte));
+            news.push(self.bytes(place.offset + size_of::<u32>(), size).collect());
             place.offset += size_of::<u32>() + size;
         }
         self.seen.store(self.version(), Ordering::Release);
@@ -163,12 +165,9 @@ impl Journal {
         if len + size > ROOM {
             return;
         }
-        let place = self.region.at::<u8>(FIRST + len).as_ptr();
         let prefix = (news.len() as u32).to_le_bytes();
-        // SAFETY: within the region, and nobody reads there before it is counted.
-        unsafe {
-            place.copy_from_nonoverlapping(prefix.as_ptr(), prefix.len());
-            place.add(prefix.len()).copy_from_nonoverlapping(news.as_ptr(), news.len());
+        for (byte, place) in prefix.iter().chain(news).zip(&self.memory.items()[len..]) {
+            place.store(*byte, Ordering::Relaxed);
         }
         head.len.store(len + size, Ordering::Release);
         head.version.fetch_add(1, Ordering::AcqRel);
@@ -205,8 +204,7 @@ mod tests {
     fn journal() -> (Journal, Known) {
         let (journal, known) = (Journal::default(), Known::default());
         journal.read_by(Box::new(known.clone()));
-        // SAFETY: there is no other thread that knows of it.
-        unsafe { journal.share() }.expect("memory");
+        journal.share().expect("memory");
         (journal, known)
     }
 

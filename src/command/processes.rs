@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
 
-use crate::shared::Region;
+use zerocopy::FromZeros;
+
+use crate::sys::shared_memory::SharedTable;
 
 /// The most processes of a server, the one that looks after the others included.
 pub const MOST_PROCESSES: usize = 512;
@@ -65,12 +67,13 @@ pub struct Process {
 
 /// The table.
 pub struct Processes {
-    region: Region,
+    table: SharedTable<(), Row>,
     is_shared: AtomicBool,
 }
 
+#[derive(FromZeros)]
 #[repr(C)]
-struct Seat {
+struct Row {
     pid: AtomicI32,
     log_level: AtomicI32,
     state: AtomicU8,
@@ -80,19 +83,14 @@ struct Seat {
 
 impl Default for Processes {
     fn default() -> Self {
-        let region = Region::new(MOST_PROCESSES * size_of::<Seat>());
-        Processes { region, is_shared: AtomicBool::new(false) }
+        Processes { table: SharedTable::new(MOST_PROCESSES), is_shared: AtomicBool::new(false) }
     }
 }
 
 impl Processes {
-    /// From now on processes that are forked see the same table.
-    ///
-    /// # Safety
-    /// No other thread uses it meanwhile.
-    pub unsafe fn share(&self) -> std::io::Result<()> {
-        // SAFETY: no other thread uses it, as the caller says.
-        unsafe { self.region.share(MOST_PROCESSES * size_of::<Seat>())? };
+    /// From now on, processes that are forked share the table with this one.
+    pub fn share(&self) -> std::io::Result<()> {
+        self.table.share(MOST_PROCESSES)?;
         (1..MOST_PROCESSES).for_each(|rank| self.set_log_level(rank, self.log_level(0)));
         self.is_shared.store(true, Ordering::Relaxed);
         Ok(())
@@ -111,34 +109,34 @@ impl Processes {
 
     /// Says what the process of a rank is for.
     pub fn name(&self, rank: usize, name: &str) {
-        let seat = self.seat(rank);
+        let row = self.row(rank);
         let fits =
             name.char_indices().map(|(place, char)| place + char.len_utf8()).take_while(|end| *end <= LONGEST_NAME);
         let bytes = &name.as_bytes()[..fits.last().unwrap_or(0)];
-        bytes.iter().zip(&seat.name).for_each(|(byte, place)| place.store(*byte, Ordering::Relaxed));
-        seat.name_len.store(bytes.len() as u8, Ordering::Release);
+        bytes.iter().zip(&row.name).for_each(|(byte, place)| place.store(*byte, Ordering::Relaxed));
+        row.name_len.store(bytes.len() as u8, Ordering::Release);
     }
 
     /// Says which process has a rank, and what it is at.
     pub fn set(&self, rank: usize, pid: i32, state: ProcessState) {
-        let seat = self.seat(rank);
-        seat.pid.store(pid, Ordering::Release);
-        seat.state.store(state as u8, Ordering::Release);
+        let row = self.row(rank);
+        row.pid.store(pid, Ordering::Release);
+        row.state.store(state as u8, Ordering::Release);
     }
 
     /// Says what the process of a rank is at.
     pub fn set_state(&self, rank: usize, state: ProcessState) {
-        self.seat(rank).state.store(state as u8, Ordering::Release);
+        self.row(rank).state.store(state as u8, Ordering::Release);
     }
 
     /// Sets the log level of the process of a rank, which looks for it now and then.
     pub fn set_log_level(&self, rank: usize, level: i32) {
-        self.seat(rank).log_level.store(level, Ordering::Release);
+        self.row(rank).log_level.store(level, Ordering::Release);
     }
 
     /// The log level that the process of a rank shall have.
     pub fn log_level(&self, rank: usize) -> i32 {
-        self.seat(rank).log_level.load(Ordering::Acquire)
+        self.row(rank).log_level.load(Ordering::Acquire)
     }
 
     /// All processes; the server's only one, if it has no others.
@@ -149,23 +147,22 @@ impl Processes {
             return vec![Process { rank: 0, pid, name, state, log_level }];
         }
         let all = (0..MOST_PROCESSES).map(|rank| {
-            let seat = self.seat(rank);
-            let len = usize::from(seat.name_len.load(Ordering::Acquire)).min(LONGEST_NAME);
-            let name: Vec<u8> = seat.name[..len].iter().map(|byte| byte.load(Ordering::Relaxed)).collect();
+            let row = self.row(rank);
+            let len = usize::from(row.name_len.load(Ordering::Acquire)).min(LONGEST_NAME);
+            let name: Vec<u8> = row.name[..len].iter().map(|byte| byte.load(Ordering::Relaxed)).collect();
             Process {
                 rank,
-                pid: seat.pid.load(Ordering::Acquire),
+                pid: row.pid.load(Ordering::Acquire),
                 name: String::from_utf8_lossy(&name).into_owned(),
-                state: ProcessState::of(seat.state.load(Ordering::Acquire)),
-                log_level: seat.log_level.load(Ordering::Acquire),
+                state: ProcessState::of(row.state.load(Ordering::Acquire)),
+                log_level: row.log_level.load(Ordering::Acquire),
             }
         });
         all.filter(|process| process.state != ProcessState::Absent).collect()
     }
 
-    fn seat(&self, rank: usize) -> &Seat {
-        // SAFETY: any bytes are a seat; the region lives as long as `self`.
-        unsafe { self.region.at::<Seat>(rank.min(MOST_PROCESSES - 1) * size_of::<Seat>()).as_ref() }
+    fn row(&self, rank: usize) -> &Row {
+        &self.table.items()[rank.min(MOST_PROCESSES - 1)]
     }
 }
 
@@ -177,8 +174,7 @@ mod tests {
     fn processes_are_listed_by_rank_and_a_server_of_one_lists_itself() {
         let processes = Processes::default();
         assert_eq!(processes.list()[0].name, "attendant");
-        // SAFETY: there is no other thread that knows of it.
-        unsafe { processes.share() }.expect("it can be shared");
+        processes.share().expect("it can be shared");
         assert_eq!(processes.list(), []);
         processes.name(1, &"é".repeat(100));
         processes.set(1, 42, ProcessState::Running);

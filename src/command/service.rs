@@ -83,17 +83,12 @@ impl Service {
         self.registry.write().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// From now on processes that are forked have statistics and the list of processes in common with this one.
-    ///
-    /// # Safety
-    /// No other thread uses the service, or a counter of it, meanwhile.
-    pub unsafe fn share(&self) -> std::io::Result<()> {
-        // SAFETY: no other thread uses them, as the caller says.
-        unsafe {
-            self.statistics.share()?;
-            self.events.share()?;
-            self.processes.share()
-        }
+    /// From now on, processes that are forked share statistics, events and the list of processes with this one. What
+    /// another thread changes during the call may be lost.
+    pub fn share(&self) -> std::io::Result<()> {
+        self.statistics.share()?;
+        self.events.share()?;
+        self.processes.share()
     }
 
     /// Leaves to another server what this one does not have; false when that is settled already.

@@ -1,40 +1,32 @@
 //! Counters by group and name, as `get_statistics` shows them, the same for all processes of a server.
 
-use std::ptr::NonNull;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
+
+use zerocopy::FromZeros;
 
 use super::figures::Histogram;
 use super::totals::{self, Load};
 use crate::item::Str;
-use crate::shared::{Region, SharedLock};
+use crate::sys::shared_memory::{SharedLock, SharedTable};
 
 /// A counter that can be shared and changed from any thread (`stat_var`).
 #[derive(Clone)]
-pub struct Counter {
-    value: NonNull<AtomicI64>,
-    /// What keeps the value where it is.
-    _owner: Owner,
-}
+pub struct Counter(Place);
 
 #[derive(Clone)]
-#[allow(dead_code)] // they are held, not looked at
-enum Owner {
-    Alone(Arc<AtomicI64>),
-    Ledger(Arc<Ledger>),
+enum Place {
+    /// In this process alone.
+    Own(Arc<AtomicI64>),
+    /// An entry of the table, by its number.
+    Table(Arc<StatsTable>, usize),
 }
-
-// SAFETY: the value is atomic, and stays in its place as long as the owner, which any thread may drop.
-unsafe impl Send for Counter {}
-// SAFETY: as above.
-unsafe impl Sync for Counter {}
 
 impl Default for Counter {
     /// A counter without a name, of this process alone.
     fn default() -> Self {
-        let value: Arc<AtomicI64> = Arc::default();
-        Counter { value: NonNull::from(&*value), _owner: Owner::Alone(value) }
+        Counter(Place::Own(Arc::default()))
     }
 }
 
@@ -53,8 +45,10 @@ impl Counter {
     }
 
     fn value(&self) -> &AtomicI64 {
-        // SAFETY: the owner keeps it alive and in its place.
-        unsafe { self.value.as_ref() }
+        match &self.0 {
+            Place::Own(value) => value,
+            Place::Table(table, number) => &table.memory.items()[*number].value,
+        }
     }
 
     /// Adds to it.
@@ -152,13 +146,13 @@ impl Statistic {
 
 /// All statistics of a server, in the order they were made.
 pub struct Statistics {
-    ledger: Arc<Ledger>,
+    table: Arc<StatsTable>,
     known: RwLock<Known>,
     started: Instant,
     load: Load,
 }
 
-/// The ledger as far as this process has read it.
+/// The part of the table that this process has read.
 #[derive(Default)]
 struct Known {
     all: Vec<Statistic>,
@@ -168,7 +162,7 @@ struct Known {
     rank: u16,
     /// Whether there are other processes.
     is_shared: bool,
-    /// The first statistic that the ledger has no room for, until that was said.
+    /// The first statistic that the table has no room for, until that was said.
     alone: Option<Str>,
     /// Whether there ever was one.
     has_alone: bool,
@@ -177,7 +171,7 @@ struct Known {
 impl Default for Statistics {
     fn default() -> Self {
         Statistics {
-            ledger: Arc::new(Ledger::new()),
+            table: Arc::new(StatsTable::new()),
             known: RwLock::default(),
             started: Instant::now(),
             load: Load::default(),
@@ -199,16 +193,13 @@ impl Statistics {
     fn part(&self, group: &str, name: &str, growth: Growth, is_gauge: bool) -> Counter {
         let mut known = self.known.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         let rank = if is_gauge { known.rank } else { 0 };
-        self.ledger.find_or_add(&mut known, (group, name, growth, rank))
+        self.table.find_or_add(&mut known, (group, name, growth, rank))
     }
 
-    /// From now on processes that are forked count together with this one.
-    ///
-    /// # Safety
-    /// No other thread counts meanwhile.
-    pub unsafe fn share(&self) -> std::io::Result<()> {
-        // SAFETY: no other thread uses it, as the caller says.
-        unsafe { self.ledger.share()? };
+    /// From now on, processes that are forked count together with this one. What another thread counts during the call
+    /// may be lost.
+    pub fn share(&self) -> std::io::Result<()> {
+        self.table.share()?;
         self.known.write().unwrap_or_else(std::sync::PoisonError::into_inner).is_shared = true;
         Ok(())
     }
@@ -225,9 +216,11 @@ impl Statistics {
 
     /// The process of this rank has ended, and nothing is in progress there any more.
     pub fn clear_gauges(&self, rank: u16) {
-        self.ledger.entries().filter(|entry| entry.rank == rank && rank > 0).for_each(|entry| {
-            entry.value.store(0, Ordering::Relaxed);
-        });
+        self.table.entries().iter().filter(|entry| rank > 0 && entry.rank.load(Ordering::Relaxed) == rank).for_each(
+            |entry| {
+                entry.value.store(0, Ordering::Relaxed);
+            },
+        );
     }
 
     /// Waits until nobody is at them, and keeps it so.
@@ -237,8 +230,8 @@ impl Statistics {
 
     /// Whether another process made statistics that this one has not read yet.
     fn catch_up(&self) {
-        if self.known.read().unwrap_or_else(std::sync::PoisonError::into_inner).read < self.ledger.len() {
-            self.ledger.read(&mut self.known.write().unwrap_or_else(std::sync::PoisonError::into_inner));
+        if self.known.read().unwrap_or_else(std::sync::PoisonError::into_inner).read < self.table.len() {
+            self.table.read(&mut self.known.write().unwrap_or_else(std::sync::PoisonError::into_inner));
         }
     }
 
@@ -267,81 +260,94 @@ impl Statistics {
 const MOST: usize = 1 << 16;
 /// A longer name counts in its own process alone.
 const LONGEST: usize = 240;
-const FIRST: usize = 4096;
 
-/// The values, and whose they are, in memory that processes may share.
-struct Ledger {
-    region: Region,
+/// The values and their names, in memory that processes may share.
+struct StatsTable {
+    memory: SharedTable<Head, Entry>,
 }
 
+#[derive(FromZeros)]
 #[repr(C)]
 struct Head {
     lock: SharedLock,
     len: AtomicUsize,
 }
 
+/// All but the value is written before the entry is counted, and does not change then.
+#[derive(FromZeros)]
 #[repr(C)]
 struct Entry {
     value: AtomicI64,
-    rank: u16,
-    is_incremental: bool,
-    group_len: u8,
-    name_len: u8,
-    name: [u8; LONGEST],
+    rank: AtomicU16,
+    is_incremental: AtomicBool,
+    group_len: AtomicU8,
+    name_len: AtomicU8,
+    name: [AtomicU8; LONGEST],
 }
 
 impl Entry {
-    fn full_name(&self) -> &[u8] {
-        &self.name[..usize::from(self.group_len) + usize::from(self.name_len)]
+    fn write(&self, group: &[u8], name: &[u8], growth: Growth, rank: u16) {
+        self.value.store(0, Ordering::Relaxed);
+        self.rank.store(rank, Ordering::Relaxed);
+        self.is_incremental.store(growth == Growth::Incremental, Ordering::Relaxed);
+        self.group_len.store(group.len() as u8, Ordering::Relaxed);
+        self.name_len.store(name.len() as u8, Ordering::Relaxed);
+        for (byte, place) in group.iter().chain(name).zip(&self.name) {
+            place.store(*byte, Ordering::Relaxed);
+        }
+    }
+
+    fn is(&self, group: &[u8], name: &[u8], rank: u16) -> bool {
+        let lens =
+            (usize::from(self.group_len.load(Ordering::Relaxed)), self.name_len.load(Ordering::Relaxed).into());
+        self.rank.load(Ordering::Relaxed) == rank
+            && lens == (group.len(), name.len())
+            && group.iter().chain(name).zip(&self.name).all(|(byte, place)| *byte == place.load(Ordering::Relaxed))
+    }
+
+    fn growth(&self) -> Growth {
+        if self.is_incremental.load(Ordering::Relaxed) { Growth::Incremental } else { Growth::NonIncremental }
+    }
+
+    fn group_and_name(&self) -> (Vec<u8>, Vec<u8>) {
+        let len = |len: &AtomicU8| usize::from(len.load(Ordering::Relaxed));
+        let read = |places: &[AtomicU8]| places.iter().map(|byte| byte.load(Ordering::Relaxed)).collect();
+        let (group, rest) = self.name.split_at(len(&self.group_len).min(LONGEST));
+        (read(group), read(&rest[..len(&self.name_len).min(rest.len())]))
     }
 }
 
-impl Ledger {
+impl StatsTable {
     fn new() -> Self {
-        let ledger = Ledger { region: Region::new(FIRST + MOST * size_of::<Entry>()) };
-        // SAFETY: nobody else knows of it yet.
-        unsafe { ledger.head().lock.reset() };
-        ledger
+        let mut memory = SharedTable::<Head, Entry>::new(MOST);
+        memory.head_mut().lock.prepare();
+        StatsTable { memory }
     }
 
-    /// # Safety
-    /// No other thread uses it meanwhile.
-    unsafe fn share(&self) -> std::io::Result<()> {
-        // SAFETY: no other thread uses it, as the caller says.
-        unsafe {
-            self.region.share(FIRST + self.len() * size_of::<Entry>())?;
-            self.head().lock.reset();
-        }
-        Ok(())
-    }
-
-    fn head(&self) -> &Head {
-        // SAFETY: zeroes are a head, but for the lock, which `new` makes; the region lives as long as `self`.
-        unsafe { self.region.at::<Head>(0).as_ref() }
+    fn share(&self) -> std::io::Result<()> {
+        // Held while it is copied, so that no dead process holds the copy.
+        let _held = self.memory.head().lock.lock();
+        self.memory.share(self.len())
     }
 
     fn len(&self) -> usize {
-        self.head().len.load(Ordering::Acquire)
+        self.memory.head().len.load(Ordering::Acquire).min(MOST)
     }
 
-    fn place(&self, number: usize) -> NonNull<Entry> {
-        self.region.at(FIRST + number * size_of::<Entry>())
+    fn entries(&self) -> &[Entry] {
+        &self.memory.items()[..self.len()]
     }
 
-    fn entries(&self) -> impl Iterator<Item = &Entry> {
-        // SAFETY: entries that are counted are written, and only their values change.
-        (0..self.len()).map(|number| unsafe { self.place(number).as_ref() })
+    fn counter(self: &Arc<Self>, number: usize) -> Counter {
+        Counter(Place::Table(self.clone(), number))
     }
 
-    /// Takes in what others have made.
+    /// Reads the entries that other processes have added.
     fn read(self: &Arc<Self>, known: &mut Known) {
-        let unread: Vec<&Entry> = self.entries().skip(known.read).collect();
-        known.read += unread.len();
-        for entry in unread {
-            let (group, name) = entry.full_name().split_at(entry.group_len.into());
-            let part = Counter { value: NonNull::from(&entry.value), _owner: Owner::Ledger(self.clone()) };
-            let growth = if entry.is_incremental { Growth::Incremental } else { Growth::NonIncremental };
-            known.add(group, name, growth, part);
+        for (number, entry) in self.entries().iter().enumerate().skip(known.read) {
+            let (group, name) = entry.group_and_name();
+            known.add(&group, &name, entry.growth(), self.counter(number));
+            known.read = number + 1;
         }
     }
 
@@ -351,37 +357,20 @@ impl Ledger {
         (group, name, growth, rank): (&str, &str, Growth, u16),
     ) -> Counter {
         let (group, name) = (group.as_bytes(), name.as_bytes());
-        let full_name = [group, name].concat();
-        let is_it = |entry: &&Entry| {
-            entry.rank == rank && usize::from(entry.group_len) == group.len() && *entry.full_name() == *full_name
-        };
-        let _held = self.head().lock.hold();
+        let head = self.memory.head();
+        let _held = head.lock.lock();
         self.read(known);
-        if let Some(entry) = self.entries().find(is_it) {
-            return Counter { value: NonNull::from(&entry.value), _owner: Owner::Ledger(self.clone()) };
+        if let Some(number) = self.entries().iter().position(|entry| entry.is(group, name, rank)) {
+            return self.counter(number);
         }
         let number = self.len();
-        let lens = (u8::try_from(group.len()), u8::try_from(name.len()));
-        let (Ok(group_len), Ok(name_len), true) = (lens.0, lens.1, full_name.len() <= LONGEST && number < MOST)
-        else {
+        if group.len() + name.len() > LONGEST || number == MOST {
             return known.alone(group, name, growth);
-        };
-        let mut entry = Entry {
-            value: AtomicI64::new(0),
-            rank,
-            is_incremental: growth == Growth::Incremental,
-            group_len,
-            name_len,
-            name: [0; LONGEST],
-        };
-        entry.name[..full_name.len()].copy_from_slice(&full_name);
-        // SAFETY: the place is in the region, not counted yet, and nobody else adds while the lock is held.
-        unsafe { self.place(number).write(entry) };
-        self.head().len.store(number + 1, Ordering::Release);
+        }
+        self.memory.items()[number].write(group, name, growth, rank);
+        head.len.store(number + 1, Ordering::Release);
         self.read(known);
-        // SAFETY: it was just written.
-        let value = NonNull::from(unsafe { &self.place(number).as_ref().value });
-        Counter { value, _owner: Owner::Ledger(self.clone()) }
+        self.counter(number)
     }
 }
 
@@ -416,7 +405,7 @@ impl Known {
         }
     }
 
-    /// A counter that the ledger has no room for.
+    /// A counter that the table has no room for.
     fn alone(&mut self, group: &[u8], name: &[u8], growth: Growth) -> Counter {
         if self.find(group, name).is_none() {
             self.add(group, name, growth, Counter::default());

@@ -124,8 +124,7 @@ fn begin() {
     let (sender, receiver) = sync_channel::<Line>(QUEUE);
     let queue = Box::into_raw(Box::new(sender));
     if TO_THREAD.compare_exchange(ptr::null_mut(), queue, Ordering::AcqRel, Ordering::Acquire).is_err() {
-        // SAFETY: nobody else has seen it.
-        drop(unsafe { Box::from_raw(queue) });
+        // Another thread was faster. This queue leaks, as every other one does.
         return;
     }
     let spawned = std::thread::Builder::new().name("sipmi-log".into()).spawn(move || {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFlags, PollTimeout};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 
@@ -11,6 +13,7 @@ use super::server::PyServer;
 use super::{exit, logging};
 use crate::command::processes::{MOST_PROCESSES, ProcessState};
 use crate::server::Server;
+use crate::sys::descriptor::poll_number;
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("MOST_PROCESSES", MOST_PROCESSES)?;
@@ -35,8 +38,7 @@ impl PyProcesses {
 impl PyProcesses {
     #[new]
     fn new(py: Python<'_>, server: Py<PyServer>, workers: usize) -> PyResult<Self> {
-        // SAFETY: `run(processes=)` has seen that this process has no other thread.
-        exit::detach(py, || unsafe { server.get().server.bind(workers) })?;
+        exit::detach(py, || server.get().server.bind(workers))?;
         Ok(PyProcesses { owner: server })
     }
 
@@ -118,15 +120,7 @@ fn check(rank: usize) -> PyResult<()> {
 fn end_with_parent(pipe: i32, grace: &Bound<'_, PyAny>) -> PyResult<()> {
     let grace = seconds("drain_timeout", grace)?;
     let watch = move || {
-        // SAFETY: the descriptor is this process' own, and stays open as long as it lives.
-        let pipe = unsafe { std::os::fd::BorrowedFd::borrow_raw(pipe) };
-        loop {
-            let mut fds = [PollFd::new(pipe, PollFlags::empty())];
-            let polled = poll(&mut fds, PollTimeout::NONE);
-            if polled.is_ok() && fds[0].any() == Some(true) {
-                break;
-            }
-        }
+        while !poll_number(pipe, PollFlags::empty(), PollTimeout::NONE).is_ok_and(|found| !found.is_empty()) {}
         end(grace);
     };
     std::thread::Builder::new().name("sipmi-parent".into()).spawn(watch).map_err(PyOSError::new_err)?;
@@ -134,10 +128,8 @@ fn end_with_parent(pipe: i32, grace: &Bound<'_, PyAny>) -> PyResult<()> {
 }
 
 fn end(grace: Duration) {
-    // SAFETY: it only sends a signal to this process, and ends it.
-    unsafe {
-        libc::kill(libc::getpid(), libc::SIGTERM);
-        std::thread::sleep(grace);
-        libc::_exit(1);
-    }
+    // A process that cannot be asked to end is ended all the same.
+    let _ = kill(Pid::this(), Signal::SIGTERM);
+    std::thread::sleep(grace);
+    let _ = kill(Pid::this(), Signal::SIGKILL);
 }

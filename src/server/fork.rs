@@ -1,10 +1,10 @@
 //! A program that forks while it serves: the parent goes on serving, the child does not begin to.
 
-use std::os::fd::AsRawFd as _;
 use std::sync::{MutexGuard, RwLockWriteGuard};
 
 use super::lifecycle::{Server, State};
 use crate::command::registry::Registry;
+use crate::sys::descriptor;
 
 /// Locks that nobody has in hand while the process is forked, or they would stay so for ever in the child.
 pub struct Still<'a> {
@@ -37,8 +37,8 @@ impl Still<'_> {
         let Some(running) = self.state.running.take() else { return };
         if let Ok(nothing) = std::fs::File::open("/dev/null") {
             for fd in &running.fds {
-                // SAFETY: the descriptor is that of an endpoint, whose threads are not here; its number stays taken.
-                unsafe { libc::dup3(nothing.as_raw_fd(), *fd, libc::O_CLOEXEC) };
+                // The descriptor is that of an endpoint, whose threads are not here; its number stays taken.
+                let _ = descriptor::replace(*fd, &nothing);
             }
         }
         // Its threads are not here: nothing of it may be waited for, closed or removed.

@@ -17,6 +17,7 @@ mod events;
 mod fork;
 mod lifecycle;
 pub(crate) mod listener;
+#[allow(unsafe_code)] // memory that processes share
 mod multiprocess;
 mod options;
 mod panics;

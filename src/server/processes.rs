@@ -14,15 +14,12 @@ use crate::server::options::ListenOptions;
 impl Server {
     /// Opens all endpoints, for processes that are forked afterwards, and makes what these have in common. No thread
     /// is begun.
-    ///
-    /// # Safety
-    /// No other thread uses the server, its service, or a counter of it meanwhile.
-    pub unsafe fn bind(&self, workers: usize) -> Result<(), ServerError> {
+    /// What another thread counts during the call may be lost.
+    pub fn bind(&self, workers: usize) -> Result<(), ServerError> {
         let mut state = self.lock();
         state.bound = self.open_all(&state)?;
         state.is_divided = true;
-        // SAFETY: no other thread uses it, as the caller says.
-        unsafe { self.service.share() }.map_err(ServerError::Memory)?;
+        self.service.share().map_err(ServerError::Memory)?;
         let stream = |(endpoint, (_, options)): (&Endpoint, &(Address, ListenOptions))| {
             let room = options.request_limit + fifo::BUFFER;
             matches!(endpoint, Endpoint::Fifo { .. }).then(|| FifoStream::new(room, fifo::BUFFER)).transpose()

@@ -6,7 +6,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
+use nix::sys::socket::{self, MsgFlags};
+
 pub use super::client_unix::UnixClient;
+use super::client_unix::count;
 
 /// A socket for the calls of a client to one server.
 #[derive(Debug)]
@@ -39,9 +42,8 @@ impl ClientSocket {
     pub fn try_send(&self, bytes: &[u8]) -> io::Result<bool> {
         match self {
             ClientSocket::Udp(fd) => {
-                let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-                // SAFETY: the bytes live across the call and have the size it is told.
-                let sent = unsafe { libc::send(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) };
+                let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+                let sent = socket::send(fd.as_raw_fd(), bytes, flags).map_err(io::Error::from);
                 Ok(count(sent)?.is_some())
             }
             ClientSocket::Unix(socket) => socket.send(bytes, libc::MSG_DONTWAIT),
@@ -61,8 +63,8 @@ impl ClientSocket {
     fn receive_with(&self, buffer: &mut [u8], flags: libc::c_int) -> io::Result<Option<usize>> {
         match self {
             ClientSocket::Udp(fd) => {
-                // SAFETY: the buffer lives across the call and has the size it is told.
-                count(unsafe { libc::recv(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), flags) })
+                let flags = MsgFlags::from_bits_retain(flags);
+                count(socket::recv(fd.as_raw_fd(), buffer, flags).map_err(io::Error::from))
             }
             ClientSocket::Unix(socket) => socket.receive(buffer, flags),
         }
@@ -74,16 +76,5 @@ impl ClientSocket {
             ClientSocket::Udp(fd) => fd.as_fd(),
             ClientSocket::Unix(socket) => socket.as_fd(),
         }
-    }
-}
-
-/// The count that a call gave; `None` when it would have had to wait, or a signal came.
-pub(super) fn count(result: isize) -> io::Result<Option<usize>> {
-    match usize::try_from(result) {
-        Ok(count) => Ok(Some(count)),
-        Err(_) => match io::Error::last_os_error() {
-            error if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(None),
-            error => Err(error),
-        },
     }
 }

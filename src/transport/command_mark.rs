@@ -5,8 +5,10 @@
 //! known by their inodes, too, which costs no system call.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use nix::fcntl::{FcntlArg, fcntl};
 
 use super::FileId;
 
@@ -27,7 +29,7 @@ pub(super) struct CommandMark {
 
 impl CommandMark {
     pub(super) fn set(file: impl AsFd, id: FileId) -> io::Result<Self> {
-        lock(file, libc::F_OFD_SETLK, libc::F_RDLCK)?;
+        fcntl(file, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_RDLCK)))?;
         let take = |place: &AtomicU64| place.compare_exchange(NONE, key(id), Ordering::AcqRel, Ordering::Relaxed);
         let place = OWN.iter().position(|place| take(place).is_ok());
         USED.fetch_max(place.map_or(0, |place| place + 1), Ordering::AcqRel);
@@ -56,21 +58,18 @@ fn key(id: FileId) -> u64 {
 
 /// Whether it is a command FIFO of any sipmi server. The file must be open for writing.
 pub(super) fn is_marked(file: impl AsFd) -> bool {
-    lock(file, libc::F_OFD_GETLK, libc::F_WRLCK).is_ok_and(|found| found != libc::F_UNLCK)
+    let mut found = whole_file(libc::F_WRLCK);
+    let asked = fcntl(file, FcntlArg::F_OFD_GETLK(&mut found));
+    asked.is_ok() && i32::from(found.l_type) != libc::F_UNLCK
 }
 
-/// Asks for a lock on the whole file; gives the kind of lock that the kernel names.
-fn lock(file: impl AsFd, operation: libc::c_int, kind: libc::c_int) -> io::Result<libc::c_int> {
-    let mut wanted = libc::flock {
+/// A lock of this kind on the whole file.
+fn whole_file(kind: libc::c_int) -> libc::flock {
+    libc::flock {
         l_type: kind as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,
         l_start: 0,
         l_len: 0,
         l_pid: 0,
-    };
-    // SAFETY: the descriptor is open, and the lock lives across the call.
-    if unsafe { libc::fcntl(file.as_fd().as_raw_fd(), operation, &raw mut wanted) } < 0 {
-        return Err(io::Error::last_os_error());
     }
-    Ok(wanted.l_type.into())
 }

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io;
-use std::mem::{MaybeUninit, size_of};
 use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
@@ -12,10 +11,14 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use nix::sys::socket::{self, sockopt};
+use nix::sys::time::TimeVal;
+
 use super::eagerness::Habit;
 use super::inode::{Inode, set_access};
 use super::{Access, FileId, OpenError, io_error, kind_of, owner};
-use crate::command::Peer;
+use crate::sys::message;
+use crate::sys::peer_address::PeerAddress;
 
 /// A bound datagram socket.
 #[derive(Debug)]
@@ -25,31 +28,14 @@ pub struct Socket {
     left: AtomicBool,
 }
 
-/// The address of a sender.
-#[derive(Clone, Copy)]
-pub struct RawPeer {
-    pub(super) storage: libc::sockaddr_storage,
-    pub(super) len: libc::socklen_t,
-}
-
 /// A datagram as it was received.
 pub struct Received {
     /// Its size; larger than the buffer when it was cut.
     pub size: usize,
     /// Who sent it.
-    pub peer: RawPeer,
+    pub peer: PeerAddress,
     /// The user who did, where the kernel was asked to tell.
     pub user: Option<u32>,
-}
-
-impl Received {
-    /// The sender in a form for people, with the user.
-    pub fn sender(&self) -> Peer {
-        match self.peer.to_peer() {
-            Peer::Unix(name) => Peer::Unix(name.of_user(self.user)),
-            other => other,
-        }
-    }
 }
 
 impl Socket {
@@ -91,21 +77,9 @@ impl Socket {
 
     /// How long [`Socket::receive`] waits before it gives up with `WouldBlock`.
     pub fn set_patience(&self, patience: Duration) -> io::Result<()> {
-        let value = libc::timeval {
-            tv_sec: libc::time_t::try_from(patience.as_secs()).unwrap_or(libc::time_t::MAX),
-            tv_usec: libc::suseconds_t::from(patience.subsec_micros()),
-        };
-        // SAFETY: the option's value is a timeval that lives across the call.
-        check(unsafe {
-            libc::setsockopt(
-                self.raw(),
-                libc::SOL_SOCKET,
-                libc::SO_RCVTIMEO,
-                (&raw const value).cast(),
-                size_of::<libc::timeval>() as libc::socklen_t,
-            )
-        } as isize)?;
-        Ok(())
+        let seconds = libc::time_t::try_from(patience.as_secs()).unwrap_or(libc::time_t::MAX);
+        let value = TimeVal::new(seconds, libc::suseconds_t::from(patience.subsec_micros()));
+        Ok(socket::setsockopt(&self.fd, sockopt::ReceiveTimeout, &value)?)
     }
 
     /// Waits for a datagram.
@@ -127,47 +101,30 @@ impl Socket {
 
     /// As [`Socket::receive`], with flags of recv(2).
     pub fn receive_with(&self, buffer: &mut [u8], flags: libc::c_int) -> io::Result<Received> {
-        let mut storage = MaybeUninit::<libc::sockaddr_storage>::zeroed();
-        let mut len = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
-        // SAFETY: buffer, storage and len live across the call and have the sizes it is told.
-        let size = check(unsafe {
-            libc::recvfrom(
-                self.raw(),
-                buffer.as_mut_ptr().cast(),
-                buffer.len(),
-                flags,
-                storage.as_mut_ptr().cast(),
-                &raw mut len,
-            )
-        })?;
-        // SAFETY: zeroed, then filled by the kernel: any bytes are a sockaddr_storage.
-        Ok(Received { size, peer: RawPeer { storage: unsafe { storage.assume_init() }, len }, user: None })
+        let (size, peer) = message::receive_from(&self.fd, buffer, flags)?;
+        Ok(Received { size, peer, user: None })
+    }
+
+    /// Has the kernel tell the user who sends, from now on (`SO_PASSCRED`).
+    pub fn ask_for_users(&self) -> io::Result<()> {
+        Ok(socket::setsockopt(&self.fd, sockopt::PassCred, &true)?)
+    }
+
+    /// As [`Socket::receive_with`], and with the sender's user after [`Socket::ask_for_users`].
+    pub fn receive_with_user(&self, buffer: &mut [u8], flags: libc::c_int) -> io::Result<Received> {
+        let (size, peer, sender) = message::receive_with_credentials(&self.fd, buffer, flags)?;
+        Ok(Received { size, peer, user: sender.map(|sender| sender.uid) })
     }
 
     /// Sends a datagram, or says `WouldBlock` when the peer's queue is full.
-    pub fn send(&self, bytes: &[u8], peer: &RawPeer) -> io::Result<()> {
+    pub fn send(&self, bytes: &[u8], peer: &PeerAddress) -> io::Result<()> {
         send_from(self.fd.as_fd(), bytes, peer)
-    }
-
-    pub(super) fn raw(&self) -> RawFd {
-        self.fd.as_raw_fd()
     }
 }
 
 /// Sends a datagram from any socket, or says `WouldBlock` when that or the peer's queue is full.
-pub fn send_from(socket: BorrowedFd<'_>, bytes: &[u8], peer: &RawPeer) -> io::Result<()> {
-    // SAFETY: bytes and the address live across the call and have the sizes it is told.
-    check(unsafe {
-        libc::sendto(
-            socket.as_raw_fd(),
-            bytes.as_ptr().cast(),
-            bytes.len(),
-            libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
-            (&raw const peer.storage).cast(),
-            peer.len,
-        )
-    })?;
-    Ok(())
+pub fn send_from(socket: BorrowedFd<'_>, bytes: &[u8], peer: &PeerAddress) -> io::Result<()> {
+    message::send_to(socket, bytes, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL, peer)
 }
 
 impl AsFd for Socket {
@@ -190,79 +147,6 @@ impl Drop for Socket {
             id.remove(path);
         }
     }
-}
-
-impl RawPeer {
-    /// Whether there is an address to answer to: an unbound UNIX socket has none.
-    pub fn can_be_answered(&self) -> bool {
-        self.len as usize > size_of::<libc::sa_family_t>()
-    }
-
-    /// The address as the kernel gave it: equal bytes are one peer.
-    pub fn as_bytes(&self) -> &[u8] {
-        let len = (self.len as usize).min(size_of::<libc::sockaddr_storage>());
-        // SAFETY: the storage has so many bytes, and any byte is a byte.
-        unsafe { std::slice::from_raw_parts((&raw const self.storage).cast(), len) }
-    }
-
-    /// The address in a form for people.
-    pub fn to_peer(&self) -> Peer {
-        match i32::from(self.storage.ss_family) {
-            libc::AF_INET | libc::AF_INET6 => self.inet().map_or(Peer::Unknown, Peer::Inet),
-            libc::AF_UNIX if self.can_be_answered() => Peer::Unix(self.unix_path().into()),
-            _ => Peer::Unknown,
-        }
-    }
-
-    /// A UNIX socket with an abstract name.
-    #[cfg(test)]
-    pub(super) fn from_abstract_name(name: &[u8]) -> Self {
-        // SAFETY: any bytes are a sockaddr_storage.
-        let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
-        storage.ss_family = libc::AF_UNIX as libc::sa_family_t;
-        let address = (&raw mut storage).cast::<libc::sockaddr_un>();
-        for (number, byte) in name.iter().enumerate() {
-            // SAFETY: the storage has room for a sockaddr_un; the name begins after its NUL.
-            unsafe { (*address).sun_path[number + 1] = byte.cast_signed() as libc::c_char };
-        }
-        RawPeer { storage, len: (size_of::<libc::sa_family_t>() + 1 + name.len()) as libc::socklen_t }
-    }
-
-    fn inet(&self) -> Option<SocketAddr> {
-        match i32::from(self.storage.ss_family) {
-            libc::AF_INET => {
-                // SAFETY: the family says that the storage holds a sockaddr_in.
-                let address = unsafe { *(&raw const self.storage).cast::<libc::sockaddr_in>() };
-                let ip = u32::from_be(address.sin_addr.s_addr);
-                Some((std::net::Ipv4Addr::from(ip), u16::from_be(address.sin_port)).into())
-            }
-            libc::AF_INET6 => {
-                // SAFETY: the family says that the storage holds a sockaddr_in6.
-                let address = unsafe { *(&raw const self.storage).cast::<libc::sockaddr_in6>() };
-                Some((std::net::Ipv6Addr::from(address.sin6_addr.s6_addr), u16::from_be(address.sin6_port)).into())
-            }
-            _ => None,
-        }
-    }
-
-    /// The path, without the NUL that ends it; an abstract name begins with one.
-    fn unix_path(&self) -> &[u8] {
-        let address = (&raw const self.storage).cast::<libc::sockaddr_un>();
-        let longest = size_of::<libc::sockaddr_un>() - size_of::<libc::sa_family_t>();
-        let len = (self.len as usize).saturating_sub(size_of::<libc::sa_family_t>()).min(longest);
-        // SAFETY: the family says that the storage holds a sockaddr_un, whose path has room for `longest` bytes,
-        // and any byte is a byte.
-        let path = unsafe { std::slice::from_raw_parts((&raw const (*address).sun_path).cast::<u8>(), len) };
-        match memchr::memchr(0, path.get(1..).unwrap_or_default()) {
-            Some(nul) if path[0] != 0 => &path[..=nul],
-            _ => path,
-        }
-    }
-}
-
-/// The last error of the system, or the count that a call gave.
-pub(super) fn check(result: isize) -> io::Result<usize> {
-    usize::try_from(result).map_err(|_| io::Error::last_os_error())
 }
 
 /// A socket at a path that only this process's user can send to.

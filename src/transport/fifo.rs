@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -143,6 +143,12 @@ impl Waker {
 fn has_room(file: &File) -> io::Result<bool> {
     let mut fd = [nix::poll::PollFd::new(file.as_fd(), nix::poll::PollFlags::POLLOUT)];
     Ok(nix::poll::poll(&mut fd, nix::poll::PollTimeout::ZERO)? > 0)
+}
+
+impl AsFd for CommandFifo {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.open.file.as_fd()
+    }
 }
 
 impl AsRawFd for CommandFifo {
@@ -446,7 +452,7 @@ impl ReplyFifo {
     }
 
     /// For poll.
-    pub fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
 }

@@ -1,7 +1,6 @@
 //! Facts about an open file, and its rights. Both go by the descriptor: a path may mean another file a moment later.
 
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 
@@ -9,6 +8,7 @@ use nix::errno::Errno;
 use nix::unistd::{Gid, Uid};
 
 use super::{Access, FileId, OpenError, io_error};
+use crate::sys::descriptor;
 
 /// Owner, permissions and identity of an open file.
 #[derive(Clone, Copy, Debug)]
@@ -27,15 +27,8 @@ impl Inode {
     /// It is not asked when the file was changed: since Linux 6.13, that makes the next write to it update the time on
     /// disk, which costs as much as all the rest of a call.
     pub(crate) fn of(file: impl AsFd) -> nix::Result<Inode> {
-        let mut stat = MaybeUninit::<libc::statx>::zeroed();
         let mask = libc::STATX_TYPE | libc::STATX_MODE | libc::STATX_NLINK | libc::STATX_UID | libc::STATX_INO;
-        let mask = mask | libc::STATX_BTIME;
-        let fd = file.as_fd().as_raw_fd();
-        // SAFETY: the descriptor is open, the path is an empty C string, and the result is written to a live local.
-        let result = unsafe { libc::statx(fd, c"".as_ptr(), libc::AT_EMPTY_PATH, mask, stat.as_mut_ptr()) };
-        Errno::result(result)?;
-        // SAFETY: zeroed, then filled by the kernel: any bytes are a statx.
-        let stat = unsafe { stat.assume_init() };
+        let stat = descriptor::file_facts(file, mask | libc::STATX_BTIME)?;
         let device = libc::makedev(stat.stx_dev_major, stat.stx_dev_minor);
         Ok(Inode {
             id: FileId { device, inode: stat.stx_ino },
@@ -76,19 +69,14 @@ pub(crate) fn set_access(file: BorrowedFd<'_>, path: &Path, access: Access) -> R
 
 /// `fchmod(2)` that also takes descriptors opened with `O_PATH`, as those of socket files are.
 fn set_mode(file: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
-    let fd = file.as_raw_fd();
-    // SAFETY: the descriptor is open and the path is an empty C string.
-    let done = unsafe { libc::syscall(libc::SYS_fchmodat2, fd, c"".as_ptr(), mode, libc::AT_EMPTY_PATH) } == 0;
-    if done {
-        return Ok(());
-    }
-    match io::Error::last_os_error() {
+    match descriptor::set_mode(file, mode) {
+        Ok(()) => Ok(()),
         // Before Linux 6.6, or kept from us by a filter of system calls: /proc leads to the same open file.
-        error if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
+        Err(Errno::ENOSYS | Errno::EPERM) => {
             use std::os::unix::fs::PermissionsExt;
             let permissions = std::fs::Permissions::from_mode(mode);
-            std::fs::set_permissions(format!("/proc/self/fd/{fd}"), permissions)
+            std::fs::set_permissions(format!("/proc/self/fd/{}", file.as_raw_fd()), permissions)
         }
-        error => Err(error),
+        Err(errno) => Err(errno.into()),
     }
 }

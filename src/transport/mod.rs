@@ -3,10 +3,8 @@
 pub mod client_socket;
 mod client_unix;
 mod command_mark;
-mod credentials;
 pub mod datagram;
 pub mod eagerness;
-pub mod envelope;
 pub mod fifo;
 mod inode;
 mod owner;

@@ -3,15 +3,18 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 
 use super::inode::Inode;
 use super::{kind_of, reply_sweep};
+use crate::sys::descriptor;
 
 /// Names are tried this often: one that is taken is no accident.
 const ATTEMPTS: usize = 4;
@@ -117,14 +120,8 @@ fn rights() -> nix::sys::stat::Mode {
 }
 
 fn open_for_reading(path: &CString) -> io::Result<File> {
-    let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOFOLLOW | libc::O_CLOEXEC;
-    // SAFETY: the path is a C string that lives across the call.
-    let fd = unsafe { libc::open(path.as_ptr(), flags) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: a descriptor just opened, which nobody else has.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let fd = nix::fcntl::open(path.as_c_str(), flags, Mode::empty())?;
     // In a directory that others may write to, another file may have taken its place.
     let inode = Inode::of(&fd)?;
     if inode.is(libc::S_IFIFO) && inode.is_own() { Ok(fd.into()) } else { Err(Errno::EPERM.into()) }
@@ -185,23 +182,18 @@ impl CommandWriter {
 
     /// Takes the FIFO for this client; false when another client has it.
     pub fn try_lock(&self) -> io::Result<bool> {
-        try_flock(&self.file)
+        Ok(descriptor::try_lock(&self.file)?)
     }
 
     /// Lets other clients have it.
     pub fn unlock(&self) {
-        // SAFETY: the descriptor is open; nothing else is touched. It fails only for one that is not.
-        unsafe { libc::flock(self.file.as_raw_fd(), libc::LOCK_UN) };
+        // It fails only for a descriptor that is not open.
+        let _ = descriptor::unlock(&self.file);
     }
 
     /// How many bytes the server has not read yet.
     pub fn unread(&self) -> io::Result<usize> {
-        let mut unread: libc::c_int = 0;
-        // SAFETY: FIONREAD writes one int, which lives across the call.
-        if unsafe { libc::ioctl(self.file.as_raw_fd(), libc::FIONREAD, &raw mut unread) } < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(usize::try_from(unread).unwrap_or_default())
+        Ok(descriptor::unread_bytes(&self.file)?)
     }
 
     /// Whether the server has gone since it was opened.
@@ -259,17 +251,6 @@ impl ShellLock {
 
     /// Takes the lock until this is dropped; false when somebody else has it.
     pub fn try_lock(&self) -> io::Result<bool> {
-        try_flock(&self.file)
-    }
-}
-
-fn try_flock(file: &File) -> io::Result<bool> {
-    // SAFETY: the descriptor is open; nothing else is touched.
-    if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
-        return Ok(true);
-    }
-    match io::Error::last_os_error() {
-        error if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(false),
-        error => Err(error),
+        Ok(descriptor::try_lock(&self.file)?)
     }
 }

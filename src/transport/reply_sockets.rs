@@ -5,16 +5,19 @@
 //! its readers, and another one takes its place. The number of sockets bounds the bytes that wait in the kernel.
 
 use std::io;
-use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use nix::sys::socket::{getsockopt, setsockopt, sockopt};
+
+use crate::sys::descriptor;
+
 /// With their buffers, 64 MiB wait in the kernel at most.
 const SOCKETS: usize = 64;
 /// The buffer that is asked for; the kernel doubles it for its own bookkeeping, and may give less (`wmem_max`).
-const BUFFER: libc::c_int = 512 << 10;
+const BUFFER: usize = 512 << 10;
 /// A socket takes over when at least this part of its buffer is free.
 const FREE_SHARE: usize = 2;
 
@@ -80,36 +83,16 @@ fn open() -> io::Result<OwnedFd> {
 
 /// Bytes that were sent from a socket and are not read yet, as the kernel charges them.
 pub fn unread(socket: BorrowedFd<'_>) -> usize {
-    let mut bytes: libc::c_int = 0;
-    // SAFETY: SIOCOUTQ writes an int, which lives across the call.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
-    if result == 0 { usize::try_from(bytes).unwrap_or(0) } else { 0 }
+    descriptor::unsent_bytes(socket.as_raw_fd()).unwrap_or(0)
 }
 
 /// Makes the send buffer this large, or as large as the system allows, and says how large it is.
-pub fn enlarge_buffer(socket: BorrowedFd<'_>, bytes: libc::c_int) -> io::Result<usize> {
-    let size = size_of::<libc::c_int>() as libc::socklen_t;
-    let set = |option| {
-        // SAFETY: the option's value is an int that lives across the call.
-        unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, (&raw const bytes).cast(), size) }
-    };
-    let (mut buffer, mut len): (libc::c_int, _) = (0, size);
-    let mut get = || {
-        let value = (&raw mut buffer).cast();
-        // SAFETY: value and length live across the call and have the sizes it is told.
-        match unsafe { libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_SNDBUF, value, &raw mut len) }
-        {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
-        }
-    };
-    get()?;
+pub fn enlarge_buffer(socket: BorrowedFd<'_>, bytes: usize) -> io::Result<usize> {
     // Root may exceed wmem_max; everybody else gets as much as that allows.
-    if set(libc::SO_SNDBUFFORCE) != 0 {
-        set(libc::SO_SNDBUF);
+    if setsockopt(&socket, sockopt::SndBufForce, &bytes).is_err() {
+        let _ = setsockopt(&socket, sockopt::SndBuf, &bytes);
     }
-    get()?;
-    Ok(usize::try_from(buffer).unwrap_or(0))
+    Ok(getsockopt(&socket, sockopt::SndBuf)?)
 }
 
 #[cfg(test)]
@@ -118,14 +101,15 @@ mod tests {
     use std::os::unix::net::SocketAddr;
 
     use super::*;
-    use crate::transport::datagram::{RawPeer, send_from};
+    use crate::sys::peer_address::PeerAddress;
+    use crate::transport::datagram::send_from;
 
     /// A bound socket that never reads, and its address.
-    fn stalled(number: usize) -> (UnixDatagram, RawPeer) {
+    fn stalled(number: usize) -> (UnixDatagram, PeerAddress) {
         let name = format!("sipmi-stalled-{}-{number}", std::process::id());
         let address = SocketAddr::from_abstract_name(&name).expect("a name");
         let socket = UnixDatagram::bind_addr(&address).expect("a free name");
-        (socket, RawPeer::from_abstract_name(name.as_bytes()))
+        (socket, PeerAddress::unix(format!("@{name}").as_bytes()).expect("a name"))
     }
 
     #[test]

@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, TryLockError};
 
+use crate::sys::process::{at_exit, random_bytes};
+
 const PREFIX: &str = "sipmi_";
 const RANDOM_DIGITS: usize = 16;
 const NAMESPACE_DIGITS: usize = 4;
@@ -29,13 +31,7 @@ static IS_EXITING: AtomicBool = AtomicBool::new(false);
 
 /// A name for a reply FIFO of this process that cannot be guessed. It has none of the bytes that servers refuse.
 pub(super) fn new_name() -> io::Result<String> {
-    let mut random = [0u8; 8];
-    // SAFETY: the buffer lives across the call and has the size it is told.
-    let got = unsafe { libc::getrandom(random.as_mut_ptr().cast(), random.len(), 0) };
-    if got != random.len() as isize {
-        return Err(io::Error::last_os_error());
-    }
-    let (pid, random) = (std::process::id(), u64::from_ne_bytes(random));
+    let (pid, random) = (std::process::id(), u64::from_ne_bytes(random_bytes()?));
     Ok(format!("{PREFIX}{pid}_{random:0RANDOM_DIGITS$x}{:0NAMESPACE_DIGITS$x}", namespace()))
 }
 
@@ -52,8 +48,7 @@ pub(super) fn prepare(dir: &Path) -> io::Result<()> {
         return Ok(());
     }
     if directories.is_empty() {
-        // SAFETY: the function has the C calling convention and touches nothing that is gone at exit.
-        unsafe { libc::atexit(remove_at_exit) };
+        at_exit(remove_at_exit);
     }
     if directories.len() < MOST_DIRECTORIES || directories.contains_key(dir) {
         directories.insert(dir.to_owned(), pid);

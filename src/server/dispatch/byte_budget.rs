@@ -62,7 +62,7 @@ impl ByteBudget {
         let is_empty = self.used.load(Ordering::Relaxed) == 0;
         if is_empty && self.most.load(Ordering::Relaxed) >= WORTH_GIVING_BACK {
             self.most.store(0, Ordering::Relaxed);
-            trim_heap();
+            crate::sys::process::trim_heap();
         }
     }
 
@@ -77,15 +77,6 @@ impl ByteBudget {
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.budget.give_back(self.bytes);
-    }
-}
-
-/// glibc keeps what is freed below the end of a heap (`malloc_trim(3)`).
-fn trim_heap() {
-    // SAFETY: it touches free memory only, under the locks of the allocator.
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    unsafe {
-        libc::malloc_trim(0);
     }
 }
 

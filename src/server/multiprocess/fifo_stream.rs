@@ -3,21 +3,25 @@
 //! The kernel does not note how much it has read into memory. So what lies beyond the bytes that are accounted for is
 //! kept zeroed, and what is not zero there was read: no request ends with a NUL.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use crate::shared::Region;
+use zerocopy::FromZeros;
 
-const FIRST: usize = 4096;
+use crate::sys::descriptor::read_shared;
+use crate::sys::shared_memory::SharedTable;
+
 /// Places count from the last time that all was served; how often that was is in the upper half.
 const EPOCH: u64 = 1 << 32;
 
 pub(crate) struct FifoStream {
-    region: Region,
-    room: usize,
+    memory: SharedTable<Head, AtomicU8>,
     /// The most bytes of one read.
     read_size: usize,
 }
 
+#[derive(FromZeros)]
 #[repr(C)]
 struct Head {
     /// How often all was served, and how much was since.
@@ -28,40 +32,40 @@ struct Head {
 
 impl FifoStream {
     /// Room for so many bytes. Shared with processes that are forked afterwards.
-    pub(crate) fn new(room: usize, read_size: usize) -> std::io::Result<Self> {
-        let region = Region::new(FIRST + room);
-        // SAFETY: nothing points into it yet.
-        unsafe { region.share(0)? };
-        Ok(FifoStream { region, room, read_size })
+    pub(crate) fn new(room: usize, read_size: usize) -> io::Result<Self> {
+        Ok(FifoStream { memory: SharedTable::new_shared(room)?, read_size })
     }
 
     fn head(&self) -> &Head {
-        // SAFETY: the region lives as long as `self`, and any bytes are a head.
-        unsafe { self.region.at::<Head>(0).as_ref() }
+        self.memory.head()
+    }
+
+    fn bytes(&self) -> &[AtomicU8] {
+        self.memory.items()
     }
 
     fn read(&self) -> usize {
-        (self.head().read.load(Ordering::Acquire) as usize).min(self.room)
+        (self.head().read.load(Ordering::Acquire) as usize).min(self.bytes().len())
     }
 
     fn served(&self) -> usize {
         ((self.head().served.load(Ordering::Acquire) % EPOCH) as usize).min(self.read())
     }
 
-    /// Zeroed memory for the next read, of at most this size.
-    ///
-    /// # Safety
-    /// Only one thread of one process, the reader, asks for it, and uses no other memory of the stream meanwhile.
-    #[allow(clippy::mut_from_ref)] // the memory is shared with other processes, not with other threads
-    pub(crate) unsafe fn room(&self, most: usize) -> &mut [u8] {
-        if self.read() == self.room {
+    /// Reads from the FIFO into zeroed memory of the stream, and from there into `buffer`. The bytes count as read when
+    /// [`FifoStream::note_read`] says so. Only one thread of one process, the reader, calls it.
+    pub(crate) fn read_from(&self, fifo: impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.read() == self.bytes().len() {
             // A request that is larger than any may be is in the way.
             self.begin_anew();
         }
-        let read = self.read();
-        let start = self.region.at::<u8>(FIRST + read);
-        // SAFETY: within the region; only the reader uses it.
-        unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), most.min(self.room - read)) }
+        let free = &self.bytes()[self.read()..];
+        let free = &free[..free.len().min(buffer.len())];
+        let size = read_shared(fifo, free)?;
+        for (byte, shared) in buffer.iter_mut().zip(&free[..size]) {
+            *byte = shared.load(Ordering::Relaxed);
+        }
+        Ok(size)
     }
 
     /// So many bytes of it were read.
@@ -92,33 +96,36 @@ impl FifoStream {
     }
 
     fn begin_anew(&self) {
-        let read = self.read();
-        // SAFETY: within the region; only the reader uses it.
-        unsafe { std::slice::from_raw_parts_mut(self.region.at::<u8>(FIRST).as_ptr(), read) }.fill(0);
+        self.bytes()[..self.read()].iter().for_each(|byte| byte.store(0, Ordering::Relaxed));
         let epoch = self.head().served.load(Ordering::Acquire) / EPOCH;
         self.head().read.store(0, Ordering::Release);
         self.head().served.store((epoch + 1) * EPOCH, Ordering::Release);
     }
 
     /// The new reader takes over: gives what its predecessor has read and not served.
-    pub(crate) fn take_over(&self) -> &[u8] {
-        // SAFETY: within the region; only the reader uses it.
-        let all = unsafe { std::slice::from_raw_parts(self.region.at::<u8>(FIRST).as_ptr(), self.room) };
-        let beyond = &all[self.read()..all.len().min(self.read() + self.read_size)];
-        let read = self.read() + beyond.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    pub(crate) fn take_over(&self) -> Vec<u8> {
+        let load = |byte: &AtomicU8| byte.load(Ordering::Relaxed);
+        let beyond = self.bytes()[self.read()..].iter().take(self.read_size);
+        let read = self.read() + beyond.map(load).rposition(|byte| byte != 0).map_or(0, |last| last + 1);
         self.head().read.store(read as u64, Ordering::Release);
-        &all[self.served()..read]
+        self.bytes()[self.served()..read].iter().map(load).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
-    fn read(stream: &FifoStream, bytes: &[u8]) {
-        // SAFETY: this thread is the only reader.
-        let room = unsafe { stream.room(100) };
-        room[..bytes.len()].copy_from_slice(bytes);
+    /// Has the stream read bytes out of a pipe, and gives how many it took.
+    fn read(stream: &FifoStream, bytes: &[u8]) -> usize {
+        let (from, mut to) = io::pipe().expect("a pipe");
+        to.write_all(bytes).expect("it has room");
+        let mut buffer = [0; 100];
+        let size = stream.read_from(&from, &mut buffer).expect("it has bytes");
+        assert_eq!(buffer[..size], bytes[..size]);
+        size
     }
 
     #[test]
@@ -132,8 +139,7 @@ mod tests {
         assert_eq!(stream.take_over(), b":b:\n:c:\n", "also what the dead one could not account for");
         stream.note_served(stream.place(0));
         assert_eq!(stream.take_over(), b"");
-        // SAFETY: this thread is the only reader.
-        assert!(unsafe { stream.room(100) }.iter().all(|byte| *byte == 0));
+        assert!(stream.bytes().iter().all(|byte| byte.load(Ordering::Relaxed) == 0));
     }
 
     #[test]
@@ -157,7 +163,6 @@ mod tests {
             read(&stream, b"12345678");
             stream.note_read(8);
         }
-        // SAFETY: this thread is the only reader.
-        assert_eq!(unsafe { stream.room(100) }.len(), 8);
+        assert_eq!(read(&stream, b"123456789"), 8);
     }
 }

@@ -3,23 +3,24 @@
 //! A datagram is received into this memory and answered from it, so the kernel keeps the account (`Envelope`). Of a
 //! FIFO's request the name of its reply FIFO and its bytes are put here before the bytes are taken off the stream.
 
-use std::mem::offset_of;
+use std::cell::{Cell, UnsafeCell};
+use std::marker::PhantomData;
 use std::os::fd::BorrowedFd;
-use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use zerocopy::FromZeros;
+
 use crate::codec::fifo_frame::Frame;
-use crate::shared::Region;
-use crate::transport::datagram::{RawPeer, Received, Socket};
-use crate::transport::envelope::Envelope;
+use crate::command::processes::MOST_PROCESSES;
+use crate::sys::envelope::{Envelope, ROOM};
+use crate::sys::peer_address::PeerAddress;
+use crate::sys::shared_memory::SharedTable;
+use crate::transport::datagram::{Received, Socket};
 use crate::transport::fifo::ReplyIdentity;
 
 /// More requests than this a worker has not in hand; those beyond it are served all the same.
 const PLACES: usize = 1024;
-const FIRST: usize = 4096;
-/// A place begins at a page.
-const STRIDE: usize = size_of::<Place>().next_multiple_of(4096);
 /// The longest name of a reply FIFO.
 const LONGEST_NAME: usize = 255;
 
@@ -34,31 +35,60 @@ const ANSWERED: u32 = 4;
 /// since the replies of asynchronous commands come so (`mi_fifo` of 3.x and 4.x).
 const OPENED_JSON: u32 = 5;
 
-#[repr(C)]
+#[derive(FromZeros)]
+#[repr(C, align(4096))]
 struct Place {
     content: AtomicU32,
     /// Which endpoint it came through.
-    endpoint: u32,
+    endpoint: AtomicU32,
     /// How far the stream of a FIFO had been read when this was taken off it.
     upto: AtomicU64,
+    /// Which FIFO was opened for the reply of an `OPENED_JSON`; `UNKNOWN` until it is.
+    opened: [AtomicU64; 3],
+    request: UnsafeCell<KeptRequest>,
+}
+
+/// A request as its worker keeps it. Other processes read it when the worker has ended.
+#[derive(FromZeros)]
+#[repr(C)]
+struct KeptRequest {
     name_len: usize,
     name: [u8; LONGEST_NAME],
-    /// Which FIFO was opened for the reply of an `OPENED_JSON`; `UNKNOWN` until it is.
-    opened: ReplyIdentity,
-    /// How many bytes the method or the JSON text has.
+    /// How many bytes the method or the JSON text has. They are kept where a datagram's would be.
     size: usize,
     envelope: Envelope,
+}
+
+// SAFETY: all but the request is atomic. In a worker the request is used by the owner of its `Hand` alone, which is
+// not `Sync`; in the process that recovers it, by the thread that does.
+unsafe impl Sync for Place {}
+
+impl Place {
+    fn note_opened(&self, identity: ReplyIdentity) {
+        let words = [identity.file.0, identity.file.1, identity.born.cast_unsigned()];
+        for (word, place) in words.into_iter().zip(&self.opened) {
+            place.store(word, Ordering::Relaxed);
+        }
+    }
+
+    fn opened(&self) -> ReplyIdentity {
+        let [device, inode, born] = [0, 1, 2].map(|number: usize| self.opened[number].load(Ordering::Relaxed));
+        ReplyIdentity { file: (device, inode), born: born.cast_signed() }
+    }
+
+    fn endpoint(&self) -> usize {
+        self.endpoint.load(Ordering::Relaxed) as usize
+    }
 }
 
 /// Is no FIFO's: no device has such a number.
 const UNKNOWN: ReplyIdentity = ReplyIdentity { file: (u64::MAX, u64::MAX), born: 0 };
 
-/// A request to a FIFO, kept beside where a datagram's bytes would be.
-const ROOM: usize = 65_536;
-
 /// The places of all workers.
 pub(crate) struct Hands {
-    region: Region,
+    /// At the head, how many places of each worker were ever taken. Looking at others would make the kernel find
+    /// memory for them.
+    table: SharedTable<[AtomicU32; MOST_PROCESSES], Place>,
 }
 
 /// The places of one worker, as it takes them.
@@ -79,21 +109,17 @@ struct Free {
 pub(crate) struct Hand {
     owner: Arc<OwnHands>,
     number: usize,
-    place: NonNull<Place>,
     /// What the place holds before anything is answered.
     content: u32,
+    /// One thread at a time uses its request.
+    not_sync: PhantomData<Cell<()>>,
 }
-
-// SAFETY: a place is used by whoever has its hand, and by nobody else in this process.
-unsafe impl Send for Hand {}
-// SAFETY: what is changed through a shared reference is atomic.
-unsafe impl Sync for Hand {}
 
 /// A request that a dead worker had in hand.
 pub(crate) enum Orphan<'a> {
     Datagram {
         bytes: &'a [u8],
-        peer: RawPeer,
+        peer: PeerAddress,
     },
     /// `opened`: the reply FIFO, whose reader may have seen an end of file.
     Fifo {
@@ -107,20 +133,15 @@ pub(crate) enum Orphan<'a> {
 impl Hands {
     /// Places for so many workers, whose ranks count from 1. Shared with processes that are forked afterwards.
     pub(crate) fn new(workers: usize) -> std::io::Result<Arc<Self>> {
-        let region = Region::new(FIRST + workers * PLACES * STRIDE);
-        // SAFETY: nothing points into it yet.
-        unsafe { region.share(0)? };
-        Ok(Arc::new(Hands { region }))
+        Ok(Arc::new(Hands { table: SharedTable::new_shared(workers * PLACES)? }))
     }
 
-    fn place(&self, rank: usize, number: usize) -> NonNull<Place> {
-        self.region.at(FIRST + ((rank - 1) * PLACES + number) * STRIDE)
+    fn place(&self, rank: usize, number: usize) -> &Place {
+        &self.table.items()[(rank - 1) * PLACES + number]
     }
 
-    /// How many places of a worker were ever taken. Looking at others would make the kernel find memory for them.
     fn used(&self, rank: usize) -> &AtomicU32 {
-        // SAFETY: the region lives as long as `self`, and has room for it before the first place.
-        unsafe { self.region.at::<AtomicU32>(rank * size_of::<AtomicU32>()).as_ref() }
+        &self.table.head()[rank]
     }
 
     /// In a worker: its own.
@@ -138,42 +159,29 @@ impl Hands {
     ) {
         for number in 0..PLACES.min(self.used(rank).load(Ordering::Acquire) as usize) {
             let place = self.place(rank, number);
-            // SAFETY: whoever used it has ended; any bytes are a place.
-            let (content, endpoint) = unsafe { (&(*place.as_ptr()).content, (*place.as_ptr()).endpoint as usize) };
-            let taken = content.load(Ordering::Acquire);
-            // SAFETY: as above.
-            unsafe {
-                match taken {
-                    DATAGRAM => {
-                        if let Some((bytes, peer)) = Envelope::unanswered(envelope_of(place)) {
-                            answer(endpoint, Orphan::Datagram { bytes, peer });
-                        }
+            let (taken, endpoint) = (place.content.load(Ordering::Acquire), place.endpoint());
+            // SAFETY: the worker that used it has ended, and one thread recovers its requests.
+            let request = unsafe { &mut *place.request.get() };
+            match taken {
+                DATAGRAM => {
+                    if let Some((bytes, peer)) = request.envelope.unanswered() {
+                        answer(endpoint, Orphan::Datagram { bytes, peer });
                     }
-                    TEXT | JSON | ANSWERED | OPENED_JSON => {
-                        let at = &*place.as_ptr();
-                        stream(endpoint, at.upto.load(Ordering::Acquire));
-                        let reply = &at.name[..at.name_len.min(LONGEST_NAME)];
-                        let opened = (taken == OPENED_JSON).then_some(at.opened);
-                        if taken != ANSWERED && !reply.is_empty() {
-                            let bytes = std::slice::from_raw_parts(fifo_bytes(place), at.size.min(ROOM));
-                            answer(endpoint, Orphan::Fifo { reply, json: taken != TEXT, bytes, opened });
-                        }
-                    }
-                    _ => {}
                 }
+                TEXT | JSON | ANSWERED | OPENED_JSON => {
+                    stream(endpoint, place.upto.load(Ordering::Acquire));
+                    let reply = &request.name[..request.name_len.min(LONGEST_NAME)];
+                    let opened = (taken == OPENED_JSON).then(|| place.opened());
+                    if taken != ANSWERED && !reply.is_empty() {
+                        let bytes = &request.envelope.room()[..request.size.min(ROOM)];
+                        answer(endpoint, Orphan::Fifo { reply, json: taken != TEXT, bytes, opened });
+                    }
+                }
+                _ => {}
             }
-            content.store(NOTHING, Ordering::Release);
+            place.content.store(NOTHING, Ordering::Release);
         }
     }
-}
-
-fn envelope_of(place: NonNull<Place>) -> NonNull<Envelope> {
-    // SAFETY: the envelope is a part of the place.
-    unsafe { place.byte_add(offset_of!(Place, envelope)) }.cast()
-}
-
-fn fifo_bytes(place: NonNull<Place>) -> *mut u8 {
-    envelope_of(place).as_ptr().cast()
 }
 
 impl OwnHands {
@@ -189,14 +197,13 @@ impl OwnHands {
             }
             None => return None,
         };
-        Some(Hand { owner: self.clone(), number, place: self.all.place(self.rank, number), content: DATAGRAM })
+        Some(Hand { owner: self.clone(), number, content: DATAGRAM, not_sync: PhantomData })
     }
 
     /// A place to receive a datagram in.
     pub(crate) fn for_datagram(self: &Arc<Self>, endpoint: usize) -> Option<Hand> {
         let hand = self.take()?;
-        // SAFETY: the place is this hand's alone.
-        unsafe { (*hand.place.as_ptr()).endpoint = endpoint as u32 };
+        hand.place().endpoint.store(endpoint as u32, Ordering::Relaxed);
         Some(hand)
     }
 
@@ -209,73 +216,73 @@ impl OwnHands {
         };
         let mut hand = self.take()?;
         hand.content = content;
-        let place = hand.place.as_ptr();
         // What is too long is answered without its id.
         let bytes = if bytes.len() <= ROOM { &bytes[..] } else { &[] };
         let reply = if reply.len() <= LONGEST_NAME { &reply[..] } else { &[] };
-        // SAFETY: the place is this hand's alone, and has room for as much.
-        unsafe {
-            (*place).endpoint = endpoint as u32;
-            (*place).name_len = reply.len();
-            (&raw mut (*place).name).cast::<u8>().copy_from_nonoverlapping(reply.as_ptr(), reply.len());
-            (*place).size = bytes.len();
-            fifo_bytes(hand.place).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
-            (*place).upto.store(upto, Ordering::Relaxed);
-        }
+        let request = hand.request_mut();
+        request.name_len = reply.len();
+        request.name[..reply.len()].copy_from_slice(reply);
+        request.size = bytes.len();
+        request.envelope.room()[..bytes.len()].copy_from_slice(bytes);
+        let place = hand.place();
+        place.endpoint.store(endpoint as u32, Ordering::Relaxed);
+        place.upto.store(upto, Ordering::Relaxed);
         hand.content().store(content, Ordering::Release);
         Some(hand)
     }
 }
 
 impl Hand {
+    fn place(&self) -> &Place {
+        self.owner.all.place(self.owner.rank, self.number)
+    }
+
     fn content(&self) -> &AtomicU32 {
-        // SAFETY: the region lives as long as the owner, and the content is atomic.
-        unsafe { &(*self.place.as_ptr()).content }
+        &self.place().content
+    }
+
+    fn request(&self) -> &KeptRequest {
+        // SAFETY: the place is this hand's alone, and no other thread has the hand.
+        unsafe { &*self.place().request.get() }
+    }
+
+    fn request_mut(&mut self) -> &mut KeptRequest {
+        // SAFETY: as above, and the hand is borrowed mutably for as long.
+        unsafe { &mut *self.place().request.get() }
     }
 
     /// Waits for a datagram, as [`Socket::receive_with`] does.
-    pub(crate) fn receive(&self, socket: &Socket, flags: libc::c_int) -> std::io::Result<Received> {
-        // SAFETY: the place is this hand's alone, and its owner receives before it hands it on.
-        unsafe { Envelope::receive(self.envelope(), socket, flags) }
+    pub(crate) fn receive(&mut self, socket: &Socket, flags: libc::c_int) -> std::io::Result<Received> {
+        if self.content().load(Ordering::Relaxed) != DATAGRAM {
+            self.request_mut().envelope.clear();
+            self.content().store(DATAGRAM, Ordering::Release);
+        }
+        let delivery = self.request_mut().envelope.receive(socket, flags)?;
+        let user = delivery.credentials.map(|sender| sender.uid);
+        Ok(Received { size: delivery.size, peer: delivery.peer, user })
     }
 
-    /// What was received.
-    ///
-    /// # Safety
-    /// A datagram was received, and no other is, nor is the place given back, as long as the bytes are used.
-    pub(crate) unsafe fn datagram<'a>(&self) -> &'a [u8] {
-        // SAFETY: it was received, as the caller says, and the region stays as long as the server serves.
-        unsafe { Envelope::bytes(envelope_of(self.place)) }
+    /// The datagram that was received, as far as it was kept.
+    pub(crate) fn datagram(&self) -> &[u8] {
+        self.request().envelope.datagram()
     }
 
     /// Sends the answer to a datagram.
     pub(crate) fn answer(&self, from: BorrowedFd<'_>, bytes: &[u8]) -> std::io::Result<()> {
-        // SAFETY: it holds a datagram, and whoever has the hand is the only one to answer.
-        unsafe { Envelope::answer(envelope_of(self.place), from, bytes) }
-    }
-
-    fn envelope(&self) -> NonNull<Envelope> {
-        if self.content().load(Ordering::Relaxed) != DATAGRAM {
-            // SAFETY: the place is this hand's alone.
-            unsafe { Envelope::clear(envelope_of(self.place)) };
-            self.content().store(DATAGRAM, Ordering::Release);
-        }
-        envelope_of(self.place)
+        self.request().envelope.answer(from, bytes)
     }
 
     /// The client's FIFO is about to be opened. Closing it, as the end of this process does, ends the reply, and then
     /// the client may use the name for another request, whose reply must not be taken for this one's.
     pub(crate) fn begin_open(&self) {
-        // SAFETY: the place is this hand's alone.
-        unsafe { (&raw mut (*self.place.as_ptr()).opened).write(UNKNOWN) };
+        self.place().note_opened(UNKNOWN);
         let content = if self.content == JSON { OPENED_JSON } else { ANSWERED };
         self.content().store(content, Ordering::Release);
     }
 
     /// The client's FIFO was opened.
     pub(crate) fn note_opened(&self, identity: ReplyIdentity) {
-        // SAFETY: the place is this hand's alone, and looked at by another process only after this one's end.
-        unsafe { (&raw mut (*self.place.as_ptr()).opened).write(identity) };
+        self.place().note_opened(identity);
     }
 
     /// The client's FIFO has no reader, so nothing was opened.

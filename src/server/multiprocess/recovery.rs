@@ -14,7 +14,8 @@ use crate::response::Failure;
 use crate::server::endpoint::Endpoint;
 use crate::server::multiprocess::in_flight::Orphan;
 use crate::server::options::ListenOptions;
-use crate::transport::datagram::{RawPeer, Socket, send_from};
+use crate::sys::peer_address::PeerAddress;
+use crate::transport::datagram::{Socket, send_from};
 use crate::transport::fifo::{Opened, ReplyIdentity};
 use crate::transport::spare::is_shortage;
 
@@ -32,7 +33,7 @@ pub(crate) struct Answer {
 }
 
 enum To {
-    Peer(Box<RawPeer>),
+    Peer(Box<PeerAddress>),
     /// By name: the client has seen nothing yet, and waits there.
     Fifo(Vec<u8>),
     /// This very FIFO: the client has seen the end of its reply. It waits there at this moment, or has no use for it.
@@ -108,7 +109,7 @@ impl Answer {
 
     /// Sends the answer as workers send theirs: from an unnamed socket, whose buffer no other client has filled. A
     /// client that is connected takes datagrams from the named socket alone.
-    fn send_unnamed(&self, peer: &RawPeer, named: &Socket) -> io::Result<()> {
+    fn send_unnamed(&self, peer: &PeerAddress, named: &Socket) -> io::Result<()> {
         let sent = UnixDatagram::unbound().and_then(|socket| send_from(socket.as_fd(), &self.bytes, peer));
         match sent {
             Err(error) if error.raw_os_error() == Some(libc::EPERM) && self.answers_connected => {

@@ -15,6 +15,7 @@ use crate::codec::text;
 use crate::command::Peer;
 use crate::command::service::Service;
 use crate::item::Str;
+use crate::net::peer::{peer_of, sender_of};
 use crate::response::Failure;
 use crate::server::context::{Context, Listener};
 use crate::server::dispatch::dispatcher::{Asked, Caller, Desk};
@@ -26,7 +27,8 @@ use crate::server::options::ListenOptions;
 use crate::server::options::network::{Network, is_from_any};
 use crate::server::scheduling::leadership::{Led, Post, Term};
 use crate::server::scheduling::pinning::Place;
-use crate::transport::datagram::{RawPeer, Received, Socket};
+use crate::sys::peer_address::PeerAddress;
+use crate::transport::datagram::{Received, Socket};
 use crate::transport::eagerness::Habit;
 use crate::transport::{OpenError, io_error};
 use loop_guard::LoopGuard;
@@ -95,32 +97,31 @@ impl DatagramListener {
     }
 
     /// Whether the sender's network is one that the listener serves.
-    fn serves(&self, peer: &RawPeer) -> bool {
+    fn serves(&self, peer: &PeerAddress) -> bool {
         let networks = self.allow_from.as_deref();
-        networks.is_none() || matches!(peer.to_peer(), Peer::Inet(address) if is_from_any(networks, address.ip()))
+        networks.is_none() || matches!(peer_of(peer), Peer::Inet(address) if is_from_any(networks, address.ip()))
     }
 
-    fn serve(&self, buffer: &[u8], received: &Received, hand: Option<Hand>, out: &mut Vec<u8>) {
+    /// Reads the request in a datagram; none when it is to be dropped.
+    fn request_in(&self, buffer: &[u8], received: &Received, peer: &Peer) -> Option<Asked> {
         self.desk.counters.bytes_in.add(received.size as i64);
-        if self.policy.dies_of(&buffer[..received.size.min(buffer.len())]) {
-            return self.context.die();
-        }
-        let peer = received.sender();
-        let asked = match buffer.get(..received.size) {
-            Some(datagram) if datagram.len() <= self.request_limit => self.read(datagram),
-            _ => {
-                let too_large = Failure::RequestTooLarge { size: received.size, limit: self.request_limit };
-                Asked::unreadable(false, Str::default(), too_large)
-            }
-        };
         let datagram = &buffer[..received.size.min(buffer.len())];
-        if self.loops.as_ref().is_some_and(|loops| loops.drops(datagram, &asked, &peer)) {
+        if self.policy.dies_of(datagram) {
+            self.context.die();
+            return None;
+        }
+        let asked = if datagram.len() == received.size && received.size <= self.request_limit {
+            self.read(datagram)
+        } else {
+            let too_large = Failure::RequestTooLarge { size: received.size, limit: self.request_limit };
+            Asked::unreadable(false, Str::default(), too_large)
+        };
+        if self.loops.as_ref().is_some_and(|loops| loops.drops(datagram, &asked, peer)) {
             self.desk.counters.dropped.add(1);
             log::debug!("{}: a datagram of {peer} is not answered: it may be an answer itself", self.address);
-            return;
+            return None;
         }
-        let route = Box::new(self.route(received.peer, hand));
-        self.desk.serve(asked, Caller::of(peer, received.size), out, route);
+        Some(asked)
     }
 
     fn read(&self, datagram: &[u8]) -> Asked {
@@ -131,7 +132,7 @@ impl DatagramListener {
         }
     }
 
-    fn route(&self, peer: RawPeer, hand: Option<Hand>) -> DatagramRoute {
+    fn route(&self, peer: PeerAddress, hand: Option<Hand>) -> DatagramRoute {
         DatagramRoute { replies: self.replies.clone(), peer, hand }
     }
 }
@@ -181,12 +182,13 @@ impl Led for DatagramListener {
             if hand.is_none() {
                 hand = self.context.hands.as_ref().and_then(|hands| hands.for_datagram(self.number));
             }
-            let mut receive = |flags| match &hand {
+            let keeps = hand.is_some();
+            let mut receive = |flags| match &mut hand {
                 Some(hand) => hand.receive(&self.socket, flags),
                 None if self.tells_users => self.socket.receive_with_user(&mut buffer, flags),
                 None => self.socket.receive_with(&mut buffer, flags),
             };
-            let received = if hand.is_some() && courtesy.let_others_first(&self.absent) {
+            let received = if keeps && courtesy.let_others_first(&self.absent) {
                 receive(libc::MSG_TRUNC | libc::MSG_DONTWAIT)
             } else if has_served {
                 Socket::receive_after_one(&mut habit, receive)
@@ -211,13 +213,12 @@ impl Led for DatagramListener {
             }
             let turn = self.post.begin(term);
             out.clear();
-            match hand.take() {
-                Some(hand) => {
-                    // SAFETY: it was just received, and the hand is kept until the request is read.
-                    let datagram = unsafe { hand.datagram() };
-                    self.serve(datagram, &received, Some(hand), &mut out);
-                }
-                None => self.serve(&buffer, &received, None, &mut out),
+            let in_flight = hand.take();
+            let bytes = in_flight.as_ref().map_or(&buffer[..], Hand::datagram);
+            let peer = sender_of(&received);
+            if let Some(asked) = self.request_in(bytes, &received, &peer) {
+                let route = Box::new(self.route(received.peer, in_flight));
+                self.desk.serve(asked, Caller::of(peer, received.size), &mut out, route);
             }
             if !self.post.end(turn) {
                 self.absent.come_back();
@@ -244,7 +245,7 @@ impl Drop for DatagramListener {
 /// The way back to the sender of a datagram.
 struct DatagramRoute {
     replies: Arc<Replies>,
-    peer: RawPeer,
+    peer: PeerAddress,
     /// The request as it is kept until it is answered.
     hand: Option<Hand>,
 }

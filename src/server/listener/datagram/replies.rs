@@ -8,14 +8,16 @@ use std::time::{Duration, Instant};
 
 use super::connected_peers::ConnectedPeers;
 use super::reply_queues::{ReplyQueues, Sent, WaitingReply};
+use crate::net::peer::peer_of;
 use crate::server::delivery::deferred_writer::{Courier, Parcel};
 use crate::server::dispatch::dispatcher::Desk;
 use crate::server::multiprocess::in_flight::Hand;
-use crate::transport::datagram::{RawPeer, Socket, send_from};
+use crate::sys::peer_address::PeerAddress;
+use crate::transport::datagram::{Socket, send_from};
 use crate::transport::reply_sockets::{self, ReplySockets};
 
 /// The send buffer that is asked for on the named socket. It is one for all clients that are connected to it.
-const NAMED_BUFFER: libc::c_int = 2 << 20;
+const NAMED_BUFFER: usize = 2 << 20;
 
 /// How replies leave a listener.
 pub(crate) struct Replies {
@@ -53,7 +55,7 @@ impl Replies {
     }
 
     /// Sends a reply now, or when its client has read others.
-    pub(crate) fn deliver(self: &Arc<Self>, bytes: &[u8], (peer, hand): (&RawPeer, Option<Hand>)) {
+    pub(crate) fn deliver(self: &Arc<Self>, bytes: &[u8], (peer, hand): (&PeerAddress, Option<Hand>)) {
         if bytes.is_empty() || matches!(self.try_send(bytes, (peer, hand.as_ref())), Sent::Done) {
             return;
         }
@@ -62,18 +64,18 @@ impl Replies {
         match self.queues.push(reply, Instant::now()) {
             Ok(true) => self.have_queues_served(),
             Ok(false) => {}
-            Err(waiting) => self.desk.note_full_peer(&peer.to_peer(), waiting),
+            Err(waiting) => self.desk.note_full_peer(&peer_of(peer), waiting),
         }
     }
 
     /// Sends a reply, if no earlier one waits for the same client.
     #[inline]
-    pub(crate) fn try_send(&self, bytes: &[u8], to: (&RawPeer, Option<&Hand>)) -> Sent {
+    pub(crate) fn try_send(&self, bytes: &[u8], to: (&PeerAddress, Option<&Hand>)) -> Sent {
         if self.queues.has_waiting(to.0) { Sent::Full } else { self.send(bytes, to) }
     }
 
     #[inline]
-    fn send(&self, bytes: &[u8], (peer, hand): (&RawPeer, Option<&Hand>)) -> Sent {
+    fn send(&self, bytes: &[u8], (peer, hand): (&PeerAddress, Option<&Hand>)) -> Sent {
         let send = |from: BorrowedFd<'_>| match hand {
             Some(hand) => hand.answer(from, bytes),
             None => send_from(from, bytes, peer),
@@ -88,7 +90,7 @@ impl Replies {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Sent::Full,
             Err(error) => {
                 self.desk.counters.dropped.add(1);
-                log::debug!("a reply of {} bytes to {} was not delivered: {error}", bytes.len(), peer.to_peer());
+                log::debug!("a reply of {} bytes to {} was not delivered: {error}", bytes.len(), peer_of(peer));
                 Sent::Done
             }
         }

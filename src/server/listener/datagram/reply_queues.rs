@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::server::dispatch::byte_budget::Reservation;
 use crate::server::multiprocess::in_flight::Hand;
-use crate::transport::datagram::RawPeer;
+use crate::sys::peer_address::PeerAddress;
 
 /// Bytes that may wait for one client: eight of the largest replies.
 const PEER_LIMIT: usize = 512 << 10;
@@ -23,7 +23,7 @@ const BACK_OFF: u32 = 8;
 /// A reply that could not be sent yet.
 pub(crate) struct WaitingReply {
     pub(crate) bytes: Box<[u8]>,
-    pub(crate) peer: RawPeer,
+    pub(crate) peer: PeerAddress,
     /// The request as it is kept until it is answered.
     pub(crate) hand: Option<Hand>,
     pub(crate) _reservation: Reservation,
@@ -69,7 +69,7 @@ struct Queue {
 
 impl ReplyQueues {
     /// Whether replies wait for a client.
-    pub(crate) fn has_waiting(&self, peer: &RawPeer) -> bool {
+    pub(crate) fn has_waiting(&self, peer: &PeerAddress) -> bool {
         self.clients.load(Ordering::Relaxed) > 0 && self.lock().by_client.contains_key(peer.as_bytes())
     }
 

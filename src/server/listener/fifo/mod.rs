@@ -113,7 +113,7 @@ impl FifoListener {
         let mut intake = self.intake.lock().unwrap_or_else(PoisonError::into_inner);
         let stream = self.stream();
         if let Some(stream) = stream.filter(|_| !std::mem::replace(&mut intake.has_begun, true)) {
-            intake.framer.push(stream.take_over(), &|_| false);
+            intake.framer.push(&stream.take_over(), &|_| false);
         }
         while !self.context.is_stopping() && self.post.leads(term) {
             let takes_no_input = |method: &[u8]| self.takes_no_input(method);
@@ -330,12 +330,14 @@ impl Intake {
             self.fifo.await_eagerly(&mut self.habit)?;
         }
         let room = self.framer.room(self.buffer.len());
-        let buffer = match stream {
-            // SAFETY: the intake is locked, and only the process that reads this FIFO has one that is led.
-            Some(stream) => unsafe { stream.room(room) },
-            None => &mut self.buffer[..room],
+        let buffer = &mut self.buffer[..room];
+        let read = match stream {
+            Some(stream) => match stream.read_from(&self.fifo, buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+                read => read?,
+            },
+            None => self.fifo.read(buffer)?,
         };
-        let read = self.fifo.read(buffer)?;
         self.has_served = read > 0;
         self.framer.push(&buffer[..read], takes_no_input);
         if let Some(stream) = stream {

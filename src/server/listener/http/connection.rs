@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 
@@ -127,7 +127,7 @@ pub(super) struct Progress {
     /// The round in which the stage began or last got on.
     since: AtomicU32,
     /// How many bytes the client had not acknowledged when it was last asked.
-    unacknowledged: AtomicI32,
+    unacknowledged: AtomicUsize,
     end: AtomicU8,
     /// A request was answered before all of it was read.
     problem: AtomicBool,
@@ -171,7 +171,7 @@ impl Progress {
         Arc::new(Progress {
             stage: AtomicU8::new(Stage::Idle as u8),
             since: AtomicU32::new(round),
-            unacknowledged: AtomicI32::new(0),
+            unacknowledged: AtomicUsize::new(0),
             end: AtomicU8::new(GOES_ON),
             problem: AtomicBool::new(false),
             errand: Mutex::default(),

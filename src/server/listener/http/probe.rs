@@ -3,12 +3,16 @@
 //! One that closes its socket and one that only has nothing more to say look the same: both send the end of their
 //! stream. So it is told `100 Continue`, which every client of HTTP/1.1 skips: from a closed socket comes a reset.
 
-use std::io;
 use std::net::TcpStream;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hyper::Version;
+use nix::errno::Errno;
+use nix::poll::{PollFlags, PollTimeout};
+use nix::sys::socket::{self, MsgFlags};
+
+use crate::sys::descriptor;
 
 const QUESTION: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
@@ -39,43 +43,32 @@ impl Probe {
     /// Only from within the connection's own future, before its answer begins.
     pub(super) fn client_has_left(&self) -> bool {
         let mut byte = [0u8; 1];
-        // SAFETY: the socket is open, since its owner is being polled; the buffer is a live local of that size.
-        let peeked = unsafe {
-            libc::recv(self.socket, byte.as_mut_ptr().cast(), byte.len(), libc::MSG_PEEK | libc::MSG_DONTWAIT)
-        };
-        match peeked {
-            1.. => false,
-            0 if self.is_secure => true,
-            0 if self.has_asked.swap(true, Ordering::Relaxed) => self.was_reset(),
-            0 => {
+        match socket::recv(self.socket, &mut byte, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
+            Ok(1..) => false,
+            Ok(0) if self.is_secure => true,
+            Ok(0) if self.has_asked.swap(true, Ordering::Relaxed) => self.was_reset(),
+            Ok(0) => {
                 self.ask();
                 false
             }
-            _ => !matches!(io::Error::last_os_error().kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),
+            Err(errno) => !matches!(errno, Errno::EWOULDBLOCK | Errno::EINTR),
         }
     }
 
     fn ask(&self) {
         if self.takes_questions.load(Ordering::Relaxed) {
-            // SAFETY: the socket is open, and the bytes live for ever. One that is full or closed shows it later.
-            unsafe {
-                let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-                libc::send(self.socket, QUESTION.as_ptr().cast(), QUESTION.len(), flags);
-            }
+            // A socket that is full or closed shows it later.
+            let _ = socket::send(self.socket, QUESTION, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
         }
     }
 
     /// How many bytes the client has not acknowledged yet. Only while the connection's future cannot end.
-    pub(super) fn unacknowledged(&self) -> libc::c_int {
-        let mut bytes: libc::c_int = 0;
-        // SAFETY: the kernel writes one number to a live local (tcp(7), SIOCOUTQ, which Linux calls TIOCOUTQ as well).
-        unsafe { libc::ioctl(self.socket, libc::TIOCOUTQ, &raw mut bytes) };
-        bytes
+    pub(super) fn unacknowledged(&self) -> usize {
+        descriptor::unsent_bytes(self.socket).unwrap_or(0)
     }
 
     fn was_reset(&self) -> bool {
-        let mut fd = libc::pollfd { fd: self.socket, events: 0, revents: 0 };
-        // SAFETY: one live local.
-        unsafe { libc::poll(&raw mut fd, 1, 0) > 0 && fd.revents & (libc::POLLHUP | libc::POLLERR) != 0 }
+        let polled = descriptor::poll_number(self.socket, PollFlags::empty(), PollTimeout::ZERO);
+        polled.is_ok_and(|found| found.intersects(PollFlags::POLLHUP | PollFlags::POLLERR))
     }
 }

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,6 +12,7 @@ use super::connection::{Progress, Stage};
 use super::policy::Quirks;
 use super::reactor::Reactor;
 use super::reply::TOO_SLOW;
+use crate::sys::message;
 
 /// A socket whose readiness the reactor reports, so that waiting for it needs no more than to say so.
 pub(super) struct Stream {
@@ -234,21 +234,9 @@ fn receive_one(
 /// Reads straight into the buffer's unused part, which is not filled with zeros before.
 fn receive(socket: &TcpStream, cursor: &mut ReadBufCursor<'_>) -> io::Result<usize> {
     loop {
-        // SAFETY: the kernel writes to the buffer and nobody takes anything out of it; what it wrote is then counted.
-        let received = unsafe {
-            let free = cursor.as_mut();
-            libc::recv(socket.as_raw_fd(), free.as_mut_ptr().cast(), free.len(), 0)
-        };
-        match usize::try_from(received) {
-            Ok(size) => {
-                // SAFETY: so many bytes were written just now.
-                unsafe { cursor.advance(size) };
-                return Ok(size);
-            }
-            Err(_) => match io::Error::last_os_error() {
-                error if error.kind() == io::ErrorKind::Interrupted => {}
-                error => return Err(error),
-            },
+        match message::receive_into(socket, cursor) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! TLS on a socket that never waits.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, BufRead as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -75,11 +75,12 @@ impl TlsStream {
 
     pub(super) fn read(&mut self, cursor: &mut ReadBufCursor<'_>) -> io::Result<usize> {
         loop {
-            let free = cursor.initialize_unfilled();
-            match self.session.reader().read(free) {
-                Ok(size) => {
-                    // SAFETY: `read` filled so many bytes of what was free.
-                    unsafe { cursor.advance(size) };
+            let mut reader = self.session.reader();
+            match reader.fill_buf() {
+                Ok(bytes) => {
+                    let size = bytes.len().min(cursor.remaining());
+                    cursor.put_slice(&bytes[..size]);
+                    reader.consume(size);
                     return Ok(size);
                 }
                 // A client that leaves without a word has left all the same.

@@ -1,0 +1,3 @@
+//! Addresses and networks, as server, client and gateway use them.
+
+pub mod peer;
