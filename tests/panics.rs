@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sipmi::address::Address;
+use sipmi::command::builtin::new_service;
 use sipmi::command::recipe::Signature;
-use sipmi::command::service::Service;
 use sipmi::command::{Answer, Call, Command, CommandFlags, Conduct, Filled, Handler, Recipe, Source};
 use sipmi::dialect::Dialect;
 use sipmi::server::{ListenOptions, Server};
@@ -73,7 +73,7 @@ fn ask(server: &Server, method: &str) -> String {
 
 #[test]
 fn a_command_that_panics_is_answered_at_once_wherever_it_runs() {
-    let service = Service::new("tests", "", Dialect::Sipmi, false);
+    let service = new_service("tests", "", Dialect::Sipmi, false);
     let blocking = Conduct { is_blocking: true, ..Conduct::default() };
     {
         let mut registry = service.registry_mut();

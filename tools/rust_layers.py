@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 
 #: The layers of the crate, the lowest first. A module imports from lower layers, and from its own without a circle.
 LAYERS = (
-    "tree item request response dialect clock flush peer sys",
+    "sys",
+    "tree item peer request response dialect clock flush",
     "catalog convert address",
     "codec",
     "transport net",

@@ -4,31 +4,11 @@ use super::Command;
 use super::permit::Permit;
 use super::recipe::{Kind, Recipe};
 use super::service::Service;
+use super::system_methods::{HELP, LIST, NAMES, SIGNATURE};
+pub use super::system_methods::{is_question, own_names};
 use crate::item::{Item, Str};
 use crate::request::Params;
 use crate::response::{Failure, Response};
-
-const LIST: &str = "system.listMethods";
-const HELP: &str = "system.methodHelp";
-const SIGNATURE: &str = "system.methodSignature";
-
-/// The names that this answers to, and the one that the codec itself takes apart.
-const NAMES: [(&str, &str); 4] = [
-    (LIST, "The names of all methods."),
-    (HELP, "What a method does, in a line."),
-    (SIGNATURE, "The types of a method's result and parameters, for every way to call it."),
-    ("system.multicall", "Runs several methods."),
-];
-
-/// Whether a method asks about the server.
-pub fn is_question(method: &[u8]) -> bool {
-    [LIST, HELP, SIGNATURE].iter().any(|name| method == name.as_bytes())
-}
-
-/// The names of the methods of this file.
-pub fn own_names() -> impl Iterator<Item = &'static str> {
-    NAMES.iter().map(|(name, _)| *name)
-}
 
 /// Answers a question about the server; `None` when it is none.
 pub fn answer(

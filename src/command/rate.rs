@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Peer, UnixName};
+use crate::peer::{Peer, UnixName};
 
 /// So many peers have buckets of their own. Full ones are forgotten then, which changes nothing for their peers.
 const MOST_PEERS: usize = 1 << 16;

@@ -9,8 +9,9 @@ use super::permit::Permit;
 use super::processes::Processes;
 use super::registry::Registry;
 use super::statistics::Statistics;
+use super::system_methods;
 use super::trace::Trace;
-use super::{Answer, Call, Command, CommandFlags, Detach, builtin, event_commands, introspect};
+use super::{Answer, Call, Command, CommandFlags, Detach};
 use crate::dialect::Dialect;
 use crate::item::Str;
 use crate::request::Params;
@@ -50,15 +51,15 @@ pub type MetricsPage = Box<dyn Fn() -> Option<Vec<u8>> + Send + Sync>;
 const DEFAULT_LOG_LEVEL: i32 = 3;
 
 impl Service {
-    /// A service with the commands that every server has.
-    pub fn new(name: impl Into<Str>, version: impl Into<Str>, dialect: Dialect, allow_kill: bool) -> Arc<Self> {
+    /// A service without commands.
+    pub(super) fn empty(name: Str, version: Str, dialect: Dialect) -> Arc<Self> {
         let statistics = Statistics::default();
         let service = Arc::new(Service {
             events: Events::new(&statistics, dialect),
             statistics,
             processes: Processes::default(),
-            name: name.into(),
-            version: version.into(),
+            name,
+            version,
             dialect,
             started: SystemTime::now(),
             on_log_level: OnceLock::new(),
@@ -68,8 +69,6 @@ impl Service {
             forwarder: OnceLock::new(),
         });
         service.processes.set_log_level(0, DEFAULT_LOG_LEVEL);
-        builtin::register(&service, allow_kill);
-        event_commands::register(&service);
         service
     }
 
@@ -120,7 +119,7 @@ impl Service {
             (Some(forwarder), found) => forwarder.command(method, permit).map_or(found, Ok)?,
         };
         // What is asked about the server is answered everywhere, as far as the listener's commands go.
-        let is_allowed = permit.allows(&command) || introspect::is_question(method);
+        let is_allowed = permit.allows(&command) || system_methods::is_question(method);
         if is_allowed { Ok(command) } else { Err(Failure::Forbidden) }
     }
 

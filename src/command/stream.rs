@@ -4,9 +4,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
-use super::Hook;
 use crate::response::{Failure, Response};
 use crate::tree::Tree;
+
+/// Something to do once.
+pub type Hook = Box<dyn FnOnce() + Send>;
 
 /// Gives a reply's top nodes, a few at a time. Dropped, it stops making them.
 ///

@@ -18,12 +18,12 @@ use super::{errors, event, exit, gateway, limits, local, logging};
 use crate::address::Address;
 use crate::codec::json;
 use crate::codec::text::Indent;
+use crate::command::builtin;
 use crate::command::figures::CLASSES;
 use crate::command::permit::Permit;
 use crate::command::rate::Rate;
 use crate::command::recipe::{Passing, Recipe, Signature};
 use crate::command::serial::Serial;
-use crate::command::service::Service;
 use crate::command::statistics::{Counter, Growth};
 use crate::command::trace::Trace;
 use crate::command::{Command, CommandFlags, Conduct};
@@ -64,7 +64,7 @@ impl PyServer {
     #[pyo3(signature = (name, version, emulate, allow_kill, hazards=false))]
     fn new(name: &str, version: &str, emulate: Option<&str>, allow_kill: bool, hazards: bool) -> PyResult<Self> {
         let dialect = emulate.map_or(Ok(Dialect::Sipmi), str::parse)?;
-        let service = Service::new(name, version, dialect, allow_kill);
+        let service = builtin::new_service(name, version, dialect, allow_kill);
         // Attached once for the life of the thread, detached for all of it: a call then only takes the lock.
         let scope = Arc::new(|body: &mut (dyn FnMut() + Send)| {
             Python::attach(|py| py.detach(body));

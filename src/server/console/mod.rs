@@ -551,7 +551,7 @@ mod tests {
     }
 
     fn service(dialect: Dialect) -> Arc<Service> {
-        let service = Service::new("billing <1>", "1.4", dialect, false);
+        let service = builtin::new_service("billing <1>", "1.4", dialect, false);
         let user = ParamSpec::required("user", Kind::Str);
         let credit = ParamSpec { default: Some(Item::Float(0.5)), ..ParamSpec::optional("credit", Kind::Float) };
         let order = ParamSpec { choices: vec!["asc".into()], ..ParamSpec::optional("order", Kind::Str) };

@@ -6,12 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::CommandFlags;
-use super::builtin::{Asked, Outcome, add, flat_or_modular, object};
-use super::event::{DEFAULT_EXPIRE, Listed, SubscribeError, Subscription};
-use super::recipe::{Kind, ParamSpec, Signature};
-use super::service::Service;
+use super::handler::{Asked, Outcome, add, flat_or_modular, object};
 use crate::codec::event::{Event, Form};
+use crate::command::CommandFlags;
+use crate::command::event::{DEFAULT_EXPIRE, Listed, SubscribeError, Subscription};
+use crate::command::recipe::{Kind, ParamSpec, Signature};
+use crate::command::service::Service;
 use crate::item::{Item, Str};
 use crate::request::Params;
 use crate::response::{Body, Failure, Response};

@@ -4,75 +4,22 @@
 
 #![allow(clippy::unnecessary_wraps)] // one signature for all of them
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use nix::sys::signal;
 use nix::unistd::Pid;
 
-use super::processes::Process;
-use super::recipe::{Arguments, Kind, ParamSpec, Passing, Recipe, Signature};
-use super::service::Service;
-use super::statistics::{Growth, Statistic};
-use super::{Answer, Call, Command, CommandFlags, Conduct, Handler};
-use crate::dialect::Dialect;
+use super::handler::{Asked, Outcome, add, flat_or_modular, object};
+use super::statistics::{get_statistics, list_statistics, reset_statistics};
+use crate::command::processes::Process;
+use crate::command::recipe::{Kind, ParamSpec, Passing, Signature};
+use crate::command::service::Service;
+use crate::command::{Command, CommandFlags};
 use crate::item::{Item, Str};
 use crate::response::{Failure, Response};
 use crate::sys::time::local_time;
 use crate::tree::{NodeId, Tree, Value};
-
-pub(super) type Outcome = Result<Response, Failure>;
-
-/// A command of this file: which service it speaks of, and what it does.
-struct Builtin {
-    service: Weak<Service>,
-    run: fn(&Service, &Asked) -> Outcome,
-}
-
-/// What the caller asked, as far as these commands care.
-pub(super) struct Asked {
-    slots: Vec<Option<Item>>,
-    pub(super) legacy: bool,
-}
-
-impl Asked {
-    pub(super) fn text(&self, place: usize) -> Option<&[u8]> {
-        self.slots.get(place)?.as_ref()?.as_str()
-    }
-
-    pub(super) fn int(&self, place: usize) -> Option<i64> {
-        match self.slots.get(place)?.as_ref()? {
-            Item::Int(value) => Some(*value),
-            _ => None,
-        }
-    }
-
-    pub(super) fn item(&self, place: usize) -> Option<&Item> {
-        self.slots.get(place)?.as_ref()
-    }
-
-    fn texts(&self, place: usize) -> Vec<&[u8]> {
-        match self.slots.get(place) {
-            Some(Some(Item::Array(elements))) => elements.iter().filter_map(Item::as_str).collect(),
-            _ => Vec::new(),
-        }
-    }
-}
-
-impl Handler for Builtin {
-    fn run(&self, call: Call<'_>) -> Answer {
-        let slots = match call.arguments {
-            Arguments::Slots(slots, _) => slots,
-            Arguments::Tree(_) | Arguments::Raw(_) => Vec::new(),
-        };
-        let asked = Asked { slots, legacy: call.origin.wire.is_legacy() };
-        Answer::Now(self.service.upgrade().ok_or(Failure::Handler).and_then(|service| (self.run)(&service, &asked)))
-    }
-
-    fn as_any(&self) -> &dyn std::any::Any {
-        self
-    }
-}
 
 /// Registers all of them.
 pub(super) fn register(service: &Arc<Service>, allow_kill: bool) {
@@ -127,93 +74,6 @@ pub(super) fn register(service: &Arc<Service>, allow_kill: bool) {
     if allow_kill {
         add("core", "kill", CommandFlags::NO_INPUT, "terminates the server", vec![], kill);
     }
-}
-
-/// Registers a command of this kind, under a name and perhaps an alias.
-pub(super) fn add(
-    service: &Arc<Service>,
-    (module, (name, alias)): (&str, (Str, Option<Str>)),
-    flags: CommandFlags,
-    help: &str,
-    signature: Signature,
-    run: fn(&Service, &Asked) -> Outcome,
-) {
-    let command = Command {
-        module: module.into(),
-        name,
-        help: help.into(),
-        flags: flags | CommandFlags::BUILT_IN,
-        recipe: Recipe::Signature(signature),
-        aliases: alias.into_iter().collect(),
-        handler: Box::new(Builtin { service: Arc::downgrade(service), run }),
-        conduct: Conduct::default(),
-    };
-    let added = service.registry_mut().register(command);
-    debug_assert!(added.is_ok(), "{added:?}");
-}
-
-/// `statistics:get` is 4.x's name of `get_statistics`; the shorter the name a client may use, the better. Gives the
-/// name and the alias.
-pub(super) fn flat_or_modular(dialect: Dialect, module: &str, flat: &str, modular: &str) -> (Str, Option<Str>) {
-    match dialect {
-        Dialect::V4_0 | Dialect::V4_1 => (modular.into(), Some(flat.into())),
-        Dialect::Sipmi => (flat.into(), Some(format!("{module}:{modular}").into())),
-        _ => (flat.into(), None),
-    }
-}
-
-pub(super) fn object<const N: usize>(members: [(&str, Item); N]) -> Outcome {
-    Ok(Item::from(members).into())
-}
-
-fn get_statistics(service: &Service, asked: &Asked) -> Outcome {
-    let names = asked.texts(0);
-    if names.is_empty() {
-        return Err(Failure::EmptyArray("statistics".into()));
-    }
-    let found = service.statistics.select(&meant(service, names));
-    if found.is_empty() && asked.legacy {
-        return Ok(Response::error(404, "Statistics Not Found"));
-    }
-    if service.dialect == Dialect::V1_8 {
-        let line = |s: &Statistic| Item::from(format!("{} = {}", s.full_name(), s.get()));
-        return Ok(Item::Array(found.iter().map(line).collect()).into());
-    }
-    Ok(Item::Object(found.iter().map(|s| (s.full_name(), Item::Int(s.get()))).collect()).into())
-}
-
-fn list_statistics(service: &Service, asked: &Asked) -> Outcome {
-    let names = if asked.slots[0].is_some() { asked.texts(0) } else { vec![&b"all"[..]] };
-    let mut listed = Vec::new();
-    for name in meant(service, names) {
-        let is_bare = service.dialect.is_emulated() && name != b"all" && !name.ends_with(b":");
-        for statistic in service.statistics.select(&[name]) {
-            let shown = if is_bare { statistic.name.clone() } else { statistic.full_name() };
-            listed.push((shown, statistic.growth.name().into()));
-        }
-    }
-    if listed.is_empty() && asked.legacy && service.dialect.is_emulated() {
-        return Ok(Response::error(404, "Statistics Not Found"));
-    }
-    Ok(Item::Object(listed).into())
-}
-
-fn reset_statistics(service: &Service, asked: &Asked) -> Outcome {
-    let named: Vec<&[u8]> =
-        asked.texts(0).into_iter().filter(|name| !name.ends_with(b":") && *name != b"all").collect();
-    let found = service.statistics.select(&meant(service, named));
-    if found.is_empty() {
-        return Ok(Response::error(404, "Statistics Not Found"));
-    }
-    found.iter().filter(|s| s.growth == Growth::Incremental).for_each(Statistic::reset);
-    Ok(Response::ok())
-}
-
-/// The selectors that the server understands. OpenSIPS takes `group:`, a bare name or `all`; `group:name`, which only
-/// keys its replies, means nothing to it.
-fn meant<'a>(service: &Service, selectors: Vec<&'a [u8]>) -> Vec<&'a [u8]> {
-    let is_full = |selector: &[u8]| selector.contains(&b':') && !selector.ends_with(b":");
-    selectors.into_iter().filter(|selector| !(service.dialect.is_emulated() && is_full(selector))).collect()
 }
 
 fn uptime(service: &Service, _: &Asked) -> Outcome {
