@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from .schema import CommandSchema, Schema, SchemaDiff
     from .server import Export, Flags, Process, ProcessFlags, Server, Subscriber, current_request
 
-#: What is imported when it is first used, and where it is from: a program that calls waits for no server to be
-#: imported. The same as above, where type checkers read it.
+#: Names that are imported on first use, with their modules: a client need not wait for the import of the server. The
+#: imports above, which type checkers read, are the same.
 _LATER = {
     "AsyncClient": "client",
     "Client": "client",
@@ -55,7 +55,7 @@ _LATER = {
     "current_request": "server",
     "doctor": "diagnosis",
 }
-#: Its modules, which are there without an import of their own.
+#: Modules that are available without an import of their own.
 _MODULES = frozenset({"client", "events", "exporter", "fleet", "server", "statistics"})
 
 __all__ = [

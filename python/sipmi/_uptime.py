@@ -1,4 +1,4 @@
-"""Whether a server began again, by what it says of how long it is up."""
+"""Restarts of a server, recognized by its uptime."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ _LAG, _LAG_PART = 2.0, 0.1
 
 
 class Uptime(NamedTuple):
-    """What the command ``uptime`` said."""
+    """The reply of the command ``uptime``."""
 
     since: str
-    """When the server began, in its words; empty when it did not say."""
+    """The start of the server, in its words; empty when it did not tell."""
     seconds: int
-    """How long it was up."""
+    """The seconds since its start."""
     moment: float
-    """When it said so, by the monotonic clock."""
+    """The time of the reply, by the monotonic clock."""
 
 
 def read_uptime(said: Any) -> Optional[Uptime]:
-    """What the command ``uptime`` has just said; None when it is something else.
+    """Read a reply of the command ``uptime``; None when it has no uptime.
 
     >>> read_uptime({"Now": "...", "Up since": "Wed Nov 25 13:04:40 2026", "Up time": "12 [sec]"})[:2]
     ('Wed Nov 25 13:04:40 2026', 12)
@@ -32,14 +32,16 @@ def read_uptime(said: Any) -> Optional[Uptime]:
 
 
 def is_another(before: Uptime, after: Uptime) -> bool:
-    """Whether the server began again in between."""
+    """Return whether the server restarted in between."""
     if before.since and after.since:
         return before.since != after.since
     return began_again(before.seconds, after.seconds, after.moment - before.moment)
 
 
 def began_again(before: int, after: int, seconds: float) -> bool:
-    """Whether a server that was up for ``before`` seconds, and ``after`` so many seconds later, has begun again.
+    """Return whether a server restarted that was up for ``before`` seconds, and then for ``after`` seconds.
+
+    :param seconds: the seconds between the two replies.
 
     >>> began_again(1000, 1010, 10.0), began_again(1000, 3, 10.0)
     (False, True)

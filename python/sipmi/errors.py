@@ -1,11 +1,11 @@
-"""Everything that can go wrong, as exceptions.
+"""The exceptions of calls and handlers.
 
 ::
 
     MiError
-    ├── TransportError (OSError)     the other side cannot be reached, or went away
-    ├── CallTimeout (TimeoutError)   no answer within the deadline
-    ├── CodecError (ValueError)      what came is no answer
+    ├── TransportError (OSError)     the peer cannot be reached, or closed the connection
+    ├── CallTimeout (TimeoutError)   no reply within the deadline
+    ├── CodecError (ValueError)      the reply cannot be decoded
     ├── RequestRefused (ValueError)  not sent: a limit, or a hazard to the server
     └── Fault                        the server answered with an error
         ├── MethodNotFound           there is no such command
@@ -22,7 +22,7 @@ from typing import Any, Optional
 class MiError(Exception):
     """The base of all errors of a call.
 
-    ``address`` and ``command`` say whom and what was called, ``sent`` and ``received`` hold the bytes;
+    ``address`` and ``command`` name the server and the command, ``sent`` and ``received`` hold the bytes;
     None where there are none. Parameter values are never part of the message.
     """
 
@@ -33,21 +33,21 @@ class MiError(Exception):
 
 
 class TransportError(MiError, OSError):
-    """The other side cannot be reached, or went away in the middle."""
+    """The peer cannot be reached, or closed the connection."""
 
 
 class CallTimeout(MiError, TimeoutError):
-    """No answer came within the deadline."""
+    """No reply came within the deadline."""
 
 
 class CodecError(MiError, ValueError):
-    """What came is no answer, or is cut off."""
+    """The reply cannot be decoded, or is truncated."""
 
 
 class RequestRefused(MiError, ValueError):
     """The request was not sent: the wire cannot say it, or it would harm the server."""
 
-    #: Whether ``force=True`` sends it: the server would only refuse or ignore it, or the command harms this version.
+    #: True if ``force=True`` sends it: the server would only refuse or ignore it, or the command harms this version.
     can_be_forced: bool = False
 
 

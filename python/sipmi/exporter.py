@@ -1,6 +1,6 @@
 """Statistics of servers for Prometheus: a collector for ``prometheus_client`` (``pip install 'sipmi[metrics]'``).
 
-It asks any OpenSIPS, of any generation, when it is scraped. What a server of sipmi says of itself is another matter.
+It asks any OpenSIPS, of any generation, when it is scraped. A server of sipmi has metrics of its own.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _FAMILIES = (
     ("load", re.compile(r"(?P<socket>.+)-(?P<what>load)"), "socket_{what}"),
     ("usrloc", re.compile(r"(?P<domain>.+)-(?P<what>users|contacts|expires)"), "usrloc_{what}"),
 )
-#: What Prometheus measures in, and how many of it one is.
+#: The unit in Prometheus, and the factor.
 _UNITS = {"bytes": ("_bytes", 1.0), "seconds": ("_seconds", 1.0), "percent": ("_percent", 1.0),
           "microseconds": ("_seconds", 1e-6)}  # fmt: skip
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_]+")
@@ -112,7 +112,7 @@ class Collector:
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics now; those of less than a second ago when another scrape has just asked."""
+        """Read the metrics; a scrape within a second of another one gets the same."""
         with self._lock:
             began = time.monotonic()
             if began >= self._expires:
@@ -141,12 +141,12 @@ class Collector:
         return families.metrics()
 
     def _empty(self, address: str, error: StatisticNotFound) -> Reading:
-        """A reading without statistics: the server answered, and has none of them."""
+        """Make a reading without statistics: the server answered, and has none of them."""
         self._warn_of(address, (str(error.data),))
         return Reading({}, address=address, time=time.time())
 
     def _warn_of(self, address: str, missing: tuple[str, ...]) -> None:
-        """Logs, once, which of the selected statistics a server does not have."""
+        """Log, once, which of the selected statistics a server does not have."""
         if missing and self._warned.get(address) != missing:
             log.warning("%s: get_statistics: no such statistics: %s", address, ", ".join(missing))
         self._warned[address] = missing
@@ -184,7 +184,7 @@ class _Families:
         self._seen: set[tuple[str, frozenset[tuple[str, str]]]] = set()
 
     def add_server(self, reading: Optional[Reading], listed: Any, own: Mapping[str, str], elapsed: float) -> None:
-        """What a server answered; None when it did not."""
+        """Return the value of a server; None when it did not answer."""
         up = _Metric("up", GAUGE, {}, float(reading is not None), "whether the server answered")
         took = _Metric("scrape_seconds", GAUGE, {}, elapsed, "how long it took to answer")
         for metric in (up, took):
@@ -221,7 +221,7 @@ def _has_processes(reading: Reading) -> bool:
 
 
 def _processes(listed: Any) -> dict[str, dict[str, str]]:
-    """What ``ps`` says of each process, by its number."""
+    """Return the processes that ``ps`` lists, by number."""
     rows = listed.get("Processes", []) if isinstance(listed, dict) else []
     return {
         str(row.get("ID")): {"pid": str(row.get("PID", "")), "type": str(row.get("Type", "")).strip()}

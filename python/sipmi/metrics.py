@@ -1,4 +1,4 @@
-"""What a server counts, for Prometheus: ``pip install "sipmi[metrics]"``.
+"""The statistics of a server for Prometheus: ``pip install "sipmi[metrics]"``.
 
 >>> import sipmi
 >>> server = sipmi.Server("billing", version="1.4")
@@ -25,7 +25,7 @@ from ._core import latency_classes
 
 __all__ = ["CONTENT_TYPE", "Collector", "exposition"]
 
-#: What :func:`exposition` is, for an HTTP header.
+#: The content type of :func:`exposition`.
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 #: The statistics of a histogram: the class's name, and its upper bound in seconds as Prometheus writes it.
@@ -47,7 +47,7 @@ class Counted(Protocol):
 
 
 class Collector:
-    """Gives all that a server counts to a registry of ``prometheus_client``.
+    """Collects the statistics of a server for a registry of ``prometheus_client``.
 
     - ``sipmi_info``: name and version of the server.
     - ``sipmi_command_seconds``: a histogram for each command that was called (label ``command``: ``module.name``),
@@ -67,11 +67,11 @@ class Collector:
         self._server = server
 
     def describe(self) -> Iterator[Metric]:
-        """Nothing: what there is depends on what was called."""
+        """Return nothing: the metrics depend on the commands that were called."""
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
-        """What the server has counted so far."""
+        """Yield the statistics of the server."""
         info = InfoMetricFamily("sipmi", "The server")
         info.add_metric([], {"name": self._server.name, "version": self._server.version})
         yield info
@@ -102,7 +102,7 @@ class _Histograms:
         self._sums: dict[str, float] = {}
 
     def add(self, label: str, what: str, value: int) -> bool:
-        """Whether the statistic is a part of a histogram."""
+        """Add a statistic; return whether it is a part of a histogram."""
         if what in _CLASSES:
             self._classes.setdefault(label, {})[what] = value
         elif what == "latency_us":

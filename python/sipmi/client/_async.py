@@ -26,9 +26,9 @@ T = TypeVar("T")
 
 
 async def connect_async(address: str, **options: Unpack[ConnectOptions]) -> AsyncClient:
-    """An :class:`AsyncClient` of the server at an address. Touches no network: the first call does.
+    """Make an :class:`AsyncClient` of the server at an address. The first call is the first to touch the network.
 
-    Takes what :func:`sipmi.connect` takes.
+    The options are those of :func:`sipmi.connect`.
 
     >>> import asyncio, sipmi
     >>> server = sipmi.Server("billing")
@@ -46,8 +46,8 @@ async def connect_async(address: str, **options: Unpack[ConnectOptions]) -> Asyn
 class AsyncClient(ClientBase):
     """A client of one server, whose calls are awaited: any number of them at a time, on any event loop of asyncio.
 
-    What it is made of is what :func:`sipmi.connect` takes, and its methods are those of :class:`sipmi.Client`.
-    A call that is cancelled is given up at once: its socket is closed, its reply FIFO removed.
+    Its options are those of :func:`sipmi.connect`, and its methods those of :class:`sipmi.Client`.
+    A cancelled call ends at once: its socket is closed, and its reply FIFO is removed.
 
     >>> import asyncio, sipmi
     >>> server = sipmi.Server("billing")
@@ -67,20 +67,20 @@ class AsyncClient(ClientBase):
 
     @property
     def wire(self) -> Awaitable[str]:
-        """Awaited: what the server speaks, "text", "jsonrpc", "mi_json" or "xmlrpc".
+        """Awaited: the wire of the server, "text", "jsonrpc", "mi_json" or "xmlrpc".
 
-        Asks the server when it is not known yet.
+        The first access asks the server.
         """
         return _Later(lambda: self._wait(Driver.wire, timeout=self._timeout))
 
     @property
     def generation(self) -> Awaitable[Optional[str]]:
-        """Awaited: who the server is: "1.x" to "4.x" are OpenSIPS, "sipmi" is ours; None when it does not say."""
+        """Awaited: the generation of the server: "1.x" to "4.x" are OpenSIPS, "sipmi" is ours; None if unknown."""
         return _Later(lambda: self._found(0))
 
     @property
     def version(self) -> Awaitable[Optional[str]]:
-        """Awaited: the server's version, "2.4.11"; None when it does not say."""
+        """Awaited: the version of the server, "2.4.11"; None when it is unknown."""
         return _Later(lambda: self._found(1))
 
     async def call(
@@ -93,7 +93,7 @@ class AsyncClient(ClientBase):
         typed: Optional[bool] = None,
         **kwargs: Any,
     ) -> Any:
-        """Runs a command and gives its value, as :meth:`sipmi.Client.call` does."""
+        """Run a command and return its value, as :meth:`sipmi.Client.call` does."""
         core = await self._wait(Driver.request, command, args, kwargs, timeout=timeout, force=force)
         value = core.value
         return with_times(command, value, self._zone) if (self._typed if typed is None else typed) else value
@@ -108,7 +108,7 @@ class AsyncClient(ClientBase):
         typed: Optional[bool] = None,
         **kwargs: Any,
     ) -> Reply:
-        """As :meth:`call`, but gives the whole :class:`sipmi.Reply`, also of an error answer."""
+        """As :meth:`call`, but return the whole :class:`sipmi.Reply`, also of an error answer."""
         core = await self._wait(Driver.request, command, args, kwargs, timeout=timeout, force=force)
         return self._reply(core, typed)
 
@@ -127,7 +127,7 @@ class AsyncClient(ClientBase):
         return self._reply(core, typed)
 
     async def statistics(self, *selectors: Union[str, Iterable[str]], timeout: Optional[float] = None) -> Reading:
-        """The server's statistics now, as :meth:`sipmi.Client.statistics` gives them."""
+        """Read the server's statistics, as :meth:`sipmi.Client.statistics` does."""
         from ..statistics import statistics_of_async
 
         return await statistics_of_async(self, selectors, timeout)
@@ -140,7 +140,7 @@ class AsyncClient(ClientBase):
         timeout: Optional[float] = None,
         count: Optional[int] = None,
     ) -> AsyncWatch:
-        """Statistics again and again, for ``async for``, as :meth:`sipmi.Client.watch` gives them.
+        """Read statistics at an interval, for ``async for``, as :meth:`sipmi.Client.watch` does.
 
         >>> import asyncio, sipmi
         >>> server = sipmi.Server("billing")
@@ -162,10 +162,10 @@ class AsyncClient(ClientBase):
         callback: Optional[Callable[[Event], Any]] = None,
         **options: Unpack[EventOptions],
     ) -> AsyncListener:
-        """Events of the server, for ``async for`` or ``async with``, as :meth:`sipmi.Client.events` gives them.
+        """Subscribe to events, for ``async for`` or ``async with``, as :meth:`sipmi.Client.events` does.
 
-        :param callback: called, and awaited where it gives something to await, with each event while the result is
-            entered with ``async with``.
+        :param callback: a function or coroutine function that is called with each event while the result is entered
+            with ``async with``.
 
         >>> import asyncio, sipmi
         >>> server = sipmi.Server("billing")
@@ -190,18 +190,18 @@ class AsyncClient(ClientBase):
         return Commands(self)
 
     async def commands(self, pattern: str = "*", *, help: bool = True) -> Schema:
-        """What the server offers, as :meth:`sipmi.Client.commands` says it."""
+        """Ask the server for its commands, as :meth:`sipmi.Client.commands` does."""
         from ..schema import commands_of_async
 
         return await commands_of_async(self, self._completion, pattern, help=help)
 
     async def diff(self, other: Union[AsyncClient, Schema]) -> SchemaDiff:
-        """What another server offers differently, as :meth:`sipmi.Client.diff` says it."""
+        """Compare two servers, as :meth:`sipmi.Client.diff` does."""
         ours = await self.commands(help=False)
         return ours.diff(await other.commands(help=False) if isinstance(other, AsyncClient) else other)
 
     async def close(self) -> None:
-        """Lets go of its sockets and files. Calls in progress end as they would have.
+        """Close its sockets and files. Calls in progress are not interrupted.
 
         Later calls raise TransportError.
         """
@@ -223,7 +223,7 @@ class AsyncClient(ClientBase):
         return found[place]
 
     async def _wait(self, begin: Callable[..., int], *what: Any, timeout: Optional[float], **options: bool) -> Any:
-        """Begins something on the driver of the running loop, and waits for what it gives."""
+        """Start an operation on the driver of the running loop, and wait for its result."""
         loop = asyncio.get_running_loop()
         driver = driver_of(loop)
         future = loop.create_future()
@@ -231,7 +231,7 @@ class AsyncClient(ClientBase):
         try:
             return await future
         except BaseException:
-            # Cancelled, or the coroutine is thrown away. Of a call that failed nothing is left.
+            # Cancelled, or the coroutine is closed. A failed call needs no cancelling, which does no harm.
             driver.cancel(call)
             raise
 

@@ -58,7 +58,7 @@ class ClientBase:
 
     @property
     def _completion(self) -> Completion:
-        """What completion has learned about the server."""
+        """The memory of completion about the server."""
         if self._known is None:
             from ..schema import Completion
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Commands:
-    """A server's commands as attributes and items. Completes on Tab from ``which``, which is asked for once."""
+    """A server's commands as attributes and items. They complete on Tab from ``which``, which is asked once."""
 
     def __init__(self, client: ClientBase) -> None:
         self._client = client
@@ -37,7 +37,7 @@ class Commands:
         return sorted(name for name in local | older if name.isidentifier())
 
     def _ipython_key_completions_(self) -> list[str]:
-        """All names that the server knows; none when it does not answer."""
+        """Return all names that the server knows; none when it does not answer."""
         from ..schema import names_for_completion
 
         return names_for_completion(self._client._blocking, self._client._completion)
@@ -47,7 +47,7 @@ class Commands:
 
 
 class BoundCommand:
-    """A command of a server as a function; its help and parameters are asked for when somebody looks at them.
+    """A command of a server as a function; the first access to its help or signature asks the server.
 
     >>> import sipmi
     >>> server = sipmi.Server("billing")
@@ -78,7 +78,7 @@ class BoundCommand:
 
     @property
     def schema(self) -> CommandSchema:
-        """What the server says of it."""
+        """The description of the command by the server."""
         from ..schema import describe_for_completion
 
         return describe_for_completion(self._client._blocking, self._client._completion, self.__name__)

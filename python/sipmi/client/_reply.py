@@ -11,7 +11,7 @@ from ._times import with_times
 
 
 class Reply:
-    """What a server answered, be it a success or an error.
+    """The reply of a server, a success or an error.
 
     >>> import sipmi
     >>> server = sipmi.Server("billing", version="1.4")
@@ -33,54 +33,54 @@ class Reply:
 
     @property
     def address(self) -> str:
-        """Who answered."""
+        """The address of the server."""
         return self._core.address
 
     @property
     def command(self) -> str:
-        """What was called."""
+        """The command that was called."""
         return self._core.command
 
     @property
     def code(self) -> Optional[int]:
-        """What the wire said: 200, 404, -32601. 200 to 299 is success.
+        """The code on the wire: 200, 404, -32601. 200 to 299 is success.
 
-        None when it said nothing, by which OpenSIPS 1.x means success or one of some errors (mi_json, /xmlrpc).
+        None when the reply is empty, by which OpenSIPS 1.x means success or one of some errors (mi_json, /xmlrpc).
         """
         return self._core.code
 
     @property
     def reason(self) -> str:
-        """What the code means: "OK", "AOR not found"."""
+        """The text of the code: "OK", "AOR not found"."""
         return self._core.reason
 
     @property
     def ok(self) -> bool:
-        """Whether it is a success."""
+        """True for a success."""
         return self._core.ok
 
     @property
     def tree(self) -> Tree:
-        """The nodes that came, or those that the value that came would make (``struct mi_root``)."""
+        """The nodes of the reply, or the nodes that stand for its value (``struct mi_root``)."""
         return self._core.tree
 
     @property
     def value(self) -> Any:
-        """What ``call`` gives.
+        """The value that ``call`` returns.
 
-        :raises Fault: it is an error answer.
+        :raises Fault: the reply is an error.
         """
         value = self._core.value
         return with_times(self._core.command, value, self._zone) if self._typed else value
 
     @property
     def raw(self) -> bytes:
-        """The bytes that came; over HTTP, the body."""
+        """The received bytes; over HTTP, the body."""
         return self._core.raw
 
     @property
     def sent(self) -> bytes:
-        """The bytes that were sent; over HTTP, the body, or the path of a request without one."""
+        """The sent bytes; over HTTP, the body, or the path of a request without one."""
         return self._core.sent
 
     @property
@@ -90,7 +90,7 @@ class Reply:
 
     @property
     def wire(self) -> str:
-        """In which form it came: "text", "jsonrpc", "mi_json" or "xmlrpc"."""
+        """The wire of the reply: "text", "jsonrpc", "mi_json" or "xmlrpc"."""
         return self._core.wire
 
     @property

@@ -1,4 +1,4 @@
-"""Secrets by reference: what travels and is written down says where a password is, not what it is."""
+"""Secrets by reference: a pickle or a file names the place of a password, not the password."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class Secret:
 
     @classmethod
     def env(cls, name: str) -> Secret:
-        """The value of an environment variable."""
+        """Refer to the value of an environment variable."""
         return cls("env", name)
 
     @classmethod
     def file(cls, path: Union[str, os.PathLike[str]]) -> Secret:
-        """What a file holds, without the newline at its end."""
+        """Refer to the content of a file, without the newline at its end."""
         return cls("file", os.fspath(path))
 
     def reveal(self) -> str:
-        """The secret itself.
+        """Return the secret itself.
 
         :raises LookupError: there is no such environment variable here.
         :raises OSError: the file cannot be read.
@@ -63,14 +63,14 @@ class Secret:
 
 
 def revealed(secret: Union[str, Secret]) -> str:
-    """The secret itself, whichever way it was given."""
+    """Return the secret itself, given as a reference or literally."""
     return secret.reveal() if isinstance(secret, Secret) else secret
 
 
 def check_portable(whose: str, address: str, options: Mapping[str, Any]) -> None:
-    """Says so when an address or options of a client hold a secret in clear.
+    """Check that neither the address nor the options of a client hold a literal secret.
 
-    :raises TypeError: they do; pickle gives this on.
+    :raises TypeError: one of them does.
     """
     where = None
     _, slashes, rest = address.partition("://")

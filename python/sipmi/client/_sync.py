@@ -70,7 +70,7 @@ def connect(address: str, **options: Unpack[ConnectOptions]) -> Client:
 
 
 class Client(ClientBase):
-    """A client of one server, for any number of threads. :func:`connect` says what it is made of.
+    """A client of one server, for any number of threads. :func:`connect` describes its options.
 
     >>> import sipmi
     >>> server = sipmi.Server("billing")
@@ -86,9 +86,9 @@ class Client(ClientBase):
 
     @property
     def wire(self) -> str:
-        """What the server speaks: "text", "jsonrpc", "mi_json" or "xmlrpc".
+        """The wire of the server: "text", "jsonrpc", "mi_json" or "xmlrpc".
 
-        Asks the server when it is not known yet.
+        The first access asks the server.
 
         :raises MiError: the server cannot be asked.
         """
@@ -96,7 +96,7 @@ class Client(ClientBase):
 
     @property
     def generation(self) -> Optional[str]:
-        """Who the server is: "1.x" to "4.x" are OpenSIPS, "sipmi" is ours; None when it does not say.
+        """The generation of the server: "1.x" to "4.x" are OpenSIPS, "sipmi" is ours; None when it is unknown.
 
         :raises MiError: the server cannot be asked.
         """
@@ -104,7 +104,7 @@ class Client(ClientBase):
 
     @property
     def version(self) -> Optional[str]:
-        """The server's version, "2.4.11"; None when it does not say.
+        """The version of the server, "2.4.11"; None when it is unknown.
 
         :raises MiError: the server cannot be asked.
         """
@@ -120,30 +120,31 @@ class Client(ClientBase):
         typed: Optional[bool] = None,
         **kwargs: Any,
     ) -> Any:
-        """Runs a command and gives its value; a success without one is "OK".
+        """Run a command and return its value; a success without one is "OK".
 
         Parameters go by position or by name; JSON-RPC takes no mixture. True and False are sent as 1 and 0.
-        None is left out by name and at the end. A list goes as a list where the wire has one, as so many
-        parameters where it has not. On text, mi_json and XML-RPC of 1.x and 2.x, values come as ``str``.
+        Keyword arguments that are None, and trailing None positionals, are omitted. A list is sent as a list where the
+        wire has one, and as one parameter per item where it has not.
+        On text, mi_json and XML-RPC of 1.x and 2.x, values come as ``str``.
 
-        Over HTTP, OpenSIPS 1.x answers nothing for some errors too (mi_json, and XML-RPC at /xmlrpc): that gives
-        None, and an UnclearReplyWarning.
+        Over HTTP, OpenSIPS 1.x sends an empty body for success and for some errors (mi_json, and XML-RPC at /xmlrpc):
+        the value is None, with an UnclearReplyWarning.
 
         :param command: "ul_dump"; "usrloc:dump" where commands have modules (4.x).
-        :param timeout: seconds that this call may take in all. Like the two that follow it is never a parameter of the
-            command.
+        :param timeout: the seconds that this call may take in all; the client's by default. This and the next two
+            options are never parameters of the command.
         :param force: True to send a request that is over a limit of the server, if the server would only refuse or
             ignore it, and a command that harms servers of this version. Requests that the server would truncate,
             partly execute or take for others are never sent.
-        :param typed: True to get times as datetime and timedelta.
+        :param typed: True returns times as datetime and timedelta; the client's option by default.
         :raises MethodNotFound: there is no such command.
         :raises AmbiguousMethod: several modules have one of that name.
         :raises InvalidParams: wrong count, name or type of parameters.
         :raises Fault: any other error answer.
         :raises RequestRefused: not sent: the wire cannot say it, or it would harm the server.
         :raises CallTimeout: no complete answer in time.
-        :raises CodecError: what came is no answer, or is cut off.
-        :raises TransportError: the server cannot be reached, or went away.
+        :raises CodecError: the reply cannot be decoded, or is truncated.
+        :raises TransportError: the server cannot be reached, or closed the connection.
         """
         value = self._core.call(command, args, kwargs, self._timeout if timeout is None else timeout, force)
         return with_times(command, value, self._zone) if (self._typed if typed is None else typed) else value
@@ -158,7 +159,7 @@ class Client(ClientBase):
         typed: Optional[bool] = None,
         **kwargs: Any,
     ) -> Reply:
-        """As :meth:`call`, but gives the whole :class:`Reply`, also of an error answer.
+        """As :meth:`call`, but return the whole :class:`Reply`, also of an error answer.
 
         >>> import sipmi
         >>> server = sipmi.Server("billing")
@@ -196,12 +197,12 @@ class Client(ClientBase):
         return self._reply(self._core.request_strings(command, strings, timeout, force), typed)
 
     def statistics(self, *selectors: Union[str, Iterable[str]], timeout: Optional[float] = None) -> Reading:
-        """The server's statistics now (``get_statistics``): a mapping of ``group:name`` to numbers with units.
+        """Read the server's statistics (``get_statistics``): a mapping of ``group:name`` to numbers with units.
 
-        One reading minus an earlier one is what changed, with rates.
+        The difference of two readings has the changes and their rates.
 
         :param selectors: groups ("core:"), statistics ("core:rcv_requests"), or lists of them; by default all. A
-            server is asked for a statistic by its name or its group, since ``group:name`` means nothing to it.
+            server is asked for a statistic by its name or its group, since it does not know ``group:name``.
         :raises StatisticNotFound: the server has none of them. If it has some, ``missing`` of the result lists the
             others.
         :raises MiError: as :meth:`call`.
@@ -227,15 +228,15 @@ class Client(ClientBase):
         timeout: Optional[float] = None,
         count: Optional[int] = None,
     ) -> Watch:
-        """Statistics again and again, as an iterable of samples that know what changed since the one before.
+        """Read statistics at an interval, as an iterable of samples with the change since the sample before.
 
-        Leaving the loop, or Ctrl-C, ends it. A sample that was not answered is empty and has an ``error``.
+        Leaving the loop, or Ctrl-C, ends the watch. A sample without an answer is empty and has an ``error``.
 
         :param selectors: groups ("core:"), statistics ("core:rcv_requests"), or several of them, as
             :meth:`statistics` takes them.
-        :param interval: seconds from one to the next, at least 1: servers have one process for such requests.
-        :param timeout: seconds that an answer may take; the client's by default.
-        :param count: how many samples; without end by default.
+        :param interval: the seconds between samples, at least 1, the default: servers have one process for them.
+        :param timeout: the seconds that an answer may take; the client's by default.
+        :param count: the number of samples; None, the default, has no end.
         :raises ValueError: the interval is less than a second.
 
         The first sample raises :exc:`StatisticNotFound` if the server has none of the statistics.
@@ -257,16 +258,16 @@ class Client(ClientBase):
         callback: Optional[Callable[[Event], object]] = None,
         **options: Unpack[EventOptions],
     ) -> Listener:
-        """Events of the server, as an iterable that subscribes (``event_subscribe``) while it is iterated.
+        """Subscribe to events of the server (``event_subscribe``) while the result is iterated.
 
-        Subscriptions are renewed, and made again when the server began again; leaving the loop ends them, and so do
-        ``close`` of the result and the end of a ``with`` block around it. :func:`sipmi.events.listen` says what
-        ``expire``, ``at``, ``advertise``, ``max_queue``, ``overflow`` and ``restart_poll`` mean.
+        Subscriptions are renewed, and repeated after a restart of the server. Leaving the loop ends them, and so do
+        ``close`` of the result and the end of a ``with`` block around it. :func:`sipmi.events.listen` describes
+        ``expire``, ``at``, ``advertise``, ``max_queue``, ``overflow`` and ``restart_poll``.
 
         :param events: names, or patterns as "E_UL_*", at least one.
-        :param duration: iterating ends after so many seconds; never by default.
+        :param duration: the seconds after which iterating ends; None, the default, has no end.
         :param callback: called with each event, on a thread of its own, from now until the result is closed.
-        :raises LookupError: the server has no event that a pattern means.
+        :raises LookupError: no event of the server matches a pattern.
         :raises ValueError: no event; or the server could not reach the address.
 
         >>> import sipmi
@@ -296,13 +297,13 @@ class Client(ClientBase):
         return Commands(self)
 
     def commands(self, pattern: str = "*", *, help: bool = True) -> Schema:
-        """What the server offers: its commands with module, parameters, help and whether they change something.
+        """Ask the server for its commands with module, parameters, help and effect.
 
-        Asks one question after the other, two for each command. Servers of 1.x and 2.x do not tell parameters, so
-        those of their commands come from a table.
+        The client sends two requests for each command, one after the other. Servers of 1.x and 2.x do not tell
+        parameters, so those of their commands come from a table.
 
         :param pattern: the commands to ask about, by any name that a version has for them: "ul_*", "usrloc:*".
-        :param help: False to save a question for each command.
+        :param help: False saves a request for each command; True by default.
         :raises MiError: the server cannot be asked.
 
         >>> import sipmi
@@ -319,7 +320,7 @@ class Client(ClientBase):
         return commands_of(self, self._completion, pattern, help=help)
 
     def diff(self, other: Union[Client, Schema]) -> SchemaDiff:
-        """What another server offers differently: commands, parameters and version.
+        """Compare the commands, parameters and version of two servers.
 
         :raises MiError: a server cannot be asked.
 
@@ -334,7 +335,7 @@ class Client(ClientBase):
         return self.commands(help=False).diff(theirs)
 
     def close(self) -> None:
-        """Lets go of its sockets and files. Calls in progress end as they would have.
+        """Close its sockets and files. Calls in progress are not interrupted.
 
         Later calls raise TransportError.
         """

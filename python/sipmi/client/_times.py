@@ -1,4 +1,4 @@
-"""The times in the values of commands that versions agree on, as ``typed=True`` gives them."""
+"""The times in the values of commands, as ``typed=True`` returns them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Read = Callable[[Any, Optional[datetime.tzinfo]], Any]
 
 
 def zone_of(zone: Zone) -> Optional[datetime.tzinfo]:
-    """The zone that is meant.
+    """Return the zone of an option.
 
-    :raises ValueError: nobody knows one of this name.
+    :raises ValueError: the database has no zone of this name.
     """
     if not isinstance(zone, str):
         return zone
@@ -31,9 +31,9 @@ def zone_of(zone: Zone) -> Optional[datetime.tzinfo]:
 
 
 def with_times(command: str, value: Any, zone: Optional[datetime.tzinfo]) -> Any:
-    """A value of ``call`` with datetimes and timedeltas in place of the times that the table knows.
+    """Replace the times in a value of ``call`` by datetimes and timedeltas.
 
-    What cannot be read stays as it is. Servers do not say their zone: their clocks are read as being in this one.
+    A time that cannot be read stays unchanged. Servers do not tell their zone, so their clocks are read in this one.
 
     >>> import datetime
     >>> times = with_times("uptime", {"Now": "Mon Nov 23 07:35:59 2026", "Up time": "249 [sec]"}, datetime.timezone.utc)

@@ -1,4 +1,4 @@
-"""Receive events on an event loop: what ``mi.events(...)`` of an :class:`sipmi.AsyncClient` gives."""
+"""Receive events on an event loop: the result of ``mi.events(...)`` of an :class:`sipmi.AsyncClient`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ log: logging.Logger = logging.getLogger("sipmi.events")
 class AsyncListener(Subscribed):
     """Events of one server, for ``async for``; ``mi.events(...)`` of an :class:`sipmi.AsyncClient` makes it.
 
-    As :class:`Listener`, without threads: the event loop reads.
+    It is a :class:`Listener` without threads: the event loop reads.
     """
 
     def __init__(
@@ -53,10 +53,11 @@ class AsyncListener(Subscribed):
         self._tasks: list[asyncio.Task[None]] = []
 
     async def get(self, timeout: Optional[float] = None) -> Event:
-        """The next event.
+        """Wait for the next event.
 
-        :raises TimeoutError: none came in time.
-        :raises RuntimeError: it was closed.
+        :param timeout: the seconds to wait; None, the default, waits without end.
+        :raises TimeoutError: no event came in time.
+        :raises RuntimeError: the listener was closed.
         :raises MiError: the subscription could not be renewed and has ended.
         """
         event = await self._next(timeout)
@@ -67,7 +68,7 @@ class AsyncListener(Subscribed):
         raise TimeoutError(f"no event within {timeout} seconds")
 
     async def within(self, seconds: float) -> AsyncIterator[Event]:
-        """All events that come within so many seconds."""
+        """Yield all events that come within a number of seconds."""
         async with contextlib.AsyncExitStack() as entered:
             if not self._was_entered:
                 await entered.enter_async_context(self)
@@ -116,11 +117,11 @@ class AsyncListener(Subscribed):
         await self._leave(patience_after(error))
 
     async def close(self) -> None:
-        """Ends the subscriptions, as far as the server can be reached, and stops listening. Twice does no harm."""
+        """End the subscriptions, if the server can be reached, and stop listening. A second call does nothing."""
         await self._leave(None)
 
     async def _leave(self, within: Optional[float]) -> None:
-        """As :meth:`close`; the server is given so many seconds at most."""
+        """Close, and wait for the server for a limited number of seconds."""
         tasks, self._tasks = self._tasks, []
         others = [task for task in tasks if task is not asyncio.current_task()]
         for task in others:
@@ -154,7 +155,7 @@ class AsyncListener(Subscribed):
         return event
 
     def _read_on(self) -> None:
-        """Has the loop read, unless it does or there is no room."""
+        """Have the loop read, unless it does already or the queue is full."""
         if self._sources is not None and not self._is_reading and not self._inbox.is_full:
             self._is_reading = True
             asyncio.get_running_loop().add_reader(self._sources.fileno(), self._take)

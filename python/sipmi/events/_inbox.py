@@ -20,7 +20,7 @@ _AT_ONCE = 1024
 
 @dataclasses.dataclass(frozen=True)
 class Event:
-    """Something that happened at a server.
+    """An event of a server.
 
     >>> event = Event("E_UL_AOR_INSERT", {"aor": "alice"}, "udp:192.0.2.1:5060", 1700000000.0)
     >>> event.params["aor"]
@@ -30,11 +30,11 @@ class Event:
     name: str
     """``E_UL_AOR_INSERT``; over TCP, the method that the socket was subscribed with, if there is one."""
     params: Union[dict[str, Any], list[Any]]
-    """By name; a list when none has a name. As text all values are ``str``, in JSON they have types."""
+    """The values by name; a list when none has a name. Text events have ``str`` values, JSON events typed ones."""
     source: str
-    """Who sent it: ``udp:host:port``, ``tcp:host:port``, ``unix:`` and a path if the sender has one."""
+    """The sender: ``udp:host:port``, ``tcp:host:port``, ``unix:`` and a path if it has one."""
     received: float
-    """When it came, in seconds since the epoch."""
+    """The time of arrival, in seconds since the epoch."""
 
 
 class Inbox:
@@ -53,16 +53,16 @@ class Inbox:
 
     @property
     def is_full(self) -> bool:
-        """Whether no more should be read."""
+        """True if no more should be read."""
         return len(self.waiting) >= self.max_queue and not self.drops
 
     @property
     def room(self) -> int:
-        """How many more may be read at once."""
+        """The number of events that may be read at once."""
         return _AT_ONCE if self.drops else min(_AT_ONCE, max(1, self.max_queue - len(self.waiting)))
 
     def read(self, source: Source, found: bytes) -> tuple[Optional[Event], Optional[bytes]]:
-        """What came, as an event, and the reply that its sender wants."""
+        """Decode an event; return it with the reply that its sender wants."""
         try:
             name, params, _, reply = decode_event(found)
         except CodecError as error:
@@ -72,7 +72,7 @@ class Inbox:
         return Event(name, params, source.name, time.time()), reply
 
     def add(self, event: Event) -> None:
-        """Keeps an event until it is taken, in the place of the oldest one when there is no other."""
+        """Queue an event; a full queue that may drop events drops the oldest one."""
         if len(self.waiting) >= self.max_queue and self.drops:
             self.waiting.popleft()
             self.dropped += 1

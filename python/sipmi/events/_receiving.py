@@ -1,4 +1,4 @@
-"""What the blocking and the awaited listener have in common."""
+"""The common part of the blocking and the awaited listener."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Receiving:
 
     @property
     def address(self) -> str:
-        """Where it really listens, as ``event_subscribe`` takes it.
+        """The address at which it listens, as ``event_subscribe`` takes it.
 
-        :raises RuntimeError: it is not entered.
+        :raises RuntimeError: the listener is not entered.
         """
         if self._sources is None:
             raise RuntimeError("it has no address before it is entered")
@@ -33,14 +33,14 @@ class Receiving:
 
     @property
     def unreadable(self) -> int:
-        """How much came that is no event."""
+        """The number of messages that could not be decoded."""
         return self._inbox.unreadable
 
     @property
     def dropped(self) -> int:
-        """How many events were lost here: dropped for want of room, by it or (over UDP) by the kernel.
+        """The number of events that a full queue, or (over UDP) a full socket buffer of the kernel, has dropped.
 
-        The kernel tells with the next event that comes.
+        The kernel reports its number with the next event.
         """
         return self._inbox.dropped + (self._lost if self._sources is None else self._sources.lost)
 
@@ -53,20 +53,20 @@ class Subscribed(Receiving):
 
     @property
     def events(self) -> tuple[str, ...]:
-        """The names of the events that it is subscribed to; those that patterns mean when it is entered."""
+        """The names of the subscribed events; patterns are resolved when the listener is entered."""
         return self._subscription.names
 
     @property
     def socket(self) -> str:
-        """What the server was told: ``udp:host:port``, ``unix:/path`` or ``tcp:host:port``.
+        """The address that the server was told: ``udp:host:port``, ``unix:/path`` or ``tcp:host:port``.
 
-        :raises RuntimeError: it is not entered.
+        :raises RuntimeError: the listener is not entered.
         """
         return self._endpoint.advertise or self._endpoint.route.seen_from_server(self.address)
 
     @property
     def restarts(self) -> int:
-        """How many times the server began again, and was subscribed to again."""
+        """The number of restarts of the server, each followed by a new subscription."""
         return self._subscription.restarts
 
 

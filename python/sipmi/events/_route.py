@@ -45,12 +45,12 @@ def parse(address: str) -> SocketAddress:
 
 @dataclasses.dataclass(frozen=True)
 class Route:
-    """The way between this machine and a server, as far as addresses go."""
+    """The route between this machine and a server."""
 
     server: Optional[str]
     """The server's address; None when it is on this machine."""
     own: str
-    """This machine's address on that way."""
+    """This machine's address on that route."""
 
     @classmethod
     def to(cls, mi_address: str) -> Route:
@@ -67,7 +67,7 @@ class Route:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
         family, kind, protocol, _, target = min(found, key=lambda one: one[0] != socket.AF_INET)
         with socket.socket(family, kind, protocol) as probe:
-            # Sends nothing: the system only looks the way up.
+            # Sends nothing: the kernel only looks up the route.
             probe.connect(target)
             own, server = str(probe.getsockname()[0]), str(target[0])
         if _is_loopback(server):
@@ -75,7 +75,7 @@ class Route:
         return cls(None if own == server else server, own)
 
     def own_address(self, at: str) -> str:
-        """The address that "udp", "tcp" or "unix" means; any other stays as it is."""
+        """Return the address for "udp", "tcp" or "unix"; any other address is returned unchanged."""
         if at in ("udp", "tcp"):
             return str(SocketAddress(at, host=self.own))
         if at == "unix":
@@ -84,7 +84,10 @@ class Route:
         return at
 
     def check(self, at: SocketAddress) -> None:
-        """Says so when the server cannot reach an address."""
+        """Check that the server can reach an address.
+
+        :raises ValueError: the server is on another machine, and the address is local to this one.
+        """
         if self.server is None:
             return
         if at.scheme == "unix":
@@ -96,7 +99,7 @@ class Route:
             )
 
     def seen_from_server(self, address: str) -> str:
-        """What to tell the server: for all addresses of this machine, the one on the way to it."""
+        """Return the address to tell the server: a wildcard is replaced by this machine's address on the route."""
         place = parse(address)
         if place.host in ("0.0.0.0", "::"):
             place = dataclasses.replace(place, host=self.own)

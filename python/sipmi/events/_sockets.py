@@ -37,12 +37,12 @@ _SO_RXQ_OVFL = 40
 #: Room for that number.
 _COUNT = socket.CMSG_SPACE(4)
 
-#: Those that are open: closed at exit, so that no socket file is left behind.
+#: All open receivers: closed at exit, so that no socket file is left behind.
 _open: weakref.WeakSet[Sources] = weakref.WeakSet()
 
 
 class Source:
-    """One who sends: the datagram socket for all of its peers, or a TCP connection."""
+    """A source of events: the datagram socket for all of its peers, or a TCP connection."""
 
     def __init__(self, sock: socket.socket, name: str) -> None:
         self.socket = sock
@@ -50,7 +50,7 @@ class Source:
 
 
 class _Connection(Source):
-    """Events back to back, and replies that their sender did not read yet."""
+    """A TCP connection with events back to back, and the replies that its peer has not read yet."""
 
     def __init__(self, sock: socket.socket, name: str) -> None:
         super().__init__(sock, name)
@@ -59,11 +59,11 @@ class _Connection(Source):
 
 
 class Sources:
-    """The open sockets of a receiver, of which one thread reads."""
+    """The open sockets of a receiver, which one thread reads."""
 
     def __init__(self, at: SocketAddress) -> None:
         self.lost = 0
-        """How many datagrams the kernel has dropped, for want of room."""
+        """The number of datagrams that the kernel has dropped because the socket buffer was full."""
         self._selector = selectors.EpollSelector()
         self._path: Optional[str] = None
         self._is_stream = at.scheme == "tcp"
@@ -98,7 +98,7 @@ class Sources:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             else:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SOCKET_BUFFER)
-                with contextlib.suppress(OSError):  # then nobody counts
+                with contextlib.suppress(OSError):  # then drops are not counted
                     sock.setsockopt(socket.SOL_SOCKET, _SO_RXQ_OVFL, 1)
             sock.bind(name)
             if at.scheme == "unix" and not at.path.startswith("@"):
@@ -113,11 +113,11 @@ class Sources:
         return sock
 
     def fileno(self) -> int:
-        """What an event loop watches: ready to read when there is something to receive."""
+        """Return the descriptor that an event loop watches: readable when an event can be received."""
         return self._selector.fileno()
 
     def receive(self, timeout: Optional[float] = None, *, most: int = 1024) -> Iterator[tuple[Source, bytes]]:
-        """Waits until something comes, and gives what may be events; so many datagrams at most."""
+        """Wait for messages and yield them; ``most`` limits the number of datagrams."""
         for key, ready in self._selector.select(timeout):
             sock: Any = key.fileobj
             if sock is self._main and self._is_stream:
@@ -133,7 +133,7 @@ class Sources:
                     yield from self._values(self._connections[sock])
 
     def _datagrams(self, most: int) -> Iterator[tuple[Source, bytes]]:
-        # So many at most before the others are looked at.
+        # A busy socket must not starve the others.
         for _ in range(most):
             try:
                 datagram, ancillary, _, peer = self._main.recvmsg(_DATAGRAM, _COUNT)
@@ -153,10 +153,10 @@ class Sources:
         try:
             sock, peer = self._main.accept()
         except OSError as error:
-            # It left before it was accepted, or no file descriptor is left for it.
+            # The peer closed it before it was accepted, or no file descriptor is free.
             log.debug("a connection was not accepted: %s", error)
             if error.errno in (errno.EMFILE, errno.ENFILE):
-                # It stays to be accepted, and would be tried again at once.
+                # It stays in the backlog, and epoll would report it again at once.
                 time.sleep(_NO_DESCRIPTORS_WAIT)
             return
         if len(self._connections) >= _MOST_CONNECTIONS:
@@ -183,7 +183,7 @@ class Sources:
             yield source, value
 
     def reply(self, source: Source, reply: bytes) -> None:
-        """Confirms an event; datagrams want no reply."""
+        """Confirm an event; datagrams want no reply."""
         connection = self._connections.get(source.socket)
         if connection is not None:
             connection.unread += reply
@@ -212,11 +212,11 @@ class Sources:
         source.socket.close()
 
     def wake(self) -> None:
-        """Ends the wait of the thread that reads."""
+        """Wake up the thread that reads."""
         self._bell.send(b"\0")
 
     def close(self) -> None:
-        """Closes everything; nobody may read any more."""
+        """Close all sockets; no thread may read any more."""
         _open.discard(self)
         self._selector.close()
         for sock in (*self._connections, self._main, self._bell, self._ear):

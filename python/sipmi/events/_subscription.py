@@ -17,7 +17,7 @@ log = logging.getLogger("sipmi.events")
 
 #: A renewal that failed is tried again after this part of the time, and after this many seconds at least.
 _RETRY_PART, _SHORTEST_RETRY = 0.1, 0.2
-#: A server that did not tell its uptime is asked again after so many seconds, since it may be beginning again.
+#: Seconds until a server that did not tell its uptime is asked again, since it may be restarting.
 _CHECK_RETRY = 1.0
 
 #: Seconds for ending subscriptions when a signal, a cancelled task or a silent server ends the listener.
@@ -28,12 +28,12 @@ _FIRST_WITH_TCP = (3, 1)
 #: How servers answer to an address for which they have no transport.
 _NO_TRANSPORT = (400, -32602)
 
-#: Takes why there are no subscriptions any more; None when there are again.
+#: Takes the error that ended the subscriptions; None when they are renewed.
 Fail = Callable[[Optional[Exception]], None]
 
 
 class Subscription:
-    """The events that are wanted of a server, and until when it sends them. It has no socket and no thread."""
+    """The wanted events of a server and their expiry. It has no socket and no thread."""
 
     def __init__(self, events: tuple[str, ...], *, expire: int, restart_poll: Optional[float]) -> None:
         if not events:
@@ -46,16 +46,16 @@ class Subscription:
         self._expire = expire
         self._restart_poll = restart_poll
         self.names: tuple[str, ...] = tuple(name for name in events if not _is_pattern(name))
-        """The events that are subscribed to; those that patterns mean are known when it has begun."""
+        """The subscribed events; patterns are resolved by ``begin``."""
         self.restarts = 0
-        """How many times the server began again and was subscribed to again."""
+        """The number of restarts of the server, each followed by a new subscription."""
         self._up: Optional[Uptime] = None
         self._socket = ""
 
     async def begin(self, driver: Driver, socket: str) -> None:
-        """Subscribes to all, or to none.
+        """Subscribe to all events, or to none.
 
-        :raises LookupError: the server has no event that a pattern means.
+        :raises LookupError: no event of the server matches a pattern.
         :raises ValueError: the server has no transport for the address.
         :raises MiError: the server refuses, or does not answer.
         """
@@ -74,7 +74,7 @@ class Subscription:
             raise
 
     async def _check_tcp(self, driver: Driver) -> None:
-        """Checks that the server's version can send events over TCP."""
+        """Check that the server's version can send events over TCP."""
         said = await driver.call("version", timeout=driver.timeout)
         server = str(said.get("Server", "")) if isinstance(said, dict) else ""
         version = re.match(r"OpenSIPS \((\d+)\.(\d+)", server)
@@ -83,18 +83,18 @@ class Subscription:
             raise _no_tcp(driver, what, "use at='udp' or at='unix'")
 
     async def end(self, driver: Driver, *, within: Optional[float] = None) -> None:
-        """Ends the subscriptions, as far as the server can be reached.
+        """End the subscriptions, if the server can be reached.
 
-        :param within: Seconds for all requests together; None gives each request the timeout of the client.
+        :param within: the seconds for all requests together; None gives each request the timeout of the client.
         """
         try:
             await self._subscribe(driver, 0, within=within)
         except MiError as error:
-            # They end by themselves when their time is over.
+            # They expire.
             log.debug("the subscriptions at %s were not ended: %s", driver.address, error)
 
     async def keep(self, driver: Driver, fail: Fail) -> None:
-        """Renews the subscriptions until its sleep is interrupted. After a failure, soon again."""
+        """Renew the subscriptions until its sleep is interrupted. A failed renewal is retried."""
         retry = max(self._expire * _RETRY_PART, _SHORTEST_RETRY)
         ends = time.monotonic() + self._expire
         renewal = time.monotonic() + self._expire / 2
@@ -106,7 +106,7 @@ class Subscription:
                 check = time.monotonic() + _CHECK_RETRY if is_new is None else self._next_check()
                 if not is_new:
                     continue
-                log.info("%s began again: it is subscribed to again", driver.address)
+                log.info("%s has restarted: subscribing again", driver.address)
                 self.restarts += 1
             began = time.monotonic()
             try:
@@ -123,15 +123,15 @@ class Subscription:
                 fail(None)
 
     def _next_check(self) -> float:
-        """When to ask whether the server began again; never, where it does not say how long it is up."""
+        """Return the time of the next question for the uptime; never, for a server that does not tell it."""
         return math.inf if self._restart_poll is None or self._up is None else time.monotonic() + self._restart_poll
 
     async def _is_new(self, driver: Driver) -> Optional[bool]:
-        """Whether the server began again since it was asked last; None when it does not say."""
+        """Return whether the server has restarted since the last question; None when it does not tell."""
         try:
             up = await self._ask_uptime(driver)
         except MiError as error:
-            log.debug("%s did not say how long it is up: %s", driver.address, error)
+            log.debug("%s did not tell its uptime: %s", driver.address, error)
             return None
         before = self._up
         if before is None or up is None:
@@ -140,14 +140,14 @@ class Subscription:
         return is_another(before, up)
 
     async def _ask_uptime(self, driver: Driver) -> Optional[Uptime]:
-        """How long the server is up; None where there is no such command."""
+        """Ask for the uptime; None where the server has no such command."""
         try:
             return read_uptime(await driver.call("uptime", timeout=driver.timeout))
         except Fault:
             return None
 
     async def _resolve(self, driver: Driver) -> tuple[str, ...]:
-        """The names that are wanted, with those that patterns mean."""
+        """Return the wanted names, with patterns resolved."""
         if not any(_is_pattern(wanted) for wanted in self._wanted):
             return self._wanted
         listed = await driver.call("events_list", timeout=driver.timeout)
@@ -172,9 +172,9 @@ class Subscription:
 
 
 def patience_after(error: Optional[BaseException]) -> Optional[float]:
-    """Seconds that ending subscriptions may take after an error; None for the timeouts of the client.
+    """Return the seconds that ending subscriptions may take after an error; None for the timeouts of the client.
 
-    A loop that is left closes its generator (GeneratorExit), which is no hurry.
+    A loop that is left closes its generator (GeneratorExit), which leaves time for a full request.
 
     >>> patience_after(ValueError()), patience_after(KeyboardInterrupt())
     (None, 0.02)

@@ -1,4 +1,4 @@
-"""Receive events: ``mi.events(...)``, or :func:`listen`, subscribes at a server and gives what it sends."""
+"""Receive events with threads: :func:`listen`, :class:`Listener` and :class:`Receiver`."""
 
 from __future__ import annotations
 
@@ -31,23 +31,25 @@ _listening: weakref.WeakSet[Receiver] = weakref.WeakSet()
 
 
 def listen(mi: Caller, *events: str, **options: Unpack[EventOptions]) -> Listener:
-    """Subscribes to events for as long as the result is entered or iterated (``event_subscribe``), and gives them.
+    """Subscribe to events while the result is entered or iterated (``event_subscribe``).
 
-    The subscriptions are renewed when half of their time has passed, made again when the server began again, and ended
-    when the block or loop is left.
+    The subscriptions are renewed after half of their time, repeated after a restart of the server, and ended when the
+    block or loop is left.
 
     :param mi: a client of the server.
     :param events: their names, or patterns as "E_UL_*", at least one.
-    :param expire: seconds that the server keeps sending after a listener that dies.
-    :param at: where to receive: "udp", "unix" or "tcp" pick a free address that the server can reach;
+    :param expire: the seconds of a subscription, after which the server forgets a dead listener; 3600 by default.
+    :param at: the address to receive at: "udp", the default, "unix" or "tcp" pick one that the server can reach;
         "udp:host:port", "unix:/path" and "tcp:host:port" name it. OpenSIPS sends over TCP with event_stream
-        (3.1 and later), and knows IPv4 only. UNIX loses nothing while events come slower than they are taken.
-    :param advertise: what to tell the server instead, where an address is translated on its way.
-    :param max_queue: how many events wait to be taken at most.
-    :param overflow: what happens then. "wait": no more are read; the system and the server then hold some, and drop
-        what is beyond. "drop": the oldest one is dropped. ``dropped`` of the result counts, as far as anybody knows.
-    :param restart_poll: each so many seconds, at least 1, the server is asked for its uptime; None to leave it alone.
-    :param duration: iterating ends after so many seconds; never by default.
+        (3.1 and later), and knows IPv4 only. UNIX loses no event while they are taken faster than they come.
+    :param advertise: the address to tell the server where addresses are translated; None, the default, tells ``at``.
+    :param max_queue: the number of events that may wait to be taken; 10,000 by default.
+    :param overflow: "wait", the default, stops reading when the queue is full: the kernel and the server hold some more
+        events and drop the rest. "drop" drops the oldest event. ``dropped`` of the result counts the drops on this
+        machine.
+    :param restart_poll: the seconds between two questions for the server's uptime, at least 1; 10 by default. None
+        asks no such question.
+    :param duration: the seconds after which iterating ends; None, the default, has no end.
     :raises ValueError: no event; or the address is one that only this machine can reach and the server is remote.
 
     >>> import sipmi
@@ -66,11 +68,11 @@ def listen(mi: Caller, *events: str, **options: Unpack[EventOptions]) -> Listene
 class Receiver(Receiving):
     """A socket that receives events, without a subscription: for servers whose configuration names it.
 
-    Entered, it listens; left, it is gone. Events are taken with :meth:`get`, :meth:`within` or by iterating.
+    It listens while it is entered. Events are taken with :meth:`get`, :meth:`within` or by iterating.
 
     :param at: "udp:host:port", "unix:/path" or "tcp:host:port"; port 0 picks a free one.
-    :param max_queue: how many events wait to be taken at most.
-    :param overflow: "wait": no more are read then; "drop": the oldest one is dropped.
+    :param max_queue: the number of events that may wait to be taken; 10,000 by default.
+    :param overflow: "wait", the default, stops reading when the queue is full; "drop" drops the oldest event.
     :raises ValueError: the address cannot be read.
 
     >>> with Receiver("udp:127.0.0.1:0") as receiver:
@@ -87,11 +89,11 @@ class Receiver(Receiving):
         self._reader: Optional[threading.Thread] = None
 
     def get(self, timeout: Optional[float] = None) -> Event:
-        """The next event.
+        """Wait for the next event.
 
-        :param timeout: seconds to wait for it; None waits until there is one. Ctrl-C ends the wait.
-        :raises TimeoutError: none came in time.
-        :raises RuntimeError: it was left, by this thread or another.
+        :param timeout: the seconds to wait; None, the default, waits without end. Ctrl-C ends the wait.
+        :raises TimeoutError: no event came in time.
+        :raises RuntimeError: this or another thread has closed the receiver.
         :raises MiError: the subscription could not be renewed and has ended.
         """
         event = self._next(timeout)
@@ -102,7 +104,7 @@ class Receiver(Receiving):
         raise TimeoutError(f"no event within {timeout} seconds")
 
     def within(self, seconds: float) -> Iterator[Event]:
-        """All events that come within so many seconds.
+        """Yield all events that come within a number of seconds.
 
         >>> with Receiver("udp:127.0.0.1:0") as receiver:
         ...     list(receiver.within(0.01))
@@ -113,12 +115,12 @@ class Receiver(Receiving):
             yield event
 
     def __iter__(self) -> Iterator[Event]:
-        """Events as they come, until it is left. Ctrl-C ends the wait."""
+        """Yield events until the receiver is closed. Ctrl-C ends the wait."""
         while (event := self._next(None)) is not None:
             yield event
 
     def _next(self, timeout: Optional[float]) -> Optional[Event]:
-        """The next event; None when none came in time, or none will."""
+        """Return the next event; None when none came in time, or the receiver was closed."""
         waiting = self._inbox.waiting
         with self._changed:
             self._changed.wait_for(lambda: waiting or self._closed or self._failure, timeout)
@@ -152,7 +154,7 @@ class Receiver(Receiving):
         self.close()
 
     def close(self) -> None:
-        """Stops listening. Whoever waits for an event stops waiting. Twice does no harm."""
+        """Stop listening. Threads that wait for an event stop waiting. A second call does nothing."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -167,13 +169,13 @@ class Receiver(Receiving):
         _listening.discard(self)
 
     def _read(self, sources: Sources) -> None:
-        """Puts events where they wait to be taken, until it is closed."""
+        """Queue events until the receiver is closed."""
         while not self._closed:
             try:
                 for source, datagram in sources.receive():
                     self._take(source, datagram, sources)
             except Exception as error:
-                # Whoever waits for events must learn that none will come.
+                # Threads that wait for events must learn that none will come.
                 log.exception("receiving events failed")
                 self._fail(error)
                 return
@@ -198,9 +200,9 @@ class Receiver(Receiving):
 
 
 class Listener(Subscribed, Receiver):
-    """Events of one server; ``mi.events(...)`` and :func:`listen` make it and say what it is made of.
+    """Events of one server; made by ``mi.events(...)`` and :func:`listen`.
 
-    A loop over it subscribes and ends the subscriptions when it is left; so does a ``with`` block around it.
+    A loop over it, or a ``with`` block around it, subscribes, and ends the subscriptions when it is left.
     """
 
     def __init__(
@@ -237,12 +239,12 @@ class Listener(Subscribed, Receiver):
         return self
 
     def __iter__(self) -> Iterator[Event]:
-        """Events as they come, until it is left, or for as long as was said. Ctrl-C ends the wait."""
+        """Yield events until it is closed, or its duration is over. Ctrl-C ends the wait."""
         with self if not self._was_entered else contextlib.nullcontext():
             yield from super().__iter__() if self._duration is None else self.within(self._duration)
 
     def within(self, seconds: float) -> Iterator[Event]:
-        """All events that come within so many seconds."""
+        """Yield all events that come within a number of seconds."""
         with self if not self._was_entered else contextlib.nullcontext():
             yield from super().within(seconds)
 
@@ -255,11 +257,11 @@ class Listener(Subscribed, Receiver):
         self._leave(patience_after(error))
 
     def close(self) -> None:
-        """Ends the subscriptions, as far as the server can be reached, and stops listening."""
+        """End the subscriptions, if the server can be reached, and stop listening."""
         self._leave(None)
 
     def _leave(self, within: Optional[float]) -> None:
-        """As :meth:`close`; each of the two waits for the server takes so many seconds at most."""
+        """Close, and limit each of the two waits for the server to a number of seconds."""
         self._left.set()
         keeping, self._keeping = self._keeping, None
         if keeping is not None:
@@ -271,9 +273,9 @@ class Listener(Subscribed, Receiver):
             self._calling.join()
 
     def call_back(self, function: Callable[[Event], object]) -> None:
-        """Enters it, and calls a function with each event, on a thread of its own, until it is closed.
+        """Enter the listener, and call a function with each event, on a thread of its own, until it is closed.
 
-        What the function raises is logged.
+        An exception of the function is logged.
         """
         self.__enter__()
         self._calling = threading.Thread(target=self._call, args=(function,), name="sipmi-events-call", daemon=True)
@@ -286,7 +288,7 @@ class Listener(Subscribed, Receiver):
                     call_one(function, event)
                 return
             except Exception as error:
-                # The subscription has ended; it is tried to renew it, and events may come again.
+                # The subscription has ended. Renewals go on, so events may come again.
                 log.warning("no events of %s come: %s", self._mi.address, error)
                 if self._left.wait(FAILED_WAIT):
                     return
@@ -297,11 +299,11 @@ class Listener(Subscribed, Receiver):
 
 
 class _Left(Exception):
-    """The listener was left while its subscriptions were kept."""
+    """The listener was left while its subscriptions were renewed."""
 
 
 class _Interruptible(Blocking):
-    """Drives what keeps subscriptions, until its listener is left."""
+    """Drives the renewal of subscriptions until the listener is left."""
 
     def __init__(self, mi: Caller, left: threading.Event) -> None:
         super().__init__(mi)

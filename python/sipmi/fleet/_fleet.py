@@ -32,15 +32,17 @@ class Fleet:
 
     :param nodes: addresses by name; or options of :func:`sipmi.connect` by name, with the ``address`` and ``tags``
         among them; or addresses alone.
-    :param timeout: seconds that a call may take for all nodes together; for each batch of a rollout.
-    :param concurrency: how many nodes are asked at the same time; by default all, as far as there are file
-        descriptors. Whose turn does not come in time was not asked.
+    :param timeout: the seconds that a call may take for all nodes together, or for each batch of a rollout; 5 by
+        default.
+    :param concurrency: the number of nodes that are asked at the same time; None, the default, asks as many as there
+        are file descriptors for. Nodes not contacted before the deadline fail with CallTimeout.
     :param executor: a ``concurrent.futures.Executor`` or a ``dask.distributed.Client``, whose workers ask groups of
         nodes. Tokens and passwords must then be :class:`sipmi.Secret`; dask runs a group again when its worker dies,
         unless the command may change something.
     :param options: those of :func:`sipmi.connect`, for nodes without their own.
-    :raises ValueError: an address or option that no client takes, with the name of the node.
-    :raises TypeError: a literal password or token that would have to travel.
+    :raises ValueError: no client takes an address or option; the message names the node.
+    :raises TypeError: an option has an unknown name, or a value of another type; or a literal password or token would
+        be sent to a worker.
 
     >>> import sipmi
     >>> server = sipmi.Server("billing")
@@ -84,11 +86,11 @@ class Fleet:
 
     @classmethod
     def from_file(cls, path: Union[str, os.PathLike[str]], *, executor: Any = None) -> Fleet:
-        """The fleet of a TOML, YAML or JSON file: ``nodes``, ``defaults`` for all, and what :meth:`with_options` takes.
+        """Make the fleet of a TOML, YAML or JSON file: ``nodes``, ``defaults``, and options of :meth:`with_options`.
 
         Secrets are written as ``token = {env = "NAME"}`` or ``auth = ["user", {file = "/path"}]``.
 
-        :raises ValueError: what the file says is no fleet, with its name or that of the node.
+        :raises ValueError: the file describes no fleet; the message names the file or the node.
         :raises ImportError: YAML needs PyYAML, and TOML before Python 3.11 tomli.
         """
         from ._sources import read_file
@@ -113,14 +115,14 @@ class Fleet:
         executor: Any = None,
         **options: Unpack[ClientOptions],
     ) -> Fleet:
-        """The fleet of the SRV records of a name, all priorities, with ``host:port`` as names of nodes.
+        """Make the fleet of the SRV records of a name, all priorities, with ``host:port`` as names of nodes.
 
         :param name: ``_mi._udp.example.org``; ``_tcp`` means HTTP.
-        :param address: how to make an address: "udp:{host}:{port}" for ``_udp``, "http://{host}:{port}/mi" for
+        :param address: the form of addresses: "udp:{host}:{port}" for ``_udp``, "http://{host}:{port}/mi" for
             ``_tcp``, by default.
         :param nameserver: "host" or "host:port", by numbers; those of the system by default.
-        :param timeout: seconds that DNS may take, and then each call.
-        :raises LookupError: there is no such name, or no such service.
+        :param timeout: the seconds that DNS may take, and then each call; 5 by default.
+        :raises LookupError: the name or the service does not exist.
         :raises OSError: no name server answered.
         :raises ImportError: dnspython is not installed.
         """
@@ -135,10 +137,10 @@ class Fleet:
         fleet._begin(nodes, policy, executor, lines)
         return fleet
 
-    # -- a part of it, or the same otherwise ----------------------------------------------------------
+    # -- derived fleets ----------------------------------------------------------
 
     def select(self, *patterns: str, tag: Union[str, Iterable[str], None] = None) -> Fleet:
-        """The nodes whose name matches one of the patterns, and which have all the tags. It shares connections.
+        """Return the fleet of the nodes that match one of the patterns and have all the tags. It shares connections.
 
         >>> fleet = Fleet({"edge1": {"address": "udp:192.0.2.1:8080", "tags": ["eu"]}, "core": "udp:192.0.2.2:8080"})
         >>> fleet.select("edge*"), fleet.select(tag="eu").names
@@ -156,25 +158,27 @@ class Fleet:
         return self._made({name: self._nodes[name] for name in names}, self._policy, self._executor, self._lines)
 
     def with_options(self, **policy: Unpack[PolicyOptions]) -> Fleet:
-        """The same nodes, asked in another way. It shares connections.
+        """Return a fleet of the same nodes with other options. It shares connections.
 
-        :param timeout: seconds for all nodes; for each batch of a rollout.
-        :param concurrency: how many nodes are asked at the same time.
-        :param quorum: how many nodes have to succeed, as 3, or which part of them, as 0.5. The call returns as soon
-            as they have, or cannot any more; the others are not waited for.
-        :param batch: a rollout: so many nodes, or such a part of them, at a time; the next when these succeeded.
-        :param max_failures: a rollout goes on while no more nodes than this have failed; 0 by default.
-        :param unclear: how the answer of a node counts that says neither success nor failure (nothing at all, over
-            mi_json and /xmlrpc of OpenSIPS 1.x): "failed", by default, or "ok".
+        :param timeout: the seconds for all nodes, or for each batch of a rollout.
+        :param concurrency: the number of nodes that are asked at the same time.
+        :param quorum: the number of nodes that have to succeed, as 3, or their share, as 0.5. The call returns as soon
+            as it is reached, or cannot be reached any more; it does not wait for the other nodes.
+        :param batch: the number of nodes of a batch, or their share. A rollout asks batch after batch while they
+            succeed.
+        :param max_failures: the number of failed nodes that does not stop a rollout; 0 by default.
+        :param unclear: "failed", the default, or "ok": the meaning of an empty reply, which OpenSIPS 1.x sends over
+            mi_json and /xmlrpc for success and for some errors.
         :param check: a health check after each batch: a command, or a command with its parameters,
             ``("get_statistics", ["load:"])``. It is asked once a second until it succeeds.
-        :param healthy: takes what the check gave, and says whether the node is well.
-        :param check_within: seconds until a node that is not well has failed; the timeout by default.
-        :param pause: seconds between batches.
-        :param dry_run: nobody is asked; the result has the batches.
-        :param progress: True for a bar on standard error, when that is a terminal; or what to call with the numbers
-            of nodes that are done, and in all, and the last :class:`NodeResult`.
-        :raises ValueError: what does not fit together.
+        :param healthy: a function that takes the result of the check and returns whether the node is healthy.
+        :param check_within: the seconds until an unhealthy node has failed; the timeout by default.
+        :param pause: the seconds between batches; 0 by default.
+        :param dry_run: True asks no node; the result has the batches.
+        :param progress: True shows a bar on standard error, if that is a terminal; a function is called with the
+            number of nodes that are done, the number of all nodes, and the last :class:`NodeResult`.
+        :raises TypeError: an option has an unknown name, or a value of another type.
+        :raises ValueError: the options contradict each other.
 
         >>> fleet = Fleet({"a": "udp:192.0.2.1:8080", "b": "udp:192.0.2.2:8080", "c": "udp:192.0.2.3:8080"})
         >>> print(fleet.with_options(batch=2, check="uptime", dry_run=True).call("dr_reload"))
@@ -189,11 +193,11 @@ class Fleet:
     # -- what it does ---------------------------------------------------------------------------------
 
     def call(self, command: str, /, *args: Any, timeout: Optional[float] = None, **kwargs: Any) -> FleetResult:
-        """Runs a command on every node, as :meth:`sipmi.Client.call` does, and gives what each answered.
+        """Run a command on every node, as :meth:`sipmi.Client.call` does, and return all results.
 
-        What goes wrong with a node is in the result, never raised.
+        The error of a node is in the result, never raised.
 
-        :param timeout: seconds for all nodes; never a parameter of the command.
+        :param timeout: the seconds for all nodes; never a parameter of the command.
         """
         return self._run(command, args, kwargs, timeout, _value)
 
@@ -205,7 +209,7 @@ class Fleet:
         return self._run(command, args, kwargs, timeout, self._reply())
 
     def statistics(self, *selectors: Union[str, Iterable[str]], timeout: Optional[float] = None) -> FleetResult:
-        """The statistics of every node, each a :class:`sipmi.statistics.Reading`; all when none is named.
+        """Read the statistics of every node, each as a :class:`sipmi.statistics.Reading`; all when none is named.
 
         A node that has none of them fails with :exc:`sipmi.StatisticNotFound`.
         """
@@ -252,7 +256,7 @@ class Fleet:
         return dict(self._nodes)
 
     def __getitem__(self, name: str) -> Client:
-        """The client of one node; the fleet closes it."""
+        """Return the client of one node; the fleet closes it."""
         return self._lines.client(self._nodes[name])
 
     def __iter__(self) -> Iterator[str]:
@@ -265,7 +269,7 @@ class Fleet:
         return name in self._nodes
 
     def close(self) -> None:
-        """Closes the connections, also those of its parts. An executor stays open."""
+        """Close the connections, also those of derived fleets. An executor stays open."""
         self._lines.close()
 
     def __enter__(self) -> Fleet:
@@ -333,7 +337,7 @@ class Fleet:
         return Reply
 
 
-#: What becomes of a reply.
+#: Makes the result of a reply.
 Read = Callable[[CoreReply], Any]
 
 

@@ -9,10 +9,10 @@ from typing import Any, Union
 from .._options import unknown_option
 from ..client import Client, ClientOptions, Secret, check_portable, connect
 
-#: What a fleet is made of: addresses by name, or with options of their own, or addresses alone.
+#: The nodes of a fleet: addresses by name, or with options of their own, or addresses alone.
 Nodes = Union[Mapping[str, Union[str, Mapping[str, Any], "FleetNode"]], Iterable[str]]
 
-#: What a client may be told: the options of :func:`sipmi.connect`.
+#: The options of a client.
 _OPTIONS = frozenset(ClientOptions.__annotations__)
 
 
@@ -21,16 +21,16 @@ class FleetNode:
     """One server of a fleet."""
 
     name: str
-    """What the fleet calls it."""
+    """The name of the node."""
     address: str
-    """Where it is, as :func:`sipmi.connect` takes it."""
+    """The address, as :func:`sipmi.connect` takes it."""
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
     """Further options of :func:`sipmi.connect`."""
     tags: tuple[str, ...] = ()
     """Words by which :meth:`sipmi.Fleet.select` finds it."""
 
     def connect(self) -> Client:
-        """A client of it."""
+        """Make a client of the node."""
         return connect(self.address, **self.options)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -39,7 +39,7 @@ class FleetNode:
 
 
 def read_nodes(nodes: Nodes, defaults: Mapping[str, Any]) -> dict[str, FleetNode]:
-    """The nodes by name.
+    """Read the nodes of a fleet.
 
     :raises ValueError: an address or an option that no client takes, with the name of its node.
     """
@@ -69,7 +69,7 @@ def read_nodes(nodes: Nodes, defaults: Mapping[str, Any]) -> dict[str, FleetNode
 
 
 def check_address(node: FleetNode) -> None:
-    """Says so when no client can be made of an address; secrets and certificates are not looked at."""
+    """Check that a client can be made of an address; secrets and certificates are not read."""
     shown = {key: value for key, value in node.options.items() if key in ("wire", "reply_dir")}
     connect(node.address, **shown).close()
 
@@ -88,7 +88,7 @@ def _read_option(node: str, key: str, value: Any) -> Any:
 
 
 def _read_secret(node: str, value: Any) -> Any:
-    """A secret as files have it: ``{env = "NAME"}`` or ``{file = "/path"}``."""
+    """Read a secret as files have it: ``{env = "NAME"}`` or ``{file = "/path"}``."""
     if not isinstance(value, Mapping):
         return value
     if len(value) != 1 or not set(value) <= {"env", "file"}:

@@ -69,7 +69,7 @@ class Policy:
         return None if self.quorum is None else min(_share(self.quorum, nodes), nodes)
 
     def is_success(self, result: NodeResult) -> bool:
-        """Whether an answer counts as a success: an unclear one only where the policy says so."""
+        """Return whether an answer counts as a success."""
         return result.ok or (result.unclear and self.unclear == "ok")
 
     def batches(self, names: list[str]) -> list[list[str]]:

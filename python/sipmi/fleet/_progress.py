@@ -1,4 +1,4 @@
-"""How far a fleet is, on a terminal: a bar where rich is installed, a line else, and nothing where nobody looks."""
+"""The progress of a fleet on a terminal: a bar with rich, a line without it. Other outputs get nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SHORTEST = 0.1
 
 @contextlib.contextmanager
 def shown(progress: Union[bool, Progress], command: str) -> Iterator[Progress]:
-    """What to tell of each node that is done."""
+    """Return the function to call for each node that is done."""
     if callable(progress):
         yield progress
     elif not progress or not sys.stderr.isatty():

@@ -1,4 +1,4 @@
-"""What a fleet answered: a value or an error of each node."""
+"""The results of a fleet: a value or an error of each node."""
 
 from __future__ import annotations
 
@@ -34,37 +34,37 @@ class FleetError(MiError):
 
 
 class Unhealthy(MiError):
-    """A node did what it was told, and its health check failed after it."""
+    """The command of a node succeeded, and its health check failed afterwards."""
 
 
 @dataclasses.dataclass(frozen=True)
 class NodeResult:
-    """What one node answered."""
+    """The result of one node."""
 
     name: str
     address: str
     value: Any = None
-    """What ``call`` gives."""
+    """The value that ``call`` returns."""
     error: Optional[Exception] = None
-    """Why there is no value; None when there is."""
+    """The error of the node; None when there is a value."""
     elapsed: float = 0.0
-    """Seconds from the moment that it was asked."""
+    """The seconds from request to result."""
     ended: float = dataclasses.field(default_factory=time.monotonic, repr=False, compare=False)
-    """When its answer was there, by the monotonic clock of whoever has the result."""
+    """The time of the result, by the monotonic clock of the process that has it."""
 
     unclear: bool = False
-    """Whether the server answered nothing, by which OpenSIPS 1.x means success or one of some errors."""
+    """True for an empty reply, which OpenSIPS 1.x sends for success and for some errors."""
 
     @property
     def ok(self) -> bool:
-        """Whether it is known to have succeeded."""
+        """True if it is known to have succeeded."""
         return self.error is None and not self.unclear
 
 
 class FleetResult:
-    """What a fleet answered, node by node; true when every node succeeded, or enough of them for its quorum.
+    """The results of a fleet by node; true when every node succeeded, or enough of them for its quorum.
 
-    An answer is a success, a failure, or unclear; :meth:`Fleet.with_options` says how the last counts.
+    A result is a success, a failure, or unclear; ``unclear`` of :meth:`Fleet.with_options` decides about the last.
 
     ``result["edge1"]`` is the value of a node, or raises its error. Iterated, it gives a :class:`NodeResult` for
     each node that was asked, in the order of the fleet.
@@ -91,7 +91,7 @@ class FleetResult:
         accepts_unclear: bool = False,
     ) -> None:
         self.command = command
-        """What was called."""
+        """The command that was called."""
         self._results = {result.name: result for result in results}
         self.skipped: dict[str, str] = dict(skipped or {})
         """Nodes that were not asked, or not waited for, and why: a rollout stopped, a quorum was reached."""
@@ -102,9 +102,9 @@ class FleetResult:
         self.elapsed = elapsed
         """Seconds that it took."""
         self.is_dry = is_dry
-        """Whether nobody was asked."""
+        """True if no node was asked."""
         self.accepts_unclear = accepts_unclear
-        """Whether an unclear answer counts as a success, for the quorum and for the truth of the whole."""
+        """True if an unclear result counts as a success, for the quorum and for the truth of the whole."""
 
     @property
     def ok(self) -> dict[str, Any]:
@@ -154,7 +154,7 @@ class FleetResult:
         return self
 
     def map(self, function: Callable[[Any], Any]) -> FleetResult:
-        """The same with each value put through a function; what the function raises is the error of that node."""
+        """Return a result with each value put through a function; its exception becomes the error of that node."""
         return self.each(_on_value(function))
 
     def each(self, function: Callable[[NodeResult], Any]) -> FleetResult:
@@ -171,7 +171,7 @@ class FleetResult:
         )
 
     def to_frame(self) -> pandas.DataFrame:
-        """A row for each node: a column for each member of its value, or one for all; its error, and how long it took.
+        """Return a row for each node: a column for each member of its value, or one for all; its error and its time.
 
         Where answers are unclear, a column says which.
 
@@ -213,7 +213,7 @@ class FleetResult:
         return f"<FleetResult of {self.command}: {told}{needed}>"
 
     def __str__(self) -> str:
-        """A line for the whole, and one for each node that did not succeed; of a dry run, one for each batch."""
+        """Return a line for the whole, and one for each failed node; for a dry run, one for each batch."""
         lines = [repr(self)[1:-1]]
         if self.is_dry:
             lines += [f"  {number}. {' '.join(batch)}" for number, batch in enumerate(self.batches, 1)]

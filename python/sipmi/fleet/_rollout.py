@@ -13,7 +13,7 @@ from ._result import UNCLEAR, FleetResult, NodeResult, Unhealthy
 from ._round import Tell
 from ._waiting import Waiter
 
-#: A node that is not healthy yet is asked again after so many seconds: a server may have one process for that.
+#: Seconds until a node that is not healthy yet is asked again: a server may have one process for that.
 _CHECK_INTERVAL = 1.0
 
 
@@ -39,7 +39,7 @@ class Rollout:
     ask: Ask
 
     async def run(self, waiter: Waiter, progress: Progress) -> FleetResult:
-        """What the nodes answered."""
+        """Ask the nodes and return their results."""
         began = time.monotonic()
         names = list(self.nodes)
         batches = self.policy.batches(names)
@@ -90,7 +90,7 @@ class Rollout:
         await self.ask(waiter, nodes, self.command, self.args, self.kwargs, timeout=timeout, tell=tell)
 
     async def _check(self, waiter: Waiter, nodes: Iterable[FleetNode], results: dict[str, NodeResult]) -> None:
-        """Makes failures of those that are not healthy in time."""
+        """Turn the results of nodes that are not healthy in time into failures."""
         check = self.policy.check
         command, *args = (check,) if isinstance(check, str) else check or ("",)
         within = self.policy.timeout if self.policy.check_within is None else self.policy.check_within

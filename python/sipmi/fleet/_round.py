@@ -24,7 +24,7 @@ _DIRECTORY = "/proc/self/fd"
 #: A FIFO takes its reply FIFO, twice while it begins, the command FIFO and a lock; all else is a socket.
 _DESCRIPTORS = {"fifo": 4}
 
-#: Takes what a node answered; False when no more is wanted.
+#: Takes the result of a node; returns False when no more are wanted.
 Tell = Callable[[NodeResult], bool]
 
 
@@ -39,7 +39,7 @@ class Lines:
         self._is_closed = False
 
     def check(self) -> None:
-        """Says so when there are none any more.
+        """Check that the fleet is open.
 
         :raises RuntimeError: the fleet was closed.
         """
@@ -47,7 +47,7 @@ class Lines:
             raise RuntimeError("the fleet is closed")
 
     def client(self, node: FleetNode) -> Client:
-        """The client of a node."""
+        """Return the client of a node."""
         client = self._clients.get(node.name)
         if client is None:
             self.check()
@@ -58,18 +58,18 @@ class Lines:
         return client
 
     def rest(self, node: FleetNode) -> None:
-        """Lets go of what a client keeps for later."""
+        """Close the idle connections of a client."""
         client = self._clients.get(node.name)
         if client is not None:
             client._core.rest()
 
     def rest_all(self) -> None:
-        """Lets go of what all clients keep for later."""
+        """Close the idle connections of all clients."""
         for client in list(self._clients.values()):
             client._core.rest()
 
     def close(self) -> None:
-        """Closes all clients."""
+        """Close all clients."""
         self._is_closed = True
         for client in list(self._clients.values()):
             client.close()
@@ -130,7 +130,7 @@ class Round:
         )
 
     async def run(self, tell: Tell) -> None:
-        """Asks all, and tells what each answered, until there is no more or no more is wanted."""
+        """Ask all nodes and report each result, until all are done or no more are wanted."""
         try:
             while self._waiting or self._going_on:
                 self._begin(tell)
@@ -171,7 +171,7 @@ class Round:
         node = call.node
         is_crowded = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
         if is_crowded and (self._going_on or self._keeps):
-            # Nothing was sent. Somebody else took what there was; it has its turn again when another is done.
+            # Nothing was sent: other code took the descriptors. The node is asked again when another call is done.
             if self._keeps:
                 self._keeps = False
                 self._lines.rest_all()

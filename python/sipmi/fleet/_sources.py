@@ -12,12 +12,12 @@ from typing import Any, Optional, Union
 
 from ._policy import Policy
 
-#: What a file may say beside its nodes.
+#: The keys of a file beside its nodes.
 _KEYS = {"nodes", "defaults"} | {field.name for field in dataclasses.fields(Policy)} - {"healthy", "progress"}
 
 
 def read_file(path: Union[str, os.PathLike[str]]) -> dict[str, Any]:
-    """What a file says of a fleet: ``nodes``, ``defaults`` and how it is asked."""
+    """Read the file of a fleet: ``nodes``, ``defaults`` and options."""
     path = os.fspath(path)
     suffix = os.path.splitext(path)[1].lower()
     with open(path, "rb") as file:

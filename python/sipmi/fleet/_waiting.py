@@ -1,4 +1,4 @@
-"""How a fleet waits for its calls: on the calling thread, or on an event loop. What is above knows no difference."""
+"""How a fleet waits for its calls: on the calling thread, or on an event loop. Its callers see no difference."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any, Optional, Protocol
 from .._core import Driver
 from ..client import driver_of
 
-#: A signal that comes just before the wait begins does not end it; its handler runs after so many seconds.
+#: Seconds until the handler of a signal runs that comes just before the wait.
 _WAKE = 0.05
 
 
@@ -33,10 +33,10 @@ class Waiter(Protocol):
         """All that came in; waits until something has. Nothing when the time is over first."""
 
     async def sleep(self, seconds: float) -> None:
-        """Waits for so long."""
+        """Sleep."""
 
     def close(self) -> None:
-        """Gives up what is still going on."""
+        """Cancel all pending calls."""
 
 
 class BlockingWaiter:
@@ -54,7 +54,7 @@ class BlockingWaiter:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing came in that nobody took."""
+        """True if no item waits to be taken."""
         return not self._items
 
     async def get(self, timeout: Optional[float] = None) -> list[Any]:
@@ -94,14 +94,14 @@ class QueueWaiter(BlockingWaiter):
 
 
 class Waiters:
-    """Those of a fleet that are not in use: what the kernel watches for a driver it need not be told again."""
+    """The idle waiters of a fleet: the kernel already watches the descriptors of their drivers."""
 
     def __init__(self) -> None:
         self._idle: list[BlockingWaiter] = []
 
     @contextlib.contextmanager
     def one(self) -> Iterator[BlockingWaiter]:
-        """One for a call; it is kept when the call went to its end."""
+        """Lend a waiter to a call, and keep it if the call ends normally."""
         try:
             waiter = self._idle.pop()
         except IndexError:
@@ -119,7 +119,7 @@ class Waiters:
             waiter.close()
 
     def close(self) -> None:
-        """Closes all."""
+        """Close all waiters."""
         while self._idle:
             self._idle.pop().close()
 
@@ -157,4 +157,4 @@ class LoopWaiter:
         await asyncio.sleep(seconds)
 
     def close(self) -> None:
-        pass  # whoever began calls has given them up
+        pass  # the caller has cancelled its calls

@@ -1,6 +1,6 @@
 """A fleet asked from other processes and machines: groups of its nodes go to the workers of an executor.
 
-What travels is names, addresses and references to secrets one way, values and errors the other; never a socket.
+The tasks carry names, addresses and references to secrets one way, values and errors the other; never a socket.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from ._waiting import Waiter
 _GROUPS = 2
 #: Seconds beyond the deadline that answers may take on their way back.
 _GRACE = 2.0
-#: The connections of so many fleets are kept by a worker.
+#: The number of fleets whose connections a worker keeps.
 _MOST_FLEETS = 8
 
-#: What a worker keeps from one task to the next.
+#: The connections that a worker keeps between tasks.
 _lines: collections.OrderedDict[str, Lines] = collections.OrderedDict()
 
 
@@ -158,7 +158,7 @@ class Workers:
 
 
 def _read(future: Any, task: Task) -> list[NodeResult]:
-    """What a worker answered; when it did not, the same error for each of its nodes."""
+    """Return the results of a worker; if it failed, the same error for each of its nodes."""
     try:
         results: list[NodeResult] = future.result()
     except (Exception, concurrent.futures.CancelledError) as error:
@@ -179,7 +179,7 @@ def _failed(node: FleetNode, command: str, error: MiError) -> NodeResult:
 
 
 def _is_first(claim: str) -> bool:
-    """Whether no worker has begun this task before: dask runs it again when a worker dies."""
+    """Return whether no worker has started this task before: dask runs it again when a worker dies."""
     import distributed
 
     event = distributed.Event(claim)

@@ -20,9 +20,9 @@ _NO_HELP = "not available for this command"
 async def read_schema(
     ask: Ask, pattern: str = "*", *, help: bool = True, tells: Optional[bool] = None
 ) -> list[CommandSchema]:
-    """Asks a server for its commands, one question at a time: ``which``, and two more for each command.
+    """Ask a server for its commands, one request at a time: ``which``, and two more for each command.
 
-    :param tells: whether its ``which`` tells parameters, if that is known: 1.x and 2.x do not.
+    :param tells: whether its ``which`` tells parameters; None when that is unknown. Those of 1.x and 2.x do not.
     """
     names = await read_names(ask)
     questions = Questions(ask, tells=tells, help=help)
@@ -31,13 +31,13 @@ async def read_schema(
 
 
 async def read_names(ask: Ask) -> list[str]:
-    """The names of all commands, as the server lists them."""
+    """Ask for the names of all commands."""
     names = await ask("which")
     return [str(name) for name in names] if isinstance(names, list) else []
 
 
 class Questions:
-    """Asks about commands, and no more than a server can answer."""
+    """The requests about commands that a server can answer."""
 
     def __init__(self, ask: Ask, *, tells: Optional[bool] = None, help: bool = True) -> None:
         self._ask = ask
@@ -45,7 +45,7 @@ class Questions:
         self._helps = help
 
     async def command(self, name: str) -> CommandSchema:
-        """All about one command."""
+        """Ask for the parameters, the module and the help of one command."""
         recipes = await self._recipes(name)
         help, module = await self._help(name)
         return CommandSchema(name, module, recipes, help)
@@ -57,9 +57,9 @@ class Questions:
             except Fault:
                 said = None
             if isinstance(said, list) and all(isinstance(recipe, list) for recipe in said):
-                # No recipe at all: it takes whatever it is given.
+                # A command without recipes takes any parameters.
                 return tuple(tuple(map(str, recipe)) for recipe in said) or None
-            # It lists its commands again, whatever it is asked.
+            # It ignores the parameter and lists its commands again.
             self._tells = False if isinstance(said, list) else self._tells
         known = legacy_recipes(name)
         return None if known is None else tuple(tuple(recipe) for recipe in known)

@@ -15,7 +15,7 @@ PAUSE = 1.0
 
 
 class Completion:
-    """What completion knows of a server. Asks at most once a second, and nothing twice."""
+    """The memory of completion about a server. It asks at most once a second, and nothing twice."""
 
     def __init__(self) -> None:
         self._names: Optional[list[str]] = None
@@ -24,12 +24,12 @@ class Completion:
         self._lock = threading.Lock()
 
     def learn(self, schema: Schema) -> None:
-        """Keeps what is known already."""
+        """Learn the commands of a schema."""
         self._names = list(schema)
         self._commands.update(schema)
 
     def names(self, ask: Callable[[], list[str]]) -> list[str]:
-        """All names; none when the server does not answer, or was asked a moment ago."""
+        """Return all names; none when the server does not answer, or was asked within the last second."""
         if self._names is None and self._may_ask():
             try:
                 self._names = ask()
@@ -38,7 +38,7 @@ class Completion:
         return list(self._names or ())
 
     def command(self, name: str, ask: Callable[[], CommandSchema]) -> CommandSchema:
-        """All about one command; what is known without asking when the server cannot be asked now."""
+        """Describe a command; from tables alone when the server cannot be asked now."""
         known = self._commands.get(name)
         if known is not None:
             return known

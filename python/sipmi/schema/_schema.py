@@ -24,13 +24,13 @@ class CommandSchema:
     """
 
     name: str
-    """As the server lists it: "ul_dump", "usrloc:dump"."""
+    """The name in the server's list: "ul_dump", "usrloc:dump"."""
     module: Optional[str] = None
-    """The module that exports it, as the server says, or else as 4.0 has it; None when nobody knows."""
+    """The module that exports it, by the server or by 4.0; None when it is unknown."""
     recipes: Optional[Recipes] = None
-    """The sets of parameters that may be given, each in order; None when neither the server nor a table says."""
+    """The sets of parameters that may be given, each in order; None when they are unknown."""
     help: str = ""
-    """One line for people; empty when there is none, or the server was not asked."""
+    """One line of help; empty when there is none, or the server was not asked."""
 
     def __post_init__(self) -> None:
         if self.module is None:
@@ -39,7 +39,7 @@ class CommandSchema:
 
     @property
     def flat_name(self) -> str:
-        """The name by which it is the same command in every version: that from before 4.0.
+        """The name that identifies the command in every version: the one before 4.0.
 
         >>> CommandSchema("usrloc:dump").flat_name
         'ul_dump'
@@ -48,7 +48,7 @@ class CommandSchema:
 
     @property
     def read_only(self) -> bool:
-        """Whether it is known to change nothing."""
+        """True if it is known to change nothing."""
         return is_read_only_command(self.name)
 
     @property
@@ -58,7 +58,7 @@ class CommandSchema:
 
     @property
     def signature(self) -> inspect.Signature:
-        """The parameters as a function would have them: what is in every recipe is required.
+        """The parameters as those of a function: a parameter of every recipe is required.
 
         >>> dialogs = CommandSchema("dlg_list", recipes=((), ("callid",), ("callid", "from_tag"), ("index", "counter")))
         >>> print(dialogs.signature)
@@ -73,7 +73,7 @@ class CommandSchema:
         return inspect.Signature([inspect.Parameter(name, kind) for name, kind in rest])
 
     def as_dict(self) -> dict[str, Any]:
-        """What JSON takes."""
+        """Return a dictionary for JSON."""
         recipes = None if self.recipes is None else [list(recipe) for recipe in self.recipes]
         return {
             "name": self.name,
@@ -88,7 +88,7 @@ class CommandSchema:
 
 
 class Schema(Mapping[str, CommandSchema]):
-    """The commands of one server by name; those of other versions' names are found too.
+    """The commands of one server by name; the names of other versions are found, too.
 
     >>> schema = Schema([CommandSchema("usrloc:dump", recipes=((), ("brief",)))], "udp:127.0.0.1:8080", "4.x", "4.0.1")
     >>> "ul_dump" in schema, schema["ul_dump"].name, list(schema)
@@ -124,16 +124,16 @@ class Schema(Mapping[str, CommandSchema]):
 
     @property
     def server(self) -> str:
-        """Who it is of: "udp:127.0.0.1:8080 (OpenSIPS 4.0.1)"."""
+        """The server: "udp:127.0.0.1:8080 (OpenSIPS 4.0.1)"."""
         who = "sipmi" if self.generation == "sipmi" else "OpenSIPS"
         return f"{self.address} ({who} {self.version})" if self.version else self.address
 
     def diff(self, other: Schema) -> SchemaDiff:
-        """What another server offers differently."""
+        """Compare with another server."""
         return SchemaDiff.between(self, other)
 
     def as_dict(self) -> dict[str, Any]:
-        """What JSON takes."""
+        """Return a dictionary for JSON."""
         return {
             "address": self.address,
             "generation": self.generation,
@@ -154,9 +154,9 @@ class Schema(Mapping[str, CommandSchema]):
 
 @dataclasses.dataclass(frozen=True)
 class SchemaDiff:
-    """What two servers offer differently. False when they offer the same; printed, it is a list for people.
+    """The differences between two servers. False when they have none; printed, it is a readable list.
 
-    Commands that versions call differently are the same command; names alone make no difference.
+    Different names of one command are no difference.
 
     >>> old = Schema([CommandSchema("ul_dump", recipes=((),)), CommandSchema("debug")])
     >>> new = Schema([CommandSchema("usrloc:dump", recipes=((), ("brief",))), CommandSchema("mem:shm_check")])
@@ -169,17 +169,17 @@ class SchemaDiff:
     left: Schema
     right: Schema
     only_left: tuple[CommandSchema, ...]
-    """What only the first server offers."""
+    """The commands that only the first server offers."""
     only_right: tuple[CommandSchema, ...]
-    """What only the second server offers."""
+    """The commands that only the second server offers."""
     renamed: tuple[tuple[CommandSchema, CommandSchema], ...]
-    """What both offer by different names, with the same parameters as far as is known."""
+    """The commands that have different names and no known difference of parameters."""
     changed: tuple[tuple[CommandSchema, CommandSchema], ...]
-    """What takes different parameters."""
+    """The commands that take different parameters."""
 
     @classmethod
     def between(cls, left: Schema, right: Schema) -> SchemaDiff:
-        """Compares two schemas."""
+        """Compare two schemas."""
         ours = {command.flat_name: command for command in left.values()}
         theirs = {command.flat_name: command for command in right.values()}
         both = [(command, theirs[name]) for name, command in ours.items() if name in theirs]
@@ -199,7 +199,7 @@ class SchemaDiff:
         return self.left.version, self.right.version
 
     def as_dict(self) -> dict[str, Any]:
-        """What JSON takes."""
+        """Return a dictionary for JSON."""
         pairs = {"renamed": self.renamed, "changed": self.changed}
         return {
             "left": self.left.server,
@@ -228,7 +228,7 @@ def _take_different(left: CommandSchema, right: CommandSchema) -> bool:
 
 
 def _signature(recipes: Recipes) -> inspect.Signature:
-    """Positions as far as every recipe agrees with the ones before it; the rest by name."""
+    """Return a signature: positional up to the first difference between recipes, by name after it."""
     in_order = sorted(recipes, key=len)
     chain: tuple[str, ...] = in_order[0] if in_order else ()
     for recipe in in_order:

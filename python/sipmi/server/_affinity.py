@@ -24,7 +24,7 @@ class Registry(Protocol):
 
 @contextmanager
 def answered() -> Iterator[None]:
-    """What goes wrong at the machine is the caller's answer: 404 not there, 403 not allowed, 400 not understood."""
+    """Turn errors of the machine into faults: 404 not found, 403 not permitted, 400 not understood."""
     try:
         yield
     except (ProcessLookupError, FileNotFoundError, LookupError) as error:
@@ -124,7 +124,7 @@ def register_affinity(server: Registry, *, allow_write: bool = False, host: Opti
 
 
 def known_journal(machine: Host, name: str) -> str:
-    """A journal of the default folder by its file name: MI reads no files of the caller's choice."""
+    """Find a journal of the default folder by its file name: MI must not read any file that a caller names."""
     for path in machine.journals():
         if name in (path, path.rsplit("/", 1)[-1]):
             return path

@@ -9,17 +9,17 @@ from typing import Optional
 
 from ._exports import Process
 
-#: One that died is replaced after this long, twice as long after each that dies young, up to the longest: of those
-#: that had begun to serve, since callers wait for the next, and of those that never came so far.
+#: Seconds until a dead process is replaced, doubled after each early death up to the longest pause. A process that had
+#: served is replaced sooner, since callers wait for its successor.
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE_IN_SERVICE = 0.5
 LONGEST_PAUSE = 5.0
-#: One that lived for so long did not die young.
+#: Seconds of life after which a death is no longer early.
 GROWN_UP = 2.0
 
 
 class Child:
-    """The place of a process: which one it is now, and what becomes of it when it dies."""
+    """The rank of a process: its present pid, and its replacement when it dies."""
 
     def __init__(self, rank: int, name: str, process: Optional[Process]) -> None:
         self.rank = rank
@@ -27,17 +27,18 @@ class Child:
         #: None: a worker, which serves.
         self.process = process
         self.pid = 0
-        #: Our end of its pipe. What it sends: that it is ready, or why not. Its end: that we have ended.
+        #: The supervisor's end of its pipe: the child sends a NUL when it is ready, or an error. End of file tells the
+        #: child that the supervisor has died.
         self.pipe: Optional[int] = None
         self.said = b""
         self.is_ready = False
         self.is_done = False
         self.log_level = 0
-        #: How the last one ended.
+        #: The end of the last process, in words.
         self.end = ""
         self.born = 0.0
         self.pause = FIRST_PAUSE
-        #: When to fork it again.
+        #: The time of the next fork.
         self.due: Optional[float] = None
 
     @property
@@ -45,7 +46,7 @@ class Child:
         return self.pid > 0
 
     def schedule(self, now: float) -> None:
-        """It has died: sets when it is forked again."""
+        """Set the time of the next fork after a death."""
         if now - self.born >= GROWN_UP:
             self.pause = FIRST_PAUSE
         longest = LONGEST_PAUSE_IN_SERVICE if self.is_ready else LONGEST_PAUSE

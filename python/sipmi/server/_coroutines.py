@@ -17,12 +17,12 @@ _request: contextvars.ContextVar[Optional[RequestContext]] = contextvars.Context
 
 
 def request_of_task() -> Optional[RequestContext]:
-    """The request that the running task is answering."""
+    """Return the request that the running task is answering."""
     return _request.get()
 
 
 class LoopThread:
-    """An event loop on a thread of its own, for as long as anybody uses it."""
+    """An event loop on a thread of its own, while a server uses it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -31,7 +31,7 @@ class LoopThread:
         self._users: dict[int, set[asyncio.Task[None]]] = {}
 
     def submit(self, user: int, job: Callable[[], Any], responder: AsyncHandler) -> None:
-        """Runs a coroutine on the loop. It is cancelled when nobody waits for its answer any more."""
+        """Run a coroutine on the loop. It is cancelled when its caller no longer waits for the answer."""
 
         def begin() -> None:
             task = loop.create_task(job())
@@ -45,7 +45,7 @@ class LoopThread:
             loop.call_soon_threadsafe(begin)
 
     def leave(self, user: int) -> None:
-        """Cancels what still runs for a user, and ends the thread if it was the last."""
+        """Cancel the tasks of a server, and end the thread if it was the last server."""
         with self._lock:
             tasks = self._users.pop(user, None)
             loop, thread = self._loop, self._thread
@@ -70,7 +70,7 @@ _thread = LoopThread()
 
 
 def _forget() -> None:
-    """In a fork there is no such thread."""
+    """Forget the thread in a forked process, which does not have it."""
     global _thread
     _thread = LoopThread()
 
@@ -89,17 +89,17 @@ class Coroutines:
         responder: AsyncHandler,
         request: RequestContext,
     ) -> None:
-        """Runs a handler on the loop; the responder gets its result or exception."""
+        """Run a handler on the loop; the responder gets its result or exception."""
         job = _answer(function, args, kwargs or {}, responder, request)
         _thread.submit(id(self), lambda: job, responder)
 
     def stop(self) -> None:
-        """Cancels what still runs."""
+        """Cancel all running handlers."""
         _thread.leave(id(self))
 
 
 def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., Any], *args: Any) -> None:
-    with contextlib.suppress(RuntimeError):  # it has been closed, and all of its tasks have ended
+    with contextlib.suppress(RuntimeError):  # the loop is closed, and all of its tasks have ended
         loop.call_soon_threadsafe(function, *args)
 
 
@@ -138,14 +138,14 @@ async def _answer(
     except asyncio.CancelledError:
         responder.cancelled()
     except BaseException as error:
-        # Also SystemExit: one handler must not take the loop, and with it all others, down.
+        # Also SystemExit: one handler must not stop the loop of all others.
         responder.exception(error)
     else:
         responder.result(result)
 
 
 async def _stream(items: AsyncIterator[Any], responder: AsyncHandler) -> None:
-    """Feeds a reply as fast as it is taken. When nobody takes it any more, the task is cancelled."""
+    """Send a streamed reply as fast as the client reads it. The task is cancelled when the client is gone."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
     feeder = responder.stream(lambda: _call(loop, task.cancel))

@@ -15,7 +15,7 @@ class EventSource:
     _core: CoreServer
 
     def event(self, name: str) -> None:
-        """Makes an event known, so that it can be subscribed to (``evi_publish_event``). Twice does no harm.
+        """Declare an event, so that clients can subscribe to it (``evi_publish_event``). A second call does nothing.
 
         Clients that subscribe to an unknown event get an error, so declare events before the server starts.
 
@@ -30,15 +30,15 @@ class EventSource:
         self._core.declare_event(name)
 
     def raise_event(self, name: str, params: Union[Mapping[str, Any], Sequence[Any], None] = None) -> int:
-        """Sends an event to its subscribers and says how many there are (``evi_raise_event``).
+        """Send an event to its subscribers and return their number (``evi_raise_event``).
 
-        Each gets it in the form of the wire by which it subscribed: text or a JSON-RPC notification. Nobody is
-        waited for, whatever a subscriber does; what cannot be sent is dropped and counted. May be called from any
-        thread, and from handlers. An event that is not declared is, by this.
+        Each subscriber gets it in the form of the wire by which it subscribed: text or a JSON-RPC notification. The
+        call waits for no subscriber; an event that cannot be sent is dropped and counted. It may be called from any
+        thread, and from handlers. It declares an event that is not declared.
 
-        :param params: values by name, or without names in a list.
+        :param params: values by name, or without names in a list; None, the default, sends none.
         :raises ValueError: no wire can carry the name, or the name of a parameter.
-        :raises TypeError: a value is none that can be sent.
+        :raises TypeError: a value cannot be sent.
 
         >>> server = Server("billing")
         >>> server.raise_event("E_SUB_ADDED", {"user": "alice"})
@@ -53,7 +53,7 @@ class EventSource:
 
     @property
     def subscribers(self) -> list[Subscriber]:
-        """Who subscribed to events, and what became of what they were sent; the latest first for each event.
+        """The subscribers with their delivery counts; the latest first for each event.
 
         >>> server = Server("billing")
         >>> server.event("E_SUB_ADDED")

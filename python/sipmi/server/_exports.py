@@ -10,7 +10,7 @@ from .._core import Tree
 
 
 class Flags(enum.IntFlag):
-    """What a command says of itself (``mi_export_t.flags``)."""
+    """The properties of a command (``mi_export_t.flags``)."""
 
     NONE = 0
     ASYNC = 1
@@ -27,8 +27,8 @@ class Flags(enum.IntFlag):
 class Export:
     """A command in the C programmer's form (``mi_export_t``).
 
-    ``handler(root, param)`` gets the parameters as the nodes of a tree and gives the reply tree.
-    ``init`` (``init_f``) is run once before the first command of the module.
+    ``handler(root, param)`` takes the parameters as the nodes of a tree and returns the reply tree.
+    ``init`` (``init_f``) runs once before the first command of the module.
 
     >>> Export("mi_get_function", "This function does ...", lambda root, param: None, flags=Flags.NO_INPUT)
     Export(name='mi_get_function', ...)
@@ -44,7 +44,7 @@ class Export:
 
 @dataclasses.dataclass(frozen=True)
 class Subscriber:
-    """A socket that wants an event, and what became of the events for it. What waits is neither sent nor dropped.
+    """A subscriber of an event, with its delivery counts. A waiting event is neither sent nor dropped.
 
     >>> Subscriber("E_SUB_ADDED", "udp:127.0.0.1:9999", "jsonrpc", 60, 59.5, 3, 0).sent
     3
@@ -52,34 +52,35 @@ class Subscriber:
 
     event: str
     socket: str
-    """As its subscriber wrote it: ``udp:host:port``, ``unix:/path``, ``tcp:host:port``."""
+    """The address, as the subscriber wrote it: ``udp:host:port``, ``unix:/path``, ``tcp:host:port``."""
     wire: str
-    """In which form events go there: "text" or "jsonrpc"."""
+    """The form of its events: "text" or "jsonrpc"."""
     expire: int
-    """Seconds that it was made for; 0: it was ended."""
+    """The seconds of the subscription; 0: it was ended."""
     ttl: float
-    """Seconds that are left."""
+    """The seconds that are left."""
     sent: int
     dropped: int
 
 
 class ProcessFlags(enum.IntFlag):
-    """What an extra process asks for (``proc_export_t.flags``)."""
+    """The properties of an extra process (``proc_export_t.flags``)."""
 
     NONE = 0
     INIT_CHILD = 1
-    """The ``init`` of all modules is run in it (``PROC_FLAG_INITCHILD``)."""
+    """It runs the ``init`` of all modules (``PROC_FLAG_INITCHILD``)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Process:
     """An extra process of a server (``proc_export_t``).
 
-    ``function(rank)`` is run in each of ``count`` processes, where ``rank`` is the number that ``ps`` shows. One that
-    returns is done; one that dies, by an exception or otherwise, is replaced. SIGTERM ends it as ``sys.exit`` does.
+    ``function(rank)`` runs in each of ``count`` processes, where ``rank`` is the number that ``ps`` shows. A process
+    whose function returns is done; one that dies, by an exception or otherwise, is replaced. SIGTERM ends it as
+    ``sys.exit`` does.
 
-    ``pre_fork()`` is run before these processes are forked and ``post_fork()`` after it, both in the process that
-    called ``run``: at the start, and again around each replacement.
+    ``pre_fork()`` runs before these processes are forked and ``post_fork()`` after it, both in the process that called
+    ``run``: at the start, and again around each replacement.
 
     >>> Process("MI stats", print, count=2, flags=ProcessFlags.INIT_CHILD).name
     'MI stats'

@@ -1,4 +1,4 @@
-"""What a server does to Python's logging: exceptions of handlers, levels as OpenSIPS has them, files opened again."""
+"""A server's part in logging: exceptions of handlers, the log levels of OpenSIPS, and reopened log files."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ log = logging.getLogger("sipmi.server")
 
 
 def log_exception(command: str, error: BaseException) -> None:
+    """Log an exception of a handler with its traceback."""
     log.error("command %s failed", command, exc_info=(type(error), error, error.__traceback__))
 
 
@@ -24,19 +25,19 @@ _LOG_LEVELS = {
 
 
 def set_log_level(level: int) -> None:
-    """Sets the level of the loggers below ``sipmi``, as OpenSIPS counts levels."""
+    """Set the level of the loggers below ``sipmi``, by the numbers of OpenSIPS."""
     default = logging.CRITICAL if level < -3 else logging.DEBUG
     logging.getLogger("sipmi").setLevel(logging.WARNING if level == 0 else _LOG_LEVELS.get(level, default))
 
 
 def reopen_logs() -> None:
-    """Has every handler that writes to a file open it again, so that a rotated log is let go of."""
+    """Have every file handler reopen its file after a log rotation."""
     loggers = [logging.getLogger(), *(logging.getLogger(name) for name in list(logging.root.manager.loggerDict))]
     for handler in {handler for logger in loggers for handler in logger.handlers}:
         if isinstance(handler, logging.FileHandler):
             handler.acquire()
             try:
-                # It opens the file when it writes next, and never to begin it anew.
+                # The next record opens the file, which must never be truncated.
                 handler.mode = "a" if handler.mode == "w" else handler.mode
                 stream, handler.stream = handler.stream, None
                 if stream is not None:

@@ -30,7 +30,7 @@ class CommandRegistry:
         self._core = core
         self._coroutines = Coroutines()
         self._inits: list[tuple[str, Callable[[], Any]]] = []
-        #: Whether several processes serve, in which nothing may be added any more.
+        #: True while several processes serve: their commands cannot change any more.
         self._is_divided = False
 
     @overload
@@ -40,28 +40,29 @@ class CommandRegistry:
     def command(self, **options: Unpack[CommandOptions]) -> Callable[[Handler], Handler]: ...
 
     def command(self, function: Any = None, **options: Unpack[CommandOptions]) -> Any:
-        """Registers a function as a command; used as a decorator, with or without options.
+        """Register a function as a command; a decorator with or without options.
 
         :param name: the command's name; the function's name by default.
-        :param aliases: other names it answers to.
-        :param help: one line for people; the first line of the docstring by default.
-        :param no_input: it takes no parameters, and text requests that give some are answered all the same.
-        :param named_only: it takes parameters by name only.
-        :param read_only: it changes nothing.
+        :param aliases: further names of the command; none by default.
+        :param help: one line of help; the first line of the docstring by default.
+        :param no_input: True for a command without parameters; text requests that send some are answered all the same.
+        :param named_only: True for a command that takes parameters by name only.
+        :param read_only: True for a command that changes nothing.
         :param recipes: the sets of parameter names that may be given together; by default all that the
             signature allows.
-        :param module: the module it belongs to; the server's name by default.
-        :param blocking: it waits for others (a database, a network), so it runs on a thread that is kept for that.
-        :param serial: it runs one call at a time; others wait for their turn, without a thread.
-        :param timeout: seconds after which its caller is told that it takes too long; None: never. The listener's
-            (60) unless it says otherwise. The handler is cancelled if it is a coroutine, and is not waited for else.
+        :param module: the module of the command; the server's name by default.
+        :param blocking: True for a handler that waits for a database or a network: it runs on a thread of its own pool.
+        :param serial: True runs one call at a time; further calls wait for their turn, without a thread.
+        :param timeout: the seconds after which the caller gets a timeout error; None: never. The listener's, 60, by
+            default. A coroutine handler is cancelled; any other handler runs on, and its result is dropped.
         :param request_limit: the largest request in bytes.
         :param reply_limit: the largest reply in bytes.
         :param depth_limit: how deep its parameters may nest.
-        :param in_progress_limit: how many of its calls may be in progress.
-        :param queue_limit: how many may wait for a thread (``blocking``) or for their turn (``serial``).
-        :param rate_limit: how many calls a second one peer may make.
-        :raises ValueError: there is one of that name already, or no wire can carry the name.
+        :param in_progress_limit: the number of its calls that may be in progress.
+        :param queue_limit: the number of calls that may wait for a thread (``blocking``) or turn (``serial``).
+        :param rate_limit: the number of calls per second of one peer.
+        :raises TypeError: an option has an unknown name, or a value of another type.
+        :raises ValueError: a command of that name exists already, or no wire can carry the name.
 
         >>> server = Server("billing")
         >>> @server.command(serial=True, timeout=2.5, rate_limit=10)
@@ -95,9 +96,9 @@ class CommandRegistry:
         return function
 
     def register_module(self, module: str, exports: Iterable[Export]) -> None:
-        """Registers the commands of a module in the C programmer's form (``register_mi_mod``).
+        """Register the commands of a module in the C programmer's form (``register_mi_mod``).
 
-        :raises ValueError: there is one of that name already, or no wire can carry the name.
+        :raises ValueError: a command of that name exists already, or no wire can carry the name.
         """
         for export in exports:
             self._register(
@@ -146,9 +147,9 @@ class CommandRegistry:
         )
 
     def unregister(self, name: str) -> None:
-        """Takes a command away.
+        """Remove a command.
 
-        :raises LookupError: there is none of that name.
+        :raises LookupError: no command has that name.
         """
         self._check_undivided("commands are removed")
         command = self.lookup(name)
@@ -157,35 +158,35 @@ class CommandRegistry:
 
     @property
     def commands(self) -> list[Command]:
-        """All commands, those that every server has included."""
+        """All commands, with the core commands of every server."""
         return self._core.commands()
 
     def lookup(self, name: str) -> Optional[Command]:
-        """The command that a name means: bare, ``module:name`` or alias (``lookup_mi_cmd``).
+        """Find a command by its bare name, ``module:name`` or alias (``lookup_mi_cmd``); None when there is none.
 
-        :raises AmbiguousMethod: several modules have one of that name.
+        :raises AmbiguousMethod: several modules have a command of that name.
         """
         return self._core.lookup(name)
 
     def run_command(self, command: Command, root: Tree, *, flush: Optional[Callable[[Tree], Any]] = None) -> Tree:
-        """Runs a command with the nodes of a tree as parameters, no transport in between (``run_mi_cmd``).
+        """Run a command with the nodes of a tree as parameters, without a transport (``run_mi_cmd``).
 
         :param flush: called with a tree of the nodes that the handler sends early (``flush_mi_tree``), in the
-            thread that runs it; without it they stay in the reply.
+            thread that runs it; None, the default, keeps them in the reply.
         :raises InvalidParams: the parameters do not fit.
-        :raises Fault: the handler raised, or returned what cannot be sent.
+        :raises Fault: the handler raised, or returned a value that cannot be sent.
         """
         return self._core.run_command(command, root, flush)
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        """Runs a command without a transport and gives its value.
+        """Run a command without a transport and return its value.
 
-        :raises Fault: as a client would see it.
+        :raises Fault: the fault that a client would get.
         """
         return self._core.call(name, args, kwargs)
 
     def statistic(self, name: str) -> Counter:
-        """The counter ``server.name:name``, shown by ``get_statistics``; made when there is none.
+        """Return the counter ``server.name:name``, shown by ``get_statistics``; the first call makes it.
 
         >>> server = Server("billing")
         >>> server.statistic("sub_adds").inc()

@@ -52,13 +52,13 @@ class Server(CommandRegistry, EventSource):
         "3.4", "3.6", "4.0" or "4.1".
     :param allow_kill: whether there is a command ``kill``.
     :param hazards: hang, stall, swallow and die where that version of OpenSIPS does; for tests of clients.
-    :param reliable_events: subscribers over TCP have to confirm each event, which is sent again until they do or
-        30 seconds have passed (``reliable_mode`` of event_stream).
+    :param reliable_events: True sends each event over TCP again until its subscriber confirms it or 30 seconds have
+        passed (``reliable_mode`` of event_stream); False by default.
     :param trace: patterns of commands such as "sub_*" whose requests and replies are recorded: the logger
         ``sipmi.trace`` gets a record of each at INFO. Values of names that mean secrets are hidden.
-    :param trace_secrets: more names whose values are hidden.
-    :param drain_timeout: how many seconds a server that stops waits for running commands. Those that take longer
-        are answered with an error.
+    :param trace_secrets: further names whose values are hidden.
+    :param drain_timeout: the seconds that a stopping server waits for running commands; 5 by default. Commands that
+        take longer are answered with an error.
     :raises ValueError: there is no such version, or ``hazards`` without ``emulate``.
 
     >>> server = Server("billing", version="1.4")
@@ -99,7 +99,7 @@ class Server(CommandRegistry, EventSource):
         self._upstreams: list[Client] = []
         self._stopped = threading.Event()
         self._signals = RunSignals()
-        #: What :meth:`run` does once the endpoints are open.
+        #: Called by :meth:`run` once the endpoints are open.
         self._when_ready: Callable[[], None] = lambda: None
         self.drain_timeout: float = _numbers.pause("drain_timeout", drain_timeout)
         self._processes: list[Process] = []
@@ -151,10 +151,10 @@ class Server(CommandRegistry, EventSource):
         return exposition(self)
 
     def register_affinity(self, *, allow_write: bool = False) -> None:
-        """Adds the commands ``irq_list``, ``irq_affinity``, ``cpu_affinity`` and ``affinity_plan`` (Linux).
+        """Add the commands ``irq_list``, ``irq_affinity``, ``cpu_affinity`` and ``affinity_plan`` (Linux).
 
-        :param allow_write: let callers move interrupts and processes; otherwise the commands only show, and a call
-            that would change something is answered 403.
+        :param allow_write: True lets callers move interrupts and processes; False, the default, answers a call that
+            would change something with 403.
         """
         from ._affinity import register_affinity
 
@@ -163,55 +163,57 @@ class Server(CommandRegistry, EventSource):
     # -- endpoints --------------------------------------------------------------------------------
 
     def listen(self, address: str, **options: Unpack[ListenOptions]) -> None:
-        """Adds an endpoint: ``fifo:/path``, ``udp:host:port``, ``unix:/path`` or ``http://host:port``.
+        """Add an endpoint: ``fifo:/path``, ``udp:host:port``, ``unix:/path`` or ``http://host:port``.
 
-        A server that runs opens it at once, else :meth:`start` does. Port 0 picks a free one.
+        A running server opens it at once; otherwise :meth:`start` does. Port 0 picks a free port.
 
-        :param reply_dir: (FIFO) where clients make their reply FIFOs; "/tmp" by default.
-        :param reply_wait: (FIFO) seconds that a request waits for the reader of its reply FIFO; 0.3.
-        :param reply_indent: (FIFO) blanks a level in text replies; a TAB by default.
-        :param mode: (FIFO, UNIX) permissions; 0o660.
-        :param owner: (FIFO, UNIX) user name or number.
-        :param group: (FIFO, UNIX) group name or number.
-        :param write_timeout: seconds that a client may take to read its reply; 5.
-        :param request_limit: the largest request in bytes; 4 MiB.
-        :param timeout: seconds after which a caller is told that its command takes too long; None: never; 60.
-        :param reply_limit: the largest reply in bytes, streamed ones included; what the transport carries by default.
-        :param depth_limit: how deep parameters may nest; 128.
-        :param in_progress_limit: how many requests may be in progress; None: any number; 16,384.
-        :param queue_limit: how many requests may wait for a thread or their turn; None: any number; 1,024.
-        :param rate_limit: how many requests a second one peer may make; any number by default. A peer is an IPv4
-            address, a /64 of IPv6, a user of a UNIX socket, or all who use a FIFO.
-        :param batch_limit: how many calls a batch or a ``system.multicall`` may have; 1,000.
-        :param batch_reply_limit: the bytes of all their replies together; once they are more, the other calls are not
-            run; 16 MiB.
-        :param unsent_limit: the bytes that may wait for clients: replies that are not read, and requests whose reply
-            FIFO has no reader; 64 MiB.
-        :param pretty_printing: spread JSON replies over lines.
-        :param workers: how many handlers may run at once; 32.
-        :param cpus: (Linux) the CPUs that its workers run on: a `CpuSet`, a list such as "0-3", or numbers.
-        :param allow: patterns of the commands that it runs, such as "get_*" or "usrloc:*"; all by default, none for
-            an empty list.
-        :param read_only: run only commands that change nothing.
-        :param allow_from: (UDP, HTTP) the networks that it serves, such as "10.0.0.0/8"; all by default, none for
-            an empty list.
-        :param roots: (HTTP) the paths of "mi", "json", "rpc", "xmlrpc" and "html"; what is not named is not there.
+        :param reply_dir: (FIFO) the directory of the clients' reply FIFOs; "/tmp" by default.
+        :param reply_wait: (FIFO) the seconds that a request waits for the reader of its reply FIFO; 0.3 by default.
+        :param reply_indent: (FIFO) the blanks per level in text replies; a TAB by default.
+        :param mode: (FIFO, UNIX) the permissions; 0o660 by default.
+        :param owner: (FIFO, UNIX) the name or number of the user; this process's by default.
+        :param group: (FIFO, UNIX) the name or number of the group; this process's by default.
+        :param write_timeout: the seconds that a client may take to read its reply; 5 by default.
+        :param request_limit: the largest request in bytes; 4 MiB by default.
+        :param timeout: the seconds after which the caller of a command gets a timeout error; 60 by default, None: never
+        :param reply_limit: the largest reply in bytes, streamed ones included; the limit of the transport by default.
+        :param depth_limit: the nesting depth of parameters; 128 by default.
+        :param in_progress_limit: the number of requests in progress; 16,384 by default. None: any number.
+        :param queue_limit: the number of requests that wait for a thread or their turn; 1,024 by default. None: any
+            number.
+        :param rate_limit: the number of requests per second of one peer; any number by default. A peer is an IPv4
+            address, a /64 of IPv6, a user of a UNIX socket, or all users of a FIFO.
+        :param batch_limit: the number of calls in a batch or a ``system.multicall``; 1,000 by default.
+        :param batch_reply_limit: the bytes of all replies of a batch, after which its other calls are not run; 16 MiB
+            by default.
+        :param unsent_limit: the bytes that wait for clients: unread replies, and requests whose reply FIFO has no
+            reader; 64 MiB by default.
+        :param pretty_printing: True spreads JSON replies over lines; False by default.
+        :param workers: the number of handlers that run at once; 32 by default.
+        :param cpus: (Linux) the CPUs of its workers: a ``CpuSet``, a list such as "0-3", or numbers.
+        :param allow: patterns of the commands that it runs, such as "get_*" or "usrloc:*"; all by default. An empty
+            list allows no command.
+        :param read_only: True runs only commands that change nothing; False by default.
+        :param allow_from: (UDP, HTTP) the networks that it serves, such as "10.0.0.0/8"; all by default. An empty list
+            allows no network.
+        :param roots: (HTTP) the paths of "mi", "json", "rpc", "xmlrpc" and "html"; others are disabled.
         :param xmlrpc: (HTTP) the form of XML-RPC at "rpc": "native", "string", "array", "ng", "ng1" or "ng2".
         :param json_get: (HTTP) the GET requests that run commands that change something: "programs", those of
             programs and of this server's own pages; "read_only", none; "all"; "programs" by default.
         :param tls: (HTTP) the certificate chain and the key as PEM files, or one file with both.
         :param client_ca: (HTTP) the authority, a PEM file, whose certificates clients must have.
-        :param auth: (HTTP) passwords by user, or a function of user and password that says whether they are right;
-            an empty dictionary lets nobody in.
-        :param token: (HTTP) the bearer token that lets in; an empty one lets nobody in.
-        :param hosts: (HTTP) names by which browsers may call it, beside addresses and "localhost".
-        :param read_timeout: (HTTP) seconds for the head of a request and for its body; 10.
-        :param idle_timeout: (HTTP) seconds between two requests of a connection; 60.
-        :param connections: (HTTP) how many there may be; 16,384.
-        :param receive_buf_size: (HTTP, with ``hazards``) what 3.6 and 4.0 take of a body; 1,024 bytes, as they do.
-        :param metrics: (HTTP) answer ``GET /metrics`` with what is counted, for Prometheus (``sipmi[metrics]``).
+        :param auth: (HTTP) passwords by user, or a function of user and password that returns whether they are right;
+            an empty dictionary admits no client.
+        :param token: (HTTP) the bearer token of clients; an empty one admits no client.
+        :param hosts: (HTTP) the host names that browsers may use, beside addresses and "localhost".
+        :param read_timeout: (HTTP) the seconds for the head of a request and for its body; 10 by default.
+        :param idle_timeout: (HTTP) the seconds between two requests of a connection; 60 by default.
+        :param connections: (HTTP) the number of connections; 16,384 by default.
+        :param receive_buf_size: (HTTP, with ``hazards``) the bytes of a body that 3.6 and 4.0 read; 1,024 by default.
+        :param metrics: (HTTP) True answers ``GET /metrics`` for Prometheus (``sipmi[metrics]``); False by default.
+        :raises TypeError: an option has an unknown name, or a value of another type.
         :raises ValueError: the address or an option cannot be read.
-        :raises OSError: a running server cannot open it.
+        :raises OSError: a running server cannot open the endpoint.
 
         >>> server = Server("billing")
         >>> server.listen("http://127.0.0.1:0", allow=["get_*", "version"], auth={"ann": "secret"})
@@ -227,19 +229,19 @@ class Server(CommandRegistry, EventSource):
 
     @property
     def addresses(self) -> list[str]:
-        """What is really bound, as strings that ``connect`` takes; empty while the server is stopped."""
+        """The bound addresses, as strings that ``connect`` takes; empty while the server is stopped."""
         return self._core.addresses
 
     @property
     def is_running(self) -> bool:
-        """Whether it serves."""
+        """True while the server runs."""
         return self._core.is_running
 
     def start(self) -> None:
-        """Opens all endpoints and begins to serve.
+        """Open all endpoints and start to serve.
 
         :raises OSError: an endpoint cannot be opened; then none stays open.
-        :raises RuntimeError: it is running already, an ``init`` failed, or it has extra processes, which only
+        :raises RuntimeError: the server is running already, an ``init`` failed, or it has extra processes, which only
             :meth:`run` can fork safely.
         """
         if self._processes:
@@ -253,12 +255,12 @@ class Server(CommandRegistry, EventSource):
         _running.add(self)
 
     def stop(self, timeout: Optional[float] = None) -> None:
-        """Ends serving: running commands finish, endpoints are removed, subscriptions end. Twice does no harm.
+        """Stop: running commands finish, endpoints are removed, subscriptions end. A second call does nothing.
 
-        :param timeout: how many seconds running commands may take before they are answered with an error; by
-            default the server's ``drain_timeout``.
+        :param timeout: the seconds that running commands may take before they are answered with an error; the
+            server's ``drain_timeout`` by default.
 
-        Where several processes serve, all of them end.
+        A server of several processes ends all of them.
         """
         if self._supervisor is not None:
             self._supervisor.stop()
@@ -277,15 +279,15 @@ class Server(CommandRegistry, EventSource):
         cpus: Union[CpuSet, str, Iterable[int], None] = None,
         watchdog: Optional[float] = None,
     ) -> None:
-        """Serves until SIGINT or SIGTERM, or until another thread calls :meth:`stop`.
+        """Serve until SIGINT or SIGTERM, or until another thread calls :meth:`stop`.
 
-        :param processes: how many workers serve, each a process with an interpreter lock of its own. They are
-            forked by this call and replaced when they die; this process looks after them and serves nobody. By
-            default this process serves, or, when there are extra processes, one worker does.
-        :param drain_timeout: as that of the server, which it replaces. A second signal skips the wait.
-        :param cpus: (Linux) the CPUs that this process, with all its threads, runs on from now on.
-        :param watchdog: with processes: how many seconds a worker may run no Python, because a handler keeps the
-            interpreter lock, before it is killed and replaced; at least 0.1. None, the default, watches no worker.
+        :param processes: the number of worker processes, each with an interpreter lock of its own. This call forks
+            them and replaces those that die; the calling process supervises them and serves no requests. None, the
+            default, serves in this process, or in one worker when there are extra processes.
+        :param drain_timeout: replaces that of the server. A second signal skips the wait.
+        :param cpus: (Linux) the CPUs of this process, with all its threads; None, the default, changes nothing.
+        :param watchdog: the seconds, at least 0.1, that a worker may run no Python, because a handler keeps the
+            interpreter lock, before it is killed and replaced. None, the default, watches no worker.
         :raises OSError: an endpoint cannot be opened, or none of the CPUs is online and in the cpuset.
         :raises RuntimeError: with processes: there are other threads, a process could not be started, its ``init``,
             ``pre_fork`` or ``post_fork`` failed.
@@ -307,7 +309,7 @@ class Server(CommandRegistry, EventSource):
         with self._signals.handled(), self:
             self._when_ready()
             manager.ready("one process")
-            # Woken now and then, so that signals are seen also where the wait cannot be interrupted.
+            # The wait has a timeout, so that signals are handled also where it cannot be interrupted.
             while not self._stopped.is_set():
                 manager.alive()
                 wish = self._signals.wait(min(0.5, manager.pause))
@@ -362,7 +364,7 @@ class Server(CommandRegistry, EventSource):
         await asyncio.get_running_loop().run_in_executor(None, self.stop)
 
     def register_process(self, process: Process) -> None:
-        """Adds an extra process, which :meth:`run` forks (``proc_export_t``).
+        """Add an extra process, which :meth:`run` forks (``proc_export_t``).
 
         :raises RuntimeError: the processes are forked already.
 
@@ -378,9 +380,9 @@ class Server(CommandRegistry, EventSource):
 
 
 def current_request() -> Optional[RequestContext]:
-    """Who sent the request that the running handler is answering; None outside a handler.
+    """Return the request that the running handler is answering; None outside a handler.
 
-    The tasks of a coroutine handler know it too, and threads in its context, as those of ``asyncio.to_thread``.
+    It is known in the tasks of a coroutine handler, too, and in threads in its context, such as ``asyncio.to_thread``.
 
     >>> current_request() is None
     True
@@ -391,7 +393,7 @@ def current_request() -> Optional[RequestContext]:
 
 def _after_fork_in_child() -> None:
     core_after_fork_in_child()
-    # The parent serves; what it leaves at its end is not for a child to remove.
+    # The parent serves; a child must not remove its files.
     _running.clear()
 
 

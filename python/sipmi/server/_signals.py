@@ -17,7 +17,7 @@ class RunSignals:
     """
 
     def __init__(self) -> None:
-        #: Whether a second signal asks to stop without waiting.
+        #: True if a second signal asks to stop without waiting.
         self.is_hurried: bool = False
         self._is_stopping = False
         self._wishes: queue.SimpleQueue[str] = queue.SimpleQueue()

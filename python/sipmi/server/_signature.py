@@ -34,7 +34,7 @@ _BUILTINS = {kind.__name__: kind for kind in _KINDS}
 
 
 def describe_parameters(function: Callable[..., Any]) -> tuple[list[_Described], bool]:
-    """The parameters of a handler as the Rust side reads them, and whether it takes any name.
+    """Describe the parameters of a handler for the core, and return whether it takes any name.
 
     >>> describe_parameters(lambda user, credit=0.5: None)
     ([('user', 'any', False, True, 'either', None, '[]'),
@@ -42,7 +42,7 @@ def describe_parameters(function: Callable[..., Any]) -> tuple[list[_Described],
     """
     hints: dict[str, Any] = {}
     if getattr(function, "__annotations__", True):
-        # An annotation that cannot be resolved says nothing.
+        # An annotation that cannot be resolved is ignored.
         with contextlib.suppress(Exception):
             hints = typing.get_type_hints(function)
     described: list[_Described] = []
@@ -63,7 +63,7 @@ def describe_parameters(function: Callable[..., Any]) -> tuple[list[_Described],
 
 
 def _kind_of(annotation: Any) -> tuple[str, bool]:
-    """The kind of an annotation, and whether it takes None."""
+    """Return the kind of an annotation, and whether it takes None."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Union or type(annotation).__name__ == "UnionType":
         kinds = [argument for argument in arguments if argument is not type(None)]
@@ -86,7 +86,7 @@ def _kind_of(annotation: Any) -> tuple[str, bool]:
 
 
 def _choices_of(annotation: Any) -> list[Any]:
-    """The values of a ``Literal``; none for any other annotation."""
+    """Return the values of a ``Literal``; none for any other annotation."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Literal:
         return [argument for argument in arguments if argument is not None]
@@ -97,7 +97,7 @@ def _choices_of(annotation: Any) -> list[Any]:
 
 
 def _as_json(value: Any) -> Optional[str]:
-    """The value as JSON text; None when it has none."""
+    """Encode a value as JSON text; None when it cannot be encoded."""
     try:
         return _ENCODER.encode(value)
     except (TypeError, ValueError, RecursionError):
@@ -105,12 +105,12 @@ def _as_json(value: Any) -> Optional[str]:
 
 
 def first_line(doc: Optional[str]) -> str:
-    """The first line of a docstring that says anything."""
+    """Return the first line of a docstring that is not blank."""
     return next((line.strip() for line in (doc or "").splitlines() if line.strip()), "")
 
 
 def is_awaited(function: Callable[..., Any]) -> bool:
-    """Whether what the function gives must be awaited."""
+    """Return whether the result of a function must be awaited."""
     if type(function) is types.FunctionType:
         return bool(function.__code__.co_flags & (inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR))
     call = getattr(function, "__call__", None)  # noqa: B004  (an object whose __call__ is a coroutine)

@@ -1,7 +1,7 @@
-"""Several processes that serve together: forked before any thread exists, looked after, replaced when they die.
+"""The supervisor of several processes: it forks them before any thread exists, and replaces those that die.
 
-The process that called ``run`` serves nobody. It is one thread, which sleeps until a child ends, a signal comes or a
-child writes into its pipe. Only it forks, so that a fork never finds a lock in somebody's hands.
+The process that called ``run`` serves no requests. Its one thread sleeps until a child ends, a signal comes or a child
+writes into its pipe. Only it forks, so that no other thread holds a lock at a fork.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ log = logging.getLogger("sipmi.server")
 
 #: Signals that wait while a child is forked.
 CAUGHT = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD}
-#: How often receivers of answers are tried.
+#: Seconds between two tries to deliver the replies of dead workers.
 RETRY = 0.005
-#: How often the endpoints are looked after.
+#: Seconds between two checks of the endpoints.
 ROUND = 0.4
-#: How long a child may take beyond the drain timeout before it is killed.
+#: Seconds that a child may take beyond the drain timeout before it is killed.
 GRACE = 1.0
 
 
 class Supervisor:
-    """Forks the processes of a server and looks after them until it is told to stop."""
+    """Forks the processes of a server and supervises them until it is told to stop."""
 
     def __init__(
         self,
@@ -67,11 +67,11 @@ class Supervisor:
         self.round = 0.0
 
     def stop(self) -> None:
-        """Ends all processes, whichever of them asks for it."""
+        """End all processes; any of them may call this."""
         os.kill(self.pid, signal.SIGTERM)
 
     def run(self) -> None:
-        """Serves until a signal says to stop."""
+        """Supervise until a signal says to stop."""
         check_threads()
         self.pid = os.getpid()
         workers = sum(child.process is None for child in self.children)
@@ -86,7 +86,7 @@ class Supervisor:
             with self._signals():
                 try:
                     self._start()
-                    self._look_after()
+                    self._supervise()
                 finally:
                     self._stop()
         finally:
@@ -124,7 +124,7 @@ class Supervisor:
                 os.close(fd)
 
     def _wait(self, until: float) -> None:
-        """Sleeps until a signal comes, a child says something, or a time has come."""
+        """Sleep until a signal comes, a child writes into its pipe, or a deadline."""
         pipes = {child.pipe: child for child in self.children if child.pipe is not None}
         if self.core.answer_orphans():
             until = min(until, time.monotonic() + RETRY)
@@ -139,7 +139,7 @@ class Supervisor:
     def _read(self, child: Child) -> bytes:
         assert child.pipe is not None
         said = b""
-        # One that was killed with something unread in its pipe resets it.
+        # A killed child with unread data in its pipe resets it.
         with contextlib.suppress(ConnectionResetError):
             said = os.read(child.pipe, 65536)
         if not said:
@@ -170,18 +170,18 @@ class Supervisor:
                 if not child.is_alive and not child.is_done:
                     raise RuntimeError(f"process {child.rank} ({child.name}) {child.end}")
             self._wait(time.monotonic() + ROUND)
-            self._hear()
+            self._read_reports()
             self._reap()
         self.has_started = True
         self.service.announce()
         self.manager.ready(f"{len(self.children)} processes")
 
-    def _look_after(self) -> None:
+    def _supervise(self) -> None:
         while not self.stopping:
             now = time.monotonic()
             if now >= self.round:
                 self.round = now + min(ROUND, self.manager.pause)
-                self._look_after_endpoints()
+                self._check_endpoints()
             if self.reload:
                 self._reload()
             self._replace(now)
@@ -190,7 +190,7 @@ class Supervisor:
             if self.watchdog is not None:
                 due.append(now + self.watchdog.pause)
             self._wait(min([self.round, *due]))
-            self._hear()
+            self._read_reports()
             self._reap()
 
     def _kill_hung_workers(self, now: float) -> None:
@@ -206,7 +206,7 @@ class Supervisor:
             )
             os.kill(child.pid, signal.SIGKILL)
 
-    def _look_after_endpoints(self) -> None:
+    def _check_endpoints(self) -> None:
         adopt_log_level(self.core, 0)
         for child in self.children:
             level = self.core.log_level(child.rank)
@@ -222,13 +222,13 @@ class Supervisor:
         self.reload = False
         self.manager.reloading()
         reopen_logs()
-        self._look_after_endpoints()
+        self._check_endpoints()
         self._signal_all(signal.SIGHUP)
         log.info("reloaded")
         self.manager.ready(f"{len(self.children)} processes")
 
-    def _hear(self) -> None:
-        """Takes in what children said: a NUL that one is ready, anything else why it is not."""
+    def _read_reports(self) -> None:
+        """Read the reports of children: a NUL says that one is ready, anything else is an error."""
         for child in self.children:
             if child.said == b"\0":
                 child.said = b""
@@ -237,7 +237,7 @@ class Supervisor:
         self._choose_reader()
 
     def _choose_reader(self) -> None:
-        """One worker reads the FIFOs: another one, when it has died."""
+        """Choose the worker that reads the FIFOs, and another one when it has died."""
         if self.reader is not None:
             return
         for child in self.children:
@@ -248,16 +248,16 @@ class Supervisor:
                     return
 
     def _reap(self) -> None:
-        reap_strangers({child.pid for child in self.children if child.is_alive})
+        reap_orphans({child.pid for child in self.children if child.is_alive})
         for child in self.children:
             if child.is_alive:
                 pid, status = os.waitpid(child.pid, os.WNOHANG)
                 if pid:
-                    self._buried(child, status)
+                    self._handle_end(child, status)
         self._choose_reader()
 
-    def _buried(self, child: Child, status: int) -> None:
-        """A child has ended."""
+    def _handle_end(self, child: Child, status: int) -> None:
+        """Handle the end of a child."""
         now = time.monotonic()
         if child.pipe is not None:
             child.said += self._read(child)
@@ -314,7 +314,7 @@ class Supervisor:
             pid = os.fork()
             if pid == 0:
                 os.close(ours)
-                self._be(child, theirs, blocked)
+                self._run_child(child, theirs, blocked)
             child.pid, child.pipe = pid, ours
             self.pipes.add(ours)
             self.core.set(child.rank, pid, "starting")
@@ -322,8 +322,8 @@ class Supervisor:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
             os.close(theirs)
 
-    def _be(self, child: Child, pipe: int, mask: Iterable[int]) -> NoReturn:
-        """In a child: its whole life."""
+    def _run_child(self, child: Child, pipe: int, mask: Iterable[int]) -> NoReturn:
+        """Run a child, from its fork to its exit."""
         code = 1
         try:
             signal.set_wakeup_fd(-1)
@@ -349,7 +349,7 @@ class Supervisor:
     # -- end --------------------------------------------------------------------------------------
 
     def _stop(self) -> None:
-        """Asks all to end, waits for them, and kills who does not."""
+        """Ask all children to end, wait for them, and kill those that do not."""
         self.manager.stopping()
         calls = self.stopping
         self.stopping = max(1, self.stopping)
@@ -364,7 +364,7 @@ class Supervisor:
                 deadline = time.monotonic() + ROUND
             self._wait(min(deadline, time.monotonic() + ROUND))
             self._reap()
-        reap_strangers(set())
+        reap_orphans(set())
         deadline = time.monotonic() + ROUND
         while self.core.answer_orphans() and time.monotonic() < deadline:
             time.sleep(RETRY)
@@ -380,7 +380,7 @@ class Supervisor:
 
 
 def check_threads() -> None:
-    """Forking is safe only where nobody else could have a lock in hand."""
+    """Check that no other thread could hold a lock at a fork."""
     others = [thread.name for thread in threading.enumerate() if thread is not threading.current_thread()]
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("run with processes forks, and waits for signals: expected a call from the main thread")
@@ -403,15 +403,15 @@ def hook(name: str, process: Optional[Process]) -> None:
 
 
 def socket_pair() -> tuple[int, int]:
-    """Two ends, each of which reads what is written into the other."""
+    """Return two connected descriptors."""
     import socket
 
     ours, theirs = socket.socketpair()
     return ours.detach(), theirs.detach()
 
 
-def reap_strangers(known: set[int]) -> None:
-    """As process 1, ends that nobody else waits for are ours to see, or they would stay as zombies."""
+def reap_orphans(known: set[int]) -> None:
+    """When running as PID 1, reap orphaned children so that they do not remain zombies."""
     if os.getpid() != 1:
         return
     while True:

@@ -1,4 +1,4 @@
-"""What systemd is told of a service: that it is ready, reloads, stops and lives (``sd_notify``, Type=notify)."""
+"""Notifications to systemd: ready, reloading, stopping and alive (``sd_notify``, Type=notify)."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ log = logging.getLogger("sipmi.server")
 
 
 class ServiceManager:
-    """The socket that ``NOTIFY_SOCKET`` names, if it does."""
+    """The socket that ``NOTIFY_SOCKET`` names; without it, notifications do nothing."""
 
     def __init__(self) -> None:
         self._address = os.environ.get("NOTIFY_SOCKET", "")
         self._socket: Optional[socket.socket] = None
-        #: Seconds between two signs of life.
+        #: Seconds between two watchdog notifications.
         self.pause = watchdog_pause()
         self._next = 0.0
-        #: What it had no room for yet, by kind: it never keeps us waiting.
+        #: Notifications that found the socket full, by kind: sending never blocks.
         self._untold: dict[str, str] = {}
 
     def ready(self, status: str) -> None:
-        """It serves."""
+        """Notify that the service is ready."""
         self._tell(f"READY=1\nSTATUS=Serving: {status}\nMAINPID={os.getpid()}")
 
     def reloading(self) -> None:
-        """It reloads; ``ready`` follows."""
+        """Notify that the service reloads; ``ready`` follows."""
         self._tell(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self) -> None:
-        """It stops."""
+        """Notify that the service stops."""
         self._tell("STOPPING=1")
 
     def alive(self) -> None:
-        """It lives; said at most as often as the watchdog wants it. What it could not be told before, it is now."""
+        """Notify the watchdog when it is due, and send delayed notifications."""
         self._catch_up()
         now = time.monotonic()
         if self.pause < math.inf and now >= self._next:
@@ -45,7 +45,7 @@ class ServiceManager:
             self._tell("WATCHDOG=1")
 
     def leave(self) -> None:
-        """In a forked process: that is for another to say."""
+        """Close the socket in a forked process: only the supervisor notifies."""
         self._address = ""
         if self._socket is not None:
             self._socket.close()
@@ -78,7 +78,7 @@ class ServiceManager:
 
 
 def watchdog_pause() -> float:
-    """Seconds between two signs of life: half of what the watchdog allows; without end where there is none."""
+    """Return the seconds between two notifications: half of the watchdog's time, infinity without a watchdog."""
     if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return math.inf
     try:

@@ -51,7 +51,7 @@ class Watchdog:
         self._beats[rank] = 0
 
     def hung(self, workers: Iterable[Child], now: float) -> list[Child]:
-        """The workers that have been silent for too long."""
+        """Return the workers that have been silent for too long."""
         # The supervisor itself was suspended, with all others perhaps: their time counts from now on.
         was_away = now - self._last_look > self.seconds / 2
         self._last_look = now

@@ -22,7 +22,7 @@ ROUND = 0.4
 
 @dataclasses.dataclass(frozen=True)
 class Service:
-    """What the supervisor and the workers need of their server."""
+    """The parts of a server that its supervisor and workers need."""
 
     core: CoreServer
     run_inits: Callable[[], None]
@@ -131,5 +131,5 @@ def adopt_log_level(processes: Processes, rank: int) -> None:
         _log_level = level
 
 
-#: That of this process, as far as it was adopted.
+#: The level of this process; None before it has taken over one.
 _log_level: Optional[int] = None

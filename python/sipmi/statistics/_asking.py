@@ -17,13 +17,13 @@ from ._reading import Reading, Value
 _UPTIME = "core:timestamp"
 _UPTIME_NAME = "timestamp"
 
-#: What is known of the server of each client.
+#: The memory about the server of each client.
 _learned: weakref.WeakKeyDictionary[Any, _Learned] = weakref.WeakKeyDictionary()
 
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
-    """The statistics that a caller wants, and how a server is asked for them.
+    """The statistics that a caller wants, and the selectors to ask a server for.
 
     A server knows a group (``core:``), a name without its group (``rcv_requests``) and ``all``; ``group:name`` is the
     key of its replies only. So ``core:rcv_requests`` is asked for by its name or by its group, and of the reply only
@@ -37,15 +37,15 @@ class Selection:
     wanted: tuple[str, ...]
 
     def by_name(self, except_for: Container[str] = ()) -> list[str]:
-        """The selectors to send: of ``group:name`` the name, or the group if the name alone means another one."""
+        """Return the selectors to send: for ``group:name`` the name, or the group where the name is ambiguous."""
         return self._sent(lambda one: _group(one) if one in except_for else one.partition(":")[2])
 
     def by_group(self) -> list[str]:
-        """The selectors to send: of ``group:name`` the group, which is right whatever else has that name."""
+        """Return the selectors to send: for ``group:name`` the group, which is never ambiguous."""
         return self._sent(_group)
 
     def keep(self, found: Mapping[str, int]) -> dict[str, int]:
-        """The wanted part of a reply."""
+        """Return the wanted part of a reply."""
         if "all" in self.wanted:
             return dict(found)
         exact = set(self.wanted)
@@ -53,29 +53,32 @@ class Selection:
         return {name: found[name] for name in kept}
 
     def missing(self, found: Mapping[str, int]) -> tuple[str, ...]:
-        """The wanted selectors that a reply has nothing of."""
+        """Return the wanted selectors for which a reply has no statistic."""
         return tuple(selector for selector in self.wanted if not _is_found(selector, found))
 
     def _sent(self, form: Callable[[str], str]) -> list[str]:
         named = [form(one) if _is_full_name(one) else one for one in self.wanted]
-        # The uptime tells of a restart. It is always there, so no reply is empty, which 1.x may not tell from an error.
+        # The uptime tells of a restart. Every server has it, so no reply is empty, which 1.x cannot tell from an error.
         has_uptime = not {"all", "core:", _UPTIME_NAME}.isdisjoint(named)
         return list(dict.fromkeys(named if has_uptime else [*named, _UPTIME_NAME]))
 
 
 @dataclasses.dataclass
 class _Learned:
-    """What one server said before, so that it is not asked again."""
+    """Earlier answers of one server, so that it is not asked again."""
 
     kinds: dict[str, Meaning] = dataclasses.field(default_factory=dict)
     by_group: set[str] = dataclasses.field(default_factory=set)
-    """``group:name`` whose name alone is not there, or means a statistic of another group."""
+    """``group:name`` whose name alone is unknown, or belongs to another group."""
 
 
 async def read(
     driver: Driver, client: Any, selectors: Iterable[Union[str, Iterable[str]]], timeout: Optional[float]
 ) -> Reading:
-    """Reads statistics, for clients of both kinds; ``client`` is the one whose server is remembered."""
+    """Read statistics.
+
+    :param client: the client whose server is remembered.
+    """
     began, clock = time.time(), time.monotonic()
     deadline = clock + (driver.timeout if timeout is None else timeout)
     selection, learned = Selection(selected(selectors)), _learned.setdefault(client, _Learned())
@@ -93,9 +96,9 @@ async def read(
 
 
 def reading_of(value: Any, error: Optional[Exception], selection: Selection, address: str, ended: float) -> Reading:
-    """A reading of a reply of ``get_statistics``, or of its error. Kinds that the table does not know are unknown.
+    """Make a reading of a reply or error of ``get_statistics``. A kind that the table does not have is unknown.
 
-    :param ended: when the answer came, by the monotonic clock.
+    :param ended: the time of the reply, by the monotonic clock.
     :raises StatisticNotFound: the reply has none of the wanted statistics.
     """
     if error is not None and not _is_nothing(error):
@@ -128,7 +131,7 @@ def _not_found(address: str, missing: tuple[str, ...]) -> StatisticNotFound:
 
 
 def _is_nothing(error: Exception) -> bool:
-    """So say 1.x and 2.x when nothing is found; later ones answer with nothing."""
+    """Return whether an error means that no statistic was found: 1.x and 2.x send 404, later ones an empty reply."""
     return isinstance(error, Fault) and error.code == 404
 
 
@@ -137,7 +140,7 @@ def _numbers(value: Any) -> dict[str, int]:
 
 
 async def _ask(driver: Driver, selectors: list[str], deadline: float) -> dict[str, int]:
-    """What ``get_statistics`` says; in several requests where one would be too long for the wire."""
+    """Ask ``get_statistics``, in several requests where one would be too long for the wire."""
     try:
         value = await driver.call("get_statistics", selectors, timeout=_left(deadline))
     except RequestRefused:
@@ -154,21 +157,21 @@ async def _ask(driver: Driver, selectors: list[str], deadline: float) -> dict[st
 
 
 async def _ask_kinds(driver: Driver, names: list[str], deadline: float) -> dict[str, Meaning]:
-    """What ``list_statistics`` says (from 2.x on) of statistics that the table does not know."""
+    """Ask ``list_statistics`` (2.x and later) for the kinds that the table does not have."""
     groups = list(dict.fromkeys(map(_group, names)))
     try:
         listed = await driver.call("list_statistics", groups, timeout=_left(deadline))
     except Fault:
         listed = {}  # 1.x has no such command
     except MiError:
-        return {}  # there is a reading; their kinds are asked for next time
+        return {}  # there is a reading; the next one asks for their kinds
     kinds = {"incremental": COUNTER, "non-incremental": GAUGE}
     said = listed if isinstance(listed, dict) else {}
     return {name: Meaning(kinds.get(str(said.get(name)), UNKNOWN), meaning_of(name).unit) for name in names}
 
 
 def _group(name: str) -> str:
-    """The selector of the group of a statistic."""
+    """Return the selector of the group of a statistic."""
     return name.partition(":")[0] + ":"
 
 
@@ -177,7 +180,7 @@ def _is_full_name(selector: str) -> bool:
 
 
 def _left(deadline: float) -> float:
-    # What is over is over: the call says so, with whom it called.
+    # After the deadline, the call itself raises CallTimeout with the address.
     return max(deadline - time.monotonic(), 1e-6)
 
 
@@ -194,7 +197,7 @@ def _is_found(selector: str, found: Mapping[str, int]) -> bool:
 
 
 def selected(given: Iterable[Union[str, Iterable[str]]]) -> tuple[str, ...]:
-    """Selectors that were given alone or in lists; ``all`` when there is none."""
+    """Flatten selectors that are given alone or in lists; ``all`` when there is none."""
     names: list[str] = []
     for one in given:
         names.extend([one] if isinstance(one, str) else one)
@@ -204,12 +207,12 @@ def selected(given: Iterable[Union[str, Iterable[str]]]) -> tuple[str, ...]:
 
 
 def statistics_of(mi: Caller, selectors: tuple[Union[str, Iterable[str]], ...], timeout: Optional[float]) -> Reading:
-    """``mi.statistics(...)``."""
+    """Read statistics for ``mi.statistics(...)``."""
     return finish(read(Blocking(mi), mi, selectors, timeout))
 
 
 async def statistics_of_async(
     mi: AsyncCaller, selectors: tuple[Union[str, Iterable[str]], ...], timeout: Optional[float]
 ) -> Reading:
-    """``await mi.statistics(...)``."""
+    """Read statistics for ``await mi.statistics(...)``."""
     return await read(Awaiting(mi), mi, selectors, timeout)

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from .._core import statistic_meaning
 
-#: It only grows, until it is reset or the server begins again.
+#: It only grows, until it is reset or the server restarts.
 COUNTER = "counter"
 #: It shows a state, and goes up and down.
 GAUGE = "gauge"
-#: Neither the table nor the server says.
+#: Neither the table nor the server tells.
 UNKNOWN = "unknown"
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Value(int):
-    """The number of a statistic: an ``int`` that knows its name, kind and unit.
+    """The value of a statistic: an ``int`` with its name, kind and unit.
 
     >>> used = Value(2048, "shmem:used_size")
     >>> used // 1024, used.unit, used.kind, used.group
@@ -46,7 +46,7 @@ class Value(int):
 
 
 class Reading(Mapping[str, Value]):
-    """Statistics of one server at one moment, by ``group:name``. Two of them, subtracted, are a :class:`Change`."""
+    """Statistics of one server at one moment, by ``group:name``. The difference of two is a :class:`Change`."""
 
     __slots__ = ("_moment", "_values", "address", "missing", "time", "uptime")
 
@@ -63,13 +63,13 @@ class Reading(Mapping[str, Value]):
         self._values = dict(values)
         self._moment = moment
         self.address: str = address
-        """Whose they are."""
+        """The address of the server."""
         self.time: float = time
-        """When they were read, in seconds since the epoch."""
+        """The time of the reading, in seconds since the epoch."""
         self.uptime: Optional[int] = uptime
-        """Seconds that the server was up; None when it does not say."""
+        """The seconds since the start of the server; None when it does not tell."""
         self.missing: tuple[str, ...] = missing
-        """What was asked for and is not there."""
+        """The selectors for which the server has no statistic."""
 
     def __getitem__(self, name: str) -> Value:
         return self._values[name]
@@ -86,7 +86,7 @@ class Reading(Mapping[str, Value]):
         return Change(earlier, self)
 
     def __getstate__(self) -> dict[str, Any]:
-        # On another machine its clock says nothing.
+        # The monotonic clock of another machine has another origin.
         return {name: getattr(self, name, None) for cls in type(self).__mro__ for name in getattr(cls, "__slots__", ())
                 if name != "_moment"}  # fmt: skip
 
@@ -96,7 +96,7 @@ class Reading(Mapping[str, Value]):
             setattr(self, name, value)
 
     def to_frame(self) -> pandas.DataFrame:
-        """A row for each statistic: its value, unit and kind. Needs pandas."""
+        """Return a row for each statistic: its value, unit and kind. Needs pandas."""
         rows = [(value.name, int(value), value.unit, value.kind) for value in self.values()]
         return make_frame(rows, ["statistic", "value", "unit", "kind"])
 
@@ -105,11 +105,11 @@ class Reading(Mapping[str, Value]):
 
 
 class Change(Mapping[str, int]):
-    """What changed from one reading to a later one, by ``group:name``.
+    """The change from one reading to a later one, by ``group:name``.
 
-    Of a counter that was reset, or whose server began again, it is what was counted since.
+    The change of a counter that was reset, or whose server restarted, is its new value.
 
-    :raises ValueError: the readings are of different servers, or the second is not later.
+    :raises ValueError: the readings are of different servers, or the second is not the later one.
 
     >>> first = Reading({"a:b": Value(5, "a:b")}, address="udp:192.0.2.1:8080", time=100.0)
     >>> later = Reading({"a:b": Value(9, "a:b", Meaning("counter", "calls"))}, address="udp:192.0.2.1:8080", time=102.0)
@@ -132,15 +132,15 @@ class Change(Mapping[str, int]):
         counters = [value for value in both if value.kind == COUNTER]
         back = [value.name for value in counters if value < earlier[value.name]]
         self.restarted: bool = _is_restarted(earlier, later, self.seconds, counters, back)
-        """Whether the server began again in between. Where it does not tell its uptime: whether all went back."""
+        """True if the server restarted in between: by its uptime, or, without one, if all counters decreased."""
         self.reset: tuple[str, ...] = () if self.restarted else tuple(back)
-        """The counters that were reset in between, as far as they have not passed their old value again."""
+        """The counters that were reset in between and are still below their old value."""
         restarted = {value.name for value in counters} if self.restarted else set(back)
         self._values = {
             value.name: int(value) if value.name in restarted else value - earlier[value.name] for value in both
         }
         self.rates: dict[str, float] = {value.name: self._values[value.name] / self.seconds for value in counters}
-        """How many a second, of each counter."""
+        """The rate of each counter per second."""
         self._later = later
 
     def __getitem__(self, name: str) -> int:
@@ -153,7 +153,7 @@ class Change(Mapping[str, int]):
         return len(self._values)
 
     def to_frame(self) -> pandas.DataFrame:
-        """A row for each statistic: its value, change, rate (a second), unit and kind. Needs pandas."""
+        """Return a row for each statistic: its value, change, rate per second, unit and kind. Needs pandas."""
         rows = [
             (name, int(value), self[name], self.rates.get(name), value.unit, value.kind)
             for name, value in self._later.items()
@@ -172,18 +172,18 @@ class Sample(Reading):
     __slots__ = ("change", "error")
 
     change: Optional[Change]
-    """What changed since the last sample that was answered; None for the first one, and for a gap."""
+    """The change since the last sample with an answer; None for the first one, and for a gap."""
     error: Optional[MiError]
-    """Why there was no answer; None when there was one."""
+    """The error of a gap; None when there was an answer."""
 
     @property
     def is_gap(self) -> bool:
-        """Whether the server did not answer."""
+        """True if the server did not answer."""
         return self.error is not None
 
     @property
     def rates(self) -> dict[str, float]:
-        """How many a second, of each counter; empty for the first sample, and for a gap."""
+        """The rate of each counter per second; empty for the first sample, and for a gap."""
         return {} if self.change is None else self.change.rates
 
     def __repr__(self) -> str:
@@ -191,10 +191,10 @@ class Sample(Reading):
 
 
 def to_frame(samples: Iterable[Reading], *, rates: bool = False) -> pandas.DataFrame:
-    """A row for each reading and a column for each statistic, by time (UTC). Gaps are rows without numbers.
+    """Return a row for each reading and a column for each statistic, by time (UTC). Gaps are rows without numbers.
 
-    :param samples: readings, or samples of a watch that ends: ``mi.watch(["core:"], count=60)``.
-    :param rates: what changed a second, of the counters of samples, in place of values.
+    :param samples: readings, or the samples of a watch with an end: ``mi.watch(["core:"], count=60)``.
+    :param rates: True returns the rates of counters per second instead of values; False by default.
     :raises ImportError: pandas is not installed.
     """
     table = import_pandas()

@@ -30,7 +30,7 @@ SHORTEST_INTERVAL = 1.0
 
 @dataclasses.dataclass(frozen=True)
 class _Plan:
-    """What a watch asks for, and how often."""
+    """The selectors and the interval of a watch."""
 
     selectors: tuple[str, ...]
     interval: float
@@ -48,7 +48,7 @@ class _Plan:
 
 
 class _Sampler:
-    """One after the other of a watch's samples: when, and what."""
+    """Takes the samples of a watch in turn."""
 
     def __init__(self, plan: _Plan) -> None:
         self._plan = plan
@@ -57,13 +57,13 @@ class _Sampler:
         self._last: Optional[Reading] = None
 
     def wait(self) -> Optional[float]:
-        """Seconds until the next sample is due; None when all have been taken."""
+        """Return the seconds until the next sample is due; None when all have been taken."""
         if self._left is not None and self._left <= 0:
             return None
         return max(0.0, self._due - time.monotonic())
 
     async def sample(self, driver: Driver, client: Any) -> Sample:
-        """Asks once. What was not answered is a gap; what never will be is an error."""
+        """Take one sample. A temporary error is a gap; a lasting one is raised."""
         began, now = time.monotonic(), time.time()
         if self._left is not None:
             self._left -= 1
@@ -74,7 +74,7 @@ class _Sampler:
             if not _may_pass(why, self._last is not None):
                 raise
             error, reading = why, Reading({}, address=driver.address, time=now)
-        # Whoever was late is not made up for.
+        # A late sample does not shorten the next interval.
         self._due = max(self._due + self._plan.interval, began + SHORTEST_INTERVAL, time.monotonic())
         sample = Sample(
             reading,
@@ -94,7 +94,7 @@ class _Sampler:
 
 
 def _may_pass(error: MiError, was_answered: bool) -> bool:
-    """Whether the next reading may be answered; statistics that were there may come back after a restart."""
+    """Return whether the next reading may succeed; known statistics may come back after a restart."""
     if isinstance(error, StatisticNotFound):
         return was_answered
     if isinstance(error, (MethodNotFound, AmbiguousMethod, InvalidParams)):
@@ -105,7 +105,7 @@ def _may_pass(error: MiError, was_answered: bool) -> bool:
 
 
 class _WatchBase:
-    """What is watched, and how often; how it is asked is for the others."""
+    """The common part of the blocking and the awaited watch."""
 
     def __init__(self, mi: Union[Caller, AsyncCaller], plan: _Plan) -> None:
         self._mi = mi
@@ -113,17 +113,17 @@ class _WatchBase:
 
     @property
     def address(self) -> str:
-        """Whose statistics they are."""
+        """The address of the server."""
         return self._mi.address
 
     @property
     def selectors(self) -> tuple[str, ...]:
-        """What it asks for."""
+        """The selectors of the statistics."""
         return self._plan.selectors
 
     @property
     def interval(self) -> float:
-        """Seconds from one sample to the next."""
+        """The seconds between samples."""
         return self._plan.interval
 
     def _ipython_display_(self) -> None:
@@ -138,7 +138,7 @@ class _WatchBase:
 class Watch(_WatchBase):
     """Samples of a server's statistics, each ``interval`` seconds, as an iterable; ``mi.watch(...)`` makes it.
 
-    Nothing is asked before it is iterated, and nothing after the loop was left. Each loop begins anew.
+    It sends requests only while it is iterated. Each loop starts again.
     """
 
     _mi: Caller
@@ -151,7 +151,7 @@ class Watch(_WatchBase):
 
 
 class AsyncWatch(_WatchBase):
-    """As :class:`Watch`, for ``async for``."""
+    """A :class:`Watch` for ``async for``."""
 
     _mi: AsyncCaller
 
@@ -165,7 +165,7 @@ class AsyncWatch(_WatchBase):
 def plan_of(
     selectors: Union[str, Iterable[str]], interval: float, timeout: Optional[float], count: Optional[int]
 ) -> _Plan:
-    """What ``mi.watch(...)`` was told.
+    """Make the plan of ``mi.watch(...)``.
 
     :raises ValueError: the interval is less than a second.
     """
