@@ -242,3 +242,8 @@ def test_a_listener_names_a_user_or_group_that_does_not_exist() -> None:
 def test_a_handler_without_a_name_needs_one() -> None:
     with pytest.raises(TypeError, match=r"^command\(\): expected name= for a partial"):
         sipmi.Server("options").command(functools.partial(print, 1))
+
+
+def test_the_doctor_names_an_unknown_option() -> None:
+    with pytest.raises(TypeError, match=r"^doctor\(\): unknown option 'wrie' \(did you mean 'wire'\?\)$"):
+        sipmi.doctor("udp:127.0.0.1:9", wrie="text")  # type: ignore[call-arg]

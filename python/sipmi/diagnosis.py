@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
+from ._options import check_options
 from .errors import CallTimeout, CodecError, Fault, MiError, RequestRefused
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .client import ClientOptions
 
 #: What findings are: good to know, worth a change, or the reason.
 LEVELS = ("ok", "hint", "problem")
@@ -74,7 +80,9 @@ class Diagnosis:
         return "\n".join([self.address, *map(str, self.findings)])
 
 
-def doctor(address: str, *, timeout: float = 2.0, event_address: Optional[str] = None, **options: Any) -> Diagnosis:
+def doctor(
+    address: str, *, timeout: float = 2.0, event_address: Optional[str] = None, **options: Unpack[ClientOptions]
+) -> Diagnosis:
     """Looks why a server cannot be talked to, and says what to type about it.
 
     It asks the server only for its ``version``, and otherwise looks at what this machine knows: files, rights,
@@ -84,6 +92,7 @@ def doctor(address: str, *, timeout: float = 2.0, event_address: Optional[str] =
     :param timeout: seconds for each exchange with the server, more than 0.
     :param event_address: where events are to be received, ``udp:host:port``: whether the server can reach it.
     :param options: those of :func:`sipmi.connect`: ``wire=``, ``reply_dir=``, ``auth=``, ``cafile=``, ``verify=``, ...
+    :raises TypeError: an option has an unknown name, or a value of another type.
     :raises ValueError: the address or an option cannot be read.
 
     >>> import sipmi
@@ -93,6 +102,9 @@ def doctor(address: str, *, timeout: float = 2.0, event_address: Optional[str] =
     """
     from . import client
     from ._doctor import datagram, events, fifo, web
+
+    check_options("doctor()", options, client.ClientOptions)
+    given: dict[str, Any] = {**options}
 
     scheme, _, rest = address.partition(":")
     look = {
@@ -110,11 +122,11 @@ def doctor(address: str, *, timeout: float = 2.0, event_address: Optional[str] =
         with mi:
             # What is found to be broken is not asked as well: it would only say the same in other words.
             broken = False
-            for finding in look[scheme](address, mi, options):
+            for finding in look[scheme](address, mi, given):
                 broken |= finding.level == "problem"
                 yield finding
             if not broken:
-                yield from _ask(mi, options, scheme)
+                yield from _ask(mi, given, scheme)
             if event_address is not None:
                 yield from events.look(address, event_address)
 

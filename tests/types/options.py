@@ -20,6 +20,7 @@ server.forward("udp:127.0.0.1:8080", only="ul_*", cache={"get_*": 1.0}, rights={
 sipmi.Fleet({"edge1": "udp:127.0.0.1:8080"}, timeout=3.0, wire="text").with_options(batch=3, check=("which", "x"))
 mi.events("E_*", duration=5, overflow="wait", callback=print)
 sipmi.events.listen(mi, "E_*", restart_poll=None)
+sipmi.doctor("udp:127.0.0.1:8080", timeout=1.0, wire="text")
 make_gateway("udp:127.0.0.1:8080", [("http://127.0.0.1:0", {"read_only": True})], name="edge", queue=5)
 
 
@@ -45,6 +46,7 @@ sipmi.Fleet([], wire="text", tiemout=3)  # rejected
 sipmi.Fleet([]).with_options(batc=3)  # rejected
 mi.events("E_*", duratoin=5)  # rejected
 make_gateway("udp:127.0.0.1:8080", quue=5)  # rejected
+sipmi.doctor("udp:127.0.0.1:8080", wrie="text")  # rejected
 server.command(read_olny=True)  # rejected
 
 # Rejected: values of another type.
