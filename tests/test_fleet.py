@@ -227,6 +227,8 @@ def test_a_fleet_can_be_selected_from_by_name_and_tag_and_shares_connections(bil
         ({"a": {"addres": "udp:192.0.2.1:8080"}}, {}, "node 'a': expected an address, found None"),
         ({"a": {"address": "udp:192.0.2.1:8080", "wires": "text"}}, {}, "node 'a': unknown option 'wires'"),
         ({"a": {"address": "http://192.0.2.1", "token": {"vault": "x"}}}, {}, "node 'a': expected a secret as"),
+        ({"a": {"address": "http://192.0.2.1", "retries": "3"}}, {}, "node 'a': expected retries of type int, got str"),
+        ({"a": {"address": "http://192.0.2.1", "auth": ["ann"]}}, {}, r"node 'a': expected auth of type .*, got list"),
         (["udp:192.0.2.1:8080", "udp:192.0.2.1:8080"], {}, "there are two nodes 'udp:192.0.2.1:8080'"),
     ],
 )
@@ -705,3 +707,10 @@ def test_the_options_of_a_policy_are_its_fields() -> None:
 def test_a_fleet_names_an_unknown_or_wrongly_typed_option(make: Any, message: str) -> None:
     with pytest.raises(TypeError, match=message):
         make()
+
+
+def test_a_node_takes_user_and_password_in_one_string() -> None:
+    server = sipmi.Server("billing")
+    server.listen("http://127.0.0.1:0", auth={"ann": "secret"})
+    with server, Fleet({"a": {"address": server.addresses[0], "auth": "ann:secret"}}) as fleet:
+        assert fleet.call("which", "uptime").ok == {"a": [[]]}

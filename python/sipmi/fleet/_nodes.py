@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any, Union
 
-from .._options import unknown_option
+from .._options import check_options, unknown_option
 from ..client import Client, ClientOptions, Secret, check_portable, connect
 
 #: The nodes of a fleet: addresses by name, or with options of their own, or addresses alone.
@@ -59,6 +59,10 @@ def read_nodes(nodes: Nodes, defaults: Mapping[str, Any]) -> dict[str, FleetNode
         if not isinstance(address, str):
             raise ValueError(f"node {name!r}: expected an address, found {address!r}")
         options = {key: _read_option(name, key, value) for key, value in {**defaults, **own}.items()}
+        try:
+            check_options(f"node {name!r}", options, ClientOptions)
+        except TypeError as error:
+            raise ValueError(str(error)) from error
         words = (tags,) if isinstance(tags, str) else tuple(map(str, tags))
         read[name] = FleetNode(name, address, options, words)
         try:
@@ -79,7 +83,7 @@ def _read_option(node: str, key: str, value: Any) -> Any:
         raise ValueError(unknown_option(f"node {node!r}", key, _OPTIONS))
     if key == "token":
         return _read_secret(node, value)
-    if key == "auth" and value is not None:
+    if key == "auth" and isinstance(value, (tuple, list)) and len(value) == 2:
         user, password = value
         return user, _read_secret(node, password)
     if key == "cert" and isinstance(value, list):
