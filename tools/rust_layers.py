@@ -31,7 +31,6 @@ LAYERS = (
 NOT_YET_CLEAN: tuple[str, ...] = (
     "affinity",
     "codec",
-    "command",
     "python",
     "server",
 )

@@ -4,12 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use super::figures::Figures;
 use super::limits::Limits;
 use super::origin::Origin;
 use super::rate::Rate;
 use super::recipe::{Arguments, Recipe};
 use super::serial::Serial;
+use super::statistics::CommandMetrics;
 use super::stream::{Hook, Source};
 use crate::item::Str;
 use crate::response::{Failure, Response};
@@ -87,7 +87,7 @@ pub struct Conduct {
     /// How often one peer may call it.
     pub rate: Option<Rate>,
     /// What is counted of it.
-    pub figures: Figures,
+    pub metrics: CommandMetrics,
     /// How many of its calls are in progress, where that is limited.
     pub in_progress: AtomicUsize,
     /// How many of its calls wait for a thread, or for their turn.

@@ -4,7 +4,6 @@
 pub mod builtin;
 mod definition;
 pub mod event;
-pub mod figures;
 pub mod forward;
 pub mod introspect;
 mod journal;
@@ -21,7 +20,6 @@ pub mod service;
 pub mod statistics;
 pub mod stream;
 mod system_methods;
-mod totals;
 pub mod trace;
 
 pub use crate::peer::{Peer, UnixName};

@@ -627,7 +627,7 @@ impl Desk {
         self.counters.answered(is_error, elapsed);
         if let Some(command) = command.filter(|_| self.policy.counts_commands()) {
             let name = || format!("{}.{}", command.module, command.name);
-            command.conduct.figures.count(&self.service.statistics, name, is_error, elapsed);
+            command.conduct.metrics.count(&self.service.statistics, name, is_error, elapsed);
         }
         if size > 0 {
             self.counters.replies.add(1);

@@ -5,7 +5,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::statistics::{Counter, Growth, Statistic};
+use super::counter::{Counter, Statistic};
+use super::table::Growth;
 
 /// A statistic of `core` and the statistic of each transport that it is the sum of.
 const SUMS: [(&str, &[u8]); 3] =
@@ -67,7 +68,7 @@ impl Load {
 
 #[cfg(test)]
 mod tests {
-    use super::super::statistics::Statistics;
+    use super::super::set::Statistics;
     use super::*;
 
     #[test]

@@ -5,7 +5,9 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use super::statistics::{Counter, Growth, Statistics};
+use super::counter::Counter;
+use super::set::Statistics;
+use super::table::Growth;
 
 /// The group of the statistics of commands.
 pub const GROUP_OF_COMMANDS: &str = "mi_cmd";
@@ -51,7 +53,7 @@ impl Histogram {
 
 /// What is counted of a command, made with its first call: one that is never called costs nothing.
 #[derive(Debug, Default)]
-pub struct Figures(OnceLock<Box<Counts>>);
+pub struct CommandMetrics(OnceLock<Box<Counts>>);
 
 #[derive(Debug)]
 struct Counts {
@@ -61,7 +63,7 @@ struct Counts {
     histogram: Histogram,
 }
 
-impl Figures {
+impl CommandMetrics {
     /// Counts an answer of the command of this name.
     pub fn count(&self, statistics: &Statistics, name: impl Fn() -> String, is_error: bool, elapsed: Duration) {
         let counts = self.0.get_or_init(|| Box::new(Counts::new(statistics, &name())));
@@ -92,13 +94,13 @@ mod tests {
 
     #[test]
     fn an_answer_is_counted_in_the_class_that_ends_at_its_time() {
-        let (statistics, figures) = (Statistics::default(), Figures::default());
+        let (statistics, metrics) = (Statistics::default(), CommandMetrics::default());
         for (us, is_error) in [(50, false), (51, true), (40_000_000, false)] {
-            figures.count(&statistics, || "billing.add".into(), is_error, Duration::from_micros(us));
+            metrics.count(&statistics, || "billing.add".into(), is_error, Duration::from_micros(us));
         }
         let said = |name: &str| {
             let name = format!("mi_cmd:billing.add.{name}");
-            statistics.select(&[name.as_bytes()]).first().map(super::super::statistics::Statistic::get)
+            statistics.select(&[name.as_bytes()]).first().map(super::super::counter::Statistic::get)
         };
         let found = ["calls", "errors", "latency_us", "upto_50us", "upto_100us", "upto_1s", "longer"].map(said);
         assert_eq!(found, [3, 1, 40_000_101, 1, 1, 0, 1].map(Some));
