@@ -6,7 +6,6 @@ mod definition;
 pub mod event;
 pub mod forward;
 pub mod introspect;
-mod journal;
 mod kind;
 pub mod limits;
 mod origin;

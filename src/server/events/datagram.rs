@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::poll::PollFlags;
 
 use crate::codec::event::Form;
-use crate::command::event::{Outlet, Raised, Tally};
+use crate::command::event::{DeliveryStats, Raised, SubscriberSink};
 use crate::dialect::Dialect;
 use crate::server::events::sender::{Line, Messenger, Wait};
 
@@ -62,8 +62,8 @@ pub(super) struct UdpOutlet {
     dialect: Dialect,
 }
 
-impl Outlet for UdpOutlet {
-    fn send(&self, raised: &Raised, form: Form, tally: &Arc<Tally>) {
+impl SubscriberSink for UdpOutlet {
+    fn send(&self, raised: &Raised, form: Form, tally: &Arc<DeliveryStats>) {
         let bytes = raised.bytes(form);
         if bytes.len() > limit(self.dialect, form) {
             return give_up(tally, self.to, "it is too large for a datagram");
@@ -146,7 +146,7 @@ pub(super) struct UnixOutlet {
 
 #[derive(Default)]
 struct Queue {
-    waiting: VecDeque<(Vec<u8>, Arc<Tally>)>,
+    waiting: VecDeque<(Vec<u8>, Arc<DeliveryStats>)>,
     /// Connected, so that the system tells when the receiver has room.
     to: Option<Arc<UnixDatagram>>,
     /// When the receiver took something last.
@@ -187,8 +187,8 @@ impl UnixOutlet {
     }
 }
 
-impl Outlet for UnixOutlet {
-    fn send(&self, raised: &Raised, form: Form, tally: &Arc<Tally>) {
+impl SubscriberSink for UnixOutlet {
+    fn send(&self, raised: &Raised, form: Form, tally: &Arc<DeliveryStats>) {
         let bytes = raised.bytes(form);
         if bytes.len() > limit(self.dialect, form) {
             return give_up(tally, &self.to, "it is too large for a datagram");
@@ -259,7 +259,7 @@ impl Drop for UnixOutlet {
     }
 }
 
-fn give_up(tally: &Tally, to: impl std::fmt::Debug, why: impl std::fmt::Display) {
+fn give_up(tally: &DeliveryStats, to: impl std::fmt::Debug, why: impl std::fmt::Display) {
     tally.count_dropped();
     log::debug!("an event to {to:?} is dropped: {why}");
 }

@@ -12,7 +12,7 @@ use nix::poll::PollFlags;
 use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage};
 
 use crate::codec::event::{self, Form};
-use crate::command::event::{Outlet, Raised, Tally};
+use crate::command::event::{DeliveryStats, Raised, SubscriberSink};
 use crate::item::{Item, Str};
 use crate::server::events::sender::{Line, Messenger, Wait};
 
@@ -47,8 +47,8 @@ impl StreamOutlet {
     }
 }
 
-impl Outlet for StreamOutlet {
-    fn send(&self, raised: &Raised, _form: Form, tally: &Arc<Tally>) {
+impl SubscriberSink for StreamOutlet {
+    fn send(&self, raised: &Raised, _form: Form, tally: &Arc<DeliveryStats>) {
         let event = raised.event();
         self.stream.put(tally, |id| match (&self.method, id) {
             (None, None) => raised.bytes(Form::Json).to_vec(),
@@ -88,7 +88,7 @@ struct Queue {
 struct Entry {
     bytes: Vec<u8>,
     id: Option<i64>,
-    tally: Arc<Tally>,
+    tally: Arc<DeliveryStats>,
     since: Instant,
     written: Option<Instant>,
 }
@@ -205,7 +205,7 @@ impl Stream {
     }
 
     /// Puts an event at the end of the queue, or drops it when that is full.
-    fn put(&self, tally: &Arc<Tally>, write: impl FnOnce(Option<i64>) -> Vec<u8>) {
+    fn put(&self, tally: &Arc<DeliveryStats>, write: impl FnOnce(Option<i64>) -> Vec<u8>) {
         let mut queue = self.queue();
         if queue.entries.len() >= MOST_WAITING || queue.bytes >= MOST_BYTES {
             return tally.count_dropped();
