@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import subprocess
 import sys
 import textwrap
@@ -14,6 +15,9 @@ from typing import Optional
 
 from conftest import DatagramPeer, FifoPeer
 from http_peer import HttpPeer
+
+#: Longer than a program takes to start on a loaded machine.
+START = 60.0
 
 PROLOGUE = """
 import os, sys, threading
@@ -69,9 +73,16 @@ class MeasuredServer:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", code, directory], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
             )
-        assert self.process.stdout is not None
-        self.addresses = self.process.stdout.readline().decode().split()
+        self.addresses = self._first_line().split()
         assert self.addresses, self.log
+
+    def _first_line(self) -> str:
+        """What the program says when it is ready; nothing when it ended before, or took too long."""
+        assert self.process.stdout is not None
+        ready, _, _ = select.select([self.process.stdout], [], [], START)
+        if not ready:
+            self.process.kill()
+        return self.process.stdout.readline().decode()
 
     def __enter__(self) -> MeasuredServer:
         return self

@@ -12,6 +12,7 @@ import pytest
 
 import sipmi
 from conftest import Endpoints
+from measured_server import MeasuredServer
 
 VERSION = b'{"jsonrpc":"2.0","method":"version","id":1}'
 TEXT_ERRORS = (b"500 command not available\n", b"400 parse error in command 'echo'\n")
@@ -153,26 +154,21 @@ def test_a_line_of_a_megabyte_on_a_fifo_is_served(endpoints: Endpoints, wire: st
 
 @pytest.mark.parametrize("head", [b":echo:NAME\n", b':NAME:{"jsonrpc":"2.0","method":"', b"garbage"])
 @pytest.mark.timeout(120)
-def test_a_hundred_megabytes_without_a_newline_are_refused_in_bounded_memory(endpoints: Endpoints, head: bytes) -> None:
-    before = resident_bytes()
-    name = endpoints.fifo.make_reply()
-    path = os.path.join(endpoints.directory, name)
-    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    fd = os.open(endpoints.fifo_path, os.O_WRONLY)
-    os.write(fd, head.replace(b"NAME", name.encode()))
-    block = b"z" * 65_536
-    for _ in range(100 * 16):
-        assert os.write(fd, block) == len(block)
-    assert resident_bytes() - before < 64 << 20
-    os.write(fd, b"\n\n" if b"jsonrpc" not in head else b'"}\n')
-    os.close(fd)
-    assert_serves(endpoints)
-    os.close(reader)
-
-
-def resident_bytes() -> int:
-    with open("/proc/self/statm") as statm:
-        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def test_a_hundred_megabytes_without_a_newline_are_refused_in_bounded_memory(directory: str, head: bytes) -> None:
+    with MeasuredServer(directory) as server:
+        before = server.memory
+        name = server.fifo.make_reply()
+        reader = os.open(os.path.join(directory, name), os.O_RDONLY | os.O_NONBLOCK)
+        fd = os.open(server.fifo.command, os.O_WRONLY)
+        os.write(fd, head.replace(b"NAME", name.encode()))
+        block = b"z" * 65_536
+        for _ in range(100 * 16):
+            assert os.write(fd, block) == len(block)
+        assert server.memory - before < 64 << 20
+        os.write(fd, b"\n\n" if b"jsonrpc" not in head else b'"}\n')
+        os.close(fd)
+        assert b"still here" in (server.fifo.exchange(lambda name: f":echo:{name}\nstill here\n\n".encode()) or b"")
+        os.close(reader)
 
 
 def test_a_request_over_the_limit_says_so(serve: Callable[..., Endpoints]) -> None:

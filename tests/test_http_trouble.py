@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gzip
 import os
 import resource
@@ -23,6 +22,7 @@ import sipmi
 from conftest import PATIENCE
 from descriptors import descriptors
 from http_peer import HttpPeer, ask, request, rpc
+from measured_server import MeasuredServer
 
 LIMIT = 4 << 20
 
@@ -106,34 +106,28 @@ def test_a_slow_and_steady_reader_gets_all_of_its_reply(address: str) -> None:
 
 
 @pytest.mark.parametrize("is_secure", [False, True])
-def test_replies_that_nobody_reads_are_bounded(tmp_path: Path, is_secure: bool) -> None:
+def test_replies_that_nobody_reads_are_bounded(directory: str, is_secure: bool) -> None:
     options: dict[str, Any] = {"unsent_limit": 20_000_000, "write_timeout": 60.0}
     context = None
     if is_secure:
-        authority, pem = trustme.CA(), tmp_path / "server.pem"
+        authority, pem = trustme.CA(), Path(directory, "server.pem")
         pem.write_bytes(authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.bytes())
         options["tls"] = str(pem)
         context = ssl.create_default_context()
         authority.configure_trust(context)
-    server = sipmi.Server("web")
-
-    @server.command(read_only=True)
-    def large() -> str:
-        return "x" * 8_000_000
-
-    server.listen("http://127.0.0.1:0", **options)
-    with server, contextlib.ExitStack() as stack:
+    body = f"server.listen('http://127.0.0.1:0', **{options!r})"
+    with MeasuredServer(directory, body) as server, contextlib.ExitStack() as stack:
         (address,) = server.addresses
-        before = resident()
+        before = server.memory
 
         def begin() -> int:
             """A reader that takes the first line of its reply; the status in it."""
             peer = stack.enter_context(HttpPeer(address, tls=context))
-            peer.send(request("POST", "/mi", rpc("large")))
+            peer.send(request("POST", "/mi", rpc("text", 8_000_000)))
             return int(peer.file.readline().split()[1])
 
         assert [begin() for _ in range(30)] == [200, 200] + [500] * 28
-        assert resident() - before < 120_000_000, "half of what all replies have"
+        assert server.memory - before < 120_000_000, "half of what all replies have"
         stack.close()
         deadline = time.monotonic() + PATIENCE
         while (status := begin()) == 500 and time.monotonic() < deadline:
@@ -141,27 +135,19 @@ def test_replies_that_nobody_reads_are_bounded(tmp_path: Path, is_secure: bool) 
         assert status == 200, "the room of clients that have left is not given back"
 
 
-def test_the_memory_of_replies_goes_back_to_the_system_when_their_readers_have_left() -> None:
-    server = sipmi.Server("web")
-
-    @server.command(read_only=True)
-    def large() -> str:
-        return "x" * 8_000_000
-
-    server.listen("http://127.0.0.1:0", write_timeout=60.0)
-    with server:
-        # What earlier tests left free in the heap would be used again, and hide what is used here.
-        ctypes.CDLL(None).malloc_trim(0)
-        before = resident()
+def test_the_memory_of_replies_goes_back_to_the_system_when_their_readers_have_left(directory: str) -> None:
+    with MeasuredServer(directory, "server.listen('http://127.0.0.1:0', write_timeout=60.0)") as server:
+        before = server.memory
         with contextlib.ExitStack() as stack:
             for _ in range(7):
-                peer = stack.enter_context(HttpPeer(server.addresses[0]))
-                peer.send(request("POST", "/mi", rpc("large")))
+                peer = stack.enter_context(server.http)
+                peer.send(request("POST", "/mi", rpc("text", 8_000_000)))
                 assert peer.file.readline().split()[1] == b"200"
-            assert resident() - before > 40_000_000
+            assert server.memory - before > 40_000_000
         deadline = time.monotonic() + PATIENCE
-        while (more := resident() - before) > 40_000_000 and time.monotonic() < deadline:
-            time.sleep(0.05)
+        with server.http as peer:
+            while (more := server.memory - before) > 40_000_000 and time.monotonic() < deadline:
+                assert peer.ask(request("POST", "/mi", rpc("echo"))).status == 200
         assert more <= 40_000_000
 
 
@@ -420,31 +406,24 @@ def test_a_connection_may_be_reset_at_any_time(address: str, phase: str) -> None
         peer.close()
 
 
-def resident() -> int:
-    """Bytes of memory that this process has."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def test_thousands_of_idle_connections_cost_little_and_hold_up_nobody(address: str) -> None:
+def test_thousands_of_idle_connections_cost_little_and_hold_up_nobody(directory: str) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    # Both ends of each are descriptors of this process.
-    count = min(5_000, (hard - 300) // 2)
+    count = min(5_000, hard - 300)
     assert count >= 1_000, f"this machine allows {hard} descriptors only"
-    before = resident()
-    idle = []
     try:
-        for _ in range(count):
-            idle.append(socket.create_connection(("127.0.0.1", int(address.split(":")[2].split("/")[0])), 5))
-        first, last = HttpPeer(address), HttpPeer(address)
-        with first, last:
-            for peer in (first, last):
-                reply = peer.ask(request("POST", "/mi", rpc("echo", "in the crowd")))
-                assert reply.value["result"] == ["in the crowd"]
-        assert resident() - before < count * 16_384, "more than 16 KB a connection"
+        with MeasuredServer(directory) as server, contextlib.ExitStack() as idle:
+            before = server.memory
+            with server.http as first:
+                place = first.host, first.port
+                for _ in range(count):
+                    idle.enter_context(socket.create_connection(place, 5))
+                with server.http as last:
+                    for peer in (first, last):
+                        reply = peer.ask(request("POST", "/mi", rpc("echo", "in the crowd")))
+                        assert reply.value["result"] == "in the crowd"
+            assert server.memory - before < count * 16_384, "more than 16 KB a connection"
     finally:
-        for peer_socket in idle:
-            peer_socket.close()
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import http.client
 import json
 import os
 import re
-import resource
 import threading
 import time
 import xmlrpc.client
@@ -19,6 +17,7 @@ import pytest
 
 import sipmi
 from conftest import PATIENCE, Endpoints
+from measured_server import MeasuredServer
 from test_handlers import HttpEndpoint, call, error_of, eventually, result_of, statistic
 
 #: Far more than any pipe or socket holds.
@@ -228,26 +227,30 @@ def test_a_reader_that_waits_for_too_long_is_given_up(serve: Callable[..., Endpo
     os.close(fd)
 
 
-def test_many_nodes_need_no_more_memory_than_a_few() -> None:
-    server = sipmi.Server("streams")
-    Source(server, MANY)
-    endpoint = HttpEndpoint(server)
-    try:
-        connection = http.client.HTTPConnection(*endpoint.place, timeout=PATIENCE)
+CDRS = """
+@server.command
+def cdrs():
+    return (sipmi.Node("cdr", str(number)) for number in range(COUNT))
+
+server.listen("http://127.0.0.1:0")
+"""
+
+
+def test_many_nodes_need_no_more_memory_than_a_few(directory: str) -> None:
+    with MeasuredServer(directory, CDRS.replace("COUNT", str(MANY))) as server, server.http as peer:
+        connection = http.client.HTTPConnection(peer.host, peer.port, timeout=PATIENCE)
         size, gained = 0, []
         for _ in range(2):
-            gc.collect()
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            server.forget_peak()
+            before = server.memory
             connection.request("GET", "/json/cdrs")
             reply = connection.getresponse()
             while piece := reply.read(1 << 16):
                 size += len(piece)
-            gained.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+            gained.append(server.peak - before)
         connection.close()
         assert size > 2 * MANY * 15
-        assert max(gained) < 2 << 10, "kilobytes"
-    finally:
-        server.stop()
+        assert max(gained) < 2 << 20, "bytes"
 
 
 # -- flush ------------------------------------------------------------------------------------------
