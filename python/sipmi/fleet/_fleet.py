@@ -20,7 +20,7 @@ from ._policy import Policy, PolicyOptions, Progress
 from ._progress import shown
 from ._result import FleetResult
 from ._rollout import Rollout
-from ._round import Lines, Round, Tell
+from ._round import Connections, Round, Tell
 from ._waiting import BlockingWaiter, LoopWaiter, QueueWaiter, Waiter
 
 if TYPE_CHECKING:
@@ -68,14 +68,14 @@ class Fleet:
             read_nodes(nodes, options),
             Policy(timeout=timeout, concurrency=concurrency, progress=progress),
             executor,
-            Lines(),
+            Connections(),
         )
 
-    def _begin(self, nodes: dict[str, FleetNode], policy: Policy, executor: Any, lines: Lines) -> None:
+    def _begin(self, nodes: dict[str, FleetNode], policy: Policy, executor: Any, connections: Connections) -> None:
         self._nodes = nodes
         self._policy = policy
         self._executor = executor
-        self._lines = lines
+        self._connections = connections
         self._workers: Any = None
         if executor is not None:
             from ._workers import Workers
@@ -101,7 +101,7 @@ class Fleet:
             policy = Policy(**said)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{os.fspath(path)}: {error}") from error
-        return cls._made(read_nodes(nodes, defaults), policy, executor, Lines())
+        return cls._made(read_nodes(nodes, defaults), policy, executor, Connections())
 
     @classmethod
     def from_srv(
@@ -132,9 +132,9 @@ class Fleet:
         return cls(nodes, timeout=timeout, concurrency=concurrency, executor=executor, **options)
 
     @classmethod
-    def _made(cls, nodes: dict[str, FleetNode], policy: Policy, executor: Any, lines: Lines) -> Fleet:
+    def _made(cls, nodes: dict[str, FleetNode], policy: Policy, executor: Any, connections: Connections) -> Fleet:
         fleet = cls.__new__(cls)
-        fleet._begin(nodes, policy, executor, lines)
+        fleet._begin(nodes, policy, executor, connections)
         return fleet
 
     # -- derived fleets ----------------------------------------------------------
@@ -155,7 +155,7 @@ class Fleet:
         )
 
     def _only(self, names: Iterable[str]) -> Fleet:
-        return self._made({name: self._nodes[name] for name in names}, self._policy, self._executor, self._lines)
+        return self._made({name: self._nodes[name] for name in names}, self._policy, self._executor, self._connections)
 
     def with_options(self, **policy: Unpack[PolicyOptions]) -> Fleet:
         """Return a fleet of the same nodes with other options. It shares connections.
@@ -188,7 +188,7 @@ class Fleet:
         """
         check_options("with_options()", policy, PolicyOptions)
         changed = dataclasses.replace(self._policy, **policy)
-        return self._made(self._nodes, changed, self._executor, self._lines)
+        return self._made(self._nodes, changed, self._executor, self._connections)
 
     # -- what it does ---------------------------------------------------------------------------------
 
@@ -257,7 +257,7 @@ class Fleet:
 
     def __getitem__(self, name: str) -> Client:
         """Return the client of one node; the fleet closes it."""
-        return self._lines.client(self._nodes[name])
+        return self._connections.client(self._nodes[name])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._nodes)
@@ -270,7 +270,7 @@ class Fleet:
 
     def close(self) -> None:
         """Close the connections, also those of derived fleets. An executor stays open."""
-        self._lines.close()
+        self._connections.close()
 
     def __enter__(self) -> Fleet:
         return self
@@ -306,9 +306,13 @@ class Fleet:
     def _rollout(
         self, command: str, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: Optional[float], read: Read
     ) -> Rollout:
-        self._lines.check()
+        self._connections.check()
         policy = self._policy if timeout is None else dataclasses.replace(self._policy, timeout=timeout)
-        ask = self._workers.ask if self._workers is not None else _Here(self._lines, policy.concurrency, read).ask
+        ask = (
+            self._workers.ask
+            if self._workers is not None
+            else _LocalNodes(self._connections, policy.concurrency, read).ask
+        )
         return Rollout(self._nodes, policy, command, args, kwargs, ask)
 
     def _run(
@@ -317,7 +321,7 @@ class Fleet:
         rollout = self._rollout(command, args, kwargs, timeout, read)
         with contextlib.ExitStack() as entered:
             if self._workers is None:
-                waiter: BlockingWaiter = entered.enter_context(self._lines.waiters.one())
+                waiter: BlockingWaiter = entered.enter_context(self._connections.waiters.one())
             else:
                 # Of its own: what workers answer late must not come into another call.
                 waiter = entered.enter_context(contextlib.closing(QueueWaiter()))
@@ -341,11 +345,11 @@ class Fleet:
 Read = Callable[[CoreReply], Any]
 
 
-class _Here:
+class _LocalNodes:
     """Asks nodes from this process."""
 
-    def __init__(self, lines: Lines, concurrency: Optional[int], read: Read) -> None:
-        self._lines = lines
+    def __init__(self, connections: Connections, concurrency: Optional[int], read: Read) -> None:
+        self._connections = connections
         self._concurrency = concurrency
         self._read = read
 
@@ -362,7 +366,7 @@ class _Here:
     ) -> None:
         deadline = time.monotonic() + timeout
         await Round(
-            self._lines,
+            self._connections,
             waiter,
             nodes,
             command,
@@ -379,4 +383,4 @@ def _value(reply: CoreReply) -> Any:
 
 
 def _again(nodes: tuple[FleetNode, ...], policy: Policy) -> Fleet:
-    return Fleet._made({node.name: node for node in nodes}, policy, None, Lines())
+    return Fleet._made({node.name: node for node in nodes}, policy, None, Connections())

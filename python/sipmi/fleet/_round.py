@@ -28,7 +28,7 @@ _DESCRIPTORS = {"fifo": 4}
 Tell = Callable[[NodeResult], bool]
 
 
-class Lines:
+class Connections:
     """The clients of a fleet's nodes, made when they are first called."""
 
     def __init__(self) -> None:
@@ -57,13 +57,13 @@ class Lines:
             self.held += _weight(node.address) if client is made else 0
         return client
 
-    def rest(self, node: FleetNode) -> None:
+    def close_idle(self, node: FleetNode) -> None:
         """Close the idle connections of a client."""
         client = self._clients.get(node.name)
         if client is not None:
             client._core.rest()
 
-    def rest_all(self) -> None:
+    def close_all_idle(self) -> None:
         """Close the idle connections of all clients."""
         for client in list(self._clients.values()):
             client._core.rest()
@@ -102,7 +102,7 @@ class Round:
 
     def __init__(
         self,
-        lines: Lines,
+        connections: Connections,
         waiter: Waiter,
         nodes: Iterable[FleetNode],
         command: str,
@@ -115,14 +115,14 @@ class Round:
     ) -> None:
         self.waiter = waiter
         self.is_over: bool = False
-        self._lines = lines
+        self._connections = connections
         self._waiting = collections.deque(nodes)
-        self._going_on: set[_Call] = set()
+        self._pending: set[_Call] = set()
         self._command = (command, args, kwargs)
         self._deadline = deadline
         self._read = read
         weights = [_weight(node.address) for node in self._waiting]
-        room, wanted = _room() + lines.held, sum(weights)
+        room, wanted = _room() + connections.held, sum(weights)
         # Kept connections make the next round faster; but the program needs descriptors, too.
         self._keeps = wanted <= room // 2
         self._most = max(
@@ -132,23 +132,23 @@ class Round:
     async def run(self, tell: Tell) -> None:
         """Ask all nodes and report each result, until all are done or no more are wanted."""
         try:
-            while self._waiting or self._going_on:
+            while self._waiting or self._pending:
                 self._begin(tell)
-                if not self._going_on:
+                if not self._pending:
                     return
                 for call, reply, error in await self.waiter.get():
                     if not self._finish(call, reply, error, tell):
                         return
         finally:
             self.is_over = True
-            for call in self._going_on:
+            for call in self._pending:
                 if call.id is not None:
                     self.waiter.driver.cancel(call.id)
 
     def _begin(self, tell: Tell) -> None:
         command, args, kwargs = self._command
         request = self.waiter.driver.request
-        while self._waiting and len(self._going_on) < self._most:
+        while self._waiting and len(self._pending) < self._most:
             node = self._waiting.popleft()
             left = self._deadline - time.monotonic()
             if left <= 0:
@@ -158,24 +158,24 @@ class Round:
                     self._waiting.clear()
                 continue
             call = _Call(self, node)
-            self._going_on.add(call)
+            self._pending.add(call)
             try:
-                core = self._lines.client(node)._core
+                core = self._connections.client(node)._core
                 call.id = request(call, core, command, args, kwargs, left)
             except (ValueError, TypeError, LookupError, OSError) as error:
                 # No client can be made of it: a certificate or a secret that is not there; or no wire says the value.
                 self.waiter.put((call, None, error))
 
     def _finish(self, call: _Call, reply: Optional[Reply], error: Optional[Exception], tell: Tell) -> bool:
-        self._going_on.discard(call)
+        self._pending.discard(call)
         node = call.node
         is_crowded = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
-        if is_crowded and (self._going_on or self._keeps):
+        if is_crowded and (self._pending or self._keeps):
             # Nothing was sent: other code took the descriptors. The node is asked again when another call is done.
             if self._keeps:
                 self._keeps = False
-                self._lines.rest_all()
-            self._most = max(1, len(self._going_on))
+                self._connections.close_all_idle()
+            self._most = max(1, len(self._pending))
             self._waiting.append(node)
             return True
         value, unclear = None, False
@@ -186,7 +186,7 @@ class Round:
             except Exception as fault:
                 error = fault
         if not self._keeps:
-            self._lines.rest(node)
+            self._connections.close_idle(node)
         elapsed = time.monotonic() - call.began
         return tell(NodeResult(node.name, node.address, value, error, elapsed, unclear=unclear))
 

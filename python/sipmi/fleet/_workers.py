@@ -21,7 +21,7 @@ from ..client import check_portable
 from ..errors import CallTimeout, MiError, TransportError
 from ._nodes import FleetNode
 from ._result import NodeResult
-from ._round import Lines, Round, Tell
+from ._round import Connections, Round, Tell
 from ._waiting import Waiter
 
 #: Groups for each worker: a slow group leaves the others something to do.
@@ -32,7 +32,7 @@ _GRACE = 2.0
 _MOST_FLEETS = 8
 
 #: The connections that a worker keeps between tasks.
-_lines: collections.OrderedDict[str, Lines] = collections.OrderedDict()
+_connections: collections.OrderedDict[str, Connections] = collections.OrderedDict()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,10 +55,10 @@ def answer(task: Task) -> list[NodeResult]:
     if task.claim is not None and not _is_first(task.claim):
         why = "the worker that asked it died; it is not asked again, since it may have run"
         return [_failed(node, task.command, _lost(node, task.command, why)) for node in task.nodes]
-    lines = _lines.setdefault(task.fleet, Lines())
-    _lines.move_to_end(task.fleet)
-    while len(_lines) > _MOST_FLEETS:
-        _lines.popitem(last=False)[1].close()
+    connections = _connections.setdefault(task.fleet, Connections())
+    _connections.move_to_end(task.fleet)
+    while len(_connections) > _MOST_FLEETS:
+        _connections.popitem(last=False)[1].close()
     results: list[NodeResult] = []
 
     def tell(result: NodeResult) -> bool:
@@ -66,10 +66,10 @@ def answer(task: Task) -> list[NodeResult]:
         return True
 
     deadline = time.monotonic() + task.timeout
-    with lines.waiters.one() as waiter:
+    with connections.waiters.one() as waiter:
         finish(
             Round(
-                lines,
+                connections,
                 waiter,
                 task.nodes,
                 task.command,

@@ -88,5 +88,5 @@ def _asking(client: Caller, timeout: float) -> Ask:
 
 
 def _tells_parameters(generation: Optional[str]) -> Optional[bool]:
-    """Whether servers of a generation say what a command takes; None when they have to be asked."""
+    """Return whether servers of a generation tell parameters; None when they have to be asked."""
     return False if generation in ("1.x", "2.x") else None

@@ -26,7 +26,7 @@ class Value(int):
     name: str
     """``group:name``."""
     kind: str
-    """"counter": it only grows, until a reset; "gauge": it shows a state; "unknown": nobody says."""
+    """"counter": it only grows, until a reset; "gauge": it shows a state; "unknown"."""
     unit: str
     """"bytes", "seconds", "percent", or what is counted: "requests"; "" when it is not known."""
 
