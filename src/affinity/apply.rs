@@ -1,5 +1,6 @@
 //! Doing a plan: each change is journalled, written, read back, and watched until it holds.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -9,9 +10,10 @@ use super::conflicts::Severity;
 use super::cpuset::CpuSet;
 use super::error::{Error, Result};
 use super::interrupts::{InterruptTable, since};
-use super::irq::{self, Irq, Managed};
+use super::irq::{self, Bounds, Irq, Managed};
 use super::irqbalance::Irqbalance;
 use super::journal::{Entry, Journal};
+use super::locate::Locator;
 use super::outcome::{Outcome, Reason, State};
 use super::plan::{Change, Item, Plan};
 use super::steering;
@@ -77,8 +79,9 @@ pub fn apply(plan: &Plan, journal: Option<&Path>, force: bool) -> Result<Applied
     if !blocking.is_empty() && !force {
         return Err(Error::Usage(format!("nothing was changed, because of {}", blocking.join("; "))));
     }
+    let (locator, bounds) = (Locator::new(&plan.host), Bounds::of(&plan.host.root)?);
     let mut journal = Journal::create(&plan.host.root, journal)?;
-    let mut done = Doing { plan, journal: &mut journal, entries: Vec::new() };
+    let mut done = Doing { plan, journal: &mut journal, entries: Vec::new(), locator, bounds, found: None };
     let mut reports = Vec::with_capacity(plan.items.len());
     for item in &plan.items {
         // An error at one item is that item's outcome: the others are independent of it, and all are in the journal.
@@ -104,6 +107,10 @@ struct Doing<'a> {
     plan: &'a Plan,
     journal: &'a mut Journal,
     entries: Vec<Entry>,
+    locator: Locator<'a>,
+    bounds: Bounds,
+    /// The interrupts of the plan, looked up and journalled together before the first of them is written.
+    found: Option<HashMap<u32, Irq>>,
 }
 
 impl Doing<'_> {
@@ -129,24 +136,36 @@ impl Doing<'_> {
         let Change::Irq { number, identity } = &item.change else {
             return Err(Error::Usage("not an interrupt".into()));
         };
-        let host = &self.plan.host;
         let outcome = Outcome::new(format!("IRQ {number}"), &item.target);
         if item.managed == Managed::Yes {
             let detail = "placed by the kernel itself";
             let outcome = Outcome { now: item.now.clone(), before: item.now.clone(), ..outcome };
             return Ok(outcome.because(State::Managed, Reason::Managed, detail));
         }
-        let Some(number) = undo::locate(host, identity, *number) else {
+        if self.found.is_none() {
+            self.found = Some(self.find_and_record_irqs()?);
+        }
+        let Some(irq) = self.found.as_ref().and_then(|found| found.get(number)) else {
             let detail = format!("{}: no such interrupt any more", identity.action);
             return Ok(outcome.because(State::Refused, Reason::Vanished, detail));
         };
-        let now = Irq::read(&host.root, number, host.table().as_ref())?;
-        let (online, _) = irq::cpus_of(&host.root)?;
-        let after = &item.target & &online;
-        if let Some(before) = now.affinity.filter(|before| *before != after && !after.is_empty()) {
-            self.record(vec![Entry::Irq { number, identity: identity.clone(), before, after }])?;
+        irq::set_affinity_of(&self.plan.host.root, irq, &item.target, &self.bounds, self.locator.table())
+    }
+
+    /// All in one write to the journal: each waits for the disk.
+    fn find_and_record_irqs(&mut self) -> Result<HashMap<u32, Irq>> {
+        let (mut entries, mut found) = (Vec::new(), HashMap::new());
+        for item in self.plan.items.iter().filter(|item| item.managed != Managed::Yes) {
+            let Change::Irq { number, identity } = &item.change else { continue };
+            let Some(irq) = self.locator.find(identity, *number) else { continue };
+            let after = &item.target & &self.bounds.online;
+            if let Some(before) = irq.affinity.clone().filter(|before| *before != after && !after.is_empty()) {
+                entries.push(Entry::Irq { number: irq.number, identity: identity.clone(), before, after });
+            }
+            found.insert(*number, irq);
         }
-        irq::set_affinity(&self.plan.host.root, number, &item.target)
+        self.record(entries)?;
+        Ok(found)
     }
 
     fn steering(&mut self, item: &Item, interface: &str, queue: &str) -> Result<Outcome> {
@@ -242,7 +261,7 @@ impl Applied {
     /// effective CPU or the counts since the last look say so; what someone moved becomes refused (`changed since`).
     pub fn verify(&mut self) -> Result<()> {
         let host = self.plan.host.clone();
-        let table = host.table();
+        let locator = Locator::new(&host);
         let (online, _) = irq::cpus_of(&host.root)?;
         for report in &mut self.reports {
             match &report.item.change {
@@ -253,9 +272,7 @@ impl Applied {
                     }
                     let target = &report.item.target & &online;
                     let path = irq::folder(*number);
-                    let now = undo::locate(&host, identity, *number)
-                        .and_then(|number| Irq::read(&host.root, number, table.as_ref()).ok());
-                    let Some(now) = now else {
+                    let Some(now) = locator.find(identity, *number) else {
                         *outcome =
                             outcome.clone().because(State::Refused, Reason::Vanished, format!("{path}: gone since"));
                         continue;
@@ -272,7 +289,7 @@ impl Applied {
                             )
                         }
                         Some(Reason::WaitsForInterrupt) => {
-                            by_counts(judged, *number, &target, self.counted.as_ref(), table.as_ref())
+                            by_counts(judged, *number, &target, self.counted.as_ref(), locator.table())
                         }
                         _ => judged,
                     };
@@ -293,7 +310,7 @@ impl Applied {
                 _ => {}
             }
         }
-        self.counted = table;
+        self.counted = locator.table().cloned();
         Ok(())
     }
 

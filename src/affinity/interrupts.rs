@@ -40,6 +40,8 @@ pub struct InterruptTable {
     cpus: Vec<u32>,
     counts: Vec<u64>,
     lines: Vec<Line>,
+    /// The numbers of interrupts in rising order, each with its line.
+    numbers: Vec<(u32, u32)>,
 }
 
 /// One row: an interrupt, or one of the kernel's own counters (`NMI`, `LOC`, `ERR`).
@@ -74,7 +76,7 @@ impl InterruptTable {
         }
         let header_end = text.find('\n').unwrap_or(text.len());
         let cpus = parse_header(&text[..header_end])?;
-        let mut table = Self { cpus, counts: Vec::new(), lines: Vec::with_capacity(256), text };
+        let mut table = Self { cpus, counts: Vec::new(), lines: Vec::with_capacity(256), numbers: Vec::new(), text };
         table.counts.reserve(table.text.len() / 12);
         let mut at = (header_end + 1).min(table.text.len());
         while at < table.text.len() {
@@ -83,6 +85,11 @@ impl InterruptTable {
             table.read_line(at, end);
             at = end + 1;
         }
+        let numbered = table.lines.iter().zip(0..).filter_map(|(line, at)| Some((line.irq?, at)));
+        table.numbers = numbered.collect();
+        // The kernel prints them in order; of a number that stands twice, the first line counts.
+        table.numbers.sort_by_key(|(number, _)| *number);
+        table.numbers.dedup_by_key(|(number, _)| *number);
         Ok(table)
     }
 
@@ -150,7 +157,8 @@ impl InterruptTable {
 
     /// The row of an IRQ number.
     pub fn irq(&self, irq: u32) -> Option<Row<'_>> {
-        self.rows().find(|row| row.irq() == Some(irq))
+        let at = self.numbers.binary_search_by_key(&irq, |(number, _)| *number).ok()?;
+        self.row(self.numbers[at].1 as usize)
     }
 
     /// The row of a label: `NMI`, `IPI0`, `30`.

@@ -213,18 +213,41 @@ fn online_by_folders(root: &Root) -> Result<CpuSet> {
 ///
 /// A CPU that cannot exist and an empty set are errors of the caller. Everything else is an [`Outcome`].
 pub fn set_affinity(root: &Root, number: u32, cpus: &CpuSet) -> Result<Outcome> {
-    let folder = folder(number);
-    let path = format!("{folder}/smp_affinity_list");
-    let (online, possible) = cpus_of(root)?;
-    let asked = CpuSet::parse_list(&cpus.to_list(), Some(possible))?.require_some()?;
-    let outcome = Outcome::new(format!("IRQ {number}"), &asked);
     let table = InterruptTable::parse(&root.read(super::interrupts::PATH).unwrap_or_default()).ok();
     let before = Irq::read(root, number, table.as_ref())?;
+    set_affinity_of(root, &before, cpus, &Bounds::of(root)?, table.as_ref())
+}
+
+/// The CPUs that masks can name, read once for many interrupts.
+pub(crate) struct Bounds {
+    pub(crate) online: CpuSet,
+    possible: usize,
+}
+
+impl Bounds {
+    pub(crate) fn of(root: &Root) -> Result<Self> {
+        let (online, possible) = cpus_of(root)?;
+        Ok(Bounds { online, possible })
+    }
+}
+
+/// The same for an interrupt that has just been read.
+pub(crate) fn set_affinity_of(
+    root: &Root,
+    before: &Irq,
+    cpus: &CpuSet,
+    bounds: &Bounds,
+    table: Option<&InterruptTable>,
+) -> Result<Outcome> {
+    let number = before.number;
+    let path = format!("{}/smp_affinity_list", folder(number));
+    let asked = CpuSet::parse_list(&cpus.to_list(), Some(bounds.possible))?.require_some()?;
+    let online = &bounds.online;
     let outcome = Outcome {
         before: before.affinity.clone(),
         now: before.affinity.clone(),
         effective: before.effective.clone(),
-        ..outcome
+        ..Outcome::new(format!("IRQ {number}"), &asked)
     };
     if before.managed == Managed::Yes {
         let detail = format!("{path}: mode 0444, the kernel places this interrupt itself");
@@ -234,8 +257,8 @@ pub fn set_affinity(root: &Root, number: u32, cpus: &CpuSet) -> Result<Outcome> 
         let error = std::io::Error::from_raw_os_error(libc::EROFS);
         return Ok(outcome.failed(&path, &error, Reason::ReadOnly));
     }
-    let target = &asked & &online;
-    let mut outcome = Outcome { cut: &asked - &online, ..outcome };
+    let target = &asked & online;
+    let mut outcome = Outcome { cut: &asked - online, ..outcome };
     if target.is_empty() {
         let detail = format!("{path}: none of {asked} is online (online: {online})");
         return Ok(outcome.because(State::Refused, Reason::Offline, detail));
@@ -248,7 +271,7 @@ pub fn set_affinity(root: &Root, number: u32, cpus: &CpuSet) -> Result<Outcome> 
         }
         return Ok(outcome.failed(&path, &error, Reason::of_errno(errno)));
     }
-    match Irq::read(root, number, table.as_ref()) {
+    match Irq::read(root, number, table) {
         Ok(now) => {
             (outcome.now, outcome.effective) = (now.affinity.clone(), now.effective.clone());
             Ok(judge(outcome, &path, &target))

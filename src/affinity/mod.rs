@@ -25,6 +25,7 @@ pub mod irq;
 pub mod irqbalance;
 mod irqbalance_bans;
 pub mod journal;
+mod locate;
 pub mod outcome;
 mod place;
 pub mod plan;

@@ -7,9 +7,10 @@ use std::path::Path;
 use super::cpuset::CpuSet;
 use super::error::{Error, Result};
 use super::host::Host;
-use super::irq::{self, Identity, Irq};
+use super::irq::{self, Bounds, Irq};
 use super::irqbalance::Irqbalance;
 use super::journal::{self, Entry};
+use super::locate::Locator;
 use super::outcome::{Outcome, Reason, State};
 use super::process::{self, Process};
 use super::steering;
@@ -32,6 +33,7 @@ pub fn undo(host: &Host, path: &Path) -> Result<Undone> {
     let shown = path.display().to_string();
     let _lock = journal::lock(folder).map_err(|error| Error::io(&shown, "lock", error))?;
     let record = journal::load(&host.root, path)?;
+    let (locator, bounds) = (Locator::new(host), Bounds::of(&host.root)?);
     let mut outcomes = Vec::new();
     for entry in record.entries.iter().rev() {
         if record.rebooted && !matches!(entry, Entry::File { .. }) {
@@ -39,7 +41,7 @@ pub fn undo(host: &Host, path: &Path) -> Result<Undone> {
             outcomes.push(gone.because(State::Applied, Reason::Vanished, "the machine has been started anew since"));
             continue;
         }
-        match restore(host, entry) {
+        match restore(host, entry, &locator, &bounds) {
             Ok(outcome) => outcomes.push(outcome),
             Err(error) => outcomes.push(failed(entry, &error)),
         }
@@ -62,7 +64,8 @@ pub fn drift(host: &Host, entries: &[Entry]) -> Vec<Outcome> {
     for entry in entries {
         wanted.insert(key(entry), entry);
     }
-    wanted.into_values().filter_map(|entry| drifted(host, entry)).collect()
+    let locator = Locator::new(host);
+    wanted.into_values().filter_map(|entry| drifted(host, entry, &locator)).collect()
 }
 
 fn key(entry: &Entry) -> String {
@@ -94,41 +97,10 @@ fn vanished(entry: &Entry, asked: &CpuSet, detail: &str) -> Outcome {
     Outcome::new(subject(entry), asked).because(State::Refused, Reason::Vanished, detail)
 }
 
-/// The interrupt that has this identity now. Its old number is looked at first; without a bus address and a hardware
-/// number, the action has to do.
-pub fn locate(host: &Host, identity: &Identity, number: u32) -> Option<u32> {
-    let table = host.table();
-    let table = table.as_ref();
-    let folder = format!("/sys/bus/pci/devices/{}/msi_irqs", identity.bus);
-    let of_bus =
-        if identity.bus.is_empty() { Vec::new() } else { host.root.list_numbers(&folder).unwrap_or_default() };
-    let all = host.root.list_numbers("/proc/irq").unwrap_or_default();
-    let mut best: Option<(u8, u32)> = None;
-    for candidate in std::iter::once(number).chain(of_bus.iter().copied()).chain(all) {
-        let Ok(irq) = Irq::read(&host.root, candidate, table) else { continue };
-        let bus = of_bus.contains(&candidate).then_some(identity.bus.as_str());
-        let other = irq.identity(bus);
-        let same_bus = other.bus == identity.bus;
-        let same_number = other.hwirq.is_some() && other.hwirq == identity.hwirq;
-        let same_action = !identity.action.is_empty() && other.action == identity.action;
-        let score = match (same_bus, same_number, same_action) {
-            (true, true, true) => 3,
-            // Renamed (`eth0` became `lan0`), or numbered anew by the controller.
-            (true, true, false) if !identity.bus.is_empty() => 2,
-            (true, false, true) => 1,
-            _ => continue,
-        };
-        if best.is_none_or(|(known, _)| score > known) {
-            best = Some((score, candidate));
-        }
-    }
-    best.map(|(_, number)| number)
-}
-
-fn restore(host: &Host, entry: &Entry) -> Result<Outcome> {
+fn restore(host: &Host, entry: &Entry, locator: &Locator, bounds: &Bounds) -> Result<Outcome> {
     match entry {
-        Entry::Irq { number, identity, before, .. } => match locate(host, identity, *number) {
-            Some(now) => restore_irq(host, now, before),
+        Entry::Irq { number, identity, before, .. } => match locator.find(identity, *number) {
+            Some(now) => restore_irq(host, &now, before, bounds, locator),
             None => Ok(vanished(entry, before, "no interrupt of this device, action and hardware number any more")),
         },
         Entry::Steering { interface, queue, before, .. } => steering::set_cpus(&host.root, interface, queue, before),
@@ -145,12 +117,11 @@ fn restore(host: &Host, entry: &Entry) -> Result<Outcome> {
 }
 
 /// The kernel takes no set without an online CPU; then the old set cannot come back yet.
-fn restore_irq(host: &Host, number: u32, before: &CpuSet) -> Result<Outcome> {
-    let (online, _) = irq::cpus_of(&host.root)?;
-    if before.is_subset(&online) {
-        return irq::set_affinity(&host.root, number, before);
+fn restore_irq(host: &Host, irq: &Irq, before: &CpuSet, bounds: &Bounds, locator: &Locator) -> Result<Outcome> {
+    let mut outcome = irq::set_affinity_of(&host.root, irq, before, bounds, locator.table())?;
+    if before.is_subset(&bounds.online) {
+        return Ok(outcome);
     }
-    let mut outcome = irq::set_affinity(&host.root, number, before)?;
     if outcome.state == State::Applied || outcome.state == State::Pending {
         outcome.detail = format!("{}restored without CPUs {}, which are offline", outcome.detail, outcome.cut);
     }
@@ -227,22 +198,25 @@ fn restore_born_since(host: &Host, entries: &[Entry]) -> Vec<Outcome> {
     outcomes
 }
 
-fn drifted(host: &Host, entry: &Entry) -> Option<Outcome> {
+fn drifted(host: &Host, entry: &Entry, locator: &Locator) -> Option<Outcome> {
     match entry {
         Entry::Irq { number, identity, after, .. } => {
-            let Some(found) = locate(host, identity, *number) else {
+            let Some(irq) = locator.find(identity, *number) else {
                 return Some(vanished(
                     entry,
                     after,
                     "no interrupt of this device, action and hardware number any more",
                 ));
             };
-            let irq = Irq::read(&host.root, found, host.table().as_ref()).ok()?;
             let mut outcome = Outcome::new(subject(entry), after);
             (outcome.now, outcome.effective) = (irq.affinity.clone(), irq.effective);
             let moved = irq.affinity.as_ref() != Some(after);
             moved.then(|| {
-                outcome.because(State::Refused, Reason::ChangedSince, format!("IRQ {found} is on other CPUs now"))
+                outcome.because(
+                    State::Refused,
+                    Reason::ChangedSince,
+                    format!("IRQ {} is on other CPUs now", irq.number),
+                )
             })
         }
         Entry::Steering { interface, queue, after, .. } => {
