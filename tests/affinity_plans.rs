@@ -69,7 +69,93 @@ fn without_cpus_the_cache_domain_nearest_to_the_device_is_chosen() {
     assert_eq!((plan.irq_cpus, plan.process_cpus, plan.chosen), (cpus("4-7"), cpus("4-7"), true));
     machine.write("/sys/devices/system/cpu/isolated", "4-5\n");
     let plan = self::plan(&machine.host(), &["eth1"], None);
-    assert_eq!(plan.irq_cpus, cpus("6-7"), "isolated CPUs are left to whoever isolated them");
+    assert_eq!(plan.irq_cpus, cpus("6-7"), "an administrator chose the load of isolated CPUs");
+}
+
+/// One core a socket, as most virtual machines have: each CPU has an L3 of its own.
+fn with_one_domain_a_cpu(machine: &Machine) {
+    for cpu in 0..8 {
+        let folder = format!("/sys/devices/system/cpu/cpu{cpu}");
+        machine.write(&format!("{folder}/cache/index3/shared_cpu_list"), &format!("{cpu}\n"));
+        machine.write(&format!("{folder}/topology/physical_package_id"), &format!("{cpu}\n"));
+    }
+}
+
+#[test]
+fn a_cache_domain_that_is_too_small_widens_to_its_node_and_the_plan_says_so() {
+    let machine = Machine::captured("612");
+    with_one_domain_a_cpu(&machine);
+    machine.write("/sys/devices/pci0000:00/0000:00:05.0/numa_node", "1\n");
+    let plan = plan(&machine.host(), &["eth1"], None);
+    assert_eq!((&plan.irq_cpus, &plan.process_cpus), (&cpus("4-7"), &cpus("4-7")));
+    let shown = plan.to_string();
+    let why = "(node 1: the nearest cache domain has 1 CPU for 2 queues and 5 processes)";
+    assert!(shown.lines().next().unwrap().contains(why), "{shown}");
+}
+
+#[test]
+fn a_node_that_is_too_small_widens_to_all_usable_cpus() {
+    let machine = Machine::captured("612");
+    with_one_domain_a_cpu(&machine);
+    for node in 0..2 {
+        machine.write(&format!("/sys/devices/system/node/node{node}/cpulist"), &format!("{node}\n"));
+    }
+    machine.write("/sys/devices/system/cpu/isolated", "7\n");
+    let plan = plan(&machine.host(), &["eth2"], None);
+    assert_eq!(plan.irq_cpus, cpus("0-6"));
+    assert!(plan.choice.starts_with("all usable CPUs: the nearest cache domain has 1 CPU"), "{}", plan.choice);
+}
+
+#[test]
+fn fewer_cpus_than_queues_or_processes_are_a_warning() {
+    let machine = Machine::captured("612");
+    let warning = |list: &str| {
+        let plan = plan(&machine.host(), &["eth1"], Some(list));
+        plan.conflicts.iter().find(|conflict| conflict.what == "cpus").map(|conflict| conflict.detail.clone())
+    };
+    assert_eq!(warning("2").as_deref(), Some("2 queues share CPUs 2, 5 processes share CPUs 2"));
+    assert_eq!(warning("2-3").as_deref(), Some("5 processes share CPUs 2-3"));
+    assert_eq!(warning("0-4"), None);
+}
+
+#[test]
+fn a_plan_without_a_device_is_near_to_nothing_and_leaves_no_cpu_out() {
+    let machine = Machine::captured("612");
+    let plan = plan(&machine.host(), &[], None);
+    assert_eq!((&plan.process_cpus, plan.choice.as_str()), (&cpus("0-7"), "all usable CPUs, as no device is named"));
+}
+
+#[test]
+fn packet_steering_of_before_that_leaves_the_plan_is_turned_off_or_warned_of() {
+    let machine = Machine::captured("612");
+    // As many queues as CPUs, so that the plan needs no RPS.
+    machine.write("/sys/class/net/eth2/queues/rx-0/rps_cpus", "f0\n");
+    let host = machine.host();
+    let plan = plan(&host, &["eth2"], Some("0-3"));
+    let item = plan.items.iter().find(|item| item.subject() == "eth2 rx-0").expect("an item");
+    assert!(item.target.is_empty(), "{plan}");
+    let without = host.plan(&Request { steering: false, ..request(&host, &["eth2"], Some("0-3")) }).unwrap();
+    let warning = without.conflicts.iter().find(|conflict| conflict.what == "steering").expect("a warning");
+    assert_eq!(warning.detail, "eth2 rx-0 has rps_cpus 4-7: its packets leave the CPUs of this plan");
+    apply(&plan, None, false).unwrap();
+    assert_eq!(machine.read("/sys/class/net/eth2/queues/rx-0/rps_cpus").trim().trim_matches(['0', ',']), "");
+}
+
+#[test]
+fn isolated_cpus_take_no_rps_and_siblings_outside_of_what_was_asked_are_told() {
+    let machine = Machine::captured("612");
+    machine.write("/sys/devices/system/cpu/isolated", "3\n");
+    let host = machine.host();
+    let plan = plan(&host, &["eth1"], Some("0-3"));
+    let details: Vec<&str> = plan.conflicts.iter().map(|conflict| conflict.detail.as_str()).collect();
+    assert!(details.contains(&"CPUs 3 are isolated: the kernel gives them no packets by RPS"), "{details:?}");
+    let siblings =
+        host.plan(&Request { policy: Policy::Siblings, ..request(&host, &["eth2"], Some("0,2")) }).unwrap();
+    let details: Vec<&str> = siblings.conflicts.iter().map(|conflict| conflict.detail.as_str()).collect();
+    assert!(
+        details.contains(&"CPUs 1,3 were not asked for: they are the siblings of those that were"),
+        "{details:?}"
+    );
 }
 
 #[test]
@@ -152,6 +238,7 @@ fn conflicts_are_listed_before_anything_is_written() {
     let found: BTreeMap<&str, Severity> =
         plan.conflicts.iter().map(|conflict| (conflict.what, conflict.severity)).collect();
     let expected = [
+        ("cpus", Severity::Warns),
         ("cpuset", Severity::Blocks),
         ("device", Severity::Warns),
         ("irqbalance", Severity::Warns),
@@ -228,6 +315,24 @@ fn pending_becomes_applied_when_the_counts_say_so() {
     machine.write("/proc/interrupts", &table.replace(&row, there));
     applied.verify().unwrap();
     assert_eq!(applied.reports[0].state(), State::Applied);
+}
+
+#[test]
+fn a_pending_interrupt_is_success_and_one_that_never_fired_is_not_waited_for() {
+    let machine = Machine::captured("61");
+    let table = machine.read("/proc/interrupts");
+    let row = table.lines().find(|line| line.trim_start().starts_with("57:")).unwrap().to_owned();
+    machine.write("/proc/interrupts", &table.replace(&row, " 57: 0 0 0 0 0 0 0 0 PCI-MSI 81920-edge      eth1-rx-0"));
+    let host = machine.with_fault("/proc/irq/57/smp_affinity_list", Fault::Stuck);
+    let mut applied = apply(&plan(&host, &["eth1"], Some("2")), None, false).unwrap();
+    let mut looks = 0;
+    let mut count = || {
+        looks += 1;
+        looks < 3
+    };
+    applied.settle(Duration::from_secs(60), false, &mut count).unwrap();
+    assert_eq!((applied.reports[0].state(), looks), (State::Pending, 0));
+    assert!(applied.is_complete());
 }
 
 #[test]

@@ -1384,7 +1384,7 @@ class Applied:
 
     @property
     def complete(self) -> bool:
-        """Whether no item is refused or pending."""
+        """Whether no item is refused. A pending interrupt is set, and moves when it fires the next time."""
 
     @property
     def journal(self) -> str:

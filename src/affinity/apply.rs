@@ -252,9 +252,24 @@ impl Applied {
         &self.journal
     }
 
-    /// Whether no item is refused or still pending.
+    /// Whether no item is refused. A pending interrupt is set, and moves when it fires the next time.
     pub fn is_complete(&self) -> bool {
-        self.reports.iter().all(|report| matches!(report.state(), State::Applied | State::Managed))
+        self.reports.iter().all(|report| report.state() != State::Refused)
+    }
+
+    /// Whether an interrupt that fires has not been seen to arrive yet. One that has never fired since the machine started
+    /// may never do so, and is not waited for.
+    fn is_waiting(&self) -> bool {
+        let fires = |number: u32| {
+            let row = self.counted.as_ref().and_then(|table| table.irq(number));
+            row.is_some_and(|row| row.counts().iter().any(|count| *count > 0))
+        };
+        self.reports.iter().filter(|report| report.state() == State::Pending).any(|report| {
+            match &report.item.change {
+                Change::Irq { number, .. } => fires(*number),
+                _ => true,
+            }
+        })
     }
 
     /// Looks at every interrupt and thread again, and brings the report up to date: pending ones become applied when their
@@ -320,8 +335,7 @@ impl Applied {
         let end = Instant::now() + time;
         loop {
             self.verify()?;
-            let pending = self.reports.iter().any(|report| report.state() == State::Pending);
-            if (!pending && !watch) || Instant::now() >= end || !go_on() {
+            if (!self.is_waiting() && !watch) || Instant::now() >= end || !go_on() {
                 return Ok(());
             }
             std::thread::sleep(STEP.min(end.saturating_duration_since(Instant::now())));

@@ -7,16 +7,20 @@ use serde_json::{Value, json};
 
 use super::cgroup;
 use super::cpuset::CpuSet;
+use super::device::Device;
 use super::error::Result;
 use super::irq::Managed;
 use super::irqbalance::Irqbalance;
+use super::place::{self, Load};
 use super::plan::{Change, Plan, Policy, Request};
 use super::process;
+use super::steering;
 use super::topology::Topology;
 
 /// Vectors of one x86 CPU that devices can have: 256 less exceptions and the kernel's own.
 const VECTORS_PER_CPU: usize = 200;
 const CAP_DAC_OVERRIDE: u32 = 1;
+const CAP_NET_ADMIN: u32 = 12;
 const CAP_SYS_NICE: u32 = 23;
 
 /// How much a conflict matters.
@@ -33,7 +37,7 @@ pub enum Severity {
 /// One of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conflict {
-    /// `irqbalance`, `tuned`, `read-only`, `managed`, `vectors`, `cpuset`, `capability`, `offline`, `isolated`, `siblings`, `device`.
+    /// `cpus`, `irqbalance`, `tuned`, `steering`, `read-only`, `managed`, `vectors`, `cpuset`, `capability`, `offline`, `isolated`, `siblings`, `device`.
     pub what: &'static str,
     /// How much it matters.
     pub severity: Severity,
@@ -71,6 +75,7 @@ pub(crate) fn find(
     request: &Request,
     topology: &Topology,
     asked: &CpuSet,
+    load: Load,
     balance: Result<Irqbalance>,
 ) -> Result<Vec<Conflict>> {
     use Severity::{Blocks, Handled, Warns};
@@ -98,6 +103,9 @@ pub(crate) fn find(
             "these cores have one thread each: interrupts and processes share them",
         ));
     }
+    found.extend(sibling_conflict(plan, request));
+    found.extend(load_conflict(plan, load));
+    steering_conflicts(plan, request, topology, &mut found)?;
     irq_conflicts(plan, &mut found);
     cpuset_conflicts(plan, &mut found)?;
     match balance {
@@ -122,6 +130,57 @@ pub(crate) fn find(
         ));
     }
     Ok(found)
+}
+
+/// CPUs that the policy adds to those that were asked for.
+fn sibling_conflict(plan: &Plan, request: &Request) -> Option<Conflict> {
+    let asked = request.cpus.as_ref().filter(|_| plan.policy == Policy::Siblings)?;
+    let added = &(&plan.irq_cpus | &plan.process_cpus) - asked;
+    let detail = || format!("CPUs {added} were not asked for: they are the siblings of those that were");
+    (!added.is_empty()).then(|| Conflict::new("siblings", Severity::Warns, detail()))
+}
+
+/// RPS that was set before and is not part of the plan, and RPS that the kernel would not do (`rps_cpus` leaves out the CPUs
+/// of `isolcpus=` since Linux 5.7).
+fn steering_conflicts(plan: &Plan, request: &Request, topology: &Topology, found: &mut Vec<Conflict>) -> Result<()> {
+    let all = &plan.irq_cpus | &plan.process_cpus;
+    for device in plan.devices.iter().flat_map(Device::leaves).filter(|device| device.kind == "net") {
+        if request.steering {
+            break;
+        }
+        let queues = match steering::queues(&plan.host.root, &device.name) {
+            Ok(queues) => queues,
+            Err(error) if error.is_missing() => continue,
+            Err(error) => return Err(error),
+        };
+        for queue in queues.iter().filter(|queue| place::is_stray(queue, &all)) {
+            let cpus = queue.cpus.clone().unwrap_or_default();
+            let detail = format!(
+                "{} {} has rps_cpus {cpus}: its packets leave the CPUs of this plan",
+                device.name, queue.name
+            );
+            found.push(Conflict::new("steering", Severity::Warns, detail));
+        }
+    }
+    let rps =
+        plan.items.iter().filter(|item| item.kind() == "rps").fold(CpuSet::new(), |all, item| &all | &item.target);
+    let isolated = &rps & &topology.isolated;
+    if !isolated.is_empty() {
+        let detail = format!("CPUs {isolated} are isolated: the kernel gives them no packets by RPS");
+        found.push(Conflict::new("steering", Severity::Warns, detail));
+    }
+    Ok(())
+}
+
+/// Queues that share a CPU, and processes that do.
+fn load_conflict(plan: &Plan, load: Load) -> Option<Conflict> {
+    let short = |count: usize, what: &str, cpus: &CpuSet| {
+        (!cpus.is_empty() && count > cpus.len()).then(|| format!("{count} {what} share CPUs {cpus}"))
+    };
+    let queues = short(load.queues, "queues", &plan.irq_cpus);
+    let workers = short(load.workers, "processes", &plan.process_cpus);
+    let shared: Vec<String> = queues.into_iter().chain(workers).collect();
+    (!shared.is_empty()).then(|| Conflict::new("cpus", Severity::Warns, shared.join(", ")))
 }
 
 fn irq_conflicts(plan: &Plan, found: &mut Vec<Conflict>) {
@@ -213,9 +272,14 @@ fn irqbalance_conflicts(plan: &Plan, request: &Request, balance: &Irqbalance, fo
 /// Of this process, and so only on a live machine.
 fn capability_conflicts(plan: &Plan, found: &mut Vec<Conflict>) {
     if !plan.host.root.is_live()
-        || nix::unistd::geteuid().is_root() && has(plan, CAP_DAC_OVERRIDE) && has(plan, CAP_SYS_NICE)
+        || nix::unistd::geteuid().is_root()
+            && [CAP_DAC_OVERRIDE, CAP_NET_ADMIN, CAP_SYS_NICE].iter().all(|capability| has(plan, *capability))
     {
         return;
+    }
+    if plan.items.iter().any(|item| matches!(item.change, Change::Steering { .. })) && !has(plan, CAP_NET_ADMIN) {
+        let detail = "RPS and XPS can be set with CAP_NET_ADMIN only";
+        found.push(Conflict::new("capability", Severity::Blocks, detail));
     }
     let is_root = nix::unistd::geteuid().is_root();
     let writes_files =

@@ -27,18 +27,82 @@ pub(crate) fn base(host: &Host, topology: &Topology, processes: &[Process]) -> R
     Ok(base)
 }
 
-/// The last-level cache domain that most of the devices are near to; the lowest of equals. Isolated CPUs are left out, for
-/// whoever isolated them chose their load.
-pub(crate) fn nearest_domain(topology: &Topology, devices: &[Device], base: &CpuSet) -> CpuSet {
+/// CPUs that were chosen, and why these.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Choice {
+    pub(crate) cpus: CpuSet,
+    pub(crate) reason: String,
+}
+
+/// How many queues and workers a plan has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Load {
+    pub(crate) queues: usize,
+    pub(crate) workers: usize,
+}
+
+impl Load {
+    /// The CPUs that a domain must have: fewer would leave queues and workers in each other's way.
+    fn least(self) -> usize {
+        match (self.queues, self.workers) {
+            (0, count) | (count, 0) => count,
+            (queues, workers) => queues.min(workers),
+        }
+    }
+}
+
+/// The CPUs for a plan that names none: the last-level cache domain that most of the devices are near to, the lowest of
+/// equals. A domain that is smaller than the load widens to its node, its package, and all usable CPUs: on many virtual
+/// machines each CPU is a domain of its own. Isolated CPUs are left out, since their load was chosen by an administrator.
+/// Without a device there is nothing to be near to, and no CPU is left out.
+pub(crate) fn choose(topology: &Topology, devices: &[Device], base: &CpuSet, load: Load) -> Choice {
     let open = base - &topology.isolated;
     let open = if open.is_empty() { base.clone() } else { open };
-    let domains =
-        topology.cache_domains().into_iter().map(|domain| &domain & &open).filter(|domain| !domain.is_empty());
+    if devices.is_empty() {
+        return Choice { cpus: open, reason: "all usable CPUs, as no device is named".to_owned() };
+    }
+    let domain = nearest(topology.cache_domains(), devices, &open).unwrap_or_else(|| open.clone());
+    if domain.len() >= load.least() {
+        return Choice { cpus: domain, reason: "nearest cache domain".to_owned() };
+    }
+    let why = format!(
+        "the nearest cache domain has {} for {} queues and {} processes",
+        plural(domain.len(), "CPU"),
+        load.queues,
+        load.workers
+    );
+    for (name, around) in wider(topology, &domain) {
+        let cpus = &around & &open;
+        if cpus.len() >= load.least() {
+            return Choice { cpus, reason: format!("{name}: {why}") };
+        }
+    }
+    Choice { cpus: open, reason: format!("all usable CPUs: {why}") }
+}
+
+/// The domain near to most of the devices.
+fn nearest(domains: Vec<CpuSet>, devices: &[Device], open: &CpuSet) -> Option<CpuSet> {
     let near = |domain: &CpuSet| {
         devices.iter().flat_map(Device::leaves).filter(|device| !device.local_cpus.is_disjoint(domain)).count()
     };
+    let domains = domains.into_iter().map(|domain| &domain & open).filter(|domain| !domain.is_empty());
     // `max_by_key` takes the last of equals: from the back, that is the lowest.
-    domains.collect::<Vec<_>>().into_iter().rev().max_by_key(near).unwrap_or(open)
+    domains.collect::<Vec<_>>().into_iter().rev().max_by_key(near)
+}
+
+/// The node and the package around a domain.
+fn wider(topology: &Topology, domain: &CpuSet) -> Vec<(String, CpuSet)> {
+    let node = topology.nodes.iter().find(|(_, cpus)| !cpus.is_disjoint(domain));
+    let package = topology.cpus.iter().find(|cpu| domain.contains(cpu.number)).map(|cpu| cpu.package);
+    let package = package.map(|package| {
+        let cpus = topology.cpus.iter().filter(|cpu| cpu.package == package).map(|cpu| cpu.number).collect();
+        (format!("package {package}"), cpus)
+    });
+    node.map(|(node, cpus)| (format!("node {node}"), cpus.clone())).into_iter().chain(package).collect()
+}
+
+fn plural(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 /// The interrupts' part and the processes' part of a set.
@@ -73,6 +137,11 @@ pub(crate) fn for_irq(policy: Policy, cpus: &CpuSet, queue: Option<Queue>, posit
     }
 }
 
+/// Whether RPS sends packets of a receive queue to CPUs outside of a set.
+pub(crate) fn is_stray(queue: &SteeringQueue, cpus: &CpuSet) -> bool {
+    queue.receives && queue.cpus.as_ref().is_some_and(|set| !set.is_subset(cpus))
+}
+
 /// RPS where there are fewer receive queues than CPUs to work on packets; XPS where there is more than one send queue,
 /// each with its share of the CPUs.
 pub(crate) fn for_queues<'a>(
@@ -92,7 +161,11 @@ pub(crate) fn for_queues<'a>(
     let target = |queue: &'a SteeringQueue| {
         queue.cpus.as_ref()?;
         if queue.receives {
-            (receiving < all.len()).then(|| (queue, all.clone()))
+            if receiving < all.len() {
+                return Some((queue, all.clone()));
+            }
+            // Set before by another hand: it would take packets away from the CPUs of the plan.
+            is_stray(queue, &all).then(|| (queue, CpuSet::new()))
         } else {
             (sending > 1).then(|| (queue, share(queue.index)))
         }

@@ -12,8 +12,9 @@ use super::device::Device;
 use super::error::{Error, Result};
 use super::host::Host;
 use super::irq::{Identity, Irq, Managed, cpus_of};
-use super::place;
+use super::place::{self, Choice};
 use super::process::Process;
+use super::queue::QueueKind;
 use super::steering;
 
 /// How CPUs are shared between interrupts and processes.
@@ -156,6 +157,7 @@ impl Item {
     fn target_shown(&self) -> String {
         match &self.change {
             Change::BanLive { irqs } | Change::BanFile { irqs } => format!("ban {} interrupts", irqs.len()),
+            Change::Steering { .. } if self.target.is_empty() => "off".to_owned(),
             _ if self.managed == Managed::Yes => self.now.as_ref().map(CpuSet::to_list).unwrap_or_default(),
             _ => self.target.to_list(),
         }
@@ -183,6 +185,8 @@ pub struct Plan {
     pub process_cpus: CpuSet,
     /// Whether the CPUs were chosen here.
     pub chosen: bool,
+    /// Why these CPUs were chosen; empty where they were given.
+    pub choice: String,
     /// What changes, in the order in which it is done.
     pub items: Vec<Item>,
     /// What stands in the way.
@@ -203,9 +207,13 @@ impl Plan {
         }
         let base = place::base(host, &topology, &request.processes)?;
         let (_, possible) = cpus_of(&host.root)?;
-        let cpus = match &request.cpus {
-            Some(cpus) => CpuSet::parse_list(&cpus.to_list(), Some(possible))?.require_some()?,
-            None => place::nearest_domain(&topology, &devices, &base),
+        let load = place::Load { queues: queues(host, &devices, table.as_ref()), workers: request.processes.len() };
+        let Choice { cpus, reason: choice } = match &request.cpus {
+            Some(cpus) => {
+                let cpus = CpuSet::parse_list(&cpus.to_list(), Some(possible))?.require_some()?;
+                Choice { cpus, reason: String::new() }
+            }
+            None => place::choose(&topology, &devices, &base, load),
         };
         let online = &cpus & &topology.online;
         let (irq_cpus, process_cpus) = place::divide(&topology, &online, request.policy);
@@ -216,6 +224,7 @@ impl Plan {
             irq_cpus,
             process_cpus,
             chosen: request.cpus.is_none(),
+            choice,
             items: Vec::new(),
             conflicts: Vec::new(),
         };
@@ -229,7 +238,7 @@ impl Plan {
         {
             plan.add_bans(balance);
         }
-        plan.conflicts = conflicts::find(&plan, request, &topology, &cpus, balance)?;
+        plan.conflicts = conflicts::find(&plan, request, &topology, &cpus, load, balance)?;
         Ok(plan)
     }
 
@@ -363,17 +372,35 @@ impl Plan {
             "irq_cpus": self.irq_cpus.to_list(),
             "process_cpus": self.process_cpus.to_list(),
             "chosen": self.chosen,
+            "choice": self.choice,
             "items": self.items.iter().map(Item::to_json).collect::<Vec<_>>(),
             "conflicts": self.conflicts.iter().map(Conflict::to_json).collect::<Vec<_>>(),
         })
     }
 }
 
+/// The vectors of the devices that carry traffic and can be moved.
+fn queues(host: &Host, devices: &[Device], table: Option<&super::InterruptTable>) -> usize {
+    let numbers: BTreeSet<u32> = devices.iter().flat_map(|device| device.irqs.iter().copied()).collect();
+    let irqs = numbers.into_iter().filter_map(|number| Irq::read(&host.root, number, table).ok());
+    let carries =
+        |irq: &Irq| irq.managed != Managed::Yes && irq.queue().is_none_or(|queue| queue.kind != QueueKind::Control);
+    let indices: BTreeSet<(Option<u32>, u32)> = irqs
+        .filter(carries)
+        .map(|irq| match irq.queue().and_then(|queue| queue.index) {
+            // The receive and the send side of a queue share a CPU.
+            Some(index) => (Some(index), 0),
+            None => (None, irq.number),
+        })
+        .collect();
+    indices.len()
+}
+
 impl fmt::Display for Plan {
     /// The dry run: a table of what changes, then what stands in the way.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self.devices.iter().map(|device| device.name.as_str()).collect();
-        let how = if self.chosen { " (nearest cache domain)" } else { "" };
+        let how = if self.chosen { format!(" ({})", self.choice) } else { String::new() };
         writeln!(
             f,
             "interrupts of {} on CPUs {}, processes on CPUs {}{how}, policy {}",

@@ -78,12 +78,20 @@ pub fn set_cpus(root: &Root, interface: &str, queue: &str, cpus: &CpuSet) -> Res
     outcome.now = root.cpu_mask(&path)?;
     Ok(match &outcome.now {
         Some(now) if *now == asked => Outcome { state: State::Applied, ..outcome },
+        // The kernel gives no packets to isolated CPUs (`housekeeping_cpumask` in `net/core/net-sysfs.c`).
+        Some(now) if *now == &asked - &isolated(root)? => {
+            Outcome { state: State::Applied, cut: &asked & &isolated(root)?, ..outcome }
+        }
         Some(now) => {
             let detail = format!("{path}: wrote {asked}, reads back {now}");
             outcome.because(State::Refused, Reason::NotKept, detail)
         }
         None => outcome.because(State::Refused, Reason::Vanished, format!("{path}: gone after the write")),
     })
+}
+
+fn isolated(root: &Root) -> Result<CpuSet> {
+    Ok(root.cpu_list("/sys/devices/system/cpu/isolated")?.unwrap_or_default())
 }
 
 /// Sets `rps_flow_cnt` of a receive queue: how many flows RFS follows there, 0 for none.

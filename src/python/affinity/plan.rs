@@ -160,7 +160,7 @@ impl PyApplied {
         reports.iter().map(|report| to_python(py, report)).collect()
     }
 
-    /// Whether no item is refused or pending.
+    /// Whether no item is refused. A pending interrupt is set, and moves when it fires the next time.
     #[getter]
     fn complete(&self) -> bool {
         self.get().is_complete()
