@@ -32,7 +32,6 @@ NOT_YET_CLEAN: tuple[str, ...] = (
     "affinity",
     "codec",
     "python",
-    "server",
 )
 
 #: Imports that still run up: the importing module and the layer above it.

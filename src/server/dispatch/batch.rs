@@ -1,12 +1,15 @@
 //! Answers that are sent together: those of a batch, and those of a multicall.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use super::asked::Form;
+use super::dispatcher::Desk;
+use super::route::{Abandon, Route};
+use crate::codec::jsonrpc::{self, Id};
 use crate::codec::xmlrpc;
+use crate::item::Str;
 use crate::response::Failure;
-use crate::server::dispatch::dispatcher::Desk;
-use crate::server::dispatch::pending_request::{Route, Ticket};
 
 /// How the answers become one.
 #[derive(Clone, Copy)]
@@ -117,11 +120,11 @@ impl Route for PartRoute {
         }
     }
 
-    fn will_take_long(&mut self, ticket: &Arc<Ticket>) {
+    fn will_take_long(&mut self, request: Weak<dyn Abandon>) {
         if let Some((together, _)) = &self.0
             && let Some(route) = &mut *together.route()
         {
-            route.will_take_long(ticket);
+            route.will_take_long(request);
         }
     }
 
@@ -140,5 +143,43 @@ impl Drop for PartRoute {
             let bytes = together.desk.lost_part(together.joint);
             together.put(place, bytes);
         }
+    }
+}
+
+impl Desk {
+    /// Joins the answers to calls that came together, or says that they are too large.
+    fn finish_together(&self, joint: Joint, answers: Result<Vec<Vec<u8>>, Failure>) -> Vec<u8> {
+        let mut out = Vec::new();
+        let joined = answers.and_then(|answers| {
+            match joint {
+                Joint::Json => jsonrpc::encode_batch(&mut out, answers),
+                Joint::Xml(form) => xmlrpc::join_multicall(&mut out, answers, form),
+            }
+            let (size, limit) = (out.len(), self.reply_limit);
+            if size > limit { Err(Failure::ReplyTooLarge { size, limit }) } else { Ok(()) }
+        });
+        if let Err(failure) = joined {
+            if let Failure::ReplyTooLarge { size, limit } = failure {
+                self.gate.too_large_replies.note(1, || {
+                    format!("{}: replies to several calls have {size} bytes, limit {limit}", self.listener)
+                });
+            }
+            out.clear();
+            let form = match joint {
+                Joint::Json => Form::Json { id: Id::Null },
+                Joint::Xml(form) => Form::Xml { form, method: xmlrpc::MULTICALL.into() },
+            };
+            self.encode(&form, &Err(failure), &mut out);
+        }
+        out
+    }
+
+    /// What stands for the answer to a call that was given up without one.
+    fn lost_part(&self, joint: Joint) -> Vec<u8> {
+        let mut out = Vec::new();
+        if let Joint::Xml(form) = joint {
+            self.encode(&Form::XmlPart { form, method: Str::default() }, &Err(Failure::Handler), &mut out);
+        }
+        out
     }
 }

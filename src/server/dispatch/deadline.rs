@@ -6,10 +6,21 @@ use std::time::{Duration, Instant};
 
 use crate::clock;
 use crate::response::Failure;
-use crate::server::dispatch::pending_request::Ticket;
 
 /// The place of a ticket: when it is due, and its number.
 pub(crate) type Place = (Instant, u64);
+
+/// A request as the deadlines see it.
+pub(crate) trait Due: Send + Sync {
+    /// When it times out.
+    fn deadline(&self) -> Option<Instant>;
+    /// Gives it its place among the open requests; false when it has one.
+    fn set_place(&self, place: Place) -> bool;
+    /// Whether it has no answer yet.
+    fn is_open(&self) -> bool;
+    /// Answers it in the place of its handler, which is told to stop.
+    fn give_up(&self, failure: Failure);
+}
 
 #[derive(Default)]
 pub(crate) struct Deadlines {
@@ -20,7 +31,7 @@ pub(crate) struct Deadlines {
 
 #[derive(Default)]
 struct State {
-    open: BTreeMap<Place, Arc<Ticket>>,
+    open: BTreeMap<Place, Arc<dyn Due>>,
     next: u64,
     /// When the thread wakes by itself.
     wakes: Option<Instant>,
@@ -30,7 +41,7 @@ struct State {
 
 impl Deadlines {
     /// Watches over a request until it is answered. Twice does no harm.
-    pub(crate) fn file(self: &Arc<Self>, ticket: &Arc<Ticket>) {
+    pub(crate) fn file(self: &Arc<Self>, ticket: &Arc<dyn Due>) {
         let mut state = self.lock();
         let number = state.next;
         let due = ticket.deadline().unwrap_or_else(|| clock::deadline(Duration::MAX));

@@ -7,23 +7,24 @@ use std::sync::Arc;
 use std::task::{Wake as _, Waker};
 use std::time::Duration;
 
+use super::asked::Form;
+use super::deadline::Due as _;
+use super::dispatcher::Desk;
+use super::pending_request::Ticket;
+use super::route::{Advance, Route, StreamedReply, Way};
 use crate::codec::pieces::{PieceError, Pieces};
 use crate::command::{Command, Filled, Source};
 use crate::response::{Failure, Response};
-use crate::server::dispatch::dispatcher::{Desk, Form};
-use crate::server::dispatch::pending_request::{Route, Ticket, Way};
 use crate::server::panics::contained;
 use crate::server::scheduling::driver::{Driver, Task};
 use crate::tree::{NodeId, Tree};
 
-/// A reply that is no larger is sent as one that was made at once.
-pub(crate) const WINDOW: usize = 64 << 10;
 /// How much is handed over at a time.
 const CHUNK: usize = 64 << 10;
 /// What there is after so long is sent, even if it is little.
 const PROMPT: Duration = Duration::from_millis(100);
 
-pub(crate) struct Stream {
+struct Stream {
     ticket: Arc<Ticket>,
     source: Option<Box<dyn Source>>,
     /// Without it all nodes are gathered and written as one reply.
@@ -38,25 +39,9 @@ pub(crate) struct Stream {
     is_counted: bool,
 }
 
-/// How far a stream got.
-pub(crate) enum Advance {
-    /// Its source has nothing yet, and wakes who asked when it has.
-    Wait,
-    /// It has not begun, and is a reply like others.
-    Answer(Result<Response, Failure>),
-    /// It has not begun, and this is all of it.
-    Whole(Vec<u8>),
-    /// Its next bytes.
-    Part(Vec<u8>),
-    /// Its last bytes.
-    Last(Vec<u8>),
-    /// It ends before its end.
-    Short,
-}
-
 impl Stream {
     /// A stream in the form of a reply, of which as much is gathered before it begins as its route wants.
-    pub(crate) fn new(ticket: &Arc<Ticket>, form: &Form, route: &dyn Route, source: Box<dyn Source>) -> Self {
+    fn new(ticket: &Arc<Ticket>, form: &Form, route: &dyn Route, source: Box<dyn Source>) -> Self {
         let (pieces, window) = (ticket.desk().pieces(form), route.window());
         let is_gathered = window == usize::MAX || pieces.is_none();
         Stream {
@@ -74,16 +59,12 @@ impl Stream {
         }
     }
 
-    pub(crate) fn desk(&self) -> &Arc<Desk> {
+    fn desk(&self) -> &Arc<Desk> {
         self.ticket.desk()
     }
 
-    pub(crate) fn command(&self) -> &Arc<Command> {
-        self.ticket.command()
-    }
-
     /// Gets the first nodes here and now; when there are none yet, goes on as soon as there are.
-    pub(crate) fn open(self) {
+    fn start(self) {
         let pool = self.desk().aside_pool().clone();
         let (ticket, driver) = (self.ticket.clone(), Driver::new(pool, Box::new(Opening(Some(self)))));
         driver.run();
@@ -91,44 +72,6 @@ impl Stream {
             // Given up for its deadline: the source is let go.
             ticket.file();
             ticket.on_cancel(Box::new(move || driver.wake_by_ref()));
-        }
-    }
-
-    /// Goes on until there is something to send, or nothing to make it from.
-    pub(crate) fn advance(&mut self, waker: &Waker) -> Advance {
-        loop {
-            let Some(source) = &mut self.source else { return Advance::Short };
-            self.batch.clear();
-            let what = || format!("a stream of command {}", self.ticket.command().canonical_name());
-            let filled = contained(what, || source.fill(&mut self.batch, waker));
-            let filled = filled.unwrap_or(Filled::Failed(Err(Failure::Handler)));
-            if let Err(error) = self.write_batch() {
-                self.source = None;
-                let command = self.ticket.command().canonical_name();
-                log::error!("command {command}: {error}");
-                return self.fail(Err(Failure::Handler));
-            }
-            if self.size() > self.limit {
-                self.source = None;
-                let failure = Failure::ReplyTooLarge { size: self.size(), limit: self.limit };
-                return self.fail(Err(failure));
-            }
-            match filled {
-                Filled::End => return self.end(),
-                Filled::Failed(result) => {
-                    self.source = None;
-                    return self.fail(result);
-                }
-                Filled::Wait if self.window == usize::MAX || self.held.is_empty() => return Advance::Wait,
-                Filled::Wait => return self.part(),
-                Filled::More => {
-                    let enough = if self.has_begun { CHUNK } else { self.window };
-                    let is_late = || self.window != usize::MAX && self.ticket.started().elapsed() > PROMPT;
-                    if self.held.len() >= enough || (!self.has_begun && !self.held.is_empty() && is_late()) {
-                        return self.part();
-                    }
-                }
-            }
         }
     }
 
@@ -182,9 +125,51 @@ impl Stream {
             self.ticket.note_streamed(self.sent);
         }
     }
+}
 
-    /// The client has all of it.
-    pub(crate) fn note_sent(&mut self) {
+impl StreamedReply for Stream {
+    fn command(&self) -> &Arc<Command> {
+        self.ticket.command()
+    }
+
+    fn advance(&mut self, waker: &Waker) -> Advance {
+        loop {
+            let Some(source) = &mut self.source else { return Advance::Short };
+            self.batch.clear();
+            let what = || format!("a stream of command {}", self.ticket.command().canonical_name());
+            let filled = contained(what, || source.fill(&mut self.batch, waker));
+            let filled = filled.unwrap_or(Filled::Failed(Err(Failure::Handler)));
+            if let Err(error) = self.write_batch() {
+                self.source = None;
+                let command = self.ticket.command().canonical_name();
+                log::error!("command {command}: {error}");
+                return self.fail(Err(Failure::Handler));
+            }
+            if self.size() > self.limit {
+                self.source = None;
+                let failure = Failure::ReplyTooLarge { size: self.size(), limit: self.limit };
+                return self.fail(Err(failure));
+            }
+            match filled {
+                Filled::End => return self.end(),
+                Filled::Failed(result) => {
+                    self.source = None;
+                    return self.fail(result);
+                }
+                Filled::Wait if self.window == usize::MAX || self.held.is_empty() => return Advance::Wait,
+                Filled::Wait => return self.part(),
+                Filled::More => {
+                    let enough = if self.has_begun { CHUNK } else { self.window };
+                    let is_late = || self.window != usize::MAX && self.ticket.started().elapsed() > PROMPT;
+                    if self.held.len() >= enough || (!self.has_begun && !self.held.is_empty() && is_late()) {
+                        return self.part();
+                    }
+                }
+            }
+        }
+    }
+
+    fn note_sent(&mut self) {
         self.count(false);
     }
 }
@@ -194,6 +179,15 @@ impl Drop for Stream {
         if self.has_begun {
             self.count(true);
         }
+    }
+}
+
+/// Answers a request with nodes that are still being made, unless it has an answer; else no more of them are made.
+pub(crate) fn open(ticket: &Arc<Ticket>, source: Box<dyn Source>) {
+    let opened = ticket.once.peek(|Way { form, route }| Stream::new(ticket, form, &**route, source));
+    match opened {
+        Some(stream) => stream.start(),
+        None => ticket.desk().note_late(ticket.command()),
     }
 }
 
@@ -223,7 +217,7 @@ impl Task for Opening {
             }
             Advance::Part(first) => {
                 if let Some(Way { route, .. }) = ticket.take() {
-                    route.stream(first, stream);
+                    route.stream(first, Box::new(stream));
                 }
             }
             Advance::Wait | Advance::Last(_) | Advance::Short => {}

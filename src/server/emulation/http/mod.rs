@@ -20,7 +20,7 @@ use crate::codec::jsonrpc::{self, Id};
 use crate::codec::xmlrpc;
 use crate::dialect::Dialect;
 use crate::response::Response;
-use crate::server::dispatch::dispatcher::Asked;
+use crate::server::dispatch::asked::Asked;
 use crate::server::listener::http::guard::Guard;
 use crate::server::listener::http::media;
 use crate::server::listener::http::policy::{HttpPolicy, Preferences, Quirks, Verdict};

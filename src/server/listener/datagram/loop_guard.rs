@@ -10,7 +10,7 @@ use crate::codec::answer::looks_like_answer;
 use crate::codec::jsonrpc::Incoming;
 use crate::command::Peer;
 use crate::command::rate::Rate;
-use crate::server::dispatch::dispatcher::Asked;
+use crate::server::dispatch::asked::Asked;
 
 /// Answers a second to what is no request, for each peer. Other services (chargen, RFC 864) answer everything.
 const ERRORS_PER_SECOND: f64 = 200.0;

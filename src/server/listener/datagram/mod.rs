@@ -11,16 +11,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::address::Address;
-use crate::codec::text;
-use crate::command::Peer;
+use crate::codec::text::{self, Carrier};
 use crate::command::service::Service;
+use crate::command::{Peer, Transport};
 use crate::item::Str;
 use crate::net::peer::{peer_of, sender_of};
 use crate::response::Failure;
 use crate::server::context::{Context, Listener};
-use crate::server::dispatch::dispatcher::{Asked, Caller, Desk};
-use crate::server::dispatch::pending_request::Route;
+use crate::server::dispatch::asked::{Asked, Caller};
+use crate::server::dispatch::dispatcher::{Carriage, Desk};
 use crate::server::dispatch::policy::ReplyPolicy;
+use crate::server::dispatch::route::Route;
 use crate::server::multiprocess::idle_first::{Absent, Courtesy};
 use crate::server::multiprocess::in_flight::Hand;
 use crate::server::options::ListenOptions;
@@ -72,9 +73,17 @@ impl DatagramListener {
             log::error!("{address}: stopping will wait for the next request: {error}");
         }
         let tells_users = has_rate_limits(&context.resources.service, options) && ask_for_users(&socket, &address);
-        let desk = Desk::new(&context.resources, &address, options, policy.reply_limit(), replies);
+        let is_unix = matches!(address, Address::Unix { .. });
+        let carriage = Carriage {
+            transport: if is_unix { Transport::Unix } else { Transport::Udp },
+            carrier: Carrier::Datagram,
+            group: if is_unix { "mi_datagram_unix" } else { "mi_datagram" },
+            reply_limit: policy.reply_limit(),
+            rejects_while_stopping: false,
+        };
+        let desk = Desk::new(&context.resources, &address, options, (carriage, replies));
         let socket = Arc::new(socket);
-        let unix = matches!(address, Address::Unix { .. }).then(|| policy.answers_connected());
+        let unix = is_unix.then(|| policy.answers_connected());
         let replies =
             Replies::new((desk.clone(), context.courier.clone()), socket.clone(), unix, options.write_timeout)
                 .map_err(io_error("open a socket for replies of", address.to_string()))?;

@@ -11,14 +11,15 @@ use crate::address::Address;
 use crate::clock;
 use crate::codec::RequestError;
 use crate::codec::fifo_frame::Frame;
-use crate::codec::text;
-use crate::command::{CommandFlags, Peer};
+use crate::codec::text::{self, Carrier};
+use crate::command::{CommandFlags, Peer, Transport};
 use crate::item::Str;
 use crate::request::{Params, Request};
 use crate::response::Failure;
 use crate::server::context::{Context, Listener};
 use crate::server::delivery::deferred_writer::{Parcel, Unanswerable};
-use crate::server::dispatch::dispatcher::{Asked, Caller, Desk};
+use crate::server::dispatch::asked::{Asked, Caller};
+use crate::server::dispatch::dispatcher::{Carriage, Desk};
 use crate::server::dispatch::policy::ReplyPolicy;
 use crate::server::error::ServerError;
 use crate::server::multiprocess::fifo_stream::FifoStream;
@@ -83,7 +84,14 @@ impl FifoListener {
     ) -> Result<Self, ServerError> {
         let dialect = context.resources.service.dialect;
         let waker = fifo.waker().map_err(io_error("keep open", "the command FIFO"))?;
-        let desk = Desk::new(&context.resources, &address, options, usize::MAX, replies_policy);
+        let carriage = Carriage {
+            transport: Transport::Fifo,
+            carrier: Carrier::Fifo,
+            group: "mi_fifo",
+            reply_limit: usize::MAX,
+            rejects_while_stopping: false,
+        };
+        let desk = Desk::new(&context.resources, &address, options, (carriage, replies_policy));
         let replies = FifoReplies::new(&context, &desk, replies, (options.write_timeout, policy.clone()));
         Ok(FifoListener {
             desk,

@@ -5,7 +5,7 @@ use std::sync::MutexGuard;
 use crate::codec::fifo_frame::{Frame, Framer};
 use crate::dialect::Dialect;
 use crate::server::dispatch::policy::Native;
-use crate::server::dispatch::reply_stream::WINDOW;
+use crate::server::dispatch::route::WINDOW;
 use crate::transport::fifo::{Opened, ReplyFifo};
 
 /// How a FIFO listener reads requests and sends replies. The defaults are sipmi's own.

@@ -12,8 +12,8 @@ use crate::server::context::Context;
 use crate::server::delivery::deferred_writer::Parcel;
 use crate::server::dispatch::byte_budget::Reservation;
 use crate::server::dispatch::dispatcher::Desk;
-use crate::server::dispatch::pending_request::Route;
-use crate::server::dispatch::reply_stream::{Advance, Stream};
+use crate::server::dispatch::route::Route;
+use crate::server::dispatch::route::{Advance, StreamedReply};
 use crate::server::multiprocess::in_flight::Hand;
 use crate::server::scheduling::driver::{Driver, Task};
 use crate::transport::fifo::{Opened, Refusal, ReplyDir, ReplyFifo};
@@ -131,7 +131,7 @@ impl Route for FifoRoute {
         self.replies.policy.window()
     }
 
-    fn stream(self: Box<Self>, first: Vec<u8>, stream: Stream) {
+    fn stream(self: Box<Self>, first: Vec<u8>, stream: Box<dyn StreamedReply>) {
         let FifoRoute { replies, fifo, hand } = *self;
         if let Some(hand) = hand {
             // The end of the process ends the reply from now on.
@@ -167,7 +167,7 @@ impl Route for FifoRoute {
 struct FifoStream {
     replies: Arc<FifoReplies>,
     fifo: Option<Arc<ReplyFifo>>,
-    stream: Stream,
+    stream: Box<dyn StreamedReply>,
     bytes: Vec<u8>,
     sent: usize,
     is_last: bool,

@@ -11,7 +11,7 @@ use hyper::body::{Body, Frame, SizeHint};
 
 use super::connection::{Progress, Stage};
 use super::reactor::Reactor;
-use crate::server::dispatch::reply_stream::{Advance, Stream};
+use crate::server::dispatch::route::{Advance, StreamedReply};
 
 /// After so long it is the others' turn.
 const TURN: Duration = Duration::from_millis(1);
@@ -26,7 +26,7 @@ pub(crate) enum ReplyBody {
 /// A body that is still being made. hyper asks for more when the socket has taken what there was.
 pub(crate) struct Making {
     first: Option<Bytes>,
-    stream: Option<Stream>,
+    stream: Option<Box<dyn StreamedReply>>,
     progress: Arc<Progress>,
     reactor: Arc<Reactor>,
     /// When this turn began.
@@ -39,7 +39,12 @@ pub(crate) struct Making {
 pub(crate) struct Short;
 
 impl Making {
-    pub(super) fn new(first: Vec<u8>, stream: Stream, progress: Arc<Progress>, reactor: Arc<Reactor>) -> Self {
+    pub(super) fn new(
+        first: Vec<u8>,
+        stream: Box<dyn StreamedReply>,
+        progress: Arc<Progress>,
+        reactor: Arc<Reactor>,
+    ) -> Self {
         Making { first: Some(first.into()), stream: Some(stream), progress, reactor, since: None }
     }
 

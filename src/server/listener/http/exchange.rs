@@ -23,7 +23,8 @@ use super::strict::LONGEST_HEAD;
 use crate::codec::xmlrpc;
 use crate::command::Peer;
 use crate::server::context::Context;
-use crate::server::dispatch::dispatcher::{Asked, Caller, Desk};
+use crate::server::dispatch::asked::{Asked, Caller};
+use crate::server::dispatch::dispatcher::Desk;
 use crate::server::options::http::JsonGet;
 use crate::server::options::roots::Roots;
 

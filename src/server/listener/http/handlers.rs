@@ -15,7 +15,7 @@ use super::media;
 use super::reply::{self, Problem, Reply};
 use super::slot::Made;
 use crate::codec::{mi_json, xmlrpc};
-use crate::server::dispatch::dispatcher::{Asked, Caller};
+use crate::server::dispatch::asked::{Asked, Caller};
 use crate::server::options::roots::Mount;
 
 impl Site {
@@ -128,7 +128,7 @@ impl Site {
             },
             Made::Refused(size) => Err(Problem::Unsent { size }),
             Made::Begun(first, stream) => {
-                let making = Making::new(first, *stream, progress.clone(), self.reactor.clone());
+                let making = Making::new(first, stream, progress.clone(), self.reactor.clone());
                 Ok(reply::with_making(content_type, making))
             }
         }

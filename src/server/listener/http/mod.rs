@@ -32,8 +32,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::address::Address;
+use crate::codec::text::Carrier;
+use crate::command::Transport;
 use crate::server::context::{Context, Listener};
-use crate::server::dispatch::dispatcher::Desk;
+use crate::server::dispatch::dispatcher::{Carriage, Desk};
 use crate::server::dispatch::policy::ReplyPolicy;
 use crate::server::endpoint::http_address;
 use crate::server::error::ServerError;
@@ -100,7 +102,14 @@ impl HttpListener {
         let roots = http.roots.clone().unwrap_or_else(|| Roots::of(dialect));
         let scheme = if http.is_secure() { "https" } else { "http" };
         let address = http_address(bound, http, dialect);
-        let desk = Desk::new(&context.resources, &address, options, REPLY_LIMIT, replies);
+        let carriage = Carriage {
+            transport: Transport::Http,
+            carrier: Carrier::Datagram,
+            group: "mi_http",
+            reply_limit: REPLY_LIMIT,
+            rejects_while_stopping: true,
+        };
+        let desk = Desk::new(&context.resources, &address, options, (carriage, replies));
         let reactor = Arc::new(reactor);
         let mut hosts = http.hosts.clone();
         hosts.push(host);

@@ -6,14 +6,15 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, IF_NONE_MATCH};
 use hyper::http::request::Parts;
-use hyper::{Method, Response, StatusCode};
+use hyper::{Method, StatusCode};
 
 use super::connection::{Progress, Stage};
 use super::exchange::Site;
 use super::reply::{Problem, Reply};
 use super::slot::Made;
-use crate::server::console::{self, Asked, Page, PageRequest};
-use crate::server::dispatch::dispatcher::{self as desk, Caller};
+use crate::response::{Failure, Response};
+use crate::server::console::{self, Asked, Page, PageCall, PageRequest, ReplyPage};
+use crate::server::dispatch::asked::{self, Caller, ReplyWriter};
 
 impl Site {
     /// Answers with a page. `root` is where the path of the request was found; `words` says that this is where 1.x and
@@ -53,9 +54,10 @@ impl Site {
             Asked::Page(page) => return Ok(reply(page)),
             Asked::Run(call) => call,
         };
-        let status = call.reply.status();
+        let PageCall { request, wire, reply: writer } = call;
+        let status = writer.status();
         progress.reach(Stage::Running, self.reactor.round());
-        let body = match self.run(desk::Asked::Page(call), caller, progress).await {
+        let body = match self.run(asked::Asked::Custom(request, wire, writer), caller, progress).await {
             Made::Whole(body) => body,
             Made::Begun(body, _) => body.into(),
             Made::Refused(size) => return Err(Problem::Unsent { size }),
@@ -66,12 +68,18 @@ impl Site {
     }
 }
 
+impl ReplyWriter for ReplyPage {
+    fn write(&self, out: &mut Vec<u8>, result: &Result<Response, Failure>) {
+        ReplyPage::write(self, out, result);
+    }
+}
+
 fn reply(page: Page) -> Reply {
     let body: Bytes = match page.body {
         std::borrow::Cow::Borrowed(bytes) => Bytes::from_static(bytes),
         std::borrow::Cow::Owned(bytes) => bytes.into(),
     };
-    let mut reply = Response::new(body.into());
+    let mut reply = hyper::Response::new(body.into());
     *reply.status_mut() = StatusCode::from_u16(page.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(page.content_type));
     for (name, value) in page.headers {

@@ -14,7 +14,7 @@ use super::media;
 use super::reply::{Problem, Reply};
 use super::strict;
 use crate::codec::xmlrpc;
-use crate::server::dispatch::dispatcher::Asked;
+use crate::server::dispatch::asked::Asked;
 use crate::server::dispatch::policy::Native;
 use crate::server::options::roots::Mount;
 

@@ -7,13 +7,12 @@ use bytes::Bytes;
 
 use crate::server::dispatch::byte_budget::Reservation;
 use crate::server::dispatch::dispatcher::Desk;
-use crate::server::dispatch::pending_request::{Route, Ticket};
-use crate::server::dispatch::reply_stream::{Stream, WINDOW};
+use crate::server::dispatch::route::{Abandon, Route, StreamedReply, WINDOW};
 
 /// An answer, or the beginning of one.
 pub(super) enum Made {
     Whole(Bytes),
-    Begun(Vec<u8>, Box<Stream>),
+    Begun(Vec<u8>, Box<dyn StreamedReply>),
     /// So many bytes found no room among the replies that wait for their clients.
     Refused(usize),
 }
@@ -58,7 +57,7 @@ struct State {
     is_answered: bool,
     waker: Option<Waker>,
     /// What is being made for the answer, where that takes long.
-    tickets: Vec<Weak<Ticket>>,
+    tickets: Vec<Weak<dyn Abandon>>,
 }
 
 impl Slot {
@@ -118,14 +117,14 @@ impl Route for HttpRoute {
         WINDOW
     }
 
-    fn stream(self: Box<Self>, first: Vec<u8>, stream: Stream) {
-        if let Some(waker) = self.put(Made::Begun(first, Box::new(stream))) {
+    fn stream(self: Box<Self>, first: Vec<u8>, stream: Box<dyn StreamedReply>) {
+        if let Some(waker) = self.put(Made::Begun(first, stream)) {
             waker.wake();
         }
     }
 
-    fn will_take_long(&mut self, ticket: &Arc<Ticket>) {
-        lock(&self.state).tickets.push(Arc::downgrade(ticket));
+    fn will_take_long(&mut self, request: Weak<dyn Abandon>) {
+        lock(&self.state).tickets.push(request);
     }
 }
 
