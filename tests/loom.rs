@@ -11,14 +11,14 @@ mod sync {
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
-use one_shot::Once;
+use one_shot::OneShot;
 
-type Contend = fn(&Once<(), ()>) -> bool;
+type Contend = fn(&OneShot<(), ()>) -> bool;
 
 #[test]
 fn a_request_is_answered_once_whoever_comes_first() {
     loom::model(|| {
-        let once: Arc<Once<(), ()>> = Arc::new(Once::new(()));
+        let once: Arc<OneShot<(), ()>> = Arc::new(OneShot::new(()));
         let answers = Arc::new(AtomicUsize::new(0));
         let contenders: [Contend; 2] = [|once| once.take().is_some(), |once| once.give_up().is_some()];
         let threads = contenders.map(|contend| {
@@ -40,7 +40,7 @@ fn a_request_is_answered_once_whoever_comes_first() {
 #[test]
 fn work_is_stopped_exactly_when_it_was_given_up() {
     loom::model(|| {
-        let once: Arc<Once<(), ()>> = Arc::new(Once::new(()));
+        let once: Arc<OneShot<(), ()>> = Arc::new(OneShot::new(()));
         let stopped = Arc::new(AtomicUsize::new(0));
         let worker = {
             let (once, stopped) = (once.clone(), stopped.clone());

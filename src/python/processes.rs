@@ -65,7 +65,7 @@ impl PyProcesses {
 
     /// The process of this rank has ended: whoever it had in hand is answered for.
     fn bury(&self, rank: u16) {
-        self.server().bury(rank);
+        self.server().recover(rank);
     }
 
     /// Answers for processes that have ended, and says how many answers wait for their receivers.

@@ -397,8 +397,8 @@ fn read_options(address: &mut Address, given: &Bound<'_, PyDict>) -> PyResult<Li
             ("owner", Address::Fifo { .. } | Address::Unix { .. }) => options.access.owner = Some(value.extract()?),
             ("group", Address::Fifo { .. } | Address::Unix { .. }) => options.access.group = Some(value.extract()?),
             ("write_timeout", _) => options.write_timeout = seconds(&name, &value)?,
-            ("batch_limit", _) => options.together.calls = or_unlimited(&name, &value)?,
-            ("batch_reply_limit", _) => options.together.replies = or_unlimited(&name, &value)?,
+            ("batch_limit", _) => options.batch.calls = or_unlimited(&name, &value)?,
+            ("batch_reply_limit", _) => options.batch.replies = or_unlimited(&name, &value)?,
             ("unsent_limit", _) => options.unsent_limit = or_unlimited(&name, &value)?,
             ("request_limit", _) => options.request_limit = number::count(&name, &value, 1..=MOST_BYTES)?,
             (name, _) if limits::read(&mut options.limits, name, &value)? => {}

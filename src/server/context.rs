@@ -3,18 +3,18 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::server::delivery::deferred_writer::Courier;
-use crate::server::dispatch::dispatcher::Desk;
+use crate::server::delivery::deferred_writer::DeferredWriter;
+use crate::server::dispatch::dispatcher::Dispatcher;
 use crate::server::dispatch::resources::Resources;
 use crate::server::multiprocess::fifo_stream::FifoStream;
-use crate::server::multiprocess::in_flight::{Hands, OwnHands};
-use crate::server::scheduling::leadership::{Led, Watch};
+use crate::server::multiprocess::in_flight::{InFlightTable, WorkerSlots};
+use crate::server::scheduling::leadership::{LeaderMonitor, Led};
 use crate::server::scheduling::thread_pool::Pool;
 
 /// What several processes have in common.
 #[derive(Clone)]
 pub(crate) struct Common {
-    pub(crate) hands: Arc<Hands>,
+    pub(crate) slots: Arc<InFlightTable>,
     /// One for each endpoint that is a FIFO.
     pub(crate) streams: Arc<[Option<FifoStream>]>,
 }
@@ -23,12 +23,12 @@ pub(crate) struct Common {
 pub(crate) struct Context {
     pub(crate) resources: Arc<Resources>,
     /// Where requests are kept for the case that this process dies.
-    pub(crate) hands: Option<Arc<OwnHands>>,
+    pub(crate) slots: Option<Arc<WorkerSlots>>,
     pub(crate) common: Option<Common>,
     /// Threads that lead listeners.
     pub(crate) pool: Arc<Pool>,
-    pub(crate) watch: Arc<Watch>,
-    pub(crate) courier: Arc<Courier>,
+    pub(crate) monitor: Arc<LeaderMonitor>,
+    pub(crate) deferred_writer: Arc<DeferredWriter>,
     /// No request is in progress any more, or none is waited for: HTTP closes, which has answered until now.
     pub(crate) closing: AtomicBool,
     pub(crate) dead: AtomicBool,
@@ -60,7 +60,7 @@ impl Context {
 /// An open endpoint with what reads, runs and answers its requests.
 pub(crate) trait Listener: Led {
     /// What reads, runs and answers its requests.
-    fn desk(&self) -> &Arc<Desk>;
+    fn dispatcher(&self) -> &Arc<Dispatcher>;
     /// Whether one process at a time reads it, when there are several.
     fn has_one_reader(&self) -> bool {
         false

@@ -18,7 +18,7 @@ use crate::transport::fifo::{CommandFifo, ReplyDir};
 pub(crate) enum Endpoint {
     Fifo { fifo: CommandFifo, replies: ReplyDir, address: Address },
     Datagram { socket: Socket, address: Address },
-    Http { door: TcpListener, bound: SocketAddr, host: String },
+    Http { listener: TcpListener, bound: SocketAddr, host: String },
 }
 
 impl Endpoint {
@@ -47,8 +47,8 @@ impl Endpoint {
             Address::Http(url) => {
                 let (host, port) = place(url).ok_or_else(|| ServerError::NotServed(address.clone()))?;
                 let refused = |source| OpenError::Bind { host: host.to_owned(), port, source };
-                let (door, bound) = bind(host, port).map_err(refused)?;
-                Ok(Endpoint::Http { door, bound, host: host.to_owned() })
+                let (listener, bound) = bind(host, port).map_err(refused)?;
+                Ok(Endpoint::Http { listener, bound, host: host.to_owned() })
             }
         }
     }
@@ -75,7 +75,7 @@ impl Endpoint {
         match self {
             Endpoint::Fifo { fifo, .. } => fifo.as_raw_fd(),
             Endpoint::Datagram { socket, .. } => socket.as_raw_fd(),
-            Endpoint::Http { door, .. } => door.as_raw_fd(),
+            Endpoint::Http { listener, .. } => listener.as_raw_fd(),
         }
     }
 }
@@ -101,10 +101,10 @@ fn bind(host: &str, port: u16) -> io::Result<(TcpListener, SocketAddr)> {
     let mut refused = io::ErrorKind::AddrNotAvailable.into();
     for address in (host, port).to_socket_addrs()? {
         match TcpListener::bind(address) {
-            Ok(door) => {
-                door.set_nonblocking(true)?;
-                let bound = door.local_addr()?;
-                return Ok((door, bound));
+            Ok(listener) => {
+                listener.set_nonblocking(true)?;
+                let bound = listener.local_addr()?;
+                return Ok((listener, bound));
             }
             Err(error) => refused = error,
         }

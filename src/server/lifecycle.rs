@@ -9,7 +9,7 @@ use crate::clock;
 use crate::codec::text::Carrier;
 use crate::command::service::Service;
 use crate::server::context::{Common, Context, Listener};
-use crate::server::delivery::deferred_writer::Courier;
+use crate::server::delivery::deferred_writer::DeferredWriter;
 use crate::server::dispatch::byte_budget::ByteBudget;
 use crate::server::dispatch::resources::Resources;
 use crate::server::emulation::Policies;
@@ -199,12 +199,12 @@ impl Server {
         endpoints: &[(Address, ListenOptions)],
         shared: Option<(u16, Common)>,
     ) -> Result<Arc<Context>, ServerError> {
-        let watch = leadership::Watch::start().map_err(ServerError::Threads)?;
+        let monitor = leadership::LeaderMonitor::start().map_err(ServerError::Threads)?;
         let workers = endpoints.iter().map(|(_, options)| options.workers.max(1)).sum();
         let pool = Pool::new(workers, self.scope.clone());
         let aside = Pool::new(ASIDE_THREADS, self.scope.clone());
-        let courier = Courier::start(aside.clone()).map_err(|error| {
-            watch.stop();
+        let deferred_writer = DeferredWriter::start(aside.clone()).map_err(|error| {
+            monitor.stop();
             ServerError::Threads(error)
         })?;
         let resources = Resources {
@@ -217,10 +217,10 @@ impl Server {
         };
         Ok(Arc::new(Context {
             resources: Arc::new(resources),
-            hands: shared.as_ref().map(|(rank, common)| common.hands.of(usize::from(*rank))),
+            slots: shared.as_ref().map(|(rank, common)| common.slots.of(usize::from(*rank))),
             common: shared.map(|(_, common)| common),
-            watch,
-            courier,
+            monitor,
+            deferred_writer,
             pool,
             closing: AtomicBool::new(false),
             dead: AtomicBool::new(false),
@@ -260,17 +260,17 @@ impl Drop for Server {
 impl Running {
     pub(super) fn begin(&mut self, listener: Arc<dyn Listener>) -> Result<(), ServerError> {
         let leader: Arc<dyn Led> = listener.clone();
-        let lead = Box::new(move || leadership::lead(&leader, leadership::Term::FIRST));
+        let lead = Box::new(move || leadership::lead(&leader, leadership::Epoch::FIRST));
         self.context.pool.begin(lead).map_err(ServerError::Threads)?;
         let watched: Arc<dyn Led> = listener.clone();
-        self.context.watch.add(&watched, &self.context.pool);
+        self.context.monitor.add(&watched, &self.context.pool);
         self.listeners.push(listener);
         Ok(())
     }
 
     /// Whether requests are in progress anywhere.
     fn is_busy(&self) -> bool {
-        self.listeners.iter().any(|listener| listener.desk().in_progress.load(Ordering::Relaxed) > 0)
+        self.listeners.iter().any(|listener| listener.dispatcher().in_progress.load(Ordering::Relaxed) > 0)
     }
 
     fn end(self, deadline: Instant, hurry: &dyn Fn() -> bool) {
@@ -305,9 +305,9 @@ impl Running {
         deadlines.stop();
         // What was answered in the end is delivered, and whoever was at work for it told to stop.
         let deadline = Instant::now() + LAST_WORDS;
-        self.context.courier.stop(deadline);
+        self.context.deferred_writer.stop(deadline);
         let _ = self.context.resources.aside.drain(deadline);
-        self.context.watch.stop();
+        self.context.monitor.stop();
     }
 }
 
@@ -327,9 +327,9 @@ fn listen(
             let policies = (policies.datagrams(), policies.replies(Some(Carrier::Datagram)));
             Arc::new(DatagramListener::new(context, socket, address, (number, options), policies)?)
         }
-        Endpoint::Http { door, bound, host } => {
+        Endpoint::Http { listener, bound, host } => {
             let policies = (policies.http(options), policies.replies(None));
-            Arc::new(HttpListener::new(context, (door, bound), host, options, policies)?)
+            Arc::new(HttpListener::new(context, (listener, bound), host, options, policies)?)
         }
     })
 }

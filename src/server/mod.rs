@@ -2,9 +2,9 @@
 //!
 //! A request stays on the thread that read it, from the first byte to the reply. Each listener has one
 //! leader: the thread that waits for requests and runs their handlers. When a handler takes longer than
-//! a millisecond, another thread of the pool takes the lead over (`post`), so a slow command holds up
+//! a millisecond, another thread of the pool takes the lead over (`scheduling/leadership`), so a slow command holds up
 //! nobody. What would make a thread wait for a client, a reply FIFO that has no reader yet or is full,
-//! goes to the courier instead.
+//! goes to the deferred writer instead.
 
 mod console;
 mod context;
@@ -28,5 +28,5 @@ pub use error::ServerError;
 pub use fork::Still;
 pub use lifecycle::Server;
 pub use listener::http;
-pub use options::{ListenOptions, TogetherLimits};
+pub use options::{BatchLimits, ListenOptions};
 pub use scheduling::thread_pool::ThreadScope;

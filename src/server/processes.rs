@@ -7,7 +7,7 @@ use crate::server::error::ServerError;
 use crate::server::lifecycle::Server;
 use crate::server::listener::fifo;
 use crate::server::multiprocess::fifo_stream::FifoStream;
-use crate::server::multiprocess::in_flight::Hands;
+use crate::server::multiprocess::in_flight::InFlightTable;
 use crate::server::multiprocess::recovery::Answer;
 use crate::server::options::ListenOptions;
 
@@ -26,7 +26,7 @@ impl Server {
         };
         let streams: Result<Vec<_>, _> = state.bound.iter().zip(&state.endpoints).map(stream).collect();
         state.common = Some(Common {
-            hands: Hands::new(workers).map_err(ServerError::Memory)?,
+            slots: InFlightTable::new(workers).map_err(ServerError::Memory)?,
             streams: streams.map_err(ServerError::Memory)?.into(),
         });
         Ok(())
@@ -34,12 +34,12 @@ impl Server {
 
     /// A worker has ended: whoever it had in hand will be answered by [`Server::answer_orphans`], and what it had
     /// read from FIFOs waits for the next reader.
-    pub fn bury(&self, rank: u16) {
+    pub fn recover(&self, rank: u16) {
         let mut state = self.lock();
         self.service.statistics.clear_gauges(rank);
         let Some(common) = state.common.clone() else { return };
         let mut answers = Vec::new();
-        common.hands.bury(
+        common.slots.recover(
             rank.into(),
             |endpoint, place| {
                 if let Some(Some(stream)) = common.streams.get(endpoint) {

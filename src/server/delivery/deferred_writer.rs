@@ -10,7 +10,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::time::TimeSpec;
 
 use crate::server::dispatch::byte_budget::Reservation;
-use crate::server::dispatch::dispatcher::Desk;
+use crate::server::dispatch::dispatcher::Dispatcher;
 use crate::server::scheduling::thread_pool::Pool;
 use crate::transport::fifo::{Opened, ReplyFifo};
 
@@ -19,16 +19,16 @@ const RETRY: Duration = Duration::from_micros(250);
 /// Who was not there after so long will hardly come at all, and is asked for half as often.
 const LATE: Duration = Duration::from_millis(10);
 const RETRY_LATE: Duration = Duration::from_micros(500);
-/// How long a quiet courier sleeps before it looks at its deadlines.
+/// How long a quiet deferred writer sleeps before it looks at its deadlines.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// What is to be delivered.
-pub(crate) enum Parcel {
+pub(crate) enum PendingWrite {
     /// A request whose reply FIFO has no reader yet: it runs once it has one.
     AwaitReader {
-        request: Box<dyn Unanswerable>,
+        request: Box<dyn AwaitingReader>,
         deadline: Instant,
-        desk: Arc<Desk>,
+        dispatcher: Arc<Dispatcher>,
         /// The request's bytes.
         waiting: Reservation,
     },
@@ -38,7 +38,7 @@ pub(crate) enum Parcel {
         bytes: Vec<u8>,
         sent: usize,
         deadline: Instant,
-        desk: Arc<Desk>,
+        dispatcher: Arc<Dispatcher>,
         /// The reply's bytes.
         waiting: Reservation,
     },
@@ -49,54 +49,54 @@ pub(crate) enum Parcel {
 }
 
 /// A request whose reply FIFO has no reader yet.
-pub(crate) trait Unanswerable: Send {
+pub(crate) trait AwaitingReader: Send {
     /// Opens its reply FIFO.
     fn open(&self) -> Opened;
     /// Runs it.
     fn run(self: Box<Self>, fifo: ReplyFifo);
 }
 
-/// A parcel on its way.
-struct Carried {
-    parcel: Parcel,
+/// A write on its way.
+struct ScheduledWrite {
+    write: PendingWrite,
     since: Instant,
     due: Instant,
 }
 
-pub(crate) struct Courier {
-    incoming: Mutex<Vec<Parcel>>,
-    bell: Option<EventFd>,
+pub(crate) struct DeferredWriter {
+    incoming: Mutex<Vec<PendingWrite>>,
+    wake_fd: Option<EventFd>,
     pool: Arc<Pool>,
     stopping: AtomicBool,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
-impl Courier {
+impl DeferredWriter {
     pub(crate) fn start(pool: Arc<Pool>) -> std::io::Result<Arc<Self>> {
-        let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
-        let courier = Arc::new(Courier {
+        let wake_fd = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
+        let deferred_writer = Arc::new(DeferredWriter {
             incoming: Mutex::default(),
-            bell: bell.map_err(|error| log::error!("no eventfd, slow clients wait longer: {error}")).ok(),
+            wake_fd: wake_fd.map_err(|error| log::error!("no eventfd, slow clients wait longer: {error}")).ok(),
             pool,
             stopping: AtomicBool::new(false),
             thread: Mutex::default(),
         });
-        let working = courier.clone();
+        let working = deferred_writer.clone();
         let thread = std::thread::Builder::new().name("sipmi-courier".into()).spawn(move || working.work())?;
-        *courier.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
-        Ok(courier)
+        *deferred_writer.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(deferred_writer)
     }
 
-    /// Takes a parcel over.
-    pub(crate) fn take(&self, parcel: Parcel) {
-        self.incoming.lock().unwrap_or_else(PoisonError::into_inner).push(parcel);
-        self.ring();
+    /// Takes a write over.
+    pub(crate) fn take(&self, write: PendingWrite) {
+        self.incoming.lock().unwrap_or_else(PoisonError::into_inner).push(write);
+        self.wake();
     }
 
     /// Waits until everything is delivered or given up, at most until the deadline.
     pub(crate) fn stop(&self, deadline: Instant) {
         self.stopping.store(true, Ordering::SeqCst);
-        self.ring();
+        self.wake();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
             while !thread.is_finished() && Instant::now() < deadline {
@@ -105,22 +105,22 @@ impl Courier {
         }
     }
 
-    fn ring(&self) {
-        if let Some(bell) = &self.bell {
+    fn wake(&self) {
+        if let Some(wake_fd) = &self.wake_fd {
             // It only fails when it rings already.
-            let _ = bell.write(1);
+            let _ = wake_fd.write(1);
         }
     }
 
     fn work(&self) {
-        let mut carried: Vec<Carried> = Vec::new();
+        let mut carried: Vec<ScheduledWrite> = Vec::new();
         loop {
             let now = Instant::now();
             let incoming = std::mem::take(&mut *self.incoming.lock().unwrap_or_else(PoisonError::into_inner));
-            carried.extend(incoming.into_iter().map(|parcel| Carried { parcel, since: now, due: now }));
+            carried.extend(incoming.into_iter().map(|write| ScheduledWrite { write, since: now, due: now }));
             let in_a_hurry = self.stopping.load(Ordering::SeqCst);
-            let try_again = |parcel: Carried| {
-                if parcel.due <= now || in_a_hurry { self.carry(parcel, now) } else { Some(parcel) }
+            let try_again = |write: ScheduledWrite| {
+                if write.due <= now || in_a_hurry { self.carry(write, now) } else { Some(write) }
             };
             carried = carried.into_iter().filter_map(try_again).collect();
             if in_a_hurry && carried.is_empty() {
@@ -131,25 +131,25 @@ impl Courier {
     }
 
     /// Tries to deliver, and says when to try again.
-    fn carry(&self, Carried { parcel, since, .. }: Carried, now: Instant) -> Option<Carried> {
-        if let Parcel::Queues { serve } = parcel {
+    fn carry(&self, ScheduledWrite { write, since, .. }: ScheduledWrite, now: Instant) -> Option<ScheduledWrite> {
+        if let PendingWrite::Queues { serve } = write {
             let due = serve(now)?;
-            return Some(Carried { parcel: Parcel::Queues { serve }, since, due });
+            return Some(ScheduledWrite { write: PendingWrite::Queues { serve }, since, due });
         }
-        let parcel = self.attempt(parcel, now)?;
-        let due = match parcel {
+        let write = self.attempt(write, now)?;
+        let due = match write {
             // The pipe tells when it has room.
-            Parcel::Write { .. } | Parcel::Room { .. } => now,
+            PendingWrite::Write { .. } | PendingWrite::Room { .. } => now,
             _ if now - since < LATE => now + RETRY,
             _ => now + RETRY_LATE,
         };
-        Some(Carried { parcel, since, due })
+        Some(ScheduledWrite { write, since, due })
     }
 
     /// Tries to deliver; gives the parcel back when it must wait.
-    fn attempt(&self, parcel: Parcel, now: Instant) -> Option<Parcel> {
-        match parcel {
-            Parcel::AwaitReader { request, deadline, desk, waiting } => match request.open() {
+    fn attempt(&self, write: PendingWrite, now: Instant) -> Option<PendingWrite> {
+        match write {
+            PendingWrite::AwaitReader { request, deadline, dispatcher, waiting } => match request.open() {
                 Opened::Ready(fifo) => {
                     self.pool.run(Box::new(move || {
                         drop(waiting);
@@ -160,71 +160,74 @@ impl Courier {
                 Opened::NoReader | Opened::NoDescriptor
                     if now < deadline && !self.stopping.load(Ordering::SeqCst) =>
                 {
-                    Some(Parcel::AwaitReader { request, deadline, desk, waiting })
+                    Some(PendingWrite::AwaitReader { request, deadline, dispatcher, waiting })
                 }
-                Opened::NoReader => given_up(&desk, "nobody opened the reply FIFO in time, the request was not run"),
+                Opened::NoReader => {
+                    given_up(&dispatcher, "nobody opened the reply FIFO in time, the request was not run")
+                }
                 Opened::NoDescriptor => {
-                    desk.note_shortage("a request was not run, its reply FIFO could not be opened in time");
-                    given_up(&desk, "no descriptor was left for a reply FIFO, the request was not run")
+                    dispatcher.note_shortage("a request was not run, its reply FIFO could not be opened in time");
+                    given_up(&dispatcher, "no descriptor was left for a reply FIFO, the request was not run")
                 }
-                Opened::Refused(why) => given_up(&desk, &format!("the reply FIFO was refused: {why}")),
+                Opened::Refused(why) => given_up(&dispatcher, &format!("the reply FIFO was refused: {why}")),
             },
-            Parcel::Room { fifo, deadline, then } => {
+            PendingWrite::Room { fifo, deadline, then } => {
                 let is_ready = fifo.is_ready();
                 if is_ready || now >= deadline {
                     then(is_ready);
                     return None;
                 }
-                Some(Parcel::Room { fifo, deadline, then })
+                Some(PendingWrite::Room { fifo, deadline, then })
             }
-            Parcel::Write { fifo, bytes, mut sent, deadline, desk, waiting } => loop {
+            PendingWrite::Write { fifo, bytes, mut sent, deadline, dispatcher, waiting } => loop {
                 match fifo.write(&bytes[sent..]) {
                     Ok(0) if now < deadline => {
-                        return Some(Parcel::Write { fifo, bytes, sent, deadline, desk, waiting });
+                        return Some(PendingWrite::Write { fifo, bytes, sent, deadline, dispatcher, waiting });
                     }
-                    Ok(0) => return stalled(&desk),
+                    Ok(0) => return stalled(&dispatcher),
                     Ok(written) => sent += written,
-                    Err(error) => return given_up(&desk, &format!("the reader of a reply FIFO left: {error}")),
+                    Err(error) => return given_up(&dispatcher, &format!("the reader of a reply FIFO left: {error}")),
                 }
                 if sent == bytes.len() {
                     return None;
                 }
             },
-            Parcel::Queues { .. } => Some(parcel),
+            PendingWrite::Queues { .. } => Some(write),
         }
     }
 
     /// Sleeps until a pipe has room, the bell rings, or it is time to ask again.
-    fn wait(&self, carried: &[Carried]) {
-        let asked_again =
-            carried.iter().filter(|carried| !matches!(carried.parcel, Parcel::Write { .. } | Parcel::Room { .. }));
+    fn wait(&self, carried: &[ScheduledWrite]) {
+        let asked_again = carried
+            .iter()
+            .filter(|carried| !matches!(carried.write, PendingWrite::Write { .. } | PendingWrite::Room { .. }));
         let next = asked_again.map(|carried| carried.due.saturating_duration_since(Instant::now())).min();
-        let quiet = if self.bell.is_some() { PATIENCE } else { RETRY };
+        let quiet = if self.wake_fd.is_some() { PATIENCE } else { RETRY };
         let timeout = next.unwrap_or(quiet).min(quiet);
         let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(carried.len() + 1);
-        fds.extend(self.bell.as_ref().map(|bell| PollFd::new(bell.as_fd(), PollFlags::POLLIN)));
-        fds.extend(carried.iter().filter_map(|carried| match &carried.parcel {
-            Parcel::Write { fifo, .. } => Some(PollFd::new(fifo.as_fd(), PollFlags::POLLOUT)),
-            Parcel::Room { fifo, .. } => Some(PollFd::new(fifo.as_fd(), PollFlags::POLLOUT)),
+        fds.extend(self.wake_fd.as_ref().map(|wake_fd| PollFd::new(wake_fd.as_fd(), PollFlags::POLLIN)));
+        fds.extend(carried.iter().filter_map(|carried| match &carried.write {
+            PendingWrite::Write { fifo, .. } => Some(PollFd::new(fifo.as_fd(), PollFlags::POLLOUT)),
+            PendingWrite::Room { fifo, .. } => Some(PollFd::new(fifo.as_fd(), PollFlags::POLLOUT)),
             _ => None,
         }));
-        let forever = carried.is_empty() && self.bell.is_some();
+        let forever = carried.is_empty() && self.wake_fd.is_some();
         // Interrupted or not: whoever waits is looked at again.
         let _ = nix::poll::ppoll(&mut fds, (!forever).then(|| TimeSpec::from_duration(timeout)), None);
-        if let Some(bell) = &self.bell {
-            let _ = bell.read();
+        if let Some(wake_fd) = &self.wake_fd {
+            let _ = wake_fd.read();
         }
     }
 }
 
-fn given_up(desk: &Desk, why: &str) -> Option<Parcel> {
-    desk.counters.dropped.add(1);
+fn given_up(dispatcher: &Dispatcher, why: &str) -> Option<PendingWrite> {
+    dispatcher.counters.dropped.add(1);
     log::debug!("{why}");
     None
 }
 
 /// The client takes no more of its reply.
-fn stalled(desk: &Desk) -> Option<Parcel> {
-    desk.note_stalled(None);
-    given_up(desk, "a client took nothing of its reply for as long as it may")
+fn stalled(dispatcher: &Dispatcher) -> Option<PendingWrite> {
+    dispatcher.note_stalled(None);
+    given_up(dispatcher, "a client took nothing of its reply for as long as it may")
 }

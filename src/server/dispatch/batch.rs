@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::asked::Form;
-use super::dispatcher::Desk;
-use super::route::{Abandon, Route};
+use super::dispatcher::Dispatcher;
+use super::route::{Abandon, ReplySink};
 use crate::codec::jsonrpc::{self, Id};
 use crate::codec::xmlrpc;
 use crate::item::Str;
@@ -13,7 +13,7 @@ use crate::response::Failure;
 
 /// How the answers become one.
 #[derive(Clone, Copy)]
-pub(crate) enum Joint {
+pub(crate) enum BatchForm {
     /// The array of a JSON-RPC batch.
     Json,
     /// The array of a `system.multicall`.
@@ -21,13 +21,13 @@ pub(crate) enum Joint {
 }
 
 /// The answers of calls that came together, sent when the last has come, or as soon as they are too large in all.
-pub(crate) struct Together {
-    desk: Arc<Desk>,
-    joint: Joint,
+pub(crate) struct Batch {
+    dispatcher: Arc<Dispatcher>,
+    joint: BatchForm,
     limit: usize,
     answers: Mutex<Answers>,
     is_over: AtomicBool,
-    route: Mutex<Option<Box<dyn Route>>>,
+    route: Mutex<Option<Box<dyn ReplySink>>>,
 }
 
 struct Answers {
@@ -36,15 +36,15 @@ struct Answers {
     missing: usize,
 }
 
-impl Together {
+impl Batch {
     pub(crate) fn new(
-        desk: Arc<Desk>,
-        joint: Joint,
+        dispatcher: Arc<Dispatcher>,
+        joint: BatchForm,
         (calls, limit): (usize, usize),
-        route: Box<dyn Route>,
+        route: Box<dyn ReplySink>,
     ) -> Arc<Self> {
-        let together = Arc::new(Together {
-            desk,
+        let batch = Arc::new(Batch {
+            dispatcher,
             joint,
             limit,
             answers: Mutex::new(Answers { parts: vec![Vec::new(); calls], size: 0, missing: calls }),
@@ -52,9 +52,9 @@ impl Together {
             route: Mutex::new(Some(route)),
         });
         if calls == 0 {
-            together.send(Ok(Vec::new()));
+            batch.send(Ok(Vec::new()));
         }
-        together
+        batch
     }
 
     /// Whether the answer has been sent, so that no call has to be run for it.
@@ -95,79 +95,79 @@ impl Together {
     fn send(&self, answers: Result<Vec<Vec<u8>>, Failure>) {
         self.is_over.store(true, Ordering::Relaxed);
         if let Some(route) = self.route().take() {
-            route.deliver(self.desk.finish_together(self.joint, answers));
+            route.deliver(self.dispatcher.finish_batch(self.joint, answers));
         }
     }
 
-    fn route(&self) -> std::sync::MutexGuard<'_, Option<Box<dyn Route>>> {
+    fn route(&self) -> std::sync::MutexGuard<'_, Option<Box<dyn ReplySink>>> {
         self.route.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The way back of one of the calls. Left without an answer, its call has failed.
-pub(crate) struct PartRoute(Option<(Arc<Together>, usize)>);
+pub(crate) struct BatchSink(Option<(Arc<Batch>, usize)>);
 
-impl PartRoute {
-    pub(crate) fn new(together: &Arc<Together>, place: usize) -> Self {
-        PartRoute(Some((together.clone(), place)))
+impl BatchSink {
+    pub(crate) fn new(batch: &Arc<Batch>, place: usize) -> Self {
+        BatchSink(Some((batch.clone(), place)))
     }
 }
 
-impl Route for PartRoute {
+impl ReplySink for BatchSink {
     fn deliver(mut self: Box<Self>, bytes: Vec<u8>) {
-        if let Some((together, place)) = self.0.take() {
-            together.put(place, bytes);
+        if let Some((batch, place)) = self.0.take() {
+            batch.put(place, bytes);
         }
     }
 
     fn will_take_long(&mut self, request: Weak<dyn Abandon>) {
-        if let Some((together, _)) = &self.0
-            && let Some(route) = &mut *together.route()
+        if let Some((batch, _)) = &self.0
+            && let Some(route) = &mut *batch.route()
         {
             route.will_take_long(request);
         }
     }
 
     fn limit(&self) -> usize {
-        self.0.as_ref().map_or(0, |(together, _)| together.room())
+        self.0.as_ref().map_or(0, |(batch, _)| batch.room())
     }
 
     fn is_awaited(&self) -> bool {
-        self.0.as_ref().is_some_and(|(together, _)| !together.is_over())
+        self.0.as_ref().is_some_and(|(batch, _)| !batch.is_over())
     }
 }
 
-impl Drop for PartRoute {
+impl Drop for BatchSink {
     fn drop(&mut self) {
-        if let Some((together, place)) = self.0.take() {
-            let bytes = together.desk.lost_part(together.joint);
-            together.put(place, bytes);
+        if let Some((batch, place)) = self.0.take() {
+            let bytes = batch.dispatcher.lost_part(batch.joint);
+            batch.put(place, bytes);
         }
     }
 }
 
-impl Desk {
+impl Dispatcher {
     /// Joins the answers to calls that came together, or says that they are too large.
-    fn finish_together(&self, joint: Joint, answers: Result<Vec<Vec<u8>>, Failure>) -> Vec<u8> {
+    fn finish_batch(&self, joint: BatchForm, answers: Result<Vec<Vec<u8>>, Failure>) -> Vec<u8> {
         let mut out = Vec::new();
         let joined = answers.and_then(|answers| {
             match joint {
-                Joint::Json => jsonrpc::encode_batch(&mut out, answers),
-                Joint::Xml(form) => xmlrpc::join_multicall(&mut out, answers, form),
+                BatchForm::Json => jsonrpc::encode_batch(&mut out, answers),
+                BatchForm::Xml(form) => xmlrpc::join_multicall(&mut out, answers, form),
             }
             let (size, limit) = (out.len(), self.reply_limit);
             if size > limit { Err(Failure::ReplyTooLarge { size, limit }) } else { Ok(()) }
         });
         if let Err(failure) = joined {
             if let Failure::ReplyTooLarge { size, limit } = failure {
-                self.gate.too_large_replies.note(1, || {
+                self.limits.too_large_replies.note(1, || {
                     format!("{}: replies to several calls have {size} bytes, limit {limit}", self.listener)
                 });
             }
             out.clear();
             let form = match joint {
-                Joint::Json => Form::Json { id: Id::Null },
-                Joint::Xml(form) => Form::Xml { form, method: xmlrpc::MULTICALL.into() },
+                BatchForm::Json => Form::Json { id: Id::Null },
+                BatchForm::Xml(form) => Form::Xml { form, method: xmlrpc::MULTICALL.into() },
             };
             self.encode(&form, &Err(failure), &mut out);
         }
@@ -175,9 +175,9 @@ impl Desk {
     }
 
     /// What stands for the answer to a call that was given up without one.
-    fn lost_part(&self, joint: Joint) -> Vec<u8> {
+    fn lost_part(&self, joint: BatchForm) -> Vec<u8> {
         let mut out = Vec::new();
-        if let Joint::Xml(form) = joint {
+        if let BatchForm::Xml(form) = joint {
             self.encode(&Form::XmlPart { form, method: Str::default() }, &Err(Failure::Handler), &mut out);
         }
         out

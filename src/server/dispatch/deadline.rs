@@ -8,14 +8,14 @@ use crate::clock;
 use crate::response::Failure;
 
 /// The place of a ticket: when it is due, and its number.
-pub(crate) type Place = (Instant, u64);
+pub(crate) type DeadlineKey = (Instant, u64);
 
 /// A request as the deadlines see it.
 pub(crate) trait Due: Send + Sync {
     /// When it times out.
     fn deadline(&self) -> Option<Instant>;
     /// Gives it its place among the open requests; false when it has one.
-    fn set_place(&self, place: Place) -> bool;
+    fn set_key(&self, key: DeadlineKey) -> bool;
     /// Whether it has no answer yet.
     fn is_open(&self) -> bool;
     /// Answers it in the place of its handler, which is told to stop.
@@ -31,7 +31,7 @@ pub(crate) struct Deadlines {
 
 #[derive(Default)]
 struct State {
-    open: BTreeMap<Place, Arc<dyn Due>>,
+    open: BTreeMap<DeadlineKey, Arc<dyn Due>>,
     next: u64,
     /// When the thread wakes by itself.
     wakes: Option<Instant>,
@@ -41,16 +41,16 @@ struct State {
 
 impl Deadlines {
     /// Watches over a request until it is answered. Twice does no harm.
-    pub(crate) fn file(self: &Arc<Self>, ticket: &Arc<dyn Due>) {
+    pub(crate) fn file(self: &Arc<Self>, request: &Arc<dyn Due>) {
         let mut state = self.lock();
         let number = state.next;
-        let due = ticket.deadline().unwrap_or_else(|| clock::deadline(Duration::MAX));
-        if !ticket.set_place((due, number)) {
+        let due = request.deadline().unwrap_or_else(|| clock::deadline(Duration::MAX));
+        if !request.set_key((due, number)) {
             return;
         }
         state.next += 1;
-        state.open.insert((due, number), ticket.clone());
-        if !ticket.is_open() {
+        state.open.insert((due, number), request.clone());
+        if !request.is_open() {
             // Answered before it had a place, so nobody else takes it out.
             state.open.remove(&(due, number));
         } else if !state.has_thread {
@@ -63,9 +63,9 @@ impl Deadlines {
     }
 
     /// A request has been answered.
-    pub(crate) fn strike(&self, place: Place) {
+    pub(crate) fn strike(&self, key: DeadlineKey) {
         let mut state = self.lock();
-        state.open.remove(&place);
+        state.open.remove(&key);
         if state.open.is_empty() {
             self.changed.notify_all();
         }
@@ -92,8 +92,8 @@ impl Deadlines {
             std::mem::take(&mut state.open)
         };
         self.changed.notify_all();
-        for ticket in left.into_values() {
-            ticket.give_up(Failure::Busy);
+        for request in left.into_values() {
+            request.give_up(Failure::Busy);
         }
     }
 
@@ -110,12 +110,12 @@ impl Deadlines {
         let mut state = self.lock();
         while !state.stopped {
             let now = Instant::now();
-            match state.open.first_key_value().map(|(place, _)| *place) {
-                Some(place) if place.0 <= now => {
-                    let due = state.open.remove(&place);
+            match state.open.first_key_value().map(|(key, _)| *key) {
+                Some(key) if key.0 <= now => {
+                    let due = state.open.remove(&key);
                     drop(state);
-                    if let Some(ticket) = due {
-                        ticket.give_up(Failure::Timeout);
+                    if let Some(request) = due {
+                        request.give_up(Failure::Timeout);
                     }
                     state = self.lock();
                 }

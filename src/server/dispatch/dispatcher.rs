@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::asked::Asked;
 use super::byte_budget::{ByteBudget, Reservation};
 use super::deadline::{Deadlines, Due};
-use super::limits::Gate;
+use super::limits::ListenerLimits;
 use super::memory;
 use super::policy::ReplyPolicy;
 use super::resources::Resources;
@@ -25,7 +25,7 @@ use crate::command::{Command, Hook, Transport};
 use crate::dialect::Dialect;
 use crate::item::Str;
 use crate::response::Failure;
-use crate::server::options::{ListenOptions, TogetherLimits};
+use crate::server::options::{BatchLimits, ListenOptions};
 use crate::server::scheduling::thread_pool::Pool;
 
 /// How a transport carries requests and replies.
@@ -40,23 +40,23 @@ pub(crate) struct Carriage {
     pub(crate) rejects_while_stopping: bool,
 }
 
-pub(crate) struct Desk {
+pub(crate) struct Dispatcher {
     pub(super) resources: Arc<Resources>,
     pub(super) service: Arc<Service>,
     pub(crate) counters: TransportCounters,
     /// What it lets callers ask.
-    pub(crate) gate: Gate,
+    pub(crate) limits: ListenerLimits,
     /// Bytes that wait for its clients.
     pub(super) unsent: Arc<ByteBudget>,
     /// How many requests are in progress here.
     pub(crate) in_progress: AtomicUsize,
     /// The request that the leader has in hand. When another takes its place, or it stays there for long, it is filed.
-    pub(super) hand: Mutex<Option<Arc<dyn Due>>>,
+    pub(super) current: Mutex<Option<Arc<dyn Due>>>,
     pub(super) listener: Arc<str>,
     pub(super) transport: Transport,
     pub(super) style: TextStyle,
     pub(super) pretty: bool,
-    pub(super) together: TogetherLimits,
+    pub(super) batch: BatchLimits,
     pub(super) permit: Permit,
     /// The largest reply that the transport carries, in bytes.
     pub(super) reply_limit: usize,
@@ -65,7 +65,7 @@ pub(crate) struct Desk {
     pub(super) policy: Arc<dyn ReplyPolicy>,
 }
 
-impl Desk {
+impl Dispatcher {
     pub(crate) fn new(
         resources: &Arc<Resources>,
         address: &Address,
@@ -77,18 +77,18 @@ impl Desk {
     ) -> Arc<Self> {
         let service = resources.service.clone();
         let counters = TransportCounters::new(&service.statistics, group);
-        Arc::new(Desk {
+        Arc::new(Dispatcher {
             resources: resources.clone(),
-            gate: Gate::new(&service.statistics, group, address, options.limits.clone()),
+            limits: ListenerLimits::new(&service.statistics, group, address, options.limits.clone()),
             unsent: resources.unsent.part(options.unsent_limit),
             in_progress: AtomicUsize::new(0),
-            hand: Mutex::default(),
+            current: Mutex::default(),
             counters,
             listener: address.to_string().into(),
             transport,
             style: TextStyle { carrier, dialect: service.dialect, indent: options.indent },
             pretty: options.pretty_printing,
-            together: options.together,
+            batch: options.batch,
             permit: options.permit.clone(),
             reply_limit,
             rejects_while_stopping,
@@ -130,18 +130,18 @@ impl Desk {
 
     /// How long a command may take.
     pub(crate) fn time_for(&self, command: &Command) -> Option<Duration> {
-        command.conduct.limits.run.or(self.gate.limits.run)?.time()
+        command.conduct.limits.run.or(self.limits.limits.run)?.time()
     }
 
     /// How large a streamed reply may be; one that is gathered first may not be larger than what the transport carries.
     pub(crate) fn stream_limit(&self, command: &Command, is_gathered: bool) -> usize {
-        let own = command.conduct.limits.reply.or(self.gate.limits.reply).unwrap_or(usize::MAX);
+        let own = command.conduct.limits.reply.or(self.limits.limits.reply).unwrap_or(usize::MAX);
         if is_gathered { own.min(self.reply_limit) } else { own }
     }
 
     pub(super) fn limit_of_replies(&self, command: Option<&Arc<Command>>) -> usize {
         let own = command.and_then(|command| command.conduct.limits.reply);
-        own.or(self.gate.limits.reply).unwrap_or(usize::MAX).min(self.reply_limit)
+        own.or(self.limits.limits.reply).unwrap_or(usize::MAX).min(self.reply_limit)
     }
 
     /// Room for bytes that have to wait for a client; nothing, where too many wait already, which is counted.
@@ -149,7 +149,7 @@ impl Desk {
         let reservation = self.unsent.reserve(bytes);
         if reservation.is_none() {
             self.counters.dropped.add(1);
-            self.gate
+            self.limits
                 .unsent
                 .note(1, || format!("{}: too many bytes wait for clients, {bytes} more are given up", self.listener));
         }
@@ -170,7 +170,7 @@ impl Desk {
     pub(crate) fn has_memory_for(&self, size: usize) -> bool {
         let has_room = memory::has_room_for(size);
         if !has_room {
-            self.gate
+            self.limits
                 .memory
                 .note(1, || format!("{}: there is no memory for a request of {size} bytes", self.listener));
         }
@@ -190,33 +190,33 @@ impl Desk {
         if !self.has_memory_for(body.len()) {
             return Asked::unreadable(true, Str::default(), Failure::Busy);
         }
-        Asked::Json(jsonrpc::decode_request_of(body, self.dialect(), self.together.calls))
+        Asked::Json(jsonrpc::decode_request_of(body, self.dialect(), self.batch.calls))
     }
 
     /// The leader begins a request. Another that was in hand is served by somebody who no longer leads.
-    pub(super) fn take_in_hand(&self, request: Arc<dyn Due>) {
-        let other = self.hand().replace(request);
+    pub(super) fn track_current(&self, request: Arc<dyn Due>) {
+        let other = self.current().replace(request);
         if let Some(other) = other {
             self.resources.deadlines.file(&other);
         }
     }
 
-    pub(super) fn put_down(&self, request: &dyn Due) {
-        let mut hand = self.hand();
-        if hand.as_ref().is_some_and(|other| std::ptr::addr_eq(Arc::as_ptr(other), request)) {
-            *hand = None;
+    pub(super) fn release_current(&self, request: &dyn Due) {
+        let mut current = self.current();
+        if current.as_ref().is_some_and(|other| std::ptr::addr_eq(Arc::as_ptr(other), request)) {
+            *current = None;
         }
     }
 
     /// Whoever has a request in hand has had it for long: it is watched over from now on.
-    pub(crate) fn set_aside(&self) {
-        let ticket = self.hand().take();
-        if let Some(ticket) = ticket {
-            self.resources.deadlines.file(&ticket);
+    pub(crate) fn hand_to_deadlines(&self) {
+        let request = self.current().take();
+        if let Some(request) = request {
+            self.resources.deadlines.file(&request);
         }
     }
 
-    fn hand(&self) -> std::sync::MutexGuard<'_, Option<Arc<dyn Due>>> {
-        self.hand.lock().unwrap_or_else(PoisonError::into_inner)
+    fn current(&self) -> std::sync::MutexGuard<'_, Option<Arc<dyn Due>>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

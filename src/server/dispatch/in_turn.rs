@@ -2,14 +2,14 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::pending_request::Ticket;
+use super::pending_request::PendingRequest;
 use super::responder::Pending;
 use crate::command::{Detach, Hook, Origin, Responder, Source};
 use crate::response::{Failure, Response};
 
 /// Detaches a call of a command that has the turn, which goes with the responder.
 pub(super) struct DetachInTurn {
-    pub(super) ticket: Arc<Ticket>,
+    pub(super) request: Arc<PendingRequest>,
     pub(super) turn: Mutex<Option<crate::command::serial::Turn>>,
 }
 
@@ -21,11 +21,11 @@ impl DetachInTurn {
 
 impl Detach for DetachInTurn {
     fn origin(&self) -> &Origin {
-        self.ticket.origin()
+        self.request.origin()
     }
 
     fn detach(self: Arc<Self>) -> Box<dyn Responder> {
-        Box::new(InTurn(Pending::new(&self.ticket), self.take_turn()))
+        Box::new(InTurn(Pending::new(&self.request), self.take_turn()))
     }
 }
 

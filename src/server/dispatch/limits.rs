@@ -12,7 +12,7 @@ use crate::item::Item;
 use crate::request::Params;
 use crate::response::Failure;
 
-pub(crate) struct Gate {
+pub(crate) struct ListenerLimits {
     pub(crate) limits: Limits,
     listener: String,
     /// How many requests wait for a thread or their turn.
@@ -73,10 +73,10 @@ impl Excess {
     }
 }
 
-impl Gate {
+impl ListenerLimits {
     pub(crate) fn new(statistics: &Statistics, group: &str, address: &Address, limits: Limits) -> Self {
         let excess = |name| Excess::new(statistics, (group, address), name);
-        Gate {
+        ListenerLimits {
             listener: address.to_string(),
             waiting: AtomicUsize::new(0),
             rate: limits.rate.map(Rate::new),

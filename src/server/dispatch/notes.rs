@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::dispatcher::Desk;
+use super::dispatcher::Dispatcher;
 use crate::command::trace::Trace;
 use crate::command::{Command, Peer, Wire};
 use crate::item::Str;
 use crate::response::Failure;
 use crate::transport::fifo::Refusal;
 
-impl Desk {
+impl Dispatcher {
     /// A handler was done after its request had been answered for.
     pub(crate) fn note_late(&self, command: &Command) {
-        self.gate
+        self.limits
             .late
             .note(1, || format!("{}: command {} was done too late", self.listener, command.canonical_name()));
     }
@@ -21,7 +21,7 @@ impl Desk {
     /// A request was answered in the place of its handler.
     pub(crate) fn note_given_up(&self, command: &Command, failure: &Failure, started: Instant) {
         if *failure == Failure::Timeout {
-            self.gate.timeouts.note(1, || {
+            self.limits.timeouts.note(1, || {
                 let (name, time) = (command.canonical_name(), started.elapsed().as_secs_f64());
                 format!("{}: command {name} was not done after {time:.3} s and is answered for", self.listener)
             });
@@ -37,7 +37,7 @@ impl Desk {
     /// Too many bytes wait for one client, and another reply to it is given up.
     pub(crate) fn note_full_peer(&self, peer: &Peer, waiting: usize) {
         self.counters.dropped.add(1);
-        self.gate.unsent.note(1, || {
+        self.limits.unsent.note(1, || {
             format!(
                 "{}: {waiting} bytes wait for {peer}, which does not read; replies to it are given up",
                 self.listener
@@ -47,7 +47,7 @@ impl Desk {
 
     /// A client took nothing of its reply for as long as it may.
     pub(crate) fn note_stalled(&self, command: Option<&Command>) {
-        self.gate.write_timeouts.note(1, || match command {
+        self.limits.write_timeouts.note(1, || match command {
             Some(command) => {
                 format!("{}: who called {} does not read the reply", self.listener, command.canonical_name())
             }
@@ -57,7 +57,7 @@ impl Desk {
 
     /// Counts and tells that the process had no descriptor left, and what came of it.
     pub(crate) fn note_shortage(&self, consequence: &str) {
-        self.gate.descriptors.note(1, || {
+        self.limits.descriptors.note(1, || {
             format!(
                 "{}: {consequence}: no other descriptor is left (raise `ulimit -n`, or LimitNOFILE= of the service)",
                 self.listener
@@ -70,7 +70,7 @@ impl Desk {
         self.counters.dropped.add(1);
         match why {
             Refusal::CommandFifo | Refusal::Restricted { .. } => {
-                self.gate
+                self.limits
                     .refused_replies
                     .note(1, || format!("{}: reply FIFO {name:?} refused: {why}", self.listener));
             }
@@ -103,7 +103,7 @@ impl Desk {
 
     /// A reply ended before its end.
     pub(crate) fn note_short(&self, command: &Command) {
-        self.gate
+        self.limits
             .short_replies
             .note(1, || format!("{}: a reply of command {} ends short", self.listener, command.canonical_name()));
     }

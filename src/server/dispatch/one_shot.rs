@@ -5,7 +5,7 @@
 use super::sync::Mutex;
 
 /// Something that one may take, to answer with it, or give up, to answer in the place of whoever was at work.
-pub(crate) struct Once<W, H> {
+pub(crate) struct OneShot<W, H> {
     state: Mutex<State<W, H>>,
 }
 
@@ -18,9 +18,9 @@ enum State<W, H> {
     GivenUp,
 }
 
-impl<W, H> Once<W, H> {
+impl<W, H> OneShot<W, H> {
     pub(crate) fn new(way: W) -> Self {
-        Once { state: Mutex::new(State::Open(way, None)) }
+        OneShot { state: Mutex::new(State::Open(way, None)) }
     }
 
     /// Takes it: for the first who comes.

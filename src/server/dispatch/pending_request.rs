@@ -5,52 +5,52 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
 use super::asked::Form;
-use super::deadline::{Due, Place};
-use super::dispatcher::Desk;
+use super::deadline::{DeadlineKey, Due};
+use super::dispatcher::Dispatcher;
 use super::notes::Record;
-use super::one_shot::Once;
-use super::route::{Abandon, Way};
+use super::one_shot::OneShot;
+use super::route::{Abandon, ReplyTarget};
 use crate::command::{Command, Hook, Origin};
 use crate::response::{Failure, Response};
 
-pub(crate) struct Ticket {
-    desk: Arc<Desk>,
+pub(crate) struct PendingRequest {
+    dispatcher: Arc<Dispatcher>,
     command: Arc<Command>,
     origin: Origin,
     started: Instant,
-    pub(super) once: Once<Way, Hook>,
-    place: OnceLock<Place>,
+    pub(super) once: OneShot<ReplyTarget, Hook>,
+    key: OnceLock<DeadlineKey>,
     /// What was asked, where that is recorded.
     record: Option<Box<Record>>,
 }
 
-impl Ticket {
+impl PendingRequest {
     pub(crate) fn new(
-        desk: &Arc<Desk>,
+        dispatcher: &Arc<Dispatcher>,
         command: Arc<Command>,
         (started, record): (Instant, Option<Box<Record>>),
         origin: Origin,
-        way: Way,
+        way: ReplyTarget,
     ) -> Arc<Self> {
-        desk.counters.in_progress.add(1);
-        desk.in_progress.fetch_add(1, Ordering::Relaxed);
+        dispatcher.counters.in_progress.add(1);
+        dispatcher.in_progress.fetch_add(1, Ordering::Relaxed);
         if command.conduct.limits.in_progress.is_some() {
             command.conduct.in_progress.fetch_add(1, Ordering::Relaxed);
         }
-        let deadline = desk.time_for(&command).and_then(|time| started.checked_add(time));
-        Arc::new(Ticket {
-            desk: desk.clone(),
+        let deadline = dispatcher.time_for(&command).and_then(|time| started.checked_add(time));
+        Arc::new(PendingRequest {
+            dispatcher: dispatcher.clone(),
             command,
             origin: Origin { deadline, ..origin },
             started,
-            once: Once::new(way),
-            place: OnceLock::new(),
+            once: OneShot::new(way),
+            key: OnceLock::new(),
             record,
         })
     }
 
-    pub(crate) fn desk(&self) -> &Arc<Desk> {
-        &self.desk
+    pub(crate) fn dispatcher(&self) -> &Arc<Dispatcher> {
+        &self.dispatcher
     }
 
     pub(crate) fn command(&self) -> &Arc<Command> {
@@ -77,11 +77,11 @@ impl Ticket {
             self.note_result(result);
         }
         match way {
-            Some(Way { form, route }) => {
-                self.desk.finish(&form, result, (self.started, Some(&self.command)), out);
+            Some(ReplyTarget { form, route }) => {
+                self.dispatcher.finish(&form, result, (self.started, Some(&self.command)), out);
                 route.reply(out);
             }
-            None => self.desk.note_late(&self.command),
+            None => self.dispatcher.note_late(&self.command),
         }
     }
 
@@ -89,19 +89,19 @@ impl Ticket {
     pub(crate) fn answer(&self, result: &Result<Response, Failure>) {
         match self.take() {
             Some(way) => self.send(way, result),
-            None => self.desk.note_late(&self.command),
+            None => self.dispatcher.note_late(&self.command),
         }
     }
 
-    fn send(&self, Way { form, route }: Way, result: &Result<Response, Failure>) {
+    fn send(&self, ReplyTarget { form, route }: ReplyTarget, result: &Result<Response, Failure>) {
         self.note_result(result);
         let mut bytes = Vec::new();
-        self.desk.finish(&form, result, (self.started, Some(&self.command)), &mut bytes);
+        self.dispatcher.finish(&form, result, (self.started, Some(&self.command)), &mut bytes);
         route.deliver(bytes);
     }
 
     /// The way back, for the first who takes it.
-    pub(crate) fn take(&self) -> Option<Way> {
+    pub(crate) fn take(&self) -> Option<ReplyTarget> {
         let way = self.once.take();
         if way.is_some() {
             self.leave();
@@ -112,7 +112,7 @@ impl Ticket {
     /// It takes long: it is watched over, and given up when the client leaves.
     pub(crate) fn file(self: &Arc<Self>) {
         let due: Arc<dyn Due> = self.clone();
-        self.desk.deadlines().file(&due);
+        self.dispatcher.deadlines().file(&due);
         self.once.peek(|way| {
             let request: Weak<dyn Abandon> = Arc::downgrade(&(self.clone() as Arc<dyn Abandon>));
             way.route.will_take_long(request);
@@ -120,10 +120,10 @@ impl Ticket {
     }
 
     pub(crate) fn provisional(&self, response: Response) -> bool {
-        let send = |Way { form, route }: &mut Way| match form {
+        let send = |ReplyTarget { form, route }: &mut ReplyTarget| match form {
             Form::Text { .. } => {
                 let mut bytes = Vec::new();
-                self.desk.encode(form, &Ok(response), &mut bytes);
+                self.dispatcher.encode(form, &Ok(response), &mut bytes);
                 route.provisional(&bytes)
             }
             _ => false,
@@ -133,42 +133,42 @@ impl Ticket {
 
     pub(crate) fn on_cancel(&self, hook: Hook) {
         if let Some(hook) = self.once.on_give_up(hook) {
-            self.desk.aside(hook);
+            self.dispatcher.aside(hook);
         }
     }
 
     fn note_result(&self, result: &Result<Response, Failure>) {
-        if let (Some(record), Some(trace)) = (&self.record, self.desk.trace()) {
-            self.desk.record(&self.command, record, self.started, &trace.reply(result));
+        if let (Some(record), Some(trace)) = (&self.record, self.dispatcher.trace()) {
+            self.dispatcher.record(&self.command, record, self.started, &trace.reply(result));
         }
     }
 
     /// A reply was sent while it was made.
     pub(crate) fn note_streamed(&self, size: usize) {
         if let Some(record) = &self.record {
-            self.desk.record(&self.command, record, self.started, &format!("{size} bytes, streamed"));
+            self.dispatcher.record(&self.command, record, self.started, &format!("{size} bytes, streamed"));
         }
     }
 
     fn leave(&self) {
-        if let Some(place) = self.place.get() {
-            self.desk.deadlines().strike(*place);
+        if let Some(key) = self.key.get() {
+            self.dispatcher.deadlines().strike(*key);
         }
-        self.desk.counters.in_progress.add(-1);
-        self.desk.in_progress.fetch_sub(1, Ordering::Relaxed);
+        self.dispatcher.counters.in_progress.add(-1);
+        self.dispatcher.in_progress.fetch_sub(1, Ordering::Relaxed);
         if self.command.conduct.limits.in_progress.is_some() {
             self.command.conduct.in_progress.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
 
-impl Due for Ticket {
+impl Due for PendingRequest {
     fn deadline(&self) -> Option<Instant> {
         self.origin.deadline
     }
 
-    fn set_place(&self, place: Place) -> bool {
-        self.place.set(place).is_ok()
+    fn set_key(&self, key: DeadlineKey) -> bool {
+        self.key.set(key).is_ok()
     }
 
     fn is_open(&self) -> bool {
@@ -178,21 +178,21 @@ impl Due for Ticket {
     fn give_up(&self, failure: Failure) {
         let Some((way, stop)) = self.once.give_up() else { return };
         self.leave();
-        self.desk.note_given_up(&self.command, &failure, self.started);
+        self.dispatcher.note_given_up(&self.command, &failure, self.started);
         self.send(way, &Err(failure));
         if let Some(stop) = stop {
-            self.desk.aside(stop);
+            self.dispatcher.aside(stop);
         }
     }
 }
 
-impl Abandon for Ticket {
+impl Abandon for PendingRequest {
     fn abandon(&self) {
         let Some((_, stop)) = self.once.give_up() else { return };
         self.leave();
-        self.desk.note_abandoned(&self.command);
+        self.dispatcher.note_abandoned(&self.command);
         if let Some(stop) = stop {
-            self.desk.aside(stop);
+            self.dispatcher.aside(stop);
         }
     }
 }

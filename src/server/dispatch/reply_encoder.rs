@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::asked::Form;
-use super::dispatcher::Desk;
+use super::dispatcher::Dispatcher;
 use crate::codec::pieces::Pieces;
 use crate::codec::{jsonrpc, mi_json, text, xmlrpc};
 use crate::command::Command;
 use crate::response::{Failure, Response};
 use crate::server::panics::contained;
 
-impl Desk {
+impl Dispatcher {
     /// What writes a reply in this form node by node, where that can be.
     pub(crate) fn pieces(&self, form: &Form) -> Option<Pieces> {
         match form {
@@ -45,7 +45,7 @@ impl Desk {
         let size = out.len() - before;
         if size > limit {
             out.truncate(before);
-            self.gate
+            self.limits
                 .too_large_replies
                 .note(1, || format!("{}: a reply of {size} bytes is over the limit of {limit}", self.listener));
             if self.policy.explains_oversize() {

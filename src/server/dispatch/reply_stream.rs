@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use super::asked::Form;
 use super::deadline::Due as _;
-use super::dispatcher::Desk;
-use super::pending_request::Ticket;
-use super::route::{Advance, Route, StreamedReply, Way};
+use super::dispatcher::Dispatcher;
+use super::pending_request::PendingRequest;
+use super::route::{Advance, ReplySink, ReplyTarget, StreamedReply};
 use crate::codec::pieces::{PieceError, Pieces};
 use crate::command::{Command, Filled, Source};
 use crate::response::{Failure, Response};
@@ -25,7 +25,7 @@ const CHUNK: usize = 64 << 10;
 const PROMPT: Duration = Duration::from_millis(100);
 
 struct Stream {
-    ticket: Arc<Ticket>,
+    request: Arc<PendingRequest>,
     source: Option<Box<dyn Source>>,
     /// Without it all nodes are gathered and written as one reply.
     pieces: Option<Pieces>,
@@ -41,12 +41,12 @@ struct Stream {
 
 impl Stream {
     /// A stream in the form of a reply, of which as much is gathered before it begins as its route wants.
-    fn new(ticket: &Arc<Ticket>, form: &Form, route: &dyn Route, source: Box<dyn Source>) -> Self {
-        let (pieces, window) = (ticket.desk().pieces(form), route.window());
+    fn new(request: &Arc<PendingRequest>, form: &Form, route: &dyn ReplySink, source: Box<dyn Source>) -> Self {
+        let (pieces, window) = (request.dispatcher().pieces(form), route.window());
         let is_gathered = window == usize::MAX || pieces.is_none();
         Stream {
-            limit: ticket.desk().stream_limit(ticket.command(), is_gathered).min(route.limit()),
-            ticket: ticket.clone(),
+            limit: request.dispatcher().stream_limit(request.command(), is_gathered).min(route.limit()),
+            request: request.clone(),
             source: Some(source),
             pieces,
             batch: Tree::ok(),
@@ -59,19 +59,19 @@ impl Stream {
         }
     }
 
-    fn desk(&self) -> &Arc<Desk> {
-        self.ticket.desk()
+    fn dispatcher(&self) -> &Arc<Dispatcher> {
+        self.request.dispatcher()
     }
 
     /// Gets the first nodes here and now; when there are none yet, goes on as soon as there are.
     fn start(self) {
-        let pool = self.desk().aside_pool().clone();
-        let (ticket, driver) = (self.ticket.clone(), Driver::new(pool, Box::new(Opening(Some(self)))));
+        let pool = self.dispatcher().aside_pool().clone();
+        let (request, driver) = (self.request.clone(), Driver::new(pool, Box::new(Opening(Some(self)))));
         driver.run();
         if driver.is_at_work() {
             // Given up for its deadline: the source is let go.
-            ticket.file();
-            ticket.on_cancel(Box::new(move || driver.wake_by_ref()));
+            request.file();
+            request.on_cancel(Box::new(move || driver.wake_by_ref()));
         }
     }
 
@@ -89,8 +89,8 @@ impl Stream {
         if !self.has_begun {
             return Advance::Answer(result);
         }
-        let command = self.ticket.command().canonical_name();
-        self.desk().note_short(self.ticket.command());
+        let command = self.request.command().canonical_name();
+        self.dispatcher().note_short(self.request.command());
         log::debug!("the reply of {command} ends after {} bytes", self.sent);
         Advance::Short
     }
@@ -121,27 +121,27 @@ impl Stream {
     /// All of it has been sent, or given up.
     fn count(&mut self, is_error: bool) {
         if !std::mem::replace(&mut self.is_counted, true) {
-            self.desk().count(Some(self.ticket.command()), is_error, self.ticket.started(), self.sent);
-            self.ticket.note_streamed(self.sent);
+            self.dispatcher().count(Some(self.request.command()), is_error, self.request.started(), self.sent);
+            self.request.note_streamed(self.sent);
         }
     }
 }
 
 impl StreamedReply for Stream {
     fn command(&self) -> &Arc<Command> {
-        self.ticket.command()
+        self.request.command()
     }
 
     fn advance(&mut self, waker: &Waker) -> Advance {
         loop {
             let Some(source) = &mut self.source else { return Advance::Short };
             self.batch.clear();
-            let what = || format!("a stream of command {}", self.ticket.command().canonical_name());
+            let what = || format!("a stream of command {}", self.request.command().canonical_name());
             let filled = contained(what, || source.fill(&mut self.batch, waker));
             let filled = filled.unwrap_or(Filled::Failed(Err(Failure::Handler)));
             if let Err(error) = self.write_batch() {
                 self.source = None;
-                let command = self.ticket.command().canonical_name();
+                let command = self.request.command().canonical_name();
                 log::error!("command {command}: {error}");
                 return self.fail(Err(Failure::Handler));
             }
@@ -160,7 +160,7 @@ impl StreamedReply for Stream {
                 Filled::Wait => return self.part(),
                 Filled::More => {
                     let enough = if self.has_begun { CHUNK } else { self.window };
-                    let is_late = || self.window != usize::MAX && self.ticket.started().elapsed() > PROMPT;
+                    let is_late = || self.window != usize::MAX && self.request.started().elapsed() > PROMPT;
                     if self.held.len() >= enough || (!self.has_begun && !self.held.is_empty() && is_late()) {
                         return self.part();
                     }
@@ -183,11 +183,11 @@ impl Drop for Stream {
 }
 
 /// Answers a request with nodes that are still being made, unless it has an answer; else no more of them are made.
-pub(crate) fn open(ticket: &Arc<Ticket>, source: Box<dyn Source>) {
-    let opened = ticket.once.peek(|Way { form, route }| Stream::new(ticket, form, &**route, source));
+pub(crate) fn open(request: &Arc<PendingRequest>, source: Box<dyn Source>) {
+    let opened = request.once.peek(|ReplyTarget { form, route }| Stream::new(request, form, &**route, source));
     match opened {
         Some(stream) => stream.start(),
-        None => ticket.desk().note_late(ticket.command()),
+        None => request.dispatcher().note_late(request.command()),
     }
 }
 
@@ -197,7 +197,7 @@ struct Opening(Option<Stream>);
 impl Task for Opening {
     fn go(&mut self, waker: &Waker) -> bool {
         let Some(stream) = &mut self.0 else { return true };
-        if !stream.ticket.is_open() {
+        if !stream.request.is_open() {
             return true;
         }
         let advance = stream.advance(waker);
@@ -205,18 +205,18 @@ impl Task for Opening {
             return false;
         }
         let Some(stream) = self.0.take() else { return true };
-        let ticket = stream.ticket.clone();
+        let request = stream.request.clone();
         match advance {
-            Advance::Answer(result) => ticket.answer(&result),
+            Advance::Answer(result) => request.answer(&result),
             Advance::Whole(bytes) => {
-                if let Some(Way { route, .. }) = ticket.take() {
-                    stream.desk().count(Some(ticket.command()), false, ticket.started(), bytes.len());
-                    ticket.note_streamed(bytes.len());
+                if let Some(ReplyTarget { route, .. }) = request.take() {
+                    stream.dispatcher().count(Some(request.command()), false, request.started(), bytes.len());
+                    request.note_streamed(bytes.len());
                     route.deliver(bytes);
                 }
             }
             Advance::Part(first) => {
-                if let Some(Way { route, .. }) = ticket.take() {
+                if let Some(ReplyTarget { route, .. }) = request.take() {
                     route.stream(first, Box::new(stream));
                 }
             }

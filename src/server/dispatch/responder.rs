@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::deadline::Due as _;
-use super::pending_request::Ticket;
+use super::pending_request::PendingRequest;
 use super::reply_stream;
 use crate::command::{Detach, Hook, Origin, Responder, Source};
 use crate::response::{Failure, Response};
 
-impl Detach for Ticket {
+impl Detach for PendingRequest {
     fn origin(&self) -> &Origin {
         self.request_origin()
     }
@@ -19,49 +19,49 @@ impl Detach for Ticket {
 }
 
 /// Whoever holds it answers; when it is dropped, the caller is told that the command failed.
-pub(crate) struct Pending(Option<Arc<Ticket>>);
+pub(crate) struct Pending(Option<Arc<PendingRequest>>);
 
 impl Pending {
     /// Holds a ticket, which is watched over from now on.
-    pub(crate) fn new(ticket: &Arc<Ticket>) -> Self {
-        ticket.file();
-        Pending(Some(ticket.clone()))
+    pub(crate) fn new(request: &Arc<PendingRequest>) -> Self {
+        request.file();
+        Pending(Some(request.clone()))
     }
 }
 
 impl Responder for Pending {
     fn answer(mut self: Box<Self>, result: Result<Response, Failure>) {
-        if let Some(ticket) = self.0.take() {
-            ticket.answer(&result);
+        if let Some(request) = self.0.take() {
+            request.answer(&result);
         }
     }
 
     fn stream(mut self: Box<Self>, source: Box<dyn Source>) {
-        if let Some(ticket) = self.0.take() {
-            reply_stream::open(&ticket, source);
+        if let Some(request) = self.0.take() {
+            reply_stream::open(&request, source);
         }
     }
 
     fn provisional(&self, response: Response) -> bool {
-        self.0.as_ref().is_some_and(|ticket| ticket.provisional(response))
+        self.0.as_ref().is_some_and(|request| request.provisional(response))
     }
 
     fn on_cancel(&self, hook: Hook) {
-        if let Some(ticket) = &self.0 {
-            ticket.on_cancel(hook);
+        if let Some(request) = &self.0 {
+            request.on_cancel(hook);
         }
     }
 
     fn is_awaited(&self) -> bool {
-        self.0.as_ref().is_some_and(|ticket| ticket.is_open())
+        self.0.as_ref().is_some_and(|request| request.is_open())
     }
 }
 
 impl Drop for Pending {
     fn drop(&mut self) {
         // Nobody is told that an answer which nobody waits for comes late.
-        if let Some(ticket) = self.0.take().filter(|ticket| ticket.is_open()) {
-            ticket.answer(&Err(Failure::Handler));
+        if let Some(request) = self.0.take().filter(|request| request.is_open()) {
+            request.answer(&Err(Failure::Handler));
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::response::{Failure, Response};
 /// A reply that is no larger is sent as one that was made at once.
 pub(crate) const WINDOW: usize = 64 << 10;
 /// The way back to one client.
-pub(crate) trait Route: Send {
+pub(crate) trait ReplySink: Send {
     /// Sends the answer's bytes; none when the client wants no answer.
     fn deliver(self: Box<Self>, bytes: Vec<u8>);
 
@@ -53,9 +53,9 @@ pub(crate) trait Route: Send {
 }
 
 /// What an answer needs: it is written in this form and sent.
-pub(crate) struct Way {
+pub(crate) struct ReplyTarget {
     pub(crate) form: Form,
-    pub(crate) route: Box<dyn Route>,
+    pub(crate) route: Box<dyn ReplySink>,
 }
 
 /// How far a stream got.

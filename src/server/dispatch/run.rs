@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use super::asked::{Asked, Caller, Form};
-use super::batch::{Joint, PartRoute, Together};
-use super::dispatcher::Desk;
+use super::batch::{Batch, BatchForm, BatchSink};
+use super::dispatcher::Dispatcher;
 use super::in_turn::{DetachInTurn, SourceInTurn};
 use super::notes::Record;
-use super::pending_request::Ticket;
+use super::pending_request::PendingRequest;
 use super::reply_stream;
-use super::route::{Abandon as _, Route, Way};
+use super::route::{Abandon as _, ReplySink, ReplyTarget};
 use crate::codec::RequestError;
 use crate::codec::jsonrpc::{Call, Incoming, Refused};
 use crate::codec::xmlrpc;
@@ -21,9 +21,15 @@ use crate::request::{Params, Request};
 use crate::response::{Failure, Response};
 use crate::server::panics::contained;
 
-impl Desk {
+impl Dispatcher {
     /// Serves what was read: runs it now, and answers now or later. `out` is a buffer to write in.
-    pub(crate) fn serve(self: &Arc<Self>, asked: Asked, caller: Caller, out: &mut Vec<u8>, route: Box<dyn Route>) {
+    pub(crate) fn serve(
+        self: &Arc<Self>,
+        asked: Asked,
+        caller: Caller,
+        out: &mut Vec<u8>,
+        route: Box<dyn ReplySink>,
+    ) {
         let started = Instant::now();
         let (form, asked, wire) = match asked {
             Asked::Json(Incoming::One(Ok(Call { request, id }))) => (Form::Json { id }, Ok(request), Wire::JsonRpc),
@@ -31,8 +37,8 @@ impl Desk {
                 (Form::Json { id }, Err(failure), Wire::JsonRpc)
             }
             Asked::Json(Incoming::Batch(calls)) => return self.serve_batch(calls, (started, &caller), route),
-            Asked::Xml(form, Ok(xmlrpc::Incoming::Multicall(calls))) if calls.len() > self.together.calls => {
-                let failure = Failure::TooManyCalls { calls: calls.len(), limit: self.together.calls };
+            Asked::Xml(form, Ok(xmlrpc::Incoming::Multicall(calls))) if calls.len() > self.batch.calls => {
+                let failure = Failure::TooManyCalls { calls: calls.len(), limit: self.batch.calls };
                 (Form::Xml { form, method: xmlrpc::MULTICALL.into() }, Err(failure), xml_wire(form))
             }
             Asked::Xml(form, Ok(xmlrpc::Incoming::Multicall(calls))) => {
@@ -52,10 +58,10 @@ impl Desk {
             Asked::MiJson(asked) => (Form::MiJson, asked.map_err(|error| error.failure), Wire::MiJson),
         };
         match asked {
-            Ok(request) => self.run(request, (started, caller, wire), out, Way { form, route }),
+            Ok(request) => self.run(request, (started, caller, wire), out, ReplyTarget { form, route }),
             Err(failure) => {
                 self.counters.parse_errors.add(1);
-                self.gate.note_refused(&failure);
+                self.limits.note_refused(&failure);
                 self.finish(&form, &Err(failure), (started, None), out);
                 route.reply(out);
             }
@@ -66,13 +72,13 @@ impl Desk {
         self: &Arc<Self>,
         calls: Vec<Result<Call, Refused>>,
         (started, caller): (Instant, &Caller),
-        route: Box<dyn Route>,
+        route: Box<dyn ReplySink>,
     ) {
         let calls = calls.into_iter().map(|call| match call {
             Ok(Call { request, id }) => (Form::Json { id }, Ok(request)),
             Err(Refused { failure, id }) => (Form::Json { id }, Err(failure)),
         });
-        self.serve_together(calls, Joint::Json, (started, caller, Wire::JsonRpc), route);
+        self.serve_calls(calls, BatchForm::Json, (started, caller, Wire::JsonRpc), route);
     }
 
     fn serve_multicall(
@@ -80,32 +86,34 @@ impl Desk {
         calls: Vec<Result<Request, RequestError>>,
         form: xmlrpc::Form,
         (started, caller): (Instant, &Caller),
-        route: Box<dyn Route>,
+        route: Box<dyn ReplySink>,
     ) {
         let calls = calls.into_iter().map(|call| match call {
             Ok(request) => (Form::XmlPart { form, method: request.method.clone() }, Ok(request)),
             Err(RequestError { failure, method }) => (Form::XmlPart { form, method }, Err(failure)),
         });
-        self.serve_together(calls, Joint::Xml(form), (started, caller, xml_wire(form)), route);
+        self.serve_calls(calls, BatchForm::Xml(form), (started, caller, xml_wire(form)), route);
     }
 
     /// Runs calls one after the other, until all have run or their replies are too large.
-    fn serve_together(
+    fn serve_calls(
         self: &Arc<Self>,
         calls: impl ExactSizeIterator<Item = (Form, Result<Request, Failure>)>,
-        joint: Joint,
+        joint: BatchForm,
         (started, caller, wire): (Instant, &Caller, Wire),
-        route: Box<dyn Route>,
+        route: Box<dyn ReplySink>,
     ) {
-        let limit = self.together.replies.min(self.reply_limit);
-        let together = Together::new(self.clone(), joint, (calls.len(), limit), route);
+        let limit = self.batch.replies.min(self.reply_limit);
+        let batch = Batch::new(self.clone(), joint, (calls.len(), limit), route);
         for (place, (form, asked)) in calls.enumerate() {
-            if together.is_over() {
+            if batch.is_over() {
                 return;
             }
-            let (mut out, route) = (Vec::new(), Box::new(PartRoute::new(&together, place)));
+            let (mut out, route) = (Vec::new(), Box::new(BatchSink::new(&batch, place)));
             match asked {
-                Ok(request) => self.run(request, (started, caller.clone(), wire), &mut out, Way { form, route }),
+                Ok(request) => {
+                    self.run(request, (started, caller.clone(), wire), &mut out, ReplyTarget { form, route });
+                }
                 Err(failure) => {
                     self.counters.parse_errors.add(1);
                     self.finish(&form, &Err(failure), (started, None), &mut out);
@@ -121,7 +129,7 @@ impl Desk {
         Request { method, params }: Request,
         (started, caller, wire): (Instant, Caller, Wire),
         out: &mut Vec<u8>,
-        way: Way,
+        way: ReplyTarget,
     ) {
         self.counters.requests.add(1);
         if matches!(wire, Wire::XmlRpc | Wire::XmlRpcText)
@@ -135,7 +143,8 @@ impl Desk {
             Err(failure) => return self.answer_at_once(way, &Err(failure), (started, None), out),
         };
         let in_progress = self.in_progress.load(Ordering::Relaxed);
-        if let Err(failure) = self.gate.check(&command, &params, (&caller.peer, caller.size), in_progress, started) {
+        if let Err(failure) = self.limits.check(&command, &params, (&caller.peer, caller.size), in_progress, started)
+        {
             return self.answer_at_once(way, &Err(failure), (started, Some(&command)), out);
         }
         if self.rejects_while_stopping && self.is_stopping() {
@@ -153,26 +162,26 @@ impl Desk {
             user: caller.user,
             deadline: None,
         };
-        let ticket = Ticket::new(self, command, (started, record), origin, way);
-        let command = ticket.command();
+        let request = PendingRequest::new(self, command, (started, record), origin, way);
+        let command = request.command();
         if command.conduct.is_blocking || command.conduct.serial.is_some() {
-            return self.run_elsewhere(ticket, (params, caller.size));
+            return self.run_elsewhere(request, (params, caller.size));
         }
-        self.take_in_hand(ticket.clone());
-        let detach: Arc<dyn Detach> = ticket.clone();
-        let answer = self.call(&ticket, params, &detach);
+        self.track_current(request.clone());
+        let detach: Arc<dyn Detach> = request.clone();
+        let answer = self.call(&request, params, &detach);
         match answer {
-            Answer::Now(result) => ticket.reply(&result, out),
-            Answer::Stream(source) => reply_stream::open(&ticket, source),
+            Answer::Now(result) => request.reply(&result, out),
+            Answer::Stream(source) => reply_stream::open(&request, source),
             Answer::Later => {}
         }
-        self.put_down(&*ticket);
+        self.release_current(&*request);
     }
 
     /// Runs the command of a request. One that panics has failed.
-    fn call(&self, ticket: &Ticket, params: Params, detach: &Arc<dyn Detach>) -> Answer {
-        let what = || format!("{}: command {}", self.listener, ticket.command().canonical_name());
-        let answer = contained(what, || self.service.run(ticket.command(), params, detach));
+    fn call(&self, request: &PendingRequest, params: Params, detach: &Arc<dyn Detach>) -> Answer {
+        let what = || format!("{}: command {}", self.listener, request.command().canonical_name());
+        let answer = contained(what, || self.service.run(request.command(), params, detach));
         answer.unwrap_or_else(|| Answer::Now(Err(Failure::Handler)))
     }
 
@@ -187,7 +196,7 @@ impl Desk {
     /// Answers what has not become a request in progress.
     fn answer_at_once(
         &self,
-        Way { form, route }: Way,
+        ReplyTarget { form, route }: ReplyTarget,
         result: &Result<Response, Failure>,
         (started, command): (Instant, Option<&Arc<Command>>),
         out: &mut Vec<u8>,
@@ -197,28 +206,28 @@ impl Desk {
     }
 
     /// Has a command run on a thread of those that may wait, in its turn.
-    fn run_elsewhere(self: &Arc<Self>, ticket: Arc<Ticket>, (params, size): (Params, usize)) {
-        let command = ticket.command().clone();
-        let Some(waiting) = self.reserve_unsent(size) else { return ticket.answer(&Err(Failure::Busy)) };
-        if let Err(failure) = self.gate.enter_queue(&command) {
-            return ticket.answer(&Err(failure));
+    fn run_elsewhere(self: &Arc<Self>, request: Arc<PendingRequest>, (params, size): (Params, usize)) {
+        let command = request.command().clone();
+        let Some(waiting) = self.reserve_unsent(size) else { return request.answer(&Err(Failure::Busy)) };
+        if let Err(failure) = self.limits.enter_queue(&command) {
+            return request.answer(&Err(failure));
         }
-        ticket.file();
-        let desk = self.clone();
+        request.file();
+        let dispatcher = self.clone();
         let run = move |turn: Option<crate::command::serial::Turn>| {
-            desk.gate.leave_queue(ticket.command());
+            dispatcher.limits.leave_queue(request.command());
             drop(waiting);
             // Nobody waits for it any more, so it need not run at all.
-            if !ticket.is_awaited() {
-                return ticket.abandon();
+            if !request.is_awaited() {
+                return request.abandon();
             }
-            let in_turn = Arc::new(DetachInTurn { ticket: ticket.clone(), turn: Mutex::new(turn) });
+            let in_turn = Arc::new(DetachInTurn { request: request.clone(), turn: Mutex::new(turn) });
             let detach: Arc<dyn Detach> = in_turn.clone();
-            let answer = desk.call(&ticket, params, &detach);
+            let answer = dispatcher.call(&request, params, &detach);
             match answer {
-                Answer::Now(result) => ticket.answer(&result),
+                Answer::Now(result) => request.answer(&result),
                 Answer::Stream(source) => {
-                    reply_stream::open(&ticket, Box::new(SourceInTurn(source, in_turn.take_turn())));
+                    reply_stream::open(&request, Box::new(SourceInTurn(source, in_turn.take_turn())));
                 }
                 Answer::Later => {}
             }

@@ -12,7 +12,7 @@ use nix::poll::PollFlags;
 use crate::codec::event::Form;
 use crate::command::event::{DeliveryStats, Raised, SubscriberSink};
 use crate::dialect::Dialect;
-use crate::server::events::sender::{Line, Messenger, Wait};
+use crate::server::events::sender::{EventSender, Line, Wait};
 
 /// The largest event of `event_datagram`.
 const LIMIT: usize = 65_457;
@@ -81,12 +81,12 @@ pub(super) struct Unix {
     /// Not connected, and shared by all: made when the first needs it.
     from: OnceLock<Arc<UnixDatagram>>,
     outlets: Mutex<HashMap<String, Weak<UnixOutlet>>>,
-    messenger: Arc<Messenger>,
+    sender: Arc<EventSender>,
 }
 
 impl Unix {
-    pub(super) fn new(dialect: Dialect, messenger: Arc<Messenger>) -> Self {
-        Unix { dialect, from: OnceLock::new(), outlets: Mutex::default(), messenger }
+    pub(super) fn new(dialect: Dialect, sender: Arc<EventSender>) -> Self {
+        Unix { dialect, from: OnceLock::new(), outlets: Mutex::default(), sender }
     }
 
     pub(super) fn outlet(&self, path: &str) -> io::Result<Arc<UnixOutlet>> {
@@ -107,7 +107,7 @@ impl Unix {
             to,
             dialect: self.dialect,
             queue: Mutex::default(),
-            messenger: self.messenger.clone(),
+            sender: self.sender.clone(),
         });
         outlets.insert(path.to_owned(), Arc::downgrade(&outlet));
         Ok(outlet)
@@ -141,7 +141,7 @@ pub(super) struct UnixOutlet {
     to: net::SocketAddr,
     dialect: Dialect,
     queue: Mutex<Queue>,
-    messenger: Arc<Messenger>,
+    sender: Arc<EventSender>,
 }
 
 #[derive(Default)]
@@ -209,7 +209,7 @@ impl SubscriberSink for UnixOutlet {
         let is_first = queue.waiting.len() == 1;
         drop(queue);
         if is_first && let Some(me) = self.me.upgrade() {
-            self.messenger.wake(&(me as Arc<dyn Line>));
+            self.sender.wake(&(me as Arc<dyn Line>));
         }
     }
 }

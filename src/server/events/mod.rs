@@ -18,7 +18,7 @@ use crate::codec::event::Form;
 use crate::command::event::{Carrier, Opened};
 use crate::dialect::Dialect;
 use datagram::{Udp, Unix};
-use sender::Messenger;
+use sender::EventSender;
 use stream::{Stream, StreamOutlet};
 
 /// More connections than this a server does not make for its subscribers.
@@ -32,19 +32,19 @@ pub(crate) struct Delivery {
     udp: Udp,
     unix: Unix,
     streams: Mutex<HashMap<String, Weak<Stream>>>,
-    messenger: Arc<Messenger>,
+    sender: Arc<EventSender>,
     reliable: AtomicBool,
 }
 
 impl Delivery {
     pub(crate) fn new(dialect: Dialect) -> Arc<Self> {
-        let messenger = Messenger::new();
+        let sender = EventSender::new();
         Arc::new(Delivery {
             dialect,
             udp: Udp::new(dialect),
-            unix: Unix::new(dialect, messenger.clone()),
+            unix: Unix::new(dialect, sender.clone()),
             streams: Mutex::default(),
-            messenger,
+            sender,
             reliable: AtomicBool::new(false),
         })
     }
@@ -57,7 +57,7 @@ impl Delivery {
 
     /// Sends what is on its way, as far as its receivers take it soon, and gives up the rest.
     pub(crate) fn stop(&self) {
-        self.messenger.stop(Instant::now() + FLUSH);
+        self.sender.stop(Instant::now() + FLUSH);
     }
 
     /// `tcp:` came with 3.0, `jsonrpc:` with 2.4; before there were only datagrams.
@@ -110,7 +110,7 @@ impl Delivery {
         if streams.len() >= MOST_STREAMS {
             return Err(format!("{MOST_STREAMS} TCP subscribers are the most"));
         }
-        let stream = Stream::new(addresses, self.reliable.load(Ordering::Relaxed), self.messenger.clone());
+        let stream = Stream::new(addresses, self.reliable.load(Ordering::Relaxed), self.sender.clone());
         streams.insert(key, Arc::downgrade(&stream));
         Ok(stream)
     }

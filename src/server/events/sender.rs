@@ -31,7 +31,7 @@ pub(super) struct Wait {
     pub(super) until: Option<Instant>,
 }
 
-pub(super) struct Messenger {
+pub(super) struct EventSender {
     state: Mutex<State>,
     /// Made when the first event waits: one that forked processes had in common would wake the wrong one.
     bell: OnceLock<Option<EventFd>>,
@@ -45,9 +45,9 @@ struct State {
     stopping: Option<Instant>,
 }
 
-impl Messenger {
+impl EventSender {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Messenger { state: Mutex::default(), bell: OnceLock::new() })
+        Arc::new(EventSender { state: Mutex::default(), bell: OnceLock::new() })
     }
 
     /// Something was put into a line: the messenger looks after it from now on.

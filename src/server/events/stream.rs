@@ -14,7 +14,7 @@ use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockType, Sockad
 use crate::codec::event::{self, Form};
 use crate::command::event::{DeliveryStats, Raised, SubscriberSink};
 use crate::item::{Item, Str};
-use crate::server::events::sender::{Line, Messenger, Wait};
+use crate::server::events::sender::{EventSender, Line, Wait};
 
 /// So many events wait for one subscriber, or so many bytes of them: a minute of a busy server, little of its memory.
 const MOST_WAITING: usize = 8192;
@@ -69,8 +69,8 @@ pub(super) struct Stream {
     reliable: bool,
     queue: Mutex<Queue>,
     /// Touched by the messenger, and taken before the queue.
-    route: Mutex<Route>,
-    messenger: Arc<Messenger>,
+    route: Mutex<ReplySink>,
+    sender: Arc<EventSender>,
 }
 
 /// In order: what was written and waits for its reply, then what is still to be written.
@@ -94,7 +94,7 @@ struct Entry {
 }
 
 /// The connection as it is now, and what is tried when there is none.
-struct Route {
+struct ReplySink {
     link: Link,
     /// Which of the addresses is next.
     next: usize,
@@ -192,15 +192,15 @@ impl Queue {
 }
 
 impl Stream {
-    pub(super) fn new(addresses: Vec<SocketAddr>, reliable: bool, messenger: Arc<Messenger>) -> Arc<Self> {
-        let route = Route { link: Link::Down, next: 0, retry_at: None, retry: FIRST_RETRY };
+    pub(super) fn new(addresses: Vec<SocketAddr>, reliable: bool, sender: Arc<EventSender>) -> Arc<Self> {
+        let route = ReplySink { link: Link::Down, next: 0, retry_at: None, retry: FIRST_RETRY };
         Arc::new_cyclic(|me| Stream {
             me: me.clone(),
             addresses,
             reliable,
             queue: Mutex::default(),
             route: Mutex::new(route),
-            messenger,
+            sender,
         })
     }
 
@@ -217,12 +217,12 @@ impl Stream {
         let is_first = queue.entries.len() == queue.written + 1;
         drop(queue);
         if is_first && let Some(me) = self.me.upgrade() {
-            self.messenger.wake(&(me as Arc<dyn Line>));
+            self.sender.wake(&(me as Arc<dyn Line>));
         }
     }
 
     /// Begins to connect to the next address.
-    fn connect(&self, route: &mut Route, now: Instant) {
+    fn connect(&self, route: &mut ReplySink, now: Instant) {
         let address = self.addresses[route.next];
         match begin_to_connect(address) {
             Ok(socket) => route.link = Link::Connecting { socket: Arc::new(socket), deadline: now + CONNECT },
@@ -231,7 +231,7 @@ impl Stream {
     }
 
     /// There is no connection any more, or none yet.
-    fn lost(&self, route: &mut Route, now: Instant, why: &dyn std::fmt::Display) {
+    fn lost(&self, route: &mut ReplySink, now: Instant, why: &dyn std::fmt::Display) {
         log::debug!("events to {}: {why}", self.addresses[route.next]);
         self.queue().begin_again();
         match std::mem::replace(&mut route.link, Link::Down) {

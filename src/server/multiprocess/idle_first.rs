@@ -16,16 +16,16 @@ const MOST: u32 = 10;
 /// Handlers that were found asleep are taken to sleep on for so long.
 const TRUST: Duration = Duration::from_millis(50);
 
-/// The leaders of a listener that were deposed, and are still at work.
+/// The leaders of a listener that were replaced, and are still at work.
 #[derive(Default)]
-pub(crate) struct Absent {
+pub(crate) struct BusyLeaders {
     count: AtomicIsize,
     lock: Mutex<()>,
     back: Condvar,
 }
 
-impl Absent {
-    /// A leader was deposed.
+impl BusyLeaders {
+    /// A leader was replaced.
     pub(crate) fn leave(&self) {
         self.count.fetch_add(1, Ordering::SeqCst);
     }
@@ -55,14 +55,14 @@ impl Absent {
 
 /// What a leader knows of the others.
 #[derive(Default)]
-pub(crate) struct Courtesy {
+pub(crate) struct IdleFirst {
     trusted_until: Option<Instant>,
 }
 
-impl Courtesy {
+impl IdleFirst {
     /// Lets other processes come first while this one computes; whether it still does.
-    pub(crate) fn let_others_first(&mut self, absent: &Absent) -> bool {
-        if !absent.has_any() {
+    pub(crate) fn yield_to_idle_processes(&mut self, busy_leaders: &BusyLeaders) -> bool {
+        if !busy_leaders.has_any() {
             return false;
         }
         let begun = Instant::now();
@@ -70,10 +70,10 @@ impl Courtesy {
             return false;
         }
         let used = processor_time();
-        absent.wait();
+        busy_leaders.wait();
         let computes = processor_time().saturating_sub(used) * 2 > begun.elapsed();
         self.trusted_until = (!computes).then(|| begun + TRUST);
-        computes && absent.has_any()
+        computes && busy_leaders.has_any()
     }
 }
 
@@ -87,13 +87,13 @@ mod tests {
 
     #[test]
     fn whoever_sleeps_or_is_back_is_waited_for_no_more() {
-        let (absent, mut courtesy) = (Absent::default(), Courtesy::default());
-        assert!(!courtesy.let_others_first(&absent), "all are there");
-        absent.leave();
-        courtesy.trusted_until = Some(Instant::now() + TRUST);
-        assert!(!courtesy.let_others_first(&absent), "asleep a moment ago");
-        courtesy.trusted_until = None;
-        absent.come_back();
-        assert!(!courtesy.let_others_first(&absent), "all are back");
+        let (busy_leaders, mut idle_first) = (BusyLeaders::default(), IdleFirst::default());
+        assert!(!idle_first.yield_to_idle_processes(&busy_leaders), "all are there");
+        busy_leaders.leave();
+        idle_first.trusted_until = Some(Instant::now() + TRUST);
+        assert!(!idle_first.yield_to_idle_processes(&busy_leaders), "asleep a moment ago");
+        idle_first.trusted_until = None;
+        busy_leaders.come_back();
+        assert!(!idle_first.yield_to_idle_processes(&busy_leaders), "all are back");
     }
 }

@@ -37,7 +37,7 @@ const OPENED_JSON: u32 = 5;
 
 #[derive(FromZeros)]
 #[repr(C, align(4096))]
-struct Place {
+struct SlotMemory {
     content: AtomicU32,
     /// Which endpoint it came through.
     endpoint: AtomicU32,
@@ -61,9 +61,9 @@ struct KeptRequest {
 
 // SAFETY: all but the request is atomic. In a worker the request is used by the owner of its `Hand` alone, which is
 // not `Sync`; in the process that recovers it, by the thread that does.
-unsafe impl Sync for Place {}
+unsafe impl Sync for SlotMemory {}
 
-impl Place {
+impl SlotMemory {
     fn note_opened(&self, identity: ReplyIdentity) {
         let words = [identity.file.0, identity.file.1, identity.born.cast_unsigned()];
         for (word, place) in words.into_iter().zip(&self.opened) {
@@ -85,15 +85,15 @@ impl Place {
 const UNKNOWN: ReplyIdentity = ReplyIdentity { file: (u64::MAX, u64::MAX), born: 0 };
 
 /// The places of all workers.
-pub(crate) struct Hands {
+pub(crate) struct InFlightTable {
     /// At the head, how many places of each worker were ever taken. Looking at others would make the kernel find
     /// memory for them.
-    table: SharedTable<[AtomicU32; MOST_PROCESSES], Place>,
+    table: SharedTable<[AtomicU32; MOST_PROCESSES], SlotMemory>,
 }
 
 /// The places of one worker, as it takes them.
-pub(crate) struct OwnHands {
-    all: Arc<Hands>,
+pub(crate) struct WorkerSlots {
+    all: Arc<InFlightTable>,
     rank: usize,
     free: Mutex<Free>,
 }
@@ -106,8 +106,8 @@ struct Free {
 }
 
 /// One request in hand, until this is dropped.
-pub(crate) struct Hand {
-    owner: Arc<OwnHands>,
+pub(crate) struct Slot {
+    owner: Arc<WorkerSlots>,
     number: usize,
     /// What the place holds before anything is answered.
     content: u32,
@@ -116,7 +116,7 @@ pub(crate) struct Hand {
 }
 
 /// A request that a dead worker had in hand.
-pub(crate) enum Orphan<'a> {
+pub(crate) enum AbandonedRequest<'a> {
     Datagram {
         bytes: &'a [u8],
         peer: PeerAddress,
@@ -130,13 +130,13 @@ pub(crate) enum Orphan<'a> {
     },
 }
 
-impl Hands {
+impl InFlightTable {
     /// Places for so many workers, whose ranks count from 1. Shared with processes that are forked afterwards.
     pub(crate) fn new(workers: usize) -> std::io::Result<Arc<Self>> {
-        Ok(Arc::new(Hands { table: SharedTable::new_shared(workers * PLACES)? }))
+        Ok(Arc::new(InFlightTable { table: SharedTable::new_shared(workers * PLACES)? }))
     }
 
-    fn place(&self, rank: usize, number: usize) -> &Place {
+    fn place(&self, rank: usize, number: usize) -> &SlotMemory {
         &self.table.items()[(rank - 1) * PLACES + number]
     }
 
@@ -145,17 +145,17 @@ impl Hands {
     }
 
     /// In a worker: its own.
-    pub(crate) fn of(self: &Arc<Self>, rank: usize) -> Arc<OwnHands> {
-        Arc::new(OwnHands { all: self.clone(), rank, free: Mutex::default() })
+    pub(crate) fn of(self: &Arc<Self>, rank: usize) -> Arc<WorkerSlots> {
+        Arc::new(WorkerSlots { all: self.clone(), rank, free: Mutex::default() })
     }
 
     /// What a worker that has ended had in hand, by endpoint; its places are free then. `stream` gets how far it had
     /// taken requests off a FIFO's stream.
-    pub(crate) fn bury(
+    pub(crate) fn recover(
         &self,
         rank: usize,
         mut stream: impl FnMut(usize, u64),
-        mut answer: impl FnMut(usize, Orphan<'_>),
+        mut answer: impl FnMut(usize, AbandonedRequest<'_>),
     ) {
         for number in 0..PLACES.min(self.used(rank).load(Ordering::Acquire) as usize) {
             let place = self.place(rank, number);
@@ -165,7 +165,7 @@ impl Hands {
             match taken {
                 DATAGRAM => {
                     if let Some((bytes, peer)) = request.envelope.unanswered() {
-                        answer(endpoint, Orphan::Datagram { bytes, peer });
+                        answer(endpoint, AbandonedRequest::Datagram { bytes, peer });
                     }
                 }
                 TEXT | JSON | ANSWERED | OPENED_JSON => {
@@ -174,7 +174,7 @@ impl Hands {
                     let opened = (taken == OPENED_JSON).then(|| place.opened());
                     if taken != ANSWERED && !reply.is_empty() {
                         let bytes = &request.envelope.room()[..request.size.min(ROOM)];
-                        answer(endpoint, Orphan::Fifo { reply, json: taken != TEXT, bytes, opened });
+                        answer(endpoint, AbandonedRequest::Fifo { reply, json: taken != TEXT, bytes, opened });
                     }
                 }
                 _ => {}
@@ -184,9 +184,9 @@ impl Hands {
     }
 }
 
-impl OwnHands {
+impl WorkerSlots {
     /// A free place; none when all are taken.
-    fn take(self: &Arc<Self>) -> Option<Hand> {
+    fn take(self: &Arc<Self>) -> Option<Slot> {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let number = match free.given_back.pop() {
             Some(number) => number,
@@ -197,43 +197,43 @@ impl OwnHands {
             }
             None => return None,
         };
-        Some(Hand { owner: self.clone(), number, content: DATAGRAM, not_sync: PhantomData })
+        Some(Slot { owner: self.clone(), number, content: DATAGRAM, not_sync: PhantomData })
     }
 
     /// A place to receive a datagram in.
-    pub(crate) fn for_datagram(self: &Arc<Self>, endpoint: usize) -> Option<Hand> {
-        let hand = self.take()?;
-        hand.place().endpoint.store(endpoint as u32, Ordering::Relaxed);
-        Some(hand)
+    pub(crate) fn for_datagram(self: &Arc<Self>, endpoint: usize) -> Option<Slot> {
+        let slot = self.take()?;
+        slot.place().endpoint.store(endpoint as u32, Ordering::Relaxed);
+        Some(slot)
     }
 
     /// Puts a FIFO's request down, before the stream is said to be read up to a place.
-    pub(crate) fn with_frame(self: &Arc<Self>, endpoint: usize, frame: &Frame, upto: u64) -> Option<Hand> {
+    pub(crate) fn with_frame(self: &Arc<Self>, endpoint: usize, frame: &Frame, upto: u64) -> Option<Slot> {
         let (content, reply, bytes) = match frame {
             Frame::Text { method, reply, .. } => (TEXT, reply, method),
             Frame::Json { reply, body } => (JSON, reply, body),
             Frame::Malformed { reply, method, json, .. } => (if *json { JSON } else { TEXT }, reply, method),
         };
-        let mut hand = self.take()?;
-        hand.content = content;
+        let mut slot = self.take()?;
+        slot.content = content;
         // What is too long is answered without its id.
         let bytes = if bytes.len() <= ROOM { &bytes[..] } else { &[] };
         let reply = if reply.len() <= LONGEST_NAME { &reply[..] } else { &[] };
-        let request = hand.request_mut();
+        let request = slot.request_mut();
         request.name_len = reply.len();
         request.name[..reply.len()].copy_from_slice(reply);
         request.size = bytes.len();
         request.envelope.room()[..bytes.len()].copy_from_slice(bytes);
-        let place = hand.place();
+        let place = slot.place();
         place.endpoint.store(endpoint as u32, Ordering::Relaxed);
         place.upto.store(upto, Ordering::Relaxed);
-        hand.content().store(content, Ordering::Release);
-        Some(hand)
+        slot.content().store(content, Ordering::Release);
+        Some(slot)
     }
 }
 
-impl Hand {
-    fn place(&self) -> &Place {
+impl Slot {
+    fn place(&self) -> &SlotMemory {
         self.owner.all.place(self.owner.rank, self.number)
     }
 
@@ -242,7 +242,7 @@ impl Hand {
     }
 
     fn request(&self) -> &KeptRequest {
-        // SAFETY: the place is this hand's alone, and no other thread has the hand.
+        // SAFETY: the place is this slot's alone, and no other thread has the hand.
         unsafe { &*self.place().request.get() }
     }
 
@@ -296,7 +296,7 @@ impl Hand {
     }
 }
 
-impl Drop for Hand {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.content().store(NOTHING, Ordering::Release);
         self.owner.free.lock().unwrap_or_else(PoisonError::into_inner).given_back.push(self.number);

@@ -12,7 +12,7 @@ use crate::codec::text::{self, Carrier, TextStyle};
 use crate::dialect::Dialect;
 use crate::response::Failure;
 use crate::server::endpoint::Endpoint;
-use crate::server::multiprocess::in_flight::Orphan;
+use crate::server::multiprocess::in_flight::AbandonedRequest;
 use crate::server::options::ListenOptions;
 use crate::sys::peer_address::PeerAddress;
 use crate::transport::datagram::{Socket, send_from};
@@ -41,17 +41,17 @@ enum To {
 }
 
 impl Answer {
-    /// What to say to an orphan; nothing if it wants no answer.
+    /// What to say to an abandoned request; nothing if it wants no answer.
     pub(crate) fn to(
-        orphan: &Orphan<'_>,
+        orphan: &AbandonedRequest<'_>,
         endpoint: usize,
         options: &ListenOptions,
         dialect: Dialect,
     ) -> Option<Answer> {
-        let carrier = if matches!(orphan, Orphan::Fifo { .. }) { Carrier::Fifo } else { Carrier::Datagram };
+        let carrier = if matches!(orphan, AbandonedRequest::Fifo { .. }) { Carrier::Fifo } else { Carrier::Datagram };
         let style = TextStyle { carrier, dialect, indent: options.indent };
         let (to, bytes, patience) = match orphan {
-            Orphan::Datagram { bytes, peer } if peer.can_be_answered() => {
+            AbandonedRequest::Datagram { bytes, peer } if peer.can_be_answered() => {
                 let is_json = dialect.reads_json() && (jsonrpc::looks_like_json(bytes) || !dialect.reads_text());
                 let answer = if is_json {
                     failed_json(bytes, dialect, options.pretty_printing)
@@ -64,8 +64,8 @@ impl Answer {
                 };
                 (To::Peer(Box::new(*peer)), answer, PATIENCE)
             }
-            Orphan::Datagram { .. } => return None,
-            Orphan::Fifo { reply, json, bytes, opened } => {
+            AbandonedRequest::Datagram { .. } => return None,
+            AbandonedRequest::Fifo { reply, json, bytes, opened } => {
                 let answer = if *json {
                     failed_json(bytes, dialect, options.pretty_printing)
                 } else {

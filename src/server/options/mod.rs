@@ -42,7 +42,7 @@ pub struct ListenOptions {
     /// How many bytes may wait for clients: replies that are not read, and requests whose reply FIFO has no reader.
     pub unsent_limit: usize,
     /// How much it takes of calls that come together.
-    pub together: TogetherLimits,
+    pub batch: BatchLimits,
     /// The networks that it serves (UDP and HTTP); `None`: all.
     pub allow_from: Option<Vec<Network>>,
     /// What only HTTP has.
@@ -80,7 +80,7 @@ impl Default for ListenOptions {
                 ..Limits::default()
             },
             unsent_limit: DEFAULT_UNSENT_LIMIT,
-            together: TogetherLimits::default(),
+            batch: BatchLimits::default(),
             allow_from: None,
             http: HttpOptions::default(),
         }
@@ -89,15 +89,15 @@ impl Default for ListenOptions {
 
 /// How many calls may come together, and how large their replies may be in all.
 #[derive(Clone, Copy, Debug)]
-pub struct TogetherLimits {
+pub struct BatchLimits {
     /// The most calls of a batch or a multicall.
     pub calls: usize,
     /// The most bytes of all their replies.
     pub replies: usize,
 }
 
-impl Default for TogetherLimits {
+impl Default for BatchLimits {
     fn default() -> Self {
-        TogetherLimits { calls: 1000, replies: 16 << 20 }
+        BatchLimits { calls: 1000, replies: 16 << 20 }
     }
 }

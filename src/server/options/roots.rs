@@ -38,18 +38,18 @@ impl Roots {
     }
 
     /// What is at a path.
-    pub(crate) fn find<'p>(&self, path: &'p str) -> Option<Mount<'p>> {
+    pub(crate) fn find<'p>(&self, path: &'p str) -> Option<Route<'p>> {
         let below = |root: &Option<String>| below(path, root.as_deref()?);
         if below(&self.mi).is_some() {
-            Some(Mount::Mi)
+            Some(Route::Mi)
         } else if let Some(command) = below(&self.json) {
-            Some(Mount::Json(command))
+            Some(Route::Json(command))
         } else if below(&self.rpc).is_some_and(str::is_empty) {
-            Some(Mount::Rpc)
+            Some(Route::Rpc)
         } else if below(&self.xmlrpc).is_some_and(str::is_empty) {
-            Some(Mount::Xmlrpc)
+            Some(Route::Xmlrpc)
         } else {
-            below(&self.html).map(Mount::Html)
+            below(&self.html).map(Route::Html)
         }
     }
 
@@ -61,7 +61,7 @@ impl Roots {
 
 /// What is at a path, with the rest of the path where that says something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mount<'p> {
+pub(crate) enum Route<'p> {
     Mi,
     Json(&'p str),
     Rpc,
@@ -82,11 +82,11 @@ mod tests {
     #[test]
     fn a_path_belongs_to_the_root_that_it_begins_with() {
         let roots = Roots::of(Dialect::Sipmi);
-        assert_eq!(roots.find("/mi"), Some(Mount::Mi));
-        assert_eq!(roots.find("/mi/"), Some(Mount::Mi));
-        assert_eq!(roots.find("/json/get_statistics"), Some(Mount::Json("get_statistics")));
-        assert_eq!(roots.find("/RPC2"), Some(Mount::Rpc));
-        assert_eq!(roots.find("/html/core/version"), Some(Mount::Html("core/version")));
+        assert_eq!(roots.find("/mi"), Some(Route::Mi));
+        assert_eq!(roots.find("/mi/"), Some(Route::Mi));
+        assert_eq!(roots.find("/json/get_statistics"), Some(Route::Json("get_statistics")));
+        assert_eq!(roots.find("/RPC2"), Some(Route::Rpc));
+        assert_eq!(roots.find("/html/core/version"), Some(Route::Html("core/version")));
         for elsewhere in ["/", "", "/min", "//mi", "/MI", "/RPC2/x"] {
             assert_eq!(roots.find(elsewhere), None, "{elsewhere}");
         }
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn a_version_has_its_own_roots() {
-        assert_eq!(Roots::of(Dialect::V2_4).find("/mi/core"), Some(Mount::Html("core")));
+        assert_eq!(Roots::of(Dialect::V2_4).find("/mi/core"), Some(Route::Html("core")));
         assert_eq!(Roots::of(Dialect::V2_4).find("/xmlrpc"), None);
         assert_eq!(Roots::of(Dialect::V4_0).find("/json/which"), None);
     }

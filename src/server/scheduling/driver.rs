@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Wake, Waker};
 
-use super::poll_state::Turn;
+use super::poll_state::TaskState;
 use super::thread_pool::Pool;
 
 /// A task that is polled on a thread of the pool whenever it is woken.
 pub(crate) struct Driver {
-    turn: Turn,
+    state: TaskState,
     pool: Arc<Pool>,
     task: Mutex<Option<Box<dyn Task>>>,
     is_done: AtomicBool,
@@ -24,7 +24,7 @@ impl Driver {
     /// A driver that is about to be run by who made it.
     pub(crate) fn new(pool: Arc<Pool>, task: Box<dyn Task>) -> Arc<Self> {
         Arc::new(Driver {
-            turn: Turn::claimed(),
+            state: TaskState::scheduled(),
             pool,
             task: Mutex::new(Some(task)),
             is_done: AtomicBool::new(false),
@@ -34,7 +34,7 @@ impl Driver {
     pub(crate) fn run(self: &Arc<Self>) {
         let waker = Waker::from(self.clone());
         loop {
-            self.turn.begin();
+            self.state.start();
             let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
             if task.as_mut().is_none_or(|task| task.go(&waker)) {
                 self.is_done.store(true, Ordering::Release);
@@ -45,7 +45,7 @@ impl Driver {
                 return;
             }
             drop(task);
-            if self.turn.rest() {
+            if self.state.finish() {
                 return;
             }
         }
@@ -68,7 +68,7 @@ impl Wake for Driver {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if self.turn.claim() {
+        if self.state.schedule() {
             self.clone().begin();
         }
     }

@@ -19,19 +19,19 @@ pub(crate) const LOOK_AFTER: Duration = Duration::from_millis(400);
 
 /// Which leader of a listener: the first, the one who took over from it, and so on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Term(u64);
+pub(crate) struct Epoch(u64);
 
-impl Term {
-    pub(crate) const FIRST: Term = Term(0);
+impl Epoch {
+    pub(crate) const FIRST: Epoch = Epoch(0);
 }
 
 /// A listener's leadership: its term, how many requests that leader began, and whether one is in its hands.
 ///
 /// The three share one word, so every change of hands is a single compare and exchange.
 #[derive(Default)]
-pub(crate) struct Post {
+pub(crate) struct Leadership {
     state: AtomicU64,
-    watch: std::sync::OnceLock<Arc<Watch>>,
+    monitor: std::sync::OnceLock<Arc<LeaderMonitor>>,
 }
 
 const BUSY: u64 = 1;
@@ -41,52 +41,52 @@ const TURN_MASK: u64 = (1 << TERM_SHIFT) - 1;
 
 /// A leader's proof that it began a request while it led.
 #[derive(Clone, Copy)]
-pub(crate) struct Turn(Option<u64>);
+pub(crate) struct RequestToken(Option<u64>);
 
-impl Post {
+impl Leadership {
     /// The leader of `term` begins a request.
-    pub(crate) fn begin(&self, term: Term) -> Turn {
+    pub(crate) fn begin(&self, epoch: Epoch) -> RequestToken {
         let old = self.state.load(Ordering::SeqCst);
-        if old >> TERM_SHIFT != term.0 || old & BUSY != 0 {
-            return Turn(None);
+        if old >> TERM_SHIFT != epoch.0 || old & BUSY != 0 {
+            return RequestToken(None);
         }
         let new = (old & !TURN_MASK) | ((old + TURN) & TURN_MASK) | BUSY;
         let led = self.state.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst).is_ok();
-        if let Some(watch) = self.watch.get() {
-            watch.wake();
+        if let Some(monitor) = self.monitor.get() {
+            monitor.wake();
         }
-        Turn(led.then_some(new))
+        RequestToken(led.then_some(new))
     }
 
     /// It ended that request. Says whether it still leads.
-    pub(crate) fn end(&self, turn: Turn) -> bool {
-        let Some(mine) = turn.0 else { return false };
+    pub(crate) fn end(&self, token: RequestToken) -> bool {
+        let Some(mine) = token.0 else { return false };
         self.state.compare_exchange(mine, mine & !BUSY, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
     /// Whether the leader of `term` still leads.
-    pub(crate) fn leads(&self, term: Term) -> bool {
-        self.state.load(Ordering::SeqCst) >> TERM_SHIFT == term.0
+    pub(crate) fn leads(&self, epoch: Epoch) -> bool {
+        self.state.load(Ordering::SeqCst) >> TERM_SHIFT == epoch.0
     }
 
     /// The leader of `term` panicked: gives the next term, unless another leads by now.
-    fn succeed(&self, term: Term) -> Option<Term> {
+    fn succeed(&self, epoch: Epoch) -> Option<Epoch> {
         loop {
             let seen = self.state.load(Ordering::SeqCst);
-            if seen >> TERM_SHIFT != term.0 {
+            if seen >> TERM_SHIFT != epoch.0 {
                 return None;
             }
-            if let Some(next) = self.depose(seen) {
+            if let Some(next) = self.promote_follower(seen) {
                 return Some(next);
             }
         }
     }
 
     /// Takes the lead from a leader whose request has been in its hands since `seen`.
-    fn depose(&self, seen: u64) -> Option<Term> {
-        let term = (seen >> TERM_SHIFT) + 1;
-        let new = term << TERM_SHIFT;
-        self.state.compare_exchange(seen, new, Ordering::SeqCst, Ordering::SeqCst).ok().map(|_| Term(term))
+    fn promote_follower(&self, seen: u64) -> Option<Epoch> {
+        let epoch = (seen >> TERM_SHIFT) + 1;
+        let new = epoch << TERM_SHIFT;
+        self.state.compare_exchange(seen, new, Ordering::SeqCst, Ordering::SeqCst).ok().map(|_| Epoch(epoch))
     }
 }
 
@@ -95,9 +95,9 @@ pub(crate) trait Led: Send + Sync {
     /// Where it really listens.
     fn address(&self) -> &Address;
     /// Waits for requests and serves them, until another thread leads or the server stops.
-    fn lead(self: Arc<Self>, term: Term);
+    fn lead(self: Arc<Self>, epoch: Epoch);
     /// Where the leader shows what it does.
-    fn post(&self) -> &Post;
+    fn leadership(&self) -> &Leadership;
     /// Called when the leader has had the same request for longer than a handler may keep its listener waiting.
     fn note_slow_request(&self);
     /// Called every now and then: gives back memory.
@@ -107,19 +107,19 @@ pub(crate) trait Led: Send + Sync {
 }
 
 /// Leads a listener. One that panics outside of a command goes on with the next request.
-pub(crate) fn lead(listener: &Arc<dyn Led>, mut term: Term) {
+pub(crate) fn lead(listener: &Arc<dyn Led>, mut epoch: Epoch) {
     let what = || format!("{}: a worker", listener.address());
-    while contained(what, || listener.clone().lead(term)).is_none() {
-        match listener.post().succeed(term) {
-            Some(next) => term = next,
+    while contained(what, || listener.clone().lead(epoch)).is_none() {
+        match listener.leadership().succeed(epoch) {
+            Some(next) => epoch = next,
             None => return,
         }
     }
 }
 
 /// One thread that looks at all posts every millisecond, as long as there is anything to see.
-pub(crate) struct Watch {
-    posts: Mutex<Vec<Watched>>,
+pub(crate) struct LeaderMonitor {
+    leaders: Mutex<Vec<Watched>>,
     changed: Condvar,
     asleep: AtomicBool,
     stopped: AtomicBool,
@@ -133,23 +133,23 @@ struct Watched {
     rounds: u32,
 }
 
-impl Watch {
+impl LeaderMonitor {
     pub(crate) fn start() -> std::io::Result<Arc<Self>> {
-        let watch = Arc::new(Watch {
-            posts: Mutex::default(),
+        let monitor = Arc::new(LeaderMonitor {
+            leaders: Mutex::default(),
             changed: Condvar::new(),
             asleep: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
         });
-        let looking = watch.clone();
+        let looking = monitor.clone();
         std::thread::Builder::new().name("sipmi-watch".into()).spawn(move || looking.look())?;
-        Ok(watch)
+        Ok(monitor)
     }
 
     pub(crate) fn add(self: &Arc<Self>, listener: &Arc<dyn Led>, pool: &Arc<Pool>) {
-        let _ = listener.post().watch.set(self.clone());
+        let _ = listener.leadership().monitor.set(self.clone());
         let watched = Watched { listener: Arc::downgrade(listener), pool: Arc::downgrade(pool), seen: 0, rounds: 0 };
-        self.posts.lock().unwrap_or_else(PoisonError::into_inner).push(watched);
+        self.leaders.lock().unwrap_or_else(PoisonError::into_inner).push(watched);
     }
 
     pub(crate) fn stop(&self) {
@@ -160,7 +160,7 @@ impl Watch {
     /// A request began. Almost always the watch is awake and this is one load.
     fn wake(&self) {
         if self.asleep.load(Ordering::SeqCst) {
-            drop(self.posts.lock());
+            drop(self.leaders.lock());
             self.changed.notify_all();
         }
     }
@@ -168,21 +168,21 @@ impl Watch {
     fn look(&self) {
         let mut quiet = 0;
         let mut looked_after = Instant::now();
-        let mut posts = self.posts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut leaders = self.leaders.lock().unwrap_or_else(PoisonError::into_inner);
         while !self.stopped.load(Ordering::SeqCst) {
-            let busy = look_at(&mut posts);
+            let busy = look_at(&mut leaders);
             if looked_after.elapsed() >= LOOK_AFTER {
                 looked_after = Instant::now();
-                posts.iter().filter_map(|watched| watched.listener.upgrade()).for_each(|listener| {
+                leaders.iter().filter_map(|watched| watched.listener.upgrade()).for_each(|listener| {
                     listener.look_after();
                     listener.trim();
                 });
             }
             quiet = if busy { 0 } else { quiet + 1 };
-            posts = if quiet < QUIET_ROUNDS {
-                self.changed.wait_timeout(posts, PATIENCE).unwrap_or_else(PoisonError::into_inner).0
+            leaders = if quiet < QUIET_ROUNDS {
+                self.changed.wait_timeout(leaders, PATIENCE).unwrap_or_else(PoisonError::into_inner).0
             } else {
-                self.sleep(posts)
+                self.sleep(leaders)
             };
         }
     }
@@ -190,24 +190,24 @@ impl Watch {
     /// Sleeps until a request begins. The flag goes up before the last look, so none is missed.
     fn sleep<'a>(
         &self,
-        mut posts: std::sync::MutexGuard<'a, Vec<Watched>>,
+        mut leaders: std::sync::MutexGuard<'a, Vec<Watched>>,
     ) -> std::sync::MutexGuard<'a, Vec<Watched>> {
         self.asleep.store(true, Ordering::SeqCst);
-        if !look_at(&mut posts) && !self.stopped.load(Ordering::SeqCst) {
-            posts = self.changed.wait_timeout(posts, LOOK_AFTER).unwrap_or_else(PoisonError::into_inner).0;
+        if !look_at(&mut leaders) && !self.stopped.load(Ordering::SeqCst) {
+            leaders = self.changed.wait_timeout(leaders, LOOK_AFTER).unwrap_or_else(PoisonError::into_inner).0;
         }
         self.asleep.store(false, Ordering::SeqCst);
-        posts
+        leaders
     }
 }
 
-/// Deposes every leader that has had the same request in hand since the last look.
+/// Replaces every leader that has had the same request in hand since the last look.
 /// Says whether anything happened.
-fn look_at(posts: &mut Vec<Watched>) -> bool {
+fn look_at(leaders: &mut Vec<Watched>) -> bool {
     let mut busy = false;
-    posts.retain_mut(|watched| {
+    leaders.retain_mut(|watched| {
         let (Some(listener), Some(pool)) = (watched.listener.upgrade(), watched.pool.upgrade()) else { return false };
-        let state = listener.post().state.load(Ordering::SeqCst);
+        let state = listener.leadership().state.load(Ordering::SeqCst);
         let stuck = state & BUSY != 0 && state == watched.seen;
         watched.rounds = if stuck { watched.rounds + 1 } else { 0 };
         busy |= state & BUSY != 0 || state != watched.seen;
@@ -219,9 +219,9 @@ fn look_at(posts: &mut Vec<Watched>) -> bool {
         let may_exceed = watched.rounds % EXCESS_AFTER == 0;
         if stuck
             && (pool.has_room() || (may_exceed && pool.exceed()))
-            && let Some(term) = listener.post().depose(state)
+            && let Some(epoch) = listener.leadership().promote_follower(state)
         {
-            pool.run(Box::new(move || lead(&listener, term)));
+            pool.run(Box::new(move || lead(&listener, epoch)));
         }
         true
     });
@@ -234,34 +234,35 @@ mod tests {
 
     #[test]
     fn a_leader_that_ends_in_time_goes_on_leading() {
-        let post = Post::default();
+        let leadership = Leadership::default();
         for _ in 0..3 {
-            let turn = post.begin(Term::FIRST);
-            assert!(post.end(turn));
+            let token = leadership.begin(Epoch::FIRST);
+            assert!(leadership.end(token));
         }
-        assert!(post.leads(Term::FIRST));
+        assert!(leadership.leads(Epoch::FIRST));
     }
 
     #[test]
     fn a_deposed_leader_learns_it_and_disturbs_nobody() {
-        let post = Post::default();
-        let slow = post.begin(Term::FIRST);
-        let next = post.depose(post.state.load(Ordering::SeqCst)).expect("a busy leader is deposed");
-        let fast = post.begin(next);
-        assert!(!post.end(slow), "the slow one no longer leads");
-        assert!(post.end(fast), "the new one still does");
-        assert!(!post.end(post.begin(Term::FIRST)), "an old term begins nothing");
-        assert!(post.leads(next));
+        let leadership = Leadership::default();
+        let slow = leadership.begin(Epoch::FIRST);
+        let next =
+            leadership.promote_follower(leadership.state.load(Ordering::SeqCst)).expect("a busy leader is deposed");
+        let fast = leadership.begin(next);
+        assert!(!leadership.end(slow), "the slow one no longer leads");
+        assert!(leadership.end(fast), "the new one still does");
+        assert!(!leadership.end(leadership.begin(Epoch::FIRST)), "an old term begins nothing");
+        assert!(leadership.leads(next));
     }
 
     #[test]
     fn a_leader_that_moved_on_is_not_deposed_for_its_last_request() {
-        let post = Post::default();
-        let turn = post.begin(Term::FIRST);
-        let seen = post.state.load(Ordering::SeqCst);
-        assert!(post.end(turn));
-        assert_eq!(post.depose(seen), None);
-        let _second = post.begin(Term::FIRST);
-        assert_eq!(post.depose(seen), None, "that one has just begun");
+        let leadership = Leadership::default();
+        let token = leadership.begin(Epoch::FIRST);
+        let seen = leadership.state.load(Ordering::SeqCst);
+        assert!(leadership.end(token));
+        assert_eq!(leadership.promote_follower(seen), None);
+        let _second = leadership.begin(Epoch::FIRST);
+        assert_eq!(leadership.promote_follower(seen), None, "that one has just begun");
     }
 }

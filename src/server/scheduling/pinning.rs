@@ -2,15 +2,15 @@
 
 /// Where the threads that lead a listener run; nowhere in particular if it is empty.
 #[derive(Debug, Default)]
-pub(crate) struct Place {
+pub(crate) struct Pinning {
     #[cfg(target_os = "linux")]
     cpus: crate::affinity::CpuSet,
 }
 
 #[cfg(target_os = "linux")]
-impl Place {
+impl Pinning {
     pub(crate) fn new(cpus: &[usize]) -> Self {
-        Place { cpus: cpus.iter().copied().collect() }
+        Pinning { cpus: cpus.iter().copied().collect() }
     }
 
     /// Moves the calling thread there until the guard is dropped.
@@ -24,9 +24,9 @@ impl Place {
 }
 
 #[cfg(not(target_os = "linux"))]
-impl Place {
+impl Pinning {
     pub(crate) fn new(_cpus: &[usize]) -> Self {
-        Place {}
+        Pinning {}
     }
 
     pub(crate) fn enter(&self) -> Option<()> {

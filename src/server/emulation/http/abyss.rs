@@ -7,11 +7,11 @@ use hyper::{Method, StatusCode};
 use crate::dialect::Dialect;
 use crate::server::listener::http::policy::Verdict;
 use crate::server::listener::http::reply::{self, Reply};
-use crate::server::options::roots::{Mount, Roots};
+use crate::server::options::roots::{Roots, Route};
 
 /// Whether a request at this path goes to Abyss.
 pub(super) fn has_path(dialect: Dialect, roots: &Roots, path: &str) -> bool {
-    let is_there = dialect.is_1x() && matches!(roots.find(path), Some(Mount::Rpc));
+    let is_there = dialect.is_1x() && matches!(roots.find(path), Some(Route::Rpc));
     is_there || has_port(dialect, roots)
 }
 

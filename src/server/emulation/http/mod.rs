@@ -27,7 +27,7 @@ use crate::server::listener::http::policy::{HttpPolicy, Preferences, Quirks, Ver
 use crate::server::listener::http::reply::{Problem, Reply};
 use crate::server::listener::http::strict;
 use crate::server::options::http::HttpOptions;
-use crate::server::options::roots::{Mount, Roots};
+use crate::server::options::roots::{Roots, Route};
 use faults::{ArrayReply, DeferredFaults, NewConnectionSignal};
 
 /// The size of a body that 3.6 and 4.0 take unless they are told otherwise (`receive_buf_size`).
@@ -103,11 +103,11 @@ impl HttpPolicy for EmulatedHttp {
         Quirks { is_curt, first_request: forgets.then_some(pieces::first_request) }
     }
 
-    fn preferences(&self, request: &Request<Incoming>, was_overfed: bool) -> Preferences {
+    fn preferences(&self, request: &Request<Incoming>, was_pipelined: bool) -> Preferences {
         let is_of_abyss = self.is_of_abyss(request.uri().path());
         let mut preferences = replies::preferences(request.headers(), request.version(), is_of_abyss);
         // 1.x and 2.x close then, 3.x and 4.x wait for more.
-        preferences.closes |= self.dialect.reads_text() && was_overfed;
+        preferences.closes |= self.dialect.reads_text() && was_pipelined;
         preferences
     }
 
@@ -124,7 +124,7 @@ impl HttpPolicy for EmulatedHttp {
         self.is_of_abyss(path).then(|| abyss::not_found(path))
     }
 
-    fn rule(&self, mount: Mount<'_>, head: &Parts) -> Verdict {
+    fn rule(&self, mount: Route<'_>, head: &Parts) -> Verdict {
         match rules::rule(self.dialect, mount, head, self.has_hazards) {
             rules::Ruling::Verdict(verdict) => verdict,
             rules::Ruling::Stall => Verdict::Wait(self.connections.next()),

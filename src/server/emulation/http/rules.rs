@@ -12,7 +12,7 @@ use crate::dialect::Dialect;
 use crate::server::listener::http::policy::Verdict;
 use crate::server::listener::http::reply::{self, Reply};
 use crate::server::listener::http::strict::size_of_head;
-use crate::server::options::roots::Mount;
+use crate::server::options::roots::Route;
 
 /// The most bytes of head and body that the originals take in one piece (`POST_BUFFER`).
 const ONE_PIECE: u64 = 16_384;
@@ -39,11 +39,11 @@ fn answer(reply: Reply) -> Ruling {
 }
 
 /// Decides on the head of a request.
-pub(super) fn rule(dialect: Dialect, mount: Mount<'_>, head: &Parts, hazards: bool) -> Ruling {
+pub(super) fn rule(dialect: Dialect, mount: Route<'_>, head: &Parts, hazards: bool) -> Ruling {
     match mount {
-        Mount::Json(_) => rule_mi_json(dialect, head),
-        Mount::Rpc if dialect.is_1x() => Ruling::Verdict(abyss::rule(head)),
-        Mount::Rpc | Mount::Xmlrpc => {
+        Route::Json(_) => rule_mi_json(dialect, head),
+        Route::Rpc if dialect.is_1x() => Ruling::Verdict(abyss::rule(head)),
+        Route::Rpc | Route::Xmlrpc => {
             let method = rule_method_of_xmlrpc(dialect, head);
             if matches!(method, Ruling::Verdict(Verdict::Serve)) {
                 rule_body(dialect, reply::XML, head, hazards)
@@ -51,9 +51,9 @@ pub(super) fn rule(dialect: Dialect, mount: Mount<'_>, head: &Parts, hazards: bo
                 method
             }
         }
-        Mount::Mi if head.method == Method::POST && !takes_encoding(dialect, head) => CLOSE,
-        Mount::Mi if head.method == Method::POST => rule_size(dialect, head, hazards),
-        Mount::Mi | Mount::Html(_) => SERVE,
+        Route::Mi if head.method == Method::POST && !takes_encoding(dialect, head) => CLOSE,
+        Route::Mi if head.method == Method::POST => rule_size(dialect, head, hazards),
+        Route::Mi | Route::Html(_) => SERVE,
     }
 }
 

@@ -19,15 +19,15 @@ use crate::net::peer::{peer_of, sender_of};
 use crate::response::Failure;
 use crate::server::context::{Context, Listener};
 use crate::server::dispatch::asked::{Asked, Caller};
-use crate::server::dispatch::dispatcher::{Carriage, Desk};
+use crate::server::dispatch::dispatcher::{Carriage, Dispatcher};
 use crate::server::dispatch::policy::ReplyPolicy;
-use crate::server::dispatch::route::Route;
-use crate::server::multiprocess::idle_first::{Absent, Courtesy};
-use crate::server::multiprocess::in_flight::Hand;
+use crate::server::dispatch::route::ReplySink;
+use crate::server::multiprocess::idle_first::{BusyLeaders, IdleFirst};
+use crate::server::multiprocess::in_flight::Slot;
 use crate::server::options::ListenOptions;
 use crate::server::options::network::{Network, is_from_any};
-use crate::server::scheduling::leadership::{Led, Post, Term};
-use crate::server::scheduling::pinning::Place;
+use crate::server::scheduling::leadership::{Epoch, Leadership, Led};
+use crate::server::scheduling::pinning::Pinning;
 use crate::sys::peer_address::PeerAddress;
 use crate::transport::datagram::{Received, Socket};
 use crate::transport::eagerness::Habit;
@@ -45,16 +45,16 @@ const WAKE: Duration = Duration::from_millis(50);
 pub(crate) struct DatagramListener {
     context: Arc<Context>,
     address: Address,
-    desk: Arc<Desk>,
+    dispatcher: Arc<Dispatcher>,
     socket: Arc<Socket>,
     replies: Arc<Replies>,
     request_limit: usize,
     allow_from: Option<Vec<Network>>,
     /// Which endpoint of the server it is.
     number: usize,
-    post: Post,
-    absent: Absent,
-    place: Place,
+    leadership: Leadership,
+    busy_leaders: BusyLeaders,
+    pinning: Pinning,
     loops: Option<LoopGuard>,
     policy: Arc<dyn DatagramPolicy>,
     /// Whether the kernel says which user sends: those with a limit of their own are told apart by it.
@@ -81,14 +81,18 @@ impl DatagramListener {
             reply_limit: policy.reply_limit(),
             rejects_while_stopping: false,
         };
-        let desk = Desk::new(&context.resources, &address, options, (carriage, replies));
+        let dispatcher = Dispatcher::new(&context.resources, &address, options, (carriage, replies));
         let socket = Arc::new(socket);
         let unix = is_unix.then(|| policy.answers_connected());
-        let replies =
-            Replies::new((desk.clone(), context.courier.clone()), socket.clone(), unix, options.write_timeout)
-                .map_err(io_error("open a socket for replies of", address.to_string()))?;
+        let replies = Replies::new(
+            (dispatcher.clone(), context.deferred_writer.clone()),
+            socket.clone(),
+            unix,
+            options.write_timeout,
+        )
+        .map_err(io_error("open a socket for replies of", address.to_string()))?;
         Ok(DatagramListener {
-            desk,
+            dispatcher,
             context,
             loops: policy.guards_against_loops().then(|| LoopGuard::new(&address)),
             address,
@@ -97,9 +101,9 @@ impl DatagramListener {
             request_limit: options.request_limit.min(BUFFER),
             allow_from: options.allow_from.clone(),
             number,
-            post: Post::default(),
-            absent: Absent::default(),
-            place: Place::new(&options.cpus),
+            leadership: Leadership::default(),
+            busy_leaders: BusyLeaders::default(),
+            pinning: Pinning::new(&options.cpus),
             policy,
             tells_users,
         })
@@ -113,7 +117,7 @@ impl DatagramListener {
 
     /// Reads the request in a datagram; none when it is to be dropped.
     fn request_in(&self, buffer: &[u8], received: &Received, peer: &Peer) -> Option<Asked> {
-        self.desk.counters.bytes_in.add(received.size as i64);
+        self.dispatcher.counters.bytes_in.add(received.size as i64);
         let datagram = &buffer[..received.size.min(buffer.len())];
         if self.policy.dies_of(datagram) {
             self.context.die();
@@ -126,7 +130,7 @@ impl DatagramListener {
             Asked::unreadable(false, Str::default(), too_large)
         };
         if self.loops.as_ref().is_some_and(|loops| loops.drops(datagram, &asked, peer)) {
-            self.desk.counters.dropped.add(1);
+            self.dispatcher.counters.dropped.add(1);
             log::debug!("{}: a datagram of {peer} is not answered: it may be an answer itself", self.address);
             return None;
         }
@@ -135,14 +139,14 @@ impl DatagramListener {
 
     fn read(&self, datagram: &[u8]) -> Asked {
         if self.policy.is_json(datagram) {
-            self.desk.read_json(datagram)
+            self.dispatcher.read_json(datagram)
         } else {
-            Asked::Text(text::decode_request(datagram, self.desk.dialect()))
+            Asked::Text(text::decode_request(datagram, self.dispatcher.dialect()))
         }
     }
 
-    fn route(&self, peer: PeerAddress, hand: Option<Hand>) -> DatagramRoute {
-        DatagramRoute { replies: self.replies.clone(), peer, hand }
+    fn route(&self, peer: PeerAddress, slot: Option<Slot>) -> DatagramRoute {
+        DatagramRoute { replies: self.replies.clone(), peer, slot }
     }
 }
 
@@ -166,38 +170,38 @@ impl Led for DatagramListener {
         &self.address
     }
 
-    fn post(&self) -> &Post {
-        &self.post
+    fn leadership(&self) -> &Leadership {
+        &self.leadership
     }
 
     fn note_slow_request(&self) {
-        self.desk.set_aside();
+        self.dispatcher.hand_to_deadlines();
     }
 
     fn trim(&self) {
-        self.desk.trim();
+        self.dispatcher.trim();
     }
 
-    fn lead(self: Arc<Self>, term: Term) {
-        let _pinned = self.place.enter();
+    fn lead(self: Arc<Self>, epoch: Epoch) {
+        let _pinned = self.pinning.enter();
         let mut buffer = vec![0; BUFFER];
         let mut out = Vec::new();
-        let (mut has_served, mut habit, mut courtesy) = (false, Habit::default(), Courtesy::default());
-        let mut hand = None;
-        if term != Term::FIRST {
-            self.absent.leave();
+        let (mut has_served, mut habit, mut idle_first) = (false, Habit::default(), IdleFirst::default());
+        let mut slot = None;
+        if epoch != Epoch::FIRST {
+            self.busy_leaders.leave();
         }
-        while !self.context.is_stopping() && self.post.leads(term) {
-            if hand.is_none() {
-                hand = self.context.hands.as_ref().and_then(|hands| hands.for_datagram(self.number));
+        while !self.context.is_stopping() && self.leadership.leads(epoch) {
+            if slot.is_none() {
+                slot = self.context.slots.as_ref().and_then(|slots| slots.for_datagram(self.number));
             }
-            let keeps = hand.is_some();
-            let mut receive = |flags| match &mut hand {
-                Some(hand) => hand.receive(&self.socket, flags),
+            let keeps = slot.is_some();
+            let mut receive = |flags| match &mut slot {
+                Some(slot) => slot.receive(&self.socket, flags),
                 None if self.tells_users => self.socket.receive_with_user(&mut buffer, flags),
                 None => self.socket.receive_with(&mut buffer, flags),
             };
-            let received = if keeps && courtesy.let_others_first(&self.absent) {
+            let received = if keeps && idle_first.yield_to_idle_processes(&self.busy_leaders) {
                 receive(libc::MSG_TRUNC | libc::MSG_DONTWAIT)
             } else if has_served {
                 Socket::receive_after_one(&mut habit, receive)
@@ -217,20 +221,20 @@ impl Led for DatagramListener {
                 }
             };
             if !self.serves(&received.peer) {
-                self.desk.counters.dropped.add(1);
+                self.dispatcher.counters.dropped.add(1);
                 continue;
             }
-            let turn = self.post.begin(term);
+            let token = self.leadership.begin(epoch);
             out.clear();
-            let in_flight = hand.take();
-            let bytes = in_flight.as_ref().map_or(&buffer[..], Hand::datagram);
+            let in_flight = slot.take();
+            let bytes = in_flight.as_ref().map_or(&buffer[..], Slot::datagram);
             let peer = sender_of(&received);
             if let Some(asked) = self.request_in(bytes, &received, &peer) {
                 let route = Box::new(self.route(received.peer, in_flight));
-                self.desk.serve(asked, Caller::of(peer, received.size), &mut out, route);
+                self.dispatcher.serve(asked, Caller::of(peer, received.size), &mut out, route);
             }
-            if !self.post.end(turn) {
-                self.absent.come_back();
+            if !self.leadership.end(token) {
+                self.busy_leaders.come_back();
                 return;
             }
         }
@@ -238,8 +242,8 @@ impl Led for DatagramListener {
 }
 
 impl Listener for DatagramListener {
-    fn desk(&self) -> &Arc<Desk> {
-        &self.desk
+    fn dispatcher(&self) -> &Arc<Dispatcher> {
+        &self.dispatcher
     }
 }
 
@@ -256,12 +260,12 @@ struct DatagramRoute {
     replies: Arc<Replies>,
     peer: PeerAddress,
     /// The request as it is kept until it is answered.
-    hand: Option<Hand>,
+    slot: Option<Slot>,
 }
 
-impl Route for DatagramRoute {
+impl ReplySink for DatagramRoute {
     fn reply(self: Box<Self>, out: &mut Vec<u8>) {
-        self.replies.deliver(out, (&self.peer, self.hand));
+        self.replies.deliver(out, (&self.peer, self.slot));
     }
 
     /// A datagram of its own, as the originals send it. The request stays in hand.
@@ -270,6 +274,6 @@ impl Route for DatagramRoute {
     }
 
     fn deliver(self: Box<Self>, bytes: Vec<u8>) {
-        self.replies.deliver(&bytes, (&self.peer, self.hand));
+        self.replies.deliver(&bytes, (&self.peer, self.slot));
     }
 }

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use super::connected_peers::ConnectedPeers;
 use super::reply_queues::{ReplyQueues, Sent, WaitingReply};
 use crate::net::peer::peer_of;
-use crate::server::delivery::deferred_writer::{Courier, Parcel};
-use crate::server::dispatch::dispatcher::Desk;
-use crate::server::multiprocess::in_flight::Hand;
+use crate::server::delivery::deferred_writer::{DeferredWriter, PendingWrite};
+use crate::server::dispatch::dispatcher::Dispatcher;
+use crate::server::multiprocess::in_flight::Slot;
 use crate::sys::peer_address::PeerAddress;
 use crate::transport::datagram::{Socket, send_from};
 use crate::transport::reply_sockets::{self, ReplySockets};
@@ -21,8 +21,8 @@ const NAMED_BUFFER: usize = 2 << 20;
 
 /// How replies leave a listener.
 pub(crate) struct Replies {
-    desk: Arc<Desk>,
-    courier: Arc<Courier>,
+    dispatcher: Arc<Dispatcher>,
+    deferred_writer: Arc<DeferredWriter>,
     socket: Arc<Socket>,
     /// Over UNIX only.
     unix: Option<UnixReplies>,
@@ -45,39 +45,39 @@ struct UnixReplies {
 impl Replies {
     /// `unix`: None over UDP; over UNIX whether clients that are connected get replies.
     pub(crate) fn new(
-        (desk, courier): (Arc<Desk>, Arc<Courier>),
+        (dispatcher, deferred_writer): (Arc<Dispatcher>, Arc<DeferredWriter>),
         socket: Arc<Socket>,
         unix: Option<bool>,
         timeout: Duration,
     ) -> io::Result<Self> {
         let unix = unix.map(|answers_connected| UnixReplies::new(&socket, answers_connected)).transpose()?;
-        Ok(Replies { desk, courier, socket, unix, queues: ReplyQueues::default(), timeout })
+        Ok(Replies { dispatcher, deferred_writer, socket, unix, queues: ReplyQueues::default(), timeout })
     }
 
     /// Sends a reply now, or when its client has read others.
-    pub(crate) fn deliver(self: &Arc<Self>, bytes: &[u8], (peer, hand): (&PeerAddress, Option<Hand>)) {
-        if bytes.is_empty() || matches!(self.try_send(bytes, (peer, hand.as_ref())), Sent::Done) {
+    pub(crate) fn deliver(self: &Arc<Self>, bytes: &[u8], (peer, slot): (&PeerAddress, Option<Slot>)) {
+        if bytes.is_empty() || matches!(self.try_send(bytes, (peer, slot.as_ref())), Sent::Done) {
             return;
         }
-        let Some(reservation) = self.desk.reserve_unsent(WaitingReply::cost_of(bytes)) else { return };
-        let reply = WaitingReply { bytes: bytes.into(), peer: *peer, hand, _reservation: reservation };
+        let Some(reservation) = self.dispatcher.reserve_unsent(WaitingReply::cost_of(bytes)) else { return };
+        let reply = WaitingReply { bytes: bytes.into(), peer: *peer, slot, _reservation: reservation };
         match self.queues.push(reply, Instant::now()) {
             Ok(true) => self.have_queues_served(),
             Ok(false) => {}
-            Err(waiting) => self.desk.note_full_peer(&peer_of(peer), waiting),
+            Err(waiting) => self.dispatcher.note_full_peer(&peer_of(peer), waiting),
         }
     }
 
     /// Sends a reply, if no earlier one waits for the same client.
     #[inline]
-    pub(crate) fn try_send(&self, bytes: &[u8], to: (&PeerAddress, Option<&Hand>)) -> Sent {
+    pub(crate) fn try_send(&self, bytes: &[u8], to: (&PeerAddress, Option<&Slot>)) -> Sent {
         if self.queues.has_waiting(to.0) { Sent::Full } else { self.send(bytes, to) }
     }
 
     #[inline]
-    fn send(&self, bytes: &[u8], (peer, hand): (&PeerAddress, Option<&Hand>)) -> Sent {
-        let send = |from: BorrowedFd<'_>| match hand {
-            Some(hand) => hand.answer(from, bytes),
+    fn send(&self, bytes: &[u8], (peer, slot): (&PeerAddress, Option<&Slot>)) -> Sent {
+        let send = |from: BorrowedFd<'_>| match slot {
+            Some(slot) => slot.answer(from, bytes),
             None => send_from(from, bytes, peer),
         };
         let result = match &self.unix {
@@ -89,27 +89,27 @@ impl Replies {
             Ok(()) => Sent::Done,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Sent::Full,
             Err(error) => {
-                self.desk.counters.dropped.add(1);
+                self.dispatcher.counters.dropped.add(1);
                 log::debug!("a reply of {} bytes to {} was not delivered: {error}", bytes.len(), peer_of(peer));
                 Sent::Done
             }
         }
     }
 
-    /// Has the courier send waiting replies until none is left.
+    /// Has the deferred writer send waiting replies until none is left.
     fn have_queues_served(self: &Arc<Self>) {
         let replies = self.clone();
         let serve = move |now| {
-            let send = |reply: &WaitingReply| replies.send(&reply.bytes, (&reply.peer, reply.hand.as_ref()));
+            let send = |reply: &WaitingReply| replies.send(&reply.bytes, (&reply.peer, reply.slot.as_ref()));
             replies.queues.serve(now, replies.timeout, send, |dropped| replies.note_stalled(dropped))
         };
-        self.courier.take(Parcel::Queues { serve: Box::new(serve) });
+        self.deferred_writer.take(PendingWrite::Queues { serve: Box::new(serve) });
     }
 
     /// A client has read nothing for too long.
     fn note_stalled(&self, dropped: usize) {
-        self.desk.note_stalled(None);
-        self.desk.counters.dropped.add(dropped as i64);
+        self.dispatcher.note_stalled(None);
+        self.dispatcher.counters.dropped.add(dropped as i64);
     }
 }
 

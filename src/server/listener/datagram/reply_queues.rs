@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::server::dispatch::byte_budget::Reservation;
-use crate::server::multiprocess::in_flight::Hand;
+use crate::server::multiprocess::in_flight::Slot;
 use crate::sys::peer_address::PeerAddress;
 
 /// Bytes that may wait for one client: eight of the largest replies.
@@ -25,7 +25,7 @@ pub(crate) struct WaitingReply {
     pub(crate) bytes: Box<[u8]>,
     pub(crate) peer: PeerAddress,
     /// The request as it is kept until it is answered.
-    pub(crate) hand: Option<Hand>,
+    pub(crate) slot: Option<Slot>,
     pub(crate) _reservation: Reservation,
 }
 

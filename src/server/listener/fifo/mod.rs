@@ -17,16 +17,16 @@ use crate::item::Str;
 use crate::request::{Params, Request};
 use crate::response::Failure;
 use crate::server::context::{Context, Listener};
-use crate::server::delivery::deferred_writer::{Parcel, Unanswerable};
+use crate::server::delivery::deferred_writer::{AwaitingReader, PendingWrite};
 use crate::server::dispatch::asked::{Asked, Caller};
-use crate::server::dispatch::dispatcher::{Carriage, Desk};
+use crate::server::dispatch::dispatcher::{Carriage, Dispatcher};
 use crate::server::dispatch::policy::ReplyPolicy;
 use crate::server::error::ServerError;
 use crate::server::multiprocess::fifo_stream::FifoStream;
-use crate::server::multiprocess::in_flight::Hand;
+use crate::server::multiprocess::in_flight::Slot;
 use crate::server::options::ListenOptions;
-use crate::server::scheduling::leadership::{Led, Post, Term};
-use crate::server::scheduling::pinning::Place;
+use crate::server::scheduling::leadership::{Epoch, Leadership, Led};
+use crate::server::scheduling::pinning::Pinning;
 use crate::transport::eagerness::Habit;
 use crate::transport::fifo::{CommandFifo, Opened, ReplyDir, ReplyFifo, Waker};
 use crate::transport::io_error;
@@ -49,15 +49,15 @@ pub(crate) const BUFFER: usize = 65_536;
 pub(crate) struct FifoListener {
     context: Arc<Context>,
     address: Address,
-    desk: Arc<Desk>,
+    dispatcher: Arc<Dispatcher>,
     intake: Mutex<Intake>,
     waker: Mutex<Waker>,
     replies: Arc<FifoReplies>,
     reply_wait: Duration,
     /// Which endpoint of the server it is.
     number: usize,
-    post: Post,
-    place: Place,
+    leadership: Leadership,
+    pinning: Pinning,
     policy: Arc<dyn FifoPolicy>,
 }
 
@@ -91,10 +91,10 @@ impl FifoListener {
             reply_limit: usize::MAX,
             rejects_while_stopping: false,
         };
-        let desk = Desk::new(&context.resources, &address, options, (carriage, replies_policy));
-        let replies = FifoReplies::new(&context, &desk, replies, (options.write_timeout, policy.clone()));
+        let dispatcher = Dispatcher::new(&context.resources, &address, options, (carriage, replies_policy));
+        let replies = FifoReplies::new(&context, &dispatcher, replies, (options.write_timeout, policy.clone()));
         Ok(FifoListener {
-            desk,
+            dispatcher,
             context,
             address,
             intake: Mutex::new(Intake {
@@ -110,32 +110,32 @@ impl FifoListener {
             replies: Arc::new(replies),
             reply_wait: options.reply_wait,
             number,
-            post: Post::default(),
-            place: Place::new(&options.cpus),
+            leadership: Leadership::default(),
+            pinning: Pinning::new(&options.cpus),
             policy,
         })
     }
 
     /// The next request; nothing when the server stops or another thread leads.
-    fn next_frame(&self, term: Term) -> Option<(Frame, Option<Hand>)> {
+    fn next_frame(&self, epoch: Epoch) -> Option<(Frame, Option<Slot>)> {
         let mut intake = self.intake.lock().unwrap_or_else(PoisonError::into_inner);
         let stream = self.stream();
         if let Some(stream) = stream.filter(|_| !std::mem::replace(&mut intake.has_begun, true)) {
             intake.framer.push(&stream.take_over(), &|_| false);
         }
-        while !self.context.is_stopping() && self.post.leads(term) {
+        while !self.context.is_stopping() && self.leadership.leads(epoch) {
             let takes_no_input = |method: &[u8]| self.takes_no_input(method);
-            let frame = intake.next_frame((&self.desk, stream), &self.address, &takes_no_input);
+            let frame = intake.next_frame((&self.dispatcher, stream), &self.address, &takes_no_input);
             // First it is in hand, and then off the stream: so it is in one of both whenever this process dies.
             let place = stream.map(|stream| stream.place(intake.framer.buffered()));
-            let hand = frame.as_ref().zip(place).and_then(|(frame, place)| {
-                self.context.hands.as_ref().and_then(|hands| hands.with_frame(self.number, frame, place))
+            let slot = frame.as_ref().zip(place).and_then(|(frame, place)| {
+                self.context.slots.as_ref().and_then(|slots| slots.with_frame(self.number, frame, place))
             });
             if let (Some(stream), Some(place)) = (stream, place) {
                 stream.note_served(place);
             }
             if let Some(frame) = frame {
-                return Some((frame, hand));
+                return Some((frame, slot));
             }
             if lock(&self.waker).is_replaced() {
                 self.restore(&mut intake);
@@ -177,7 +177,7 @@ impl FifoListener {
     /// Serves one request once its reply FIFO has a reader.
     ///
     /// It is read before that FIFO is opened: opening wakes the client, and the answer had better be quick then.
-    fn serve(self: &Arc<Self>, frame: Frame, hand: Option<Hand>) {
+    fn serve(self: &Arc<Self>, frame: Frame, slot: Option<Slot>) {
         if self.policy.dies_of(&*self.replies, &frame) {
             return self.context.die();
         }
@@ -186,46 +186,46 @@ impl FifoListener {
         if reply.is_empty() {
             // Without a reply name a good request runs all the same, and a bad one cannot be answered.
             if malformed {
-                self.desk.counters.parse_errors.add(1);
-                self.desk.counters.dropped.add(1);
+                self.dispatcher.counters.parse_errors.add(1);
+                self.dispatcher.counters.dropped.add(1);
             } else {
-                self.run(asked, (reply, hand), None);
+                self.run(asked, (reply, slot), None);
             }
             return;
         }
-        match self.replies.open_of(hand.as_ref(), &reply) {
+        match self.replies.open_of(slot.as_ref(), &reply) {
             Opened::Ready(fifo) => {
                 if fifo.has_last_descriptor() {
-                    self.desk.note_shortage("a reply FIFO took the reserved descriptor");
+                    self.dispatcher.note_shortage("a reply FIFO took the reserved descriptor");
                 }
-                self.run(asked, (reply, hand), Some(fifo));
+                self.run(asked, (reply, slot), Some(fifo));
             }
-            Opened::NoReader => self.reach_reader(asked, reply, hand),
+            Opened::NoReader => self.reach_reader(asked, reply, slot),
             Opened::NoDescriptor => {
-                self.desk.note_shortage("a request waits until its reply FIFO can be opened");
-                self.reach_reader(asked, reply, hand);
+                self.dispatcher.note_shortage("a request waits until its reply FIFO can be opened");
+                self.reach_reader(asked, reply, slot);
             }
             Opened::Refused(why) => {
-                self.desk.note_refused_reply(&reply, &why);
+                self.dispatcher.note_refused_reply(&reply, &why);
             }
         }
     }
 
     /// Tries again later to open a reply FIFO.
-    fn reach_reader(self: &Arc<Self>, asked: (Asked, usize), reply: Str, hand: Option<Hand>) {
-        self.policy.reach_reader(Box::new(Unread { listener: self.clone(), asked, reply, hand }));
+    fn reach_reader(self: &Arc<Self>, asked: (Asked, usize), reply: Str, slot: Option<Slot>) {
+        self.policy.reach_reader(Box::new(Unread { listener: self.clone(), asked, reply, slot }));
     }
 
     /// The name of the reply FIFO, the request, and how many bytes say it.
     fn read(&self, frame: Frame) -> (Str, (Asked, usize)) {
         match frame {
-            Frame::Json { reply, body } => (reply.into(), (self.desk.read_json(&body), body.len())),
+            Frame::Json { reply, body } => (reply.into(), (self.dispatcher.read_json(&body), body.len())),
             Frame::Text { method, reply, params } => {
                 let size = method.len() + params.len();
                 let decoded = self
-                    .desk
+                    .dispatcher
                     .has_memory_for(params.len())
-                    .then(|| text::decode_params(&params, self.desk.dialect()).map_err(|_| Failure::Parse));
+                    .then(|| text::decode_params(&params, self.dispatcher.dialect()).map_err(|_| Failure::Parse));
                 let request = match decoded.unwrap_or(Err(Failure::Busy)) {
                     Ok(params) if params.is_empty() => Ok(Request { method: method.into(), params: Params::None }),
                     Ok(params) => Ok(Request { method: method.into(), params: Params::Strings(params) }),
@@ -242,12 +242,12 @@ impl FifoListener {
     fn run(
         self: &Arc<Self>,
         (asked, size): (Asked, usize),
-        (reply, hand): (Str, Option<Hand>),
+        (reply, slot): (Str, Option<Slot>),
         fifo: Option<ReplyFifo>,
     ) {
         let mut out = Vec::with_capacity(USUAL_REPLY);
-        let route = Box::new(FifoRoute { replies: self.replies.clone(), fifo, hand });
-        self.desk.serve(asked, Caller::of(Peer::Fifo(reply), size), &mut out, route);
+        let route = Box::new(FifoRoute { replies: self.replies.clone(), fifo, slot });
+        self.dispatcher.serve(asked, Caller::of(Peer::Fifo(reply), size), &mut out, route);
     }
 }
 
@@ -256,7 +256,7 @@ struct Unread {
     listener: Arc<FifoListener>,
     asked: (Asked, usize),
     reply: Str,
-    hand: Option<Hand>,
+    slot: Option<Slot>,
 }
 
 impl UnreadRequest for Unread {
@@ -275,23 +275,23 @@ impl UnreadRequest for Unread {
     fn await_reader(self: Box<Self>) {
         let size = WAITING_REQUEST + self.asked.1.saturating_mul(READ_TO_BYTES);
         let listener = self.listener.clone();
-        let Some(waiting) = listener.desk.reserve_unsent(size) else { return };
-        listener.context.courier.take(Parcel::AwaitReader {
+        let Some(waiting) = listener.dispatcher.reserve_unsent(size) else { return };
+        listener.context.deferred_writer.take(PendingWrite::AwaitReader {
             request: self,
             deadline: clock::deadline(listener.reply_wait),
-            desk: listener.desk.clone(),
+            dispatcher: listener.dispatcher.clone(),
             waiting,
         });
     }
 }
 
-impl Unanswerable for Unread {
+impl AwaitingReader for Unread {
     fn open(&self) -> Opened {
-        self.listener.replies.open_of(self.hand.as_ref(), &self.reply)
+        self.listener.replies.open_of(self.slot.as_ref(), &self.reply)
     }
 
     fn run(self: Box<Self>, fifo: ReplyFifo) {
-        self.listener.run(self.asked, (self.reply, self.hand), Some(fifo));
+        self.listener.run(self.asked, (self.reply, self.slot), Some(fifo));
     }
 }
 
@@ -303,7 +303,7 @@ impl Intake {
     /// Waits a moment for the next request.
     fn next_frame(
         &mut self,
-        (desk, stream): (&Desk, Option<&FifoStream>),
+        (dispatcher, stream): (&Dispatcher, Option<&FifoStream>),
         address: &Address,
         takes_no_input: &dyn Fn(&[u8]) -> bool,
     ) -> Option<Frame> {
@@ -313,7 +313,7 @@ impl Intake {
         match self.read(stream, takes_no_input) {
             Ok(0) => {}
             Ok(read) => {
-                desk.counters.bytes_in.add(read as i64);
+                dispatcher.counters.bytes_in.add(read as i64);
                 let frame = self.framer.next_frame();
                 if frame.is_none() {
                     self.last_byte = Instant::now();
@@ -360,8 +360,8 @@ impl Led for FifoListener {
         &self.address
     }
 
-    fn post(&self) -> &Post {
-        &self.post
+    fn leadership(&self) -> &Leadership {
+        &self.leadership
     }
 
     fn look_after(&self) {
@@ -372,22 +372,22 @@ impl Led for FifoListener {
     }
 
     fn note_slow_request(&self) {
-        self.desk.set_aside();
+        self.dispatcher.hand_to_deadlines();
     }
 
     fn trim(&self) {
-        self.desk.trim();
+        self.dispatcher.trim();
     }
 
-    fn lead(self: Arc<Self>, term: Term) {
-        let _pinned = self.place.enter();
+    fn lead(self: Arc<Self>, epoch: Epoch) {
+        let _pinned = self.pinning.enter();
         loop {
             // Before the next request is taken, so that they are served in the order in which they came.
             let _turn = self.policy.wait_for_turn();
-            let Some((frame, hand)) = self.next_frame(term) else { return };
-            let turn = self.post.begin(term);
-            self.serve(frame, hand);
-            if !self.post.end(turn) {
+            let Some((frame, slot)) = self.next_frame(epoch) else { return };
+            let token = self.leadership.begin(epoch);
+            self.serve(frame, slot);
+            if !self.leadership.end(token) {
                 return;
             }
         }
@@ -395,8 +395,8 @@ impl Led for FifoListener {
 }
 
 impl Listener for FifoListener {
-    fn desk(&self) -> &Arc<Desk> {
-        &self.desk
+    fn dispatcher(&self) -> &Arc<Dispatcher> {
+        &self.dispatcher
     }
 
     fn has_one_reader(&self) -> bool {

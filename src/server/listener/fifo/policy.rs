@@ -48,7 +48,7 @@ impl FifoPolicy for Native {}
 pub(crate) trait ReplySide {
     /// Opens a reply FIFO by its name.
     fn open_reply(&self, name: &[u8]) -> Opened;
-    /// Writes the bytes of a reply that the pipe takes at once; the courier writes the rest.
+    /// Writes the bytes of a reply that the pipe takes at once; the deferred writer writes the rest.
     fn write(&self, fifo: ReplyFifo, bytes: &mut Vec<u8>);
     /// Counts a request whose client gets no reply.
     fn note_dropped(&self);
@@ -66,7 +66,7 @@ pub(crate) trait UnreadRequest {
     fn name(&self) -> &[u8];
     /// Runs the request now; a crash of this process from now on leaves its client without an answer.
     fn run_unwatched(self: Box<Self>, fifo: ReplyFifo);
-    /// Has the courier open the reply FIFO and run the request, once the FIFO has a reader.
+    /// Has the deferred writer open the reply FIFO and run the request, once the FIFO has a reader.
     fn await_reader(self: Box<Self>);
 }
 

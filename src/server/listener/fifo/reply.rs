@@ -9,19 +9,19 @@ use std::time::Duration;
 use super::policy::{FifoPolicy, ReplySide};
 use crate::clock;
 use crate::server::context::Context;
-use crate::server::delivery::deferred_writer::Parcel;
+use crate::server::delivery::deferred_writer::PendingWrite;
 use crate::server::dispatch::byte_budget::Reservation;
-use crate::server::dispatch::dispatcher::Desk;
-use crate::server::dispatch::route::Route;
+use crate::server::dispatch::dispatcher::Dispatcher;
+use crate::server::dispatch::route::ReplySink;
 use crate::server::dispatch::route::{Advance, StreamedReply};
-use crate::server::multiprocess::in_flight::Hand;
+use crate::server::multiprocess::in_flight::Slot;
 use crate::server::scheduling::driver::{Driver, Task};
 use crate::transport::fifo::{Opened, Refusal, ReplyDir, ReplyFifo};
 
 /// The side of a listener that answers: its directory of reply FIFOs, and how they are written.
 pub(super) struct FifoReplies {
     context: Arc<Context>,
-    desk: Arc<Desk>,
+    dispatcher: Arc<Dispatcher>,
     dir: RwLock<ReplyDir>,
     write_timeout: Duration,
     policy: Arc<dyn FifoPolicy>,
@@ -30,23 +30,29 @@ pub(super) struct FifoReplies {
 impl FifoReplies {
     pub(super) fn new(
         context: &Arc<Context>,
-        desk: &Arc<Desk>,
+        dispatcher: &Arc<Dispatcher>,
         dir: ReplyDir,
         (write_timeout, policy): (Duration, Arc<dyn FifoPolicy>),
     ) -> Self {
-        FifoReplies { context: context.clone(), desk: desk.clone(), dir: RwLock::new(dir), write_timeout, policy }
+        FifoReplies {
+            context: context.clone(),
+            dispatcher: dispatcher.clone(),
+            dir: RwLock::new(dir),
+            write_timeout,
+            policy,
+        }
     }
 
     /// Opens the reply FIFO of a request. If this process dies afterwards, the parent knows that the client may have
     /// seen the end of its reply.
-    pub(super) fn open_of(&self, hand: Option<&Hand>, name: &[u8]) -> Opened {
-        if let Some(hand) = hand {
-            hand.begin_open();
+    pub(super) fn open_of(&self, slot: Option<&Slot>, name: &[u8]) -> Opened {
+        if let Some(slot) = slot {
+            slot.begin_open();
         }
         let opened = self.open_reply(name);
-        match (hand, &opened) {
-            (Some(hand), Opened::Ready(fifo)) => hand.note_opened(fifo.identity()),
-            (Some(hand), Opened::NoReader | Opened::NoDescriptor) => hand.note_unopened(),
+        match (slot, &opened) {
+            (Some(slot), Opened::Ready(fifo)) => slot.note_opened(fifo.identity()),
+            (Some(slot), Opened::NoReader | Opened::NoDescriptor) => slot.note_unopened(),
             _ => {}
         }
         opened
@@ -70,24 +76,31 @@ impl ReplySide for FifoReplies {
     }
 
     fn write(&self, fifo: ReplyFifo, bytes: &mut Vec<u8>) {
-        let desk = &self.desk;
+        let dispatcher = &self.dispatcher;
         match fifo.write(bytes) {
             Ok(sent) if sent == bytes.len() => {}
             Ok(sent) => {
-                let Some(waiting) = desk.reserve_unsent(bytes.len()) else { return };
+                let Some(waiting) = dispatcher.reserve_unsent(bytes.len()) else { return };
                 let deadline = clock::deadline(self.write_timeout);
-                let (desk, bytes) = (desk.clone(), std::mem::take(bytes));
-                self.context.courier.take(Parcel::Write { fifo, bytes, sent, deadline, desk, waiting });
+                let (dispatcher, bytes) = (dispatcher.clone(), std::mem::take(bytes));
+                self.context.deferred_writer.take(PendingWrite::Write {
+                    fifo,
+                    bytes,
+                    sent,
+                    deadline,
+                    dispatcher,
+                    waiting,
+                });
             }
             Err(error) => {
-                desk.counters.dropped.add(1);
+                dispatcher.counters.dropped.add(1);
                 log::debug!("a reply was not delivered: {error}");
             }
         }
     }
 
     fn note_dropped(&self) {
-        self.desk.counters.dropped.add(1);
+        self.dispatcher.counters.dropped.add(1);
     }
 
     fn is_stopping(&self) -> bool {
@@ -104,21 +117,21 @@ pub(super) struct FifoRoute {
     pub(super) replies: Arc<FifoReplies>,
     pub(super) fifo: Option<ReplyFifo>,
     /// The request as it is kept until it is answered.
-    pub(super) hand: Option<Hand>,
+    pub(super) slot: Option<Slot>,
 }
 
 impl FifoRoute {
     /// Writes the reply. Dropping the FIFO ends it.
     fn send(self, bytes: &mut Vec<u8>) {
         let Some(fifo) = self.fifo else { return };
-        if let Some(hand) = &self.hand {
-            hand.begin_answer();
+        if let Some(slot) = &self.slot {
+            slot.begin_answer();
         }
         self.replies.policy.send(&*self.replies, fifo, bytes);
     }
 }
 
-impl Route for FifoRoute {
+impl ReplySink for FifoRoute {
     fn deliver(self: Box<Self>, mut bytes: Vec<u8>) {
         self.send(&mut bytes);
     }
@@ -132,10 +145,10 @@ impl Route for FifoRoute {
     }
 
     fn stream(self: Box<Self>, first: Vec<u8>, stream: Box<dyn StreamedReply>) {
-        let FifoRoute { replies, fifo, hand } = *self;
-        if let Some(hand) = hand {
+        let FifoRoute { replies, fifo, slot } = *self;
+        if let Some(slot) = slot {
             // The end of the process ends the reply from now on.
-            hand.begin_answer();
+            slot.begin_answer();
         }
         let pool = replies.context.resources.aside.clone();
         let task = FifoStream {
@@ -153,8 +166,8 @@ impl Route for FifoRoute {
 
     /// Written ahead of the answer, if the pipe has room for all of it.
     fn provisional(&mut self, bytes: &[u8]) -> bool {
-        if let Some(hand) = &self.hand {
-            hand.begin_answer();
+        if let Some(slot) = &self.slot {
+            slot.begin_answer();
         }
         match &self.fifo {
             Some(fifo) if bytes.len() <= libc::PIPE_BUF => fifo.write(bytes).is_ok_and(|sent| sent == bytes.len()),
@@ -181,7 +194,7 @@ impl Task for FifoStream {
     fn go(&mut self, waker: &Waker) -> bool {
         loop {
             if self.has_waited.load(Ordering::Relaxed) {
-                self.replies.desk.note_stalled(Some(self.stream.command()));
+                self.replies.dispatcher.note_stalled(Some(self.stream.command()));
                 return true;
             }
             match self.write() {
@@ -192,7 +205,7 @@ impl Task for FifoStream {
                 Ok(true) => self.waiting = None,
                 Ok(false) => {
                     if self.waiting.is_none() {
-                        self.waiting = self.replies.desk.reserve_unsent(self.bytes.len());
+                        self.waiting = self.replies.dispatcher.reserve_unsent(self.bytes.len());
                     }
                     if self.waiting.is_none() {
                         return true;
@@ -201,7 +214,7 @@ impl Task for FifoStream {
                     return false;
                 }
                 Err(error) => {
-                    self.replies.desk.counters.dropped.add(1);
+                    self.replies.dispatcher.counters.dropped.add(1);
                     log::debug!("the reader of a reply FIFO left: {error}");
                     return true;
                 }
@@ -234,7 +247,7 @@ impl FifoStream {
     fn await_room(&self, waker: &Waker) {
         let Some(fifo) = &self.fifo else { return };
         let (waker, has_waited) = (waker.clone(), self.has_waited.clone());
-        self.replies.context.courier.take(Parcel::Room {
+        self.replies.context.deferred_writer.take(PendingWrite::Room {
             fifo: fifo.clone(),
             deadline: clock::deadline(self.replies.write_timeout),
             then: Box::new(move |has_room| {

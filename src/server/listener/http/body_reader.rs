@@ -10,10 +10,10 @@ use hyper::header::{CONTENT_ENCODING, HeaderMap};
 use hyper::http::request::Parts;
 
 use super::connection::Progress;
-use super::exchange::Site;
+use super::exchange::AppState;
 use super::reply::Problem;
 
-impl Site {
+impl AppState {
     /// Reads the body of a request.
     pub(super) async fn read(&self, head: &Parts, body: Incoming, progress: &Progress) -> Result<Bytes, Problem> {
         if self.policy.reads_pieces(head.uri.path()) {
@@ -28,7 +28,7 @@ impl Site {
         }
         let limit = self.request_limit;
         if body.size_hint().lower() > limit as u64 {
-            self.desk.counters.parse_errors.add(1);
+            self.dispatcher.counters.parse_errors.add(1);
             return Err(Problem::TooLarge { limit });
         }
         let mut body = pin!(body);
@@ -50,7 +50,8 @@ impl Site {
                 return Err(Problem::TooLarge { limit });
             }
             // More room is made for all that there is, and all of it is joined.
-            if rest.capacity() - rest.len() < piece.len() && !self.desk.has_memory_for(first.len() + rest.len()) {
+            if rest.capacity() - rest.len() < piece.len() && !self.dispatcher.has_memory_for(first.len() + rest.len())
+            {
                 return Err(Problem::NoMemory);
             }
             if first.is_empty() {
@@ -59,7 +60,7 @@ impl Site {
                 rest.extend_from_slice(&piece);
             }
         }
-        self.desk.counters.bytes_in.add((first.len() + rest.len()) as i64);
+        self.dispatcher.counters.bytes_in.add((first.len() + rest.len()) as i64);
         if first.is_empty() {
             Err(Problem::NoBody)
         } else if rest.is_empty() {
@@ -89,7 +90,7 @@ impl Site {
             }
             pieces.push(piece);
         }
-        self.desk.counters.bytes_in.add(size as i64);
+        self.dispatcher.counters.bytes_in.add(size as i64);
         let joined = self.policy.join(pieces).ok_or(Problem::Unserved)?;
         if joined.is_empty() { Err(Problem::NoBody) } else { Ok(joined) }
     }

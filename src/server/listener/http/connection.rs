@@ -10,10 +10,10 @@ use hyper::Version;
 
 use super::probe::Probe;
 use crate::command::Hook;
-use crate::server::scheduling::poll_state::Turn;
+use crate::server::scheduling::poll_state::TaskState;
 
 /// A connection's whole life.
-pub(super) type Life = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(super) type ConnectionFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The reactor, as its connections see it.
 pub(super) trait Owner: Send + Sync {
@@ -27,18 +27,23 @@ pub(super) struct Connection {
     pub(super) id: u64,
     pub(super) progress: Arc<Progress>,
     owner: Weak<dyn Owner>,
-    turn: Turn,
-    life: Mutex<Option<Life>>,
+    state: TaskState,
+    future: Mutex<Option<ConnectionFuture>>,
 }
 
 impl Connection {
-    pub(super) fn new(id: u64, owner: Weak<dyn Owner>, progress: Arc<Progress>, life: Life) -> Arc<Self> {
-        Arc::new(Connection { id, progress, owner, turn: Turn::default(), life: Mutex::new(Some(life)) })
+    pub(super) fn new(
+        id: u64,
+        owner: Weak<dyn Owner>,
+        progress: Arc<Progress>,
+        future: ConnectionFuture,
+    ) -> Arc<Self> {
+        Arc::new(Connection { id, progress, owner, state: TaskState::default(), future: Mutex::new(Some(future)) })
     }
 
     /// Something has happened: true for the one caller who now has to see that it is run.
     pub(super) fn claim(&self) -> bool {
-        self.turn.claim()
+        self.state.schedule()
     }
 
     /// Takes it on by one request at most; true when it could go on, which is the caller's claim now. Only after a claim.
@@ -50,37 +55,37 @@ impl Connection {
     pub(super) fn run(self: &Arc<Self>) -> bool {
         let waker = Waker::from(self.clone());
         let mut context = Context::from_waker(&waker);
-        let mut errand = self.progress.take_errand();
-        if errand.is_none() {
-            if self.look(&mut context).is_ready() {
+        let mut pending_job = self.progress.take_job();
+        if pending_job.is_none() {
+            if self.poll_once(&mut context).is_ready() {
                 return false;
             }
-            errand = self.progress.take_errand();
+            pending_job = self.progress.take_job();
         }
-        if let Some(errand) = errand {
-            self.turn.pause();
-            errand();
-            if !self.turn.claim() || self.look(&mut context).is_ready() {
+        if let Some(pending_job) = pending_job {
+            self.state.suspend();
+            pending_job();
+            if !self.state.schedule() || self.poll_once(&mut context).is_ready() {
                 return false;
             }
             if self.progress.has_errand() {
-                self.turn.keep();
+                self.state.reschedule();
                 return true;
             }
         }
-        !self.turn.rest()
+        !self.state.finish()
     }
 
     /// Polls the connection; ready when it has ended.
-    fn look(&self, context: &mut Context<'_>) -> Poll<()> {
-        let mut life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
-        self.turn.begin();
-        let Some(future) = life.as_mut() else { return Poll::Ready(()) };
+    fn poll_once(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut held = self.future.lock().unwrap_or_else(PoisonError::into_inner);
+        self.state.start();
+        let Some(future) = held.as_mut() else { return Poll::Ready(()) };
         if !self.progress.has_ended() && future.as_mut().poll(context).is_pending() {
             return Poll::Pending;
         }
-        let ended = life.take();
-        drop(life);
+        let ended = held.take();
+        drop(held);
         drop(ended);
         if let Some(owner) = self.owner.upgrade() {
             owner.forget(self.id);
@@ -94,8 +99,8 @@ impl Connection {
             return false;
         }
         // Locked, so that the socket stays open meanwhile.
-        match self.life.try_lock() {
-            Ok(life) => life.is_some() && self.progress.has_taken_more(round),
+        match self.future.try_lock() {
+            Ok(future) => future.is_some() && self.progress.has_taken_more(round),
             // Another thread writes to it right now, or it has ended.
             Err(TryLockError::WouldBlock) => true,
             Err(TryLockError::Poisoned(_)) => false,
@@ -132,11 +137,11 @@ pub(super) struct Progress {
     /// A request was answered before all of it was read.
     problem: AtomicBool,
     /// A request that has been read, to be served by whoever read it.
-    errand: Mutex<Option<Hook>>,
+    pending_job: Mutex<Option<Hook>>,
     /// Knows whether the client is still there.
     probe: Probe,
     /// More than one request came at once, and only the first is known.
-    overfed: AtomicBool,
+    pipelined: AtomicBool,
 }
 
 /// What a connection is at.
@@ -174,9 +179,9 @@ impl Progress {
             unacknowledged: AtomicUsize::new(0),
             end: AtomicU8::new(GOES_ON),
             problem: AtomicBool::new(false),
-            errand: Mutex::default(),
+            pending_job: Mutex::default(),
             probe,
-            overfed: AtomicBool::new(false),
+            pipelined: AtomicBool::new(false),
         })
     }
 
@@ -255,16 +260,16 @@ impl Progress {
     }
 
     /// Leaves something to be done by whoever polls the connection, when it is no longer held.
-    pub(super) fn leave_errand(&self, errand: Hook) {
-        *self.errand.lock().unwrap_or_else(PoisonError::into_inner) = Some(errand);
+    pub(super) fn leave_job(&self, pending_job: Hook) {
+        *self.pending_job.lock().unwrap_or_else(PoisonError::into_inner) = Some(pending_job);
     }
 
-    fn take_errand(&self) -> Option<Hook> {
-        self.errand.lock().unwrap_or_else(PoisonError::into_inner).take()
+    fn take_job(&self) -> Option<Hook> {
+        self.pending_job.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     fn has_errand(&self) -> bool {
-        self.errand.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.pending_job.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     pub(super) fn note_problem(&self) {
@@ -275,12 +280,12 @@ impl Progress {
         self.problem.load(Ordering::Relaxed)
     }
 
-    pub(super) fn note_overfed(&self) {
-        self.overfed.store(true, Ordering::Relaxed);
+    pub(super) fn note_pipelined(&self) {
+        self.pipelined.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn was_overfed(&self) -> bool {
-        self.overfed.load(Ordering::Relaxed)
+    pub(super) fn was_pipelined(&self) -> bool {
+        self.pipelined.load(Ordering::Relaxed)
     }
 
     pub(super) fn set_ended(&self) {

@@ -1,4 +1,4 @@
-//! One request and its answer: who asks, what is at the path, in which form, and what the desk makes of it.
+//! One request and its answer: who asks, what is at the path, in which form, and what the dispatcher makes of it.
 
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
@@ -12,19 +12,19 @@ use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper::{Method, Request};
 
-use super::connection::{Life, Progress, Stage};
+use super::connection::{ConnectionFuture, Progress, Stage};
 use super::guard::Guard;
 use super::policy::{HttpPolicy, Verdict};
 use super::reactor::Reactor;
 use super::reply::{Problem, Reply};
-use super::slot::{Made, Slot};
+use super::slot::{Made, ReplySlot};
 use super::stream::Stream;
 use super::strict::LONGEST_HEAD;
 use crate::codec::xmlrpc;
 use crate::command::Peer;
 use crate::server::context::Context;
 use crate::server::dispatch::asked::{Asked, Caller};
-use crate::server::dispatch::dispatcher::Desk;
+use crate::server::dispatch::dispatcher::Dispatcher;
 use crate::server::options::http::JsonGet;
 use crate::server::options::roots::Roots;
 
@@ -32,8 +32,8 @@ use crate::server::options::roots::Roots;
 const MOST_HEADERS: usize = 100;
 
 /// What all connections of a listener share.
-pub(super) struct Site {
-    pub(super) desk: Arc<Desk>,
+pub(super) struct AppState {
+    pub(super) dispatcher: Arc<Dispatcher>,
     pub(super) roots: Roots,
     /// What is spoken at the root for XML-RPC.
     pub(super) form: xmlrpc::Form,
@@ -51,7 +51,12 @@ pub(super) struct Site {
 }
 
 /// All requests of a connection, one after the other.
-pub(super) fn life(site: Arc<Site>, stream: Stream, peer: SocketAddr, progress: Arc<Progress>) -> Life {
+pub(super) fn future(
+    site: Arc<AppState>,
+    stream: Stream,
+    peer: SocketAddr,
+    progress: Arc<Progress>,
+) -> ConnectionFuture {
     let mut http = http1::Builder::new();
     http.max_headers(MOST_HEADERS).max_buf_size(LONGEST_HEAD).half_close(true).title_case_headers(true);
     let exchange = Exchange { site, peer: Peer::Inet(peer), progress: progress.clone() };
@@ -76,7 +81,7 @@ pub(super) fn life(site: Arc<Site>, stream: Stream, peer: SocketAddr, progress: 
 struct Silence;
 
 struct Exchange {
-    site: Arc<Site>,
+    site: Arc<AppState>,
     peer: Peer,
     progress: Arc<Progress>,
 }
@@ -92,7 +97,7 @@ impl Service<Request<Incoming>> for Exchange {
         Box::pin(async move {
             progress.reach(Stage::Body, site.reactor.round());
             progress.note_version(request.version());
-            let preferences = site.policy.preferences(&request, progress.was_overfed());
+            let preferences = site.policy.preferences(&request, progress.was_pipelined());
             let answered = site.answer(request, peer, &progress).await;
             progress.reach(Stage::Reply, site.reactor.round());
             let is_problem = answered.is_err();
@@ -105,7 +110,7 @@ impl Service<Request<Incoming>> for Exchange {
                 progress.note_problem();
             }
             // Nor does a server that stops take another request over a connection.
-            if is_problem || progress.is_orphaned() || site.desk.is_stopping() {
+            if is_problem || progress.is_orphaned() || site.dispatcher.is_stopping() {
                 reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Ok(site.policy.finish(preferences, reply))
@@ -113,7 +118,7 @@ impl Service<Request<Incoming>> for Exchange {
     }
 }
 
-impl Site {
+impl AppState {
     async fn answer(
         &self,
         request: Request<Incoming>,
@@ -152,9 +157,9 @@ impl Site {
 
     /// Has a request served by whoever polls the connection, and waits for the answer.
     pub(super) async fn run(&self, asked: Asked, caller: Caller, progress: &Progress) -> Made {
-        let slot = Slot::default();
-        let (desk, route) = (self.desk.clone(), slot.route(&self.desk));
-        progress.leave_errand(Box::new(move || desk.serve(asked, caller, &mut Vec::with_capacity(256), route)));
+        let slot = ReplySlot::default();
+        let (dispatcher, route) = (self.dispatcher.clone(), slot.route(&self.dispatcher));
+        progress.leave_job(Box::new(move || dispatcher.serve(asked, caller, &mut Vec::with_capacity(256), route)));
         let mut is_served = false;
         poll_fn(|context| {
             let answer = slot.poll(context.waker());

@@ -10,34 +10,34 @@ use hyper::{Method, StatusCode};
 
 use super::body::Making;
 use super::connection::{Progress, Stage};
-use super::exchange::Site;
+use super::exchange::AppState;
 use super::media;
 use super::reply::{self, Problem, Reply};
 use super::slot::Made;
 use crate::codec::{mi_json, xmlrpc};
 use crate::server::dispatch::asked::{Asked, Caller};
-use crate::server::options::roots::Mount;
+use crate::server::options::roots::Route;
 
-impl Site {
+impl AppState {
     /// Answers a request at a mounted path.
     pub(super) async fn answer_at(
         &self,
-        mount: Mount<'_>,
+        mount: Route<'_>,
         (head, body): (&Parts, Incoming),
         caller: Caller,
         progress: &Arc<Progress>,
     ) -> Result<Reply, Problem> {
         match mount {
             // Where 1.x and 2.x have their pages; JSON-RPC is asked for neither by GET nor by a form.
-            Mount::Mi if self.is_old_page(head) => {
+            Route::Mi if self.is_old_page(head) => {
                 let root = self.roots.mi.as_deref().unwrap_or_default();
                 Box::pin(self.answer_page((head, body), (root, true), caller, progress)).await
             }
-            Mount::Mi => self.answer_json((head, body), caller, progress).await,
-            Mount::Json(command) => self.answer_mi_json(command, head, caller, progress).await,
-            Mount::Rpc => Box::pin(self.answer_xml(self.form, (head, body), caller, progress)).await,
-            Mount::Xmlrpc => Box::pin(self.answer_xml(xmlrpc::Form::Ng, (head, body), caller, progress)).await,
-            Mount::Html(_) => {
+            Route::Mi => self.answer_json((head, body), caller, progress).await,
+            Route::Json(command) => self.answer_mi_json(command, head, caller, progress).await,
+            Route::Rpc => Box::pin(self.answer_xml(self.form, (head, body), caller, progress)).await,
+            Route::Xmlrpc => Box::pin(self.answer_xml(xmlrpc::Form::Ng, (head, body), caller, progress)).await,
+            Route::Html(_) => {
                 let (root, words) = (self.roots.html.as_deref().unwrap_or_default(), self.has_pages_of_words);
                 Box::pin(self.answer_page((head, body), (root, words), caller, progress)).await
             }
@@ -56,7 +56,7 @@ impl Site {
             return Err(wrong_type(&head.headers, "application/json"));
         }
         let body = self.read(head, body, progress).await?;
-        let asked = self.desk.read_json(&body);
+        let asked = self.dispatcher.read_json(&body);
         let cannot_print = self.policy.fails_to_print(&asked);
         let mut reply =
             self.run_for(asked, Caller { size: body.len(), ..caller }, (head, reply::JSON), progress).await?;
@@ -79,7 +79,7 @@ impl Site {
     ) -> Result<Reply, Problem> {
         expect_method(&head.method, &Method::GET, "GET")?;
         let query = head.uri.query().map(str::as_bytes);
-        let request = mi_json::decode_request(command.as_bytes(), query, self.desk.dialect());
+        let request = mi_json::decode_request(command.as_bytes(), query, self.dispatcher.dialect());
         let is_broken = request.as_ref().is_err_and(|error| !error.method.is_empty());
         if self.policy.dies_of_mi_json(is_broken) {
             return Err(self.die());
@@ -105,10 +105,10 @@ impl Site {
             read => read?,
         };
         if let Some(refusal) = self.policy.refuse_xml(&body, form) {
-            self.desk.counters.parse_errors.add(1);
+            self.dispatcher.counters.parse_errors.add(1);
             return Ok(refusal);
         }
-        let asked = self.desk.read_xml(&body, form);
+        let asked = self.dispatcher.read_xml(&body, form);
         self.run_for(asked, Caller { size: body.len(), ..caller }, (head, reply::XML), progress).await
     }
 

@@ -35,7 +35,7 @@ use crate::address::Address;
 use crate::codec::text::Carrier;
 use crate::command::Transport;
 use crate::server::context::{Context, Listener};
-use crate::server::dispatch::dispatcher::{Carriage, Desk};
+use crate::server::dispatch::dispatcher::{Carriage, Dispatcher};
 use crate::server::dispatch::policy::ReplyPolicy;
 use crate::server::endpoint::http_address;
 use crate::server::error::ServerError;
@@ -45,13 +45,13 @@ pub use crate::server::options::http::{HttpOptions, JsonGet, Timeouts};
 use crate::server::options::network::is_from_any;
 pub use crate::server::options::network::{Network, NetworkError};
 pub use crate::server::options::roots::Roots;
-use crate::server::scheduling::leadership::{Led, Post, Term};
-use crate::server::scheduling::pinning::Place;
+use crate::server::scheduling::leadership::{Epoch, Leadership, Led};
+use crate::server::scheduling::pinning::Pinning;
 use crate::transport::OpenError;
 use crate::transport::eagerness::Habit;
 use crate::transport::spare::{Spare, is_shortage};
 use connection::{Connection, Owner, Progress, Stage};
-use exchange::Site;
+use exchange::AppState;
 use guard::Guard;
 use policy::HttpPolicy;
 use probe::Probe;
@@ -70,11 +70,11 @@ const ROUND: Duration = crate::server::scheduling::leadership::LOOK_AFTER;
 pub(crate) struct HttpListener {
     context: Arc<Context>,
     address: Address,
-    door: TcpListener,
+    listener: TcpListener,
     /// For turning a client away when the process has no other descriptor left.
-    spare: Arc<Spare>,
+    reserve_fd: Arc<Spare>,
     reactor: Arc<Reactor>,
-    site: Arc<Site>,
+    site: Arc<AppState>,
     allow_from: Option<Vec<Network>>,
     connections: usize,
     timeouts: Timeouts,
@@ -82,21 +82,21 @@ pub(crate) struct HttpListener {
     #[cfg(feature = "tls")]
     tls: Option<Arc<rustls::ServerConfig>>,
     is_closed: AtomicBool,
-    post: Post,
-    place: Place,
+    leadership: Leadership,
+    pinning: Pinning,
 }
 
 impl HttpListener {
     pub(crate) fn new(
         context: Arc<Context>,
-        (door, bound): (TcpListener, SocketAddr),
+        (listener, bound): (TcpListener, SocketAddr),
         host: String,
         options: &ListenOptions,
         (policy, replies): (Arc<dyn HttpPolicy>, Arc<dyn ReplyPolicy>),
     ) -> Result<Self, ServerError> {
         let refused =
             |errno: nix::Error| OpenError::Bind { host: host.clone(), port: bound.port(), source: errno.into() };
-        let reactor = Reactor::new(door.as_fd()).map_err(refused)?;
+        let reactor = Reactor::new(listener.as_fd()).map_err(refused)?;
         let http = &options.http;
         let dialect = context.resources.service.dialect;
         let roots = http.roots.clone().unwrap_or_else(|| Roots::of(dialect));
@@ -109,15 +109,15 @@ impl HttpListener {
             reply_limit: REPLY_LIMIT,
             rejects_while_stopping: true,
         };
-        let desk = Desk::new(&context.resources, &address, options, (carriage, replies));
+        let dispatcher = Dispatcher::new(&context.resources, &address, options, (carriage, replies));
         let reactor = Arc::new(reactor);
         let mut hosts = http.hosts.clone();
         hosts.push(host);
-        let site = Arc::new(Site {
+        let site = Arc::new(AppState {
             has_pages_of_words: policy.has_pages_of_words(),
             has_old_pages: roots.html.is_some() && policy.has_own_paths(),
             context: context.clone(),
-            desk,
+            dispatcher,
             roots,
             form: http.xmlrpc.unwrap_or_else(|| policy.xmlrpc_form()),
             policy,
@@ -130,8 +130,8 @@ impl HttpListener {
         Ok(HttpListener {
             context,
             address,
-            door,
-            spare: Spare::new(),
+            listener,
+            reserve_fd: Spare::new(),
             reactor,
             site,
             allow_from: options.allow_from.clone(),
@@ -141,25 +141,25 @@ impl HttpListener {
             #[cfg(feature = "tls")]
             tls: http.tls.clone(),
             is_closed: AtomicBool::new(false),
-            post: Post::default(),
-            place: Place::new(&options.cpus),
+            leadership: Leadership::default(),
+            pinning: Pinning::new(&options.cpus),
         })
     }
 
     /// Lets in whoever waits at the door.
-    fn welcome(&self) {
+    fn accept_all(&self) {
         loop {
-            match self.door.accept() {
-                Ok((socket, peer)) => self.take_in(socket, peer),
+            match self.listener.accept() {
+                Ok((socket, peer)) => self.accept(socket, peer),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if is_shortage(&error) => return self.turn_away_next(),
+                Err(error) if is_shortage(&error) => return self.reject_next(),
                 // Nobody, or somebody who has left already.
                 Err(_) => return,
             }
         }
     }
 
-    fn take_in(&self, socket: TcpStream, peer: SocketAddr) {
+    fn accept(&self, socket: TcpStream, peer: SocketAddr) {
         let is_allowed = is_from_any(self.allow_from.as_deref(), peer.ip());
         let early = if !is_allowed {
             Some(reply::NOT_FROM_THERE)
@@ -169,10 +169,10 @@ impl HttpListener {
             None
         };
         if let Some(answer) = early {
-            return self.turn_away(&socket, answer);
+            return self.reject(&socket, answer);
         }
         let begun = match socket.as_fd().try_clone_to_owned() {
-            Err(error) if is_shortage(&error) => return self.turn_away_for_shortage(&socket),
+            Err(error) if is_shortage(&error) => return self.reject_for_shortage(&socket),
             twin => twin.and_then(|twin| self.begin((socket, twin), peer)),
         };
         if let Err(error) = begun {
@@ -186,9 +186,9 @@ impl HttpListener {
         socket.set_nodelay(true)?;
         let progress = Progress::new(self.reactor.round(), self.probe(&socket));
         let stream = self.stream(socket, &progress)?.with(self.site.policy.quirks());
-        let life = exchange::life(self.site.clone(), stream, peer, progress.clone());
+        let future = exchange::future(self.site.clone(), stream, peer, progress.clone());
         let reactor: Arc<dyn Owner> = self.reactor.clone();
-        let connection = Connection::new(self.reactor.number(), Arc::downgrade(&reactor), progress, life);
+        let connection = Connection::new(self.reactor.number(), Arc::downgrade(&reactor), progress, future);
         // Before the new connection is served: a request that waited for it is served first.
         self.site.policy.note_connection();
         self.reactor.add(&connection, fd.as_fd())?;
@@ -224,22 +224,22 @@ impl HttpListener {
     }
 
     /// Answers a connection that is not served.
-    fn turn_away(&self, socket: &TcpStream, answer: &[u8]) {
-        self.site.desk.counters.dropped.add(1);
+    fn reject(&self, socket: &TcpStream, answer: &[u8]) {
+        self.site.dispatcher.counters.dropped.add(1);
         // It has room for so little.
         let _ = io::Write::write(&mut &*socket, answer);
     }
 
-    fn turn_away_for_shortage(&self, socket: &TcpStream) {
-        self.turn_away(socket, reply::TOO_MANY);
-        self.site.desk.note_shortage("a connection was turned away");
+    fn reject_for_shortage(&self, socket: &TcpStream) {
+        self.reject(socket, reply::TOO_MANY);
+        self.site.dispatcher.note_shortage("a connection was turned away");
     }
 
     /// Accepts the next connection on the reserved descriptor, and turns it away.
-    fn turn_away_next(&self) {
-        let _lent = self.spare.lend();
-        if let Ok((socket, _)) = self.door.accept() {
-            self.turn_away_for_shortage(&socket);
+    fn reject_next(&self) {
+        let _lent = self.reserve_fd.lend();
+        if let Ok((socket, _)) = self.listener.accept() {
+            self.reject_for_shortage(&socket);
         }
     }
 
@@ -259,7 +259,7 @@ impl HttpListener {
     /// No new connections and no new requests; answers that are under way are finished.
     fn close(&self) {
         if !self.is_closed.swap(true, Ordering::SeqCst) {
-            self.reactor.close_door(self.door.as_fd());
+            self.reactor.close_listener(self.listener.as_fd());
             let connections = self.reactor.take_all();
             // Told all at once: whoever sees that one has ended may count on the rest knowing.
             for connection in &connections {
@@ -281,34 +281,34 @@ impl Led for HttpListener {
         &self.address
     }
 
-    fn post(&self) -> &Post {
-        &self.post
+    fn leadership(&self) -> &Leadership {
+        &self.leadership
     }
 
     fn note_slow_request(&self) {
-        self.site.desk.set_aside();
+        self.site.dispatcher.hand_to_deadlines();
     }
 
     fn trim(&self) {
-        self.site.desk.trim();
+        self.site.dispatcher.trim();
     }
 
-    fn lead(self: Arc<Self>, term: Term) {
-        let _pinned = self.place.enter();
+    fn lead(self: Arc<Self>, epoch: Epoch) {
+        let _pinned = self.pinning.enter();
         let (mut has_served, mut habit) = (false, Habit::default());
-        while !self.context.is_closing() && self.post.leads(term) {
+        while !self.context.is_closing() && self.leadership.leads(epoch) {
             let next =
                 if has_served { self.reactor.next_after_one(&mut habit, WAKE) } else { self.reactor.next(WAKE) };
             has_served = next.is_some();
             let Some(ready) = next else { continue };
-            let turn = self.post.begin(term);
+            let token = self.leadership.begin(epoch);
             match ready {
-                Ready::Door => self.welcome(),
+                Ready::Listener => self.accept_all(),
                 // Behind those that wait: one that always has more would else keep the leader to itself.
                 Ready::Connection(connection) if connection.run() => self.reactor.put_back(connection),
                 Ready::Connection(_) => {}
             }
-            if !self.post.end(turn) {
+            if !self.leadership.end(token) {
                 // Whoever leads now may not have seen what was put back.
                 self.reactor.ring();
                 break;
@@ -325,7 +325,7 @@ impl Led for HttpListener {
             match connection.progress.stage() {
                 Stage::Head | Stage::Body => connection.progress.set_overdue(),
                 Stage::Blocked if !connection.progress.has_ended() => {
-                    self.site.desk.note_stalled(None);
+                    self.site.dispatcher.note_stalled(None);
                     connection.progress.set_ended();
                 }
                 _ => connection.progress.set_ended(),
@@ -341,7 +341,7 @@ impl Led for HttpListener {
 }
 
 impl Listener for HttpListener {
-    fn desk(&self) -> &Arc<Desk> {
-        &self.site.desk
+    fn dispatcher(&self) -> &Arc<Dispatcher> {
+        &self.site.dispatcher
     }
 }

@@ -9,14 +9,14 @@ use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 
 use super::connection::{Progress, Stage};
-use super::exchange::Site;
+use super::exchange::AppState;
 use super::reply::{Problem, Reply};
 use super::slot::Made;
 use crate::response::{Failure, Response};
 use crate::server::console::{self, Asked, Page, PageCall, PageRequest, ReplyPage};
 use crate::server::dispatch::asked::{self, Caller, ReplyWriter};
 
-impl Site {
+impl AppState {
     /// Answers with a page. `root` is where the path of the request was found; `words` says that this is where 1.x and
     /// 2.x have their pages.
     pub(super) async fn answer_page(
@@ -45,10 +45,10 @@ impl Site {
             body: &body,
         };
         let mi_root = if words { None } else { self.roots.mi.as_deref() };
-        let allowed = |command: &crate::command::Command| self.desk.permits(command);
+        let allowed = |command: &crate::command::Command| self.dispatcher.permits(command);
         let asked = console::answer(
             &request,
-            &console::Site { root, mi_root, words, service: self.desk.service(), allowed: &allowed },
+            &console::Site { root, mi_root, words, service: self.dispatcher.service(), allowed: &allowed },
         );
         let call = match asked {
             Asked::Page(page) => return Ok(reply(page)),

@@ -16,7 +16,7 @@ use super::strict;
 use crate::codec::xmlrpc;
 use crate::server::dispatch::asked::Asked;
 use crate::server::dispatch::policy::Native;
-use crate::server::options::roots::Mount;
+use crate::server::options::roots::Route;
 
 /// How an HTTP listener reads requests and answers them. The defaults are sipmi's own.
 pub(crate) trait HttpPolicy: Send + Sync {
@@ -44,8 +44,8 @@ pub(crate) trait HttpPolicy: Send + Sync {
     }
 
     /// What the reply has to respect of a request. `was_overfed`: another request came before this one was answered.
-    fn preferences(&self, request: &Request<Incoming>, was_overfed: bool) -> Preferences {
-        let _ = (request, was_overfed);
+    fn preferences(&self, request: &Request<Incoming>, was_pipelined: bool) -> Preferences {
+        let _ = (request, was_pipelined);
         Preferences::default()
     }
 
@@ -62,7 +62,7 @@ pub(crate) trait HttpPolicy: Send + Sync {
     }
 
     /// Decides on a request before its body is read.
-    fn rule(&self, mount: Mount<'_>, head: &Parts) -> Verdict {
+    fn rule(&self, mount: Route<'_>, head: &Parts) -> Verdict {
         let _ = (mount, head);
         Verdict::Serve
     }

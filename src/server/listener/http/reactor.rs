@@ -29,7 +29,7 @@ const FIRST_CONNECTION: u64 = 2;
 /// Something to do.
 pub(super) enum Ready {
     /// Somebody wants to connect.
-    Door,
+    Listener,
     /// A connection has something to read, room to write, or its answer.
     Connection(Arc<Connection>),
 }
@@ -47,10 +47,10 @@ pub(super) struct Reactor {
 }
 
 impl Reactor {
-    pub(super) fn new(door: BorrowedFd<'_>) -> Result<Self, Errno> {
+    pub(super) fn new(listener: BorrowedFd<'_>) -> Result<Self, Errno> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-        epoll.add(door, EpollEvent::new(EpollFlags::EPOLLIN, DOOR))?;
+        epoll.add(listener, EpollEvent::new(EpollFlags::EPOLLIN, DOOR))?;
         epoll.add(&bell, EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
         Ok(Reactor {
             epoll,
@@ -80,7 +80,7 @@ impl Reactor {
         let turns = self.turns.load(Ordering::Relaxed) + 1;
         self.turns.store(turns, Ordering::Relaxed);
         if turns >= TURNS_BETWEEN_LOOKS {
-            drop(self.look(Duration::ZERO));
+            drop(self.poll_once(Duration::ZERO));
         }
         Some(first)
     }
@@ -91,11 +91,11 @@ impl Reactor {
     }
 
     fn wait(&self, patience: Duration) -> Option<Ready> {
-        self.look(patience).pop_front()
+        self.poll_once(patience).pop_front()
     }
 
     /// Puts what the kernel reports in line.
-    fn look(&self, patience: Duration) -> MutexGuard<'_, VecDeque<Ready>> {
+    fn poll_once(&self, patience: Duration) -> MutexGuard<'_, VecDeque<Ready>> {
         self.turns.store(0, Ordering::Relaxed);
         let mut events = [EpollEvent::empty(); BATCH];
         let timeout = EpollTimeout::try_from(patience).unwrap_or(EpollTimeout::ZERO);
@@ -104,7 +104,7 @@ impl Reactor {
         let mut queue = self.queue();
         for event in &events[..count] {
             match event.data() {
-                DOOR => queue.push_back(Ready::Door),
+                DOOR => queue.push_back(Ready::Listener),
                 BELL => drop(self.bell.read()),
                 id => {
                     let connection = self.connections().get(&id).filter(|connection| connection.claim()).cloned();
@@ -142,9 +142,9 @@ impl Reactor {
     }
 
     /// No longer reports new connections.
-    pub(super) fn close_door(&self, door: BorrowedFd<'_>) {
+    pub(super) fn close_listener(&self, listener: BorrowedFd<'_>) {
         // It only fails when that was done before.
-        let _ = self.epoll.delete(door);
+        let _ = self.epoll.delete(listener);
     }
 
     /// Puts a claimed connection in line, for a leader that comes back to it.
@@ -205,9 +205,9 @@ mod tests {
 
     #[test]
     fn a_connection_that_always_has_more_does_not_keep_a_newcomer_waiting() {
-        let door = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let reactor = Arc::new(Reactor::new(door.as_fd()).expect("a reactor"));
-        let client = TcpStream::connect(door.local_addr().expect("an address")).expect("a connection");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let reactor = Arc::new(Reactor::new(listener.as_fd()).expect("a reactor"));
+        let client = TcpStream::connect(listener.local_addr().expect("an address")).expect("a connection");
         let progress = Progress::new(0, Probe::new(&client, false));
         let owner: Arc<dyn Owner> = reactor.clone();
         let owner = Arc::downgrade(&owner);
@@ -217,7 +217,7 @@ mod tests {
         for turn in 0..=2 * TURNS_BETWEEN_LOOKS {
             match reactor.next(Duration::ZERO).expect("the busy one is always there") {
                 Ready::Connection(busy) => reactor.put_back(busy),
-                Ready::Door => return assert!(turn > 0),
+                Ready::Listener => return assert!(turn > 0),
             }
         }
         panic!("the newcomer was not let in");

@@ -6,8 +6,8 @@ use std::task::{Poll, Waker};
 use bytes::Bytes;
 
 use crate::server::dispatch::byte_budget::Reservation;
-use crate::server::dispatch::dispatcher::Desk;
-use crate::server::dispatch::route::{Abandon, Route, StreamedReply, WINDOW};
+use crate::server::dispatch::dispatcher::Dispatcher;
+use crate::server::dispatch::route::{Abandon, ReplySink, StreamedReply, WINDOW};
 
 /// An answer, or the beginning of one.
 pub(super) enum Made {
@@ -33,11 +33,11 @@ impl AsRef<[u8]> for Counted {
 }
 
 impl Made {
-    fn whole(mut bytes: Vec<u8>, desk: &Desk) -> Self {
+    fn whole(mut bytes: Vec<u8>, dispatcher: &Dispatcher) -> Self {
         if bytes.len() <= FITS_A_SOCKET {
             return Made::Whole(bytes.into());
         }
-        match desk.reserve_reply(bytes.len()) {
+        match dispatcher.reserve_reply(bytes.len()) {
             Some(reservation) => {
                 bytes.shrink_to_fit();
                 Made::Whole(Bytes::from_owner(Counted { bytes, _reservation: reservation }))
@@ -49,7 +49,7 @@ impl Made {
 
 /// The connection's side. Dropped before the answer has come, it tells whoever makes it that nobody waits.
 #[derive(Default)]
-pub(super) struct Slot(Arc<Mutex<State>>);
+pub(super) struct ReplySlot(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
@@ -57,13 +57,13 @@ struct State {
     is_answered: bool,
     waker: Option<Waker>,
     /// What is being made for the answer, where that takes long.
-    tickets: Vec<Weak<dyn Abandon>>,
+    requests: Vec<Weak<dyn Abandon>>,
 }
 
-impl Slot {
+impl ReplySlot {
     /// The way from whoever makes the answer.
-    pub(super) fn route(&self, desk: &Arc<Desk>) -> Box<dyn Route> {
-        Box::new(HttpRoute { state: self.0.clone(), desk: desk.clone() })
+    pub(super) fn route(&self, dispatcher: &Arc<Dispatcher>) -> Box<dyn ReplySink> {
+        Box::new(HttpRoute { state: self.0.clone(), dispatcher: dispatcher.clone() })
     }
 
     pub(super) fn poll(&self, waker: &Waker) -> Poll<Made> {
@@ -76,19 +76,19 @@ impl Slot {
     }
 }
 
-impl Drop for Slot {
+impl Drop for ReplySlot {
     fn drop(&mut self) {
-        let tickets = {
+        let requests = {
             let mut state = lock(&self.0);
-            if state.is_answered { Vec::new() } else { std::mem::take(&mut state.tickets) }
+            if state.is_answered { Vec::new() } else { std::mem::take(&mut state.requests) }
         };
-        tickets.iter().filter_map(Weak::upgrade).for_each(|ticket| ticket.abandon());
+        requests.iter().filter_map(Weak::upgrade).for_each(|ticket| ticket.abandon());
     }
 }
 
 struct HttpRoute {
     state: Arc<Mutex<State>>,
-    desk: Arc<Desk>,
+    dispatcher: Arc<Dispatcher>,
 }
 
 impl HttpRoute {
@@ -101,16 +101,16 @@ impl HttpRoute {
     }
 }
 
-impl Route for HttpRoute {
+impl ReplySink for HttpRoute {
     fn deliver(self: Box<Self>, bytes: Vec<u8>) {
-        if let Some(waker) = self.put(Made::whole(bytes, &self.desk)) {
+        if let Some(waker) = self.put(Made::whole(bytes, &self.dispatcher)) {
             waker.wake();
         }
     }
 
     fn reply(self: Box<Self>, out: &mut Vec<u8>) {
         // Whoever serves the request looks at the connection next.
-        drop(self.put(Made::whole(std::mem::take(out), &self.desk)));
+        drop(self.put(Made::whole(std::mem::take(out), &self.dispatcher)));
     }
 
     fn window(&self) -> usize {
@@ -124,7 +124,7 @@ impl Route for HttpRoute {
     }
 
     fn will_take_long(&mut self, request: Weak<dyn Abandon>) {
-        lock(&self.state).tickets.push(request);
+        lock(&self.state).requests.push(request);
     }
 }
 

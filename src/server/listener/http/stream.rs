@@ -225,7 +225,7 @@ fn receive_one(
     let size = io::Read::read(&mut socket, &mut read)?;
     let kept = first_request(&read[..size]);
     if kept < size {
-        progress.note_overfed();
+        progress.note_pipelined();
     }
     cursor.put_slice(&read[..kept]);
     Ok(kept)
