@@ -107,7 +107,7 @@ def test_a_question_comes_before_what_cannot_be_taken_back(env: dict[str, str]) 
 
 def test_a_server_that_is_not_there_is_told_and_the_prompt_comes(env: dict[str, str]) -> None:
     with Terminal("shell", "udp:127.0.0.1:9", env=env) as terminal:
-        terminal.wait_for("nobody listens there")
+        terminal.wait_for("connection refused")
         terminal.send(".use edge1\r", "account_show alice\r")
         terminal.wait_for("sip:alice@example.org")
 

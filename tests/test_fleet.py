@@ -137,7 +137,7 @@ def test_every_node_gives_its_value_or_its_own_error(billing: Callable[[int], Bi
     assert repr(result) == "<FleetResult of whoami: 2 ok, 2 failed>"
     assert "  edge2: 404 Broken" in str(result).splitlines()
     with pytest.raises(
-        FleetError, match=r"whoami: 2 of 4 nodes succeeded; edge2: 404 Broken, gone: .*nobody listens there"
+        FleetError, match=r"whoami: 2 of 4 nodes succeeded; edge2: 404 Broken, gone: .*connection refused"
     ):
         result.check()
 
@@ -672,7 +672,7 @@ def test_the_page_about_fleets_tells_the_truth(capsys: pytest.CaptureFixture[str
     printed = capsys.readouterr().out.splitlines()
     assert printed[:2] == [
         "FleetResult of get_statistics: 2 ok, 1 failed",
-        "  gone: [Errno 111] udp:127.0.0.1:1: get_statistics: nobody listens there",
+        "  gone: [Errno 111] udp:127.0.0.1:1: get_statistics: connection refused",
     ]
     assert printed[2:] == promised
 

@@ -429,7 +429,7 @@ def test_a_port_where_nobody_listens_is_refused_at_once() -> None:
     begun = time.monotonic()
     with sipmi.connect(f"http://127.0.0.1:{port}/mi", timeout=30) as mi, pytest.raises(sipmi.TransportError) as caught:
         mi.call("uptime")
-    assert "nobody listens there" in str(caught.value)
+    assert "connection refused" in str(caught.value)
     assert time.monotonic() - begun < SOON
 
 
@@ -437,7 +437,7 @@ def test_a_host_name_is_looked_up_and_every_address_tried() -> None:
     with RogueHttp(ok) as server, sipmi.connect(f"http://localhost:{server.port}/mi") as mi:
         assert mi.call("uptime") == "OK"
         assert f"Host: localhost:{server.port}" in head_of(server.requests[0])
-    with sipmi.connect("http://nosuch.invalid/mi") as mi, pytest.raises(sipmi.TransportError, match="means nothing"):
+    with sipmi.connect("http://nosuch.invalid/mi") as mi, pytest.raises(sipmi.TransportError, match="cannot resolve"):
         mi.call("uptime")
 
 

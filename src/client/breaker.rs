@@ -1,4 +1,4 @@
-//! Leaves a server alone that failed again and again: calls fail at once, but for one now and then that finds out.
+//! A circuit breaker: after several failures in a row calls fail at once, except for an occasional probe.
 
 use std::num::NonZeroU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,63 +8,63 @@ use crate::clock;
 
 use super::error::{CallError, CallFailure};
 
-/// How long a server is left alone at first; each failure after that doubles it.
-const FIRST_REST: Duration = Duration::from_secs(1);
-const LONGEST_REST: Duration = Duration::from_secs(30);
+/// The time for which the breaker opens at first; each further failure doubles it.
+const FIRST_OPEN: Duration = Duration::from_secs(1);
+const LONGEST_OPEN: Duration = Duration::from_secs(30);
 
 /// Counts failures of one server.
 #[derive(Debug)]
 pub(super) struct Breaker {
-    /// After how many in a row it is left alone; never when there is no number.
-    after: Option<NonZeroU32>,
+    /// The number of failures in a row that open the breaker; `None`: it never opens.
+    threshold: Option<NonZeroU32>,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     failures: u32,
-    /// Until when no call is made.
+    /// The time until which no call is made.
     until: Option<Instant>,
-    rest: Duration,
+    open_for: Duration,
 }
 
 impl Breaker {
-    pub(super) fn new(after: Option<NonZeroU32>) -> Self {
-        Breaker { after, state: Mutex::default() }
+    pub(super) fn new(threshold: Option<NonZeroU32>) -> Self {
+        Breaker { threshold, state: Mutex::default() }
     }
 
     pub(super) fn after_fork(&self) -> Self {
-        Breaker::new(self.after)
+        Breaker::new(self.threshold)
     }
 
-    /// Whether a call may be made now. Of those that come when the rest is over, the first may.
+    /// Admits a call, or fails while the breaker is open. After that time the first call is the probe.
     pub(super) fn admit(&self) -> Result<(), CallError> {
-        if self.after.is_none() {
+        if self.threshold.is_none() {
             return Ok(());
         }
         let mut state = self.lock();
         let now = Instant::now();
         match state.until {
-            Some(until) if now < until => Err(CallError::Resting { failures: state.failures, left: until - now }),
+            Some(until) if now < until => Err(CallError::CircuitOpen { failures: state.failures, left: until - now }),
             Some(_) => {
-                // Others wait for what this one finds.
-                state.until = Some(clock::later(now, state.rest));
+                // Other calls fail until the probe has succeeded.
+                state.until = Some(clock::later(now, state.open_for));
                 Ok(())
             }
             None => Ok(()),
         }
     }
 
-    /// Takes note of what became of a call.
+    /// Records the outcome of a call.
     pub(super) fn note<T>(&self, outcome: &Result<T, CallFailure>) {
-        let Some(after) = self.after else { return };
+        let Some(threshold) = self.threshold else { return };
         let has_failed = match outcome {
-            // Whatever it answered, it is there.
+            // A server that replies is up, whatever the reply is.
             Ok(_) => false,
             Err(CallFailure { error, .. }) => match error {
                 CallError::Transport { .. } | CallError::Timeout => true,
                 CallError::Codec(_) => false,
-                // It was not asked.
+                // The server was not asked.
                 _ => return,
             },
         };
@@ -74,9 +74,9 @@ impl Breaker {
             return;
         }
         state.failures = state.failures.saturating_add(1);
-        if state.failures >= after.get() {
-            state.rest = (state.rest * 2).clamp(FIRST_REST, LONGEST_REST);
-            state.until = Some(clock::deadline(state.rest));
+        if state.failures >= threshold.get() {
+            state.open_for = (state.open_for * 2).clamp(FIRST_OPEN, LONGEST_OPEN);
+            state.until = Some(clock::deadline(state.open_for));
         }
     }
 
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_fails_again_and_again_is_left_alone() {
+    fn the_breaker_opens_after_failures_in_a_row() {
         let breaker = Breaker::new(NonZeroU32::new(3));
         for _ in 0..2 {
             breaker.note(&lost());
@@ -103,25 +103,25 @@ mod tests {
         breaker.note(&Err::<(), _>(CallError::Params(String::new()).into()));
         assert!(breaker.admit().is_ok(), "it was not even asked");
         breaker.note(&lost());
-        assert!(matches!(breaker.admit(), Err(CallError::Resting { failures: 3, .. })));
+        assert!(matches!(breaker.admit(), Err(CallError::CircuitOpen { failures: 3, .. })));
     }
 
     #[test]
-    fn one_call_finds_out_when_the_rest_is_over() {
+    fn one_probe_is_admitted_when_the_time_is_over() {
         let breaker = Breaker::new(NonZeroU32::new(1));
         breaker.note(&lost());
         breaker.lock().until = Some(Instant::now());
         assert!(breaker.admit().is_ok());
-        assert!(breaker.admit().is_err(), "others wait for what it finds");
+        assert!(breaker.admit().is_err(), "other calls wait for the probe");
         breaker.note(&lost());
-        assert_eq!(breaker.lock().rest, FIRST_REST * 2);
+        assert_eq!(breaker.lock().open_for, FIRST_OPEN * 2);
         breaker.note(&Ok(()));
         assert!(breaker.admit().is_ok());
         assert!(breaker.admit().is_ok());
     }
 
     #[test]
-    fn without_a_number_nothing_is_counted() {
+    fn a_breaker_without_a_threshold_never_opens() {
         let breaker = Breaker::new(None);
         for _ in 0..100 {
             breaker.note(&lost());

@@ -11,38 +11,38 @@ use crate::transport::reply_fifo::CommandError;
 /// A failed call keeps this much of what was received.
 const KEPT_OF_FAILURE: usize = 1 << 20;
 
-/// Why there is no reply.
+/// The error of a call.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    /// The other side cannot be reached, or went away.
+    /// The server cannot be reached, or closed the connection.
     #[error("{what}")]
     Transport {
-        /// What happened, and to what.
+        /// The failure, as text.
         what: String,
-        /// The number that the system has for it.
+        /// The error number of the system (`errno`).
         errno: i32,
     },
     /// The deadline has passed.
     #[error("no answer in time")]
     Timeout,
-    /// What came is no answer.
+    /// The bytes that were received are no reply.
     #[error("{0}")]
     Codec(#[from] CodecError),
-    /// It was not sent.
+    /// The request was not sent.
     #[error("{0}")]
     Refused(#[from] Refusal),
-    /// The parameters cannot be said together.
+    /// The parameters cannot be combined.
     #[error("{0}")]
     Params(String),
-    /// Whoever called no longer wants an answer.
+    /// The caller canceled the call.
     #[error("interrupted")]
     Interrupted,
-    /// The server failed so often that it is left alone for a while.
-    #[error("not tried: it failed {failures} times in a row, and is left alone for another {:.1} s", left.as_secs_f64())]
-    Resting {
-        /// How many times.
+    /// The circuit breaker is open: the server failed too often.
+    #[error("circuit breaker open after {failures} failures; next attempt in {:.1} s", left.as_secs_f64())]
+    CircuitOpen {
+        /// The number of failures in a row.
         failures: u32,
-        /// For how long no call is made.
+        /// The time until the next attempt.
         left: Duration,
     },
     /// The client was closed.
@@ -67,7 +67,7 @@ impl From<CommandError> for CallError {
 }
 
 impl CallError {
-    /// What happened, followed by what the system says.
+    /// A transport error: the failure, followed by the text of the system.
     pub(super) fn io(what: &str, error: &io::Error) -> Self {
         CallError::Transport { what: format!("{what}: {error}"), errno: error.raw_os_error().unwrap_or(libc::EIO) }
     }
@@ -78,7 +78,7 @@ impl CallError {
         CallError::Transport { what, errno: libc::EMSGSIZE }
     }
 
-    /// With the bytes that went and came before it.
+    /// Adds the bytes that were sent and received before the error.
     pub(super) fn after(self, sent: &[u8], received: &[u8]) -> CallFailure {
         let kept = &received[..received.len().min(KEPT_OF_FAILURE)];
         let (sent, received_size) = (sent.into(), received.len());
@@ -86,34 +86,34 @@ impl CallError {
     }
 }
 
-/// Why there is no reply, and what went and came before.
+/// The error of a call, with the bytes that were sent and received before.
 #[derive(Debug)]
 pub struct CallFailure {
-    /// What went wrong.
+    /// The error.
     pub error: CallError,
-    /// What was sent; empty when nothing was.
+    /// The bytes sent; empty when there are none.
     pub sent: Box<[u8]>,
-    /// The first MiB of what came; empty when nothing did.
+    /// The first MiB of the bytes received; empty when there are none.
     pub received: Vec<u8>,
-    /// How many bytes came.
+    /// The number of bytes received.
     pub received_size: usize,
-    /// Whether it was not the command itself, but the question who the server is.
+    /// Whether the request for the version failed, and not the command itself.
     pub probing: bool,
-    /// More about it, if more is known.
+    /// Details for people, where there are any.
     pub details: Option<Box<Details>>,
 }
 
-/// More about a failure, for people.
+/// Details of a failure, for people.
 #[derive(Debug, Default)]
 pub struct Details {
-    /// The part of an answer that had come, in words; empty when nothing had, or no more is known than its size.
+    /// The part of the reply that was received, in words; empty when only its size is known.
     pub progress: String,
     /// The likely cause, and the way around it; empty when none is known.
     pub hint: String,
 }
 
 impl CallFailure {
-    /// With the part of an answer that had come, in words.
+    /// Adds the part of the reply that was received, in words.
     pub(super) fn after_part(mut self, progress: String) -> Self {
         if !progress.is_empty() {
             self.details.get_or_insert_default().progress = progress;
@@ -121,7 +121,7 @@ impl CallFailure {
         self
     }
 
-    /// With a likely cause, and the way around it.
+    /// The same failure with a likely cause and the way around it.
     pub(super) fn with_hint(mut self, hint: String) -> Self {
         self.add_hint(hint);
         self

@@ -24,7 +24,7 @@ pub(super) fn may_try_again(failure: &CallFailure, effect: Effect) -> bool {
         CallError::Refused(_)
         | CallError::Params(_)
         | CallError::Interrupted
-        | CallError::Resting { .. }
+        | CallError::CircuitOpen { .. }
         | CallError::Closed => false,
     }
 }

@@ -423,7 +423,7 @@ fn exception(py: Python<'_>, failure: &CallFailure, address: &str, command: &Str
         CallError::Transport { what, errno } => {
             errors::class(py, &TRANSPORT, "TransportError")?.call1((*errno, format!("{head}{what}{said}")))?
         }
-        CallError::Closed | CallError::Resting { .. } => {
+        CallError::Closed | CallError::CircuitOpen { .. } => {
             errors::class(py, &TRANSPORT, "TransportError")?.call1((format!("{head}{error}"),))?
         }
         CallError::Timeout => {

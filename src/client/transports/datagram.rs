@@ -140,7 +140,7 @@ impl Pool {
                 }
             }
         }
-        Err(CallError::Transport { what: "the host name means no address".into(), errno: libc::EADDRNOTAVAIL }.into())
+        Err(CallError::Transport { what: "the host name has no address".into(), errno: libc::EADDRNOTAVAIL }.into())
     }
 
     async fn try_peer<T>(
@@ -268,7 +268,7 @@ impl Pool {
 
     fn transport_error(&self, error: &io::Error) -> CallError {
         let what = match (&self.place, error.raw_os_error()) {
-            (Place::Udp { .. }, Some(libc::ECONNREFUSED)) => "nobody listens there",
+            (Place::Udp { .. }, Some(libc::ECONNREFUSED)) => "connection refused",
             (Place::Unix(_), Some(libc::ENOENT)) => "there is no such socket",
             (Place::Unix(_), Some(libc::ECONNREFUSED)) => "the socket exists, but no server reads it",
             (Place::Unix(_), Some(libc::EPROTOTYPE)) => "expected a datagram socket, found one of another kind",

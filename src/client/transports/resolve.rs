@@ -53,7 +53,7 @@ impl Known {
 
 /// Asks on a thread of its own: the system has no deadline for that.
 async fn resolve(host: &str, port: u16, deadline: &mut Deadline<'_>) -> Result<Vec<SocketAddr>, CallError> {
-    let unknown = |error: &io::Error| CallError::io("the host name means nothing", error);
+    let unknown = |error: &io::Error| CallError::io("cannot resolve host name", error);
     let (is_done, mut done) = io::pipe().map_err(|error| unknown(&error))?;
     let answer = Arc::new(Mutex::new(None));
     let name = host.to_owned();

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use crate::catalog::asynchronous::is_asynchronous;
 use crate::codec::fifo_frame::Frame;
 use crate::codec::json;
 use crate::codec::jsonrpc::{self, Incoming};
@@ -14,19 +15,6 @@ use crate::item::Item;
 const FIFO_STRING: usize = 4093;
 /// The longest line that 1.x and 2.x write to a reply FIFO.
 const FIFO_LINE: usize = 8192;
-/// The commands that answer later. One without a way back takes the server down.
-const ASYNCHRONOUS: [&[u8]; 10] = [
-    b"t_uac_dlg",
-    b"tm:uac_dlg",
-    b"uac_dlg",
-    b"pua_publish",
-    b"pua_mi:publish",
-    b"cluster_send_mi",
-    b"cluster_broadcast_mi",
-    b"dlg_send_sequential",
-    b"rtp_relay_update",
-    b"rtp_relay_update_callid",
-];
 
 /// When a missing reader of a reply FIFO is looked for, counted from the look before.
 pub(super) const READER_LOOKS: [Duration; 5] = [
@@ -54,9 +42,9 @@ pub(super) fn dies_of_json(dialect: Dialect, body: &[u8], over_fifo: bool) -> bo
 /// down.
 pub(super) fn answers_later(frame: &Frame) -> bool {
     match frame {
-        Frame::Text { method, .. } => ASYNCHRONOUS.contains(&method.as_slice()),
+        Frame::Text { method, .. } => is_asynchronous(method),
         Frame::Json { body, .. } => match jsonrpc::decode_request(body, Dialect::Sipmi) {
-            Incoming::One(Ok(call)) => ASYNCHRONOUS.contains(&call.request.method.as_bytes()),
+            Incoming::One(Ok(call)) => is_asynchronous(&call.request.method),
             _ => false,
         },
         Frame::Malformed { .. } => false,

@@ -160,13 +160,11 @@ impl Http {
         self.known.forget();
         Err(match refused {
             Some(WaitError::Io(error)) if error.raw_os_error() == Some(libc::ECONNREFUSED) => {
-                CallError::Transport { what: "nobody listens there".into(), errno: libc::ECONNREFUSED }
+                CallError::Transport { what: "connection refused".into(), errno: libc::ECONNREFUSED }
             }
             Some(WaitError::Io(error)) => CallError::io("cannot connect", &error),
             Some(error) => error.into(),
-            None => {
-                CallError::Transport { what: "the host name means no address".into(), errno: libc::EADDRNOTAVAIL }
-            }
+            None => CallError::Transport { what: "the host name has no address".into(), errno: libc::EADDRNOTAVAIL },
         })
     }
 
