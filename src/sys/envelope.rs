@@ -62,7 +62,9 @@ impl Header {
     }
 
     fn field<const N: usize>(&self, offset: usize) -> [u8; N] {
-        std::array::from_fn(|number| self.0[offset + number])
+        let mut field = [0; N];
+        field.copy_from_slice(&self.0[offset..offset + N]);
+        field
     }
 }
 
@@ -143,7 +145,9 @@ impl Envelope {
     }
 
     fn peer(&self) -> PeerAddress {
-        self.peer.with_len(self.received.name_len())
+        let mut peer = self.peer;
+        peer.set_len(self.received.name_len());
+        peer
     }
 }
 

@@ -47,19 +47,23 @@ impl Control {
     }
 
     fn field<const N: usize>(&self, offset: usize) -> [u8; N] {
-        std::array::from_fn(|number| self.0[offset + number])
+        let mut field = [0; N];
+        field.copy_from_slice(&self.0[offset..offset + N]);
+        field
     }
 }
 
 /// Receives a datagram and its sender's address (`recvfrom(2)`). With `MSG_TRUNC` the size is the datagram's own, which
 /// may be larger than the buffer.
+#[inline]
 pub fn receive_from(socket: impl AsFd, buffer: &mut [u8], flags: libc::c_int) -> io::Result<(usize, PeerAddress)> {
     let mut peer = PeerAddress::empty();
     let mut len = peer.len();
     let (fd, place, room) = (socket.as_fd().as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len());
     // SAFETY: buffer, address and length live across the call and have the sizes that it is told.
     let size = count(unsafe { libc::recvfrom(fd, place, room, flags, peer.as_mut_ptr(), &raw mut len) })?;
-    Ok((size, peer.with_len(len)))
+    peer.set_len(len);
+    Ok((size, peer))
 }
 
 /// As [`receive_from`], with the sender's credentials, where the socket asks for them (`SO_PASSCRED`).
@@ -83,10 +87,12 @@ pub fn receive_with_credentials(
         (libc::recvmsg(socket.as_fd().as_raw_fd(), &raw mut message, flags), message)
     };
     let size = count(size)?;
-    Ok((size, peer.with_len(message.msg_namelen), control.credentials(message.msg_controllen)))
+    peer.set_len(message.msg_namelen);
+    Ok((size, peer, control.credentials(message.msg_controllen)))
 }
 
 /// Sends a datagram to an address (`sendto(2)`).
+#[inline]
 pub fn send_to(socket: impl AsFd, bytes: &[u8], flags: libc::c_int, peer: &PeerAddress) -> io::Result<()> {
     let (fd, place) = (socket.as_fd().as_raw_fd(), bytes.as_ptr().cast());
     // SAFETY: bytes and address live across the call and have the sizes that it is told.
@@ -106,6 +112,7 @@ pub fn receive_into(socket: impl AsFd, cursor: &mut ReadBufCursor<'_>) -> io::Re
 }
 
 /// The count that a call gave, or the error of the system.
+#[inline]
 fn count(result: isize) -> io::Result<usize> {
     usize::try_from(result).map_err(|_| io::Error::last_os_error())
 }

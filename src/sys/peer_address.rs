@@ -20,16 +20,19 @@ pub struct PeerAddress {
 
 impl PeerAddress {
     /// Room for an address that the kernel is to write.
+    #[inline]
     pub(super) fn empty() -> Self {
         PeerAddress { bytes: [0; ROOM], len: ROOM as libc::socklen_t }
     }
 
-    /// This address with the length that the kernel gave.
-    pub(super) fn with_len(self, len: libc::socklen_t) -> Self {
-        PeerAddress { len, ..self }
+    /// Takes the length that the kernel gave.
+    #[inline]
+    pub(super) fn set_len(&mut self, len: libc::socklen_t) {
+        self.len = len;
     }
 
     /// The length that counts for the kernel.
+    #[inline]
     pub(super) fn len(&self) -> libc::socklen_t {
         self.len
     }
@@ -54,24 +57,29 @@ impl PeerAddress {
     }
 
     /// Whether there is an address to answer to: an unbound UNIX socket has none.
+    #[inline]
     pub fn can_be_answered(&self) -> bool {
         self.len as usize > FAMILY
     }
 
     /// The address as the kernel gave it.
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..(self.len as usize).min(ROOM)]
     }
 
+    #[inline]
     pub(super) fn as_ptr(&self) -> *const libc::sockaddr {
         self.bytes.as_ptr().cast()
     }
 
+    #[inline]
     pub(super) fn as_mut_ptr(&mut self) -> *mut libc::sockaddr {
         self.bytes.as_mut_ptr().cast()
     }
 
     /// The address and port of a UDP peer.
+    #[inline]
     pub fn inet(&self) -> Option<SocketAddr> {
         let port = u16::from_be_bytes(self.field(offset_of!(libc::sockaddr_in, sin_port)));
         match self.family() {
@@ -99,11 +107,15 @@ impl PeerAddress {
         }
     }
 
+    #[inline]
     fn family(&self) -> i32 {
         libc::sa_family_t::from_ne_bytes(self.field(0)).into()
     }
 
+    #[inline]
     fn field<const N: usize>(&self, offset: usize) -> [u8; N] {
-        std::array::from_fn(|number| self.bytes[offset + number])
+        let mut field = [0; N];
+        field.copy_from_slice(&self.bytes[offset..offset + N]);
+        field
     }
 }

@@ -5,8 +5,9 @@
 
 use std::io;
 use std::marker::PhantomData;
-use std::ptr::NonNull;
-use std::sync::atomic::AtomicU64;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use zerocopy::FromZeros;
 
@@ -16,15 +17,11 @@ const PAGE: usize = 4096;
 /// Zeroed memory with one `H` and any number of `E`, both of which change under shared references only: atomics.
 #[derive(Debug)]
 pub struct SharedTable<H, E> {
-    start: NonNull<u8>,
+    /// Never changes; an atomic pointer is as shareable as the content is.
+    start: AtomicPtr<u8>,
     len: usize,
     content: PhantomData<(H, E)>,
 }
-
-// SAFETY: the memory is one `H` and many `E`, which other threads may refer to.
-unsafe impl<H: Sync, E: Sync> Send for SharedTable<H, E> {}
-// SAFETY: as above.
-unsafe impl<H: Sync, E: Sync> Sync for SharedTable<H, E> {}
 
 impl<H: FromZeros + Sync, E: FromZeros + Sync> SharedTable<H, E> {
     const FIRST: usize = {
@@ -55,8 +52,8 @@ impl<H: FromZeros + Sync, E: FromZeros + Sync> SharedTable<H, E> {
         // SAFETY: both mappings have `bytes` bytes. The new one takes the place of the old one in one step, with the
         // same contents, and nothing else refers to where it was.
         let moved = unsafe {
-            std::ptr::copy_nonoverlapping(self.start.as_ptr(), shared.start.as_ptr(), kept);
-            libc::mremap(shared.start.as_ptr().cast(), bytes, bytes, flags, self.start.as_ptr())
+            std::ptr::copy_nonoverlapping(self.start(), shared.start(), kept);
+            libc::mremap(shared.start().cast(), bytes, bytes, flags, self.start())
         };
         if moved == libc::MAP_FAILED {
             let error = io::Error::last_os_error();
@@ -75,19 +72,19 @@ impl<H: FromZeros + Sync, E: FromZeros + Sync> SharedTable<H, E> {
     /// The head.
     pub fn head(&self) -> &H {
         // SAFETY: zeroes are an `H`, which lies at the start of the mapping for as long as `self` lives.
-        unsafe { self.start.cast().as_ref() }
+        unsafe { &*self.start().cast() }
     }
 
     /// The head, for the only one who knows of the table yet.
     pub fn head_mut(&mut self) -> &mut H {
         // SAFETY: as above; nothing else refers to it while `self` is borrowed.
-        unsafe { self.start.cast().as_mut() }
+        unsafe { &mut *self.start().cast() }
     }
 
     /// The elements.
     pub fn items(&self) -> &[E] {
         // SAFETY: zeroes are an `E`, and the mapping has room for so many behind the head.
-        unsafe { std::slice::from_raw_parts(self.start.add(Self::FIRST).cast().as_ptr(), self.len) }
+        unsafe { std::slice::from_raw_parts(self.start().add(Self::FIRST).cast(), self.len) }
     }
 
     fn bytes(len: usize) -> usize {
@@ -102,8 +99,13 @@ impl<H: FromZeros + Sync, E: FromZeros + Sync> SharedTable<H, E> {
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(SharedTable { start, len, content: PhantomData })
+        Ok(SharedTable { start: AtomicPtr::new(start.cast()), len, content: PhantomData })
+    }
+}
+
+impl<H, E> SharedTable<H, E> {
+    fn start(&self) -> *mut u8 {
+        self.start.load(Ordering::Relaxed)
     }
 }
 
@@ -111,7 +113,38 @@ impl<H, E> Drop for SharedTable<H, E> {
     fn drop(&mut self) {
         let bytes = size_of::<H>().next_multiple_of(PAGE) + self.len * size_of::<E>();
         // SAFETY: mapped by this table, into which no reference is left.
-        unsafe { libc::munmap(self.start.as_ptr().cast(), bytes) };
+        unsafe { libc::munmap(self.start().cast(), bytes) };
+    }
+}
+
+/// A reference to a part of something that it keeps alive, such as an element of a table.
+pub struct SharedRef<T> {
+    part: AtomicPtr<T>,
+    owner: Arc<dyn Send + Sync>,
+}
+
+impl<T: Send + Sync> SharedRef<T> {
+    /// The part of `owner` that `part` finds.
+    pub fn new<O: Send + Sync + 'static>(owner: &Arc<O>, part: impl FnOnce(&O) -> &T) -> Self {
+        let part = std::ptr::from_ref(part(owner)).cast_mut();
+        SharedRef { part: AtomicPtr::new(part), owner: owner.clone() }
+    }
+}
+
+impl<T> Clone for SharedRef<T> {
+    fn clone(&self) -> Self {
+        SharedRef { part: AtomicPtr::new(self.part.load(Ordering::Relaxed)), owner: self.owner.clone() }
+    }
+}
+
+impl<T> Deref for SharedRef<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: a part of the owner, which lives as long as `self`, stays in its place, and is borrowed by no one
+        // mutably while there is more than one `Arc` of it.
+        unsafe { &*self.part.load(Ordering::Relaxed) }
     }
 }
 

@@ -5,23 +5,16 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::table::{Growth, StatsTable};
 use crate::item::Str;
+use crate::sys::shared_memory::SharedRef;
 
 /// A counter that can be shared and changed from any thread (`stat_var`).
 #[derive(Clone)]
-pub struct Counter(Place);
-
-#[derive(Clone)]
-enum Place {
-    /// In this process alone.
-    Own(Arc<AtomicI64>),
-    /// An entry of the table, by its number.
-    Table(Arc<StatsTable>, usize),
-}
+pub struct Counter(SharedRef<AtomicI64>);
 
 impl Default for Counter {
     /// A counter without a name, of this process alone.
     fn default() -> Self {
-        Counter(Place::Own(Arc::default()))
+        Counter(SharedRef::new(&Arc::default(), |value| value))
     }
 }
 
@@ -34,7 +27,7 @@ impl std::fmt::Debug for Counter {
 impl Counter {
     /// An entry of the table.
     pub(super) fn in_table(table: &Arc<StatsTable>, number: usize) -> Self {
-        Counter(Place::Table(table.clone(), number))
+        Counter(SharedRef::new(table, |table| table.value(number)))
     }
 
     /// A counter without a name that says something already.
@@ -44,33 +37,26 @@ impl Counter {
         counter
     }
 
-    fn value(&self) -> &AtomicI64 {
-        match &self.0 {
-            Place::Own(value) => value,
-            Place::Table(table, number) => table.value(*number),
-        }
-    }
-
     /// Adds to it.
     pub fn add(&self, n: i64) {
-        self.value().fetch_add(n, Ordering::Relaxed);
+        self.0.fetch_add(n, Ordering::Relaxed);
     }
 
     /// Replaces it.
     pub fn set(&self, value: i64) {
-        self.value().store(value, Ordering::Relaxed);
+        self.0.store(value, Ordering::Relaxed);
     }
 
     /// Raises it to `value` if it is lower.
     pub fn fetch_max(&self, value: i64) {
         if self.get() < value {
-            self.value().fetch_max(value, Ordering::Relaxed);
+            self.0.fetch_max(value, Ordering::Relaxed);
         }
     }
 
     /// What it says.
     pub fn get(&self) -> i64 {
-        self.value().load(Ordering::Relaxed)
+        self.0.load(Ordering::Relaxed)
     }
 }
 
