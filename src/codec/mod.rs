@@ -3,10 +3,12 @@
 pub mod answer;
 pub mod event;
 pub mod fifo_frame;
+mod hex;
 pub mod html;
 pub mod json;
 pub mod jsonrpc;
 pub mod mi_json;
+mod percent;
 pub mod pieces;
 mod siblings;
 pub mod text;

@@ -6,15 +6,17 @@
 //! from them, paths, status codes and the reply between `<pre>` and `</pre>`, is kept.
 
 mod original;
+mod page;
 
-use super::{CodecError, answer_of, is_blank, json, push_float, push_int};
-use crate::convert::{TooDeep, item_to_tree};
+use super::{CodecError, answer_of, is_blank, json, percent};
+use crate::convert::TooDeep;
 use crate::dialect::Dialect;
-use crate::item::{Item, MAX_DEPTH, Str};
+use crate::item::{Item, Str};
 use crate::request::{Param, Params};
-use crate::response::{Body, Failure, Response};
-use crate::tree::{NodeId, Tree, Value};
+use crate::response::{Failure, Response};
 pub use original::{Chosen, Menu};
+use page::Page;
+pub use page::push_escaped;
 
 /// What `mi_http` says of a path that leads nowhere.
 pub const NO_SUCH_PATH: &[u8] = b"<html><body>Unable to parse URL!</body></html>";
@@ -69,7 +71,7 @@ pub fn decode_path(below_root: &str) -> Option<Place> {
     if path.is_empty() {
         return Some(Place::Root);
     }
-    let mut segments = path.split('/').map(|segment| decode_escapes(segment.as_bytes(), false));
+    let mut segments = path.split('/').map(|segment| percent::decode(segment.as_bytes()));
     let module = segments.next().filter(|module| !module.is_empty())?;
     match segments.next() {
         Some(name) if !name.is_empty() => Some(Place::Command { module: module.into(), name: name.into() }),
@@ -83,7 +85,7 @@ pub fn decode_arg(form: &[u8]) -> Option<Vec<u8>> {
     form.split(|byte| *byte == b'&').find_map(|field| {
         let equals = memchr::memchr(b'=', field);
         let (name, value) = equals.map_or((field, &b""[..]), |at| (&field[..at], &field[at + 1..]));
-        (decode_escapes(name, true) == b"arg").then(|| decode_escapes(value, true))
+        (percent::decode_form(name) == b"arg").then(|| percent::decode_form(value))
     })
 }
 
@@ -237,52 +239,6 @@ pub fn reply_status(result: &Result<Response, Failure>, style: Style, dialect: D
     }
 }
 
-/// Appends text so that it stands for itself in an element and in a quoted attribute. What is not UTF-8 becomes
-/// U+FFFD, control bytes their pictures.
-pub fn push_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
-    for character in String::from_utf8_lossy(bytes).chars() {
-        let replacement: &[u8] = match character {
-            '&' => b"&amp;",
-            '<' => b"&lt;",
-            '>' => b"&gt;",
-            '"' => b"&quot;",
-            '\'' => b"&#39;",
-            '\t' | '\n' | '\r' => &[character as u8],
-            '\0'..='\x1f' => &utf8(char::from_u32(0x2400 + character as u32)),
-            '\x7f' => "\u{2421}".as_bytes(),
-            _ => {
-                let mut buffer = [0; 4];
-                out.extend_from_slice(character.encode_utf8(&mut buffer).as_bytes());
-                continue;
-            }
-        };
-        out.extend_from_slice(replacement);
-    }
-}
-
-fn utf8(character: Option<char>) -> Vec<u8> {
-    character.unwrap_or(char::REPLACEMENT_CHARACTER).to_string().into_bytes()
-}
-
-/// Reads `%XX`, and in forms `+` as a blank. A percent sign that is none stays.
-fn decode_escapes(bytes: &[u8], plus: bool) -> Vec<u8> {
-    let digit = |at: usize| bytes.get(at).and_then(|byte| char::from(*byte).to_digit(16));
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        match (bytes[at], digit(at + 1), digit(at + 2)) {
-            (b'%', Some(high), Some(low)) => {
-                decoded.push((high * 16 + low) as u8);
-                at += 2;
-            }
-            (b'+', _, _) if plus => decoded.push(b' '),
-            (byte, _, _) => decoded.push(byte),
-        }
-        at += 1;
-    }
-    decoded
-}
-
 /// Code, reason and body of what is shown as lines.
 fn answer_in_words(result: &Result<Response, Failure>, command: &Str) -> Response {
     match result {
@@ -315,337 +271,5 @@ fn answer_in_json(result: &Result<Response, Failure>, dialect: Dialect) -> Resul
     Ok(Item::Object(members))
 }
 
-/// A page while it is written.
-struct Page(Vec<u8>);
-
-impl Page {
-    fn begin(frame: &Frame, path: &[&[u8]], title: &[u8]) -> Page {
-        let mut page = Page(Vec::with_capacity(2048));
-        page.push(b"<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
-        page.push(b"<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>");
-        page.text(title);
-        page.push(b" - ");
-        page.text(frame.server.as_bytes());
-        page.push(b"</title>\n");
-        if !frame.stylesheet.is_empty() {
-            page.push(b"<link rel=\"stylesheet\" href=\"");
-            page.text(frame.stylesheet.as_bytes());
-            page.push(b"\">\n");
-        }
-        page.push(b"</head>\n<body class=\"plain\">\n<header>\n<p>");
-        page.text(frame.server.as_bytes());
-        page.push(b" is running since <i>");
-        page.text(frame.since.as_bytes());
-        page.push(b"</i></p>\n<nav aria-label=\"Path\"><p>");
-        page.link(frame, &[], b"modules");
-        for depth in 1..=path.len() {
-            page.push(b" / ");
-            page.link(frame, &path[..depth], path[depth - 1]);
-        }
-        page.push(b"</p></nav>\n</header>\n<main>\n<h1>");
-        page.text(title);
-        page.push(b"</h1>\n");
-        page
-    }
-
-    fn end(mut self) -> Vec<u8> {
-        self.push(b"</main>\n</body>\n</html>\n");
-        self.0
-    }
-
-    fn push(&mut self, markup: &[u8]) {
-        self.0.extend_from_slice(markup);
-    }
-
-    fn text(&mut self, text: &[u8]) {
-        push_escaped(&mut self.0, text);
-    }
-
-    /// A link to what is this far below the root.
-    fn link(&mut self, frame: &Frame, path: &[&[u8]], label: &[u8]) {
-        self.push(b"<a href=\"");
-        self.address(frame, path);
-        self.push(b"\">");
-        self.text(label);
-        self.push(b"</a>");
-    }
-
-    fn address(&mut self, frame: &Frame, path: &[&[u8]]) {
-        // Nothing below the root would be the root's own path, which may be the console's.
-        self.text(frame.root.as_bytes());
-        if path.is_empty() {
-            self.push(b"/");
-        }
-        for segment in path {
-            self.push(b"/");
-            for byte in *segment {
-                match byte {
-                    b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b':' => self.0.push(*byte),
-                    _ => self.push(format!("%{byte:02X}").as_bytes()),
-                }
-            }
-        }
-    }
-
-    fn form(&mut self, frame: &Frame, command: &Described, style: Style, arg: &[u8]) {
-        self.push(b"<form method=\"");
-        self.push(if command.read_only { b"get" } else { b"post" });
-        self.push(b"\" action=\"");
-        self.address(frame, &[&command.module, &command.name]);
-        self.push(b"\">\n");
-        let parameters = command.parameters.clone().unwrap_or_else(|| "any".into());
-        if parameters.is_empty() {
-            self.push(b"<p>Takes no parameters.</p>\n<p><input type=\"hidden\" name=\"arg\" value=\"");
-            self.text(arg);
-            self.push(b"\">");
-        } else {
-            self.push(b"<p id=\"parameters\">Parameters: <code>");
-            self.text(&parameters);
-            self.push(b"</code>");
-            self.push(match style {
-                _ if frame.takes_both => b", as words with blanks between them, or as a JSON array or object.</p>\n",
-                Style::Words => b", as words with blanks between them.</p>\n",
-                Style::Json => b", as a JSON array or object.</p>\n",
-            });
-            self.push(b"<p><label for=\"arg\">Parameters</label>\n<input type=\"text\" id=\"arg\" name=\"arg\" ");
-            self.push(
-                b"size=\"60\" autocomplete=\"off\" spellcheck=\"false\" aria-describedby=\"parameters\" value=\"",
-            );
-            self.text(arg);
-            self.push(b"\">\n");
-        }
-        self.push(if command.read_only {
-            b"<input type=\"submit\" value=\"Run\"></p>\n</form>\n"
-        } else {
-            b"<input type=\"submit\" value=\"Run, which changes the server\"></p>\n</form>\n"
-        });
-    }
-
-    /// `200 : OK`, and a line a node.
-    fn reply_lines(&mut self, response: &Response, dialect: Dialect) -> Result<(), TooDeep> {
-        self.push(b"<p>");
-        push_int(&mut self.0, i64::from(response.code));
-        self.push(b" : ");
-        self.text(&response.reason);
-        self.push(b"</p>\n");
-        self.lines(response, dialect)
-    }
-
-    fn lines(&mut self, response: &Response, dialect: Dialect) -> Result<(), TooDeep> {
-        self.push(b"<pre>");
-        match &response.body {
-            Body::Empty => {}
-            Body::Item(item) => self.nodes(&item_to_tree(item), dialect)?,
-            Body::Json(text) => self.nodes(&item_to_tree(&json::parse(text).map_err(|_| TooDeep)?), dialect)?,
-            Body::Tree(tree) => self.nodes(tree, dialect)?,
-        }
-        self.push(b"</pre>\n");
-        Ok(())
-    }
-
-    /// A line a node: `name:: value attr=v`, a TAB a level, a nameless one as `:: value`, one without value as its
-    /// name. Lines end in `<br/>` in 1.x and 2.x, where values may hold newlines.
-    fn nodes(&mut self, tree: &Tree, dialect: Dialect) -> Result<(), TooDeep> {
-        for (level, node) in tree.walk() {
-            if level >= MAX_DEPTH {
-                return Err(TooDeep);
-            }
-            self.0.resize(self.0.len() + level, b'\t');
-            self.node(tree, node);
-            self.push(if dialect.is_emulated() { b"<br/>" } else { b"\n" });
-        }
-        Ok(())
-    }
-
-    fn node(&mut self, tree: &Tree, node: NodeId) {
-        self.text(tree.name(node));
-        if !matches!(tree.value(node), Value::None | Value::Str(b"") | Value::Bytes(b"")) {
-            self.push(b":: ");
-            self.value(tree.value(node));
-        }
-        for (name, value) in tree.attrs(node) {
-            self.push(b" ");
-            self.text(name);
-            self.push(b"=");
-            self.value(value);
-        }
-    }
-
-    fn value(&mut self, value: Value<'_>) {
-        match value {
-            Value::None => {}
-            Value::Bool(value) => push_int(&mut self.0, i64::from(value)),
-            Value::Int(value) => push_int(&mut self.0, value),
-            Value::UInt(value) => push_int(&mut self.0, value),
-            Value::Float(value) => push_float(&mut self.0, value),
-            Value::Str(bytes) | Value::Bytes(bytes) => self.text(bytes),
-        }
-    }
-
-    fn reply_json(&mut self, answer: &Item) {
-        let mut written = Vec::new();
-        json::write_pretty(&mut written, answer);
-        self.push(b"<pre>");
-        self.text(&written);
-        self.push(b"</pre>\n");
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HOSTILE: &str = "<script>alert(\"x\")</script>&'\u{1b}\0";
-    const TAMED: &str = "&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt;&amp;&#39;\u{241b}\u{2400}";
-
-    fn frame() -> Frame {
-        Frame {
-            root: "/html".into(),
-            stylesheet: String::new(),
-            server: HOSTILE.into(),
-            since: HOSTILE.into(),
-            takes_both: false,
-        }
-    }
-
-    fn hostile() -> Described {
-        let text = || Str::from(HOSTILE);
-        Described { module: text(), name: text(), help: text(), parameters: Some(text()), read_only: false }
-    }
-
-    fn reply(item: Item, style: Style, dialect: Dialect) -> String {
-        let command = Described { module: "m".into(), name: "c".into(), ..Described::default() };
-        let page = reply_page(&frame(), &command, (style, b""), &Ok(item.into()), dialect).expect("shallow enough");
-        String::from_utf8(page).expect("pages are UTF-8")
-    }
-
-    fn between<'a>(page: &'a str, open: &str, close: &str) -> &'a str {
-        page.split_once(open).and_then(|(_, rest)| rest.split_once(close)).expect("both are there").0
-    }
-
-    #[test]
-    fn a_path_leads_to_the_root_a_module_or_a_command() {
-        let command = |module: &str, name: &str| Place::Command { module: module.into(), name: name.into() };
-        assert_eq!(decode_path(""), Some(Place::Root));
-        assert_eq!(decode_path("/"), Some(Place::Root));
-        assert_eq!(decode_path("/core"), Some(Place::Module("core".into())));
-        assert_eq!(decode_path("/core/"), Some(Place::Module("core".into())));
-        assert_eq!(decode_path("/core/core%3Aversion"), Some(command("core", "core:version")));
-        assert_eq!(decode_path("/core/version/more/of/it"), Some(command("core", "version")));
-        assert_eq!(decode_path("/a%2Fb/c+d"), Some(command("a/b", "c+d")));
-        assert_eq!(decode_path("//version"), None);
-        assert_eq!(decode_path("/core//version"), None);
-    }
-
-    #[test]
-    fn arg_is_the_first_field_of_its_name_also_when_empty() {
-        assert_eq!(decode_arg(b"x=1&arg=a+b%20c&arg=d"), Some(b"a b c".to_vec()));
-        assert_eq!(decode_arg(b"arg"), Some(Vec::new()));
-        assert_eq!(decode_arg(b"arg="), Some(Vec::new()));
-        assert_eq!(decode_arg(b"argument=1"), None);
-        assert_eq!(decode_arg(b"arg=%zz%4%C5%BE"), Some("%zz%4\u{17e}".into()));
-    }
-
-    #[test]
-    fn words_are_split_at_blanks_only_and_json_is_an_array_or_object() {
-        let values = |params: Params| match params {
-            Params::Strings(params) => params.into_iter().map(|param| param.value.to_string()).collect::<Vec<_>>(),
-            other => panic!("words, not {other:?}"),
-        };
-        let words = decode_params(b" local  \"a b\" c\nd", Style::Words, Dialect::V2_4).expect("words");
-        assert_eq!(values(words), ["local", "\"a", "b\"", "c\nd"]);
-        assert_eq!(decode_params(b"", Style::Words, Dialect::V2_4), Ok(Params::None));
-        assert_eq!(decode_params(b" ", Style::Json, Dialect::V4_0), Ok(Params::None));
-        assert_eq!(decode_params(b"[]", Style::Json, Dialect::V4_0), Ok(Params::None));
-        assert_eq!(decode_params(b"[1]", Style::Json, Dialect::V4_0), Ok(Params::Positional(vec![Item::Int(1)])));
-        for bad in [&b"core:"[..], b"1", b"[", b"[1] x"] {
-            assert!(decode_params(bad, Style::Json, Dialect::V4_0).is_err(), "{bad:?}");
-        }
-        assert_eq!(Style::of(Dialect::Sipmi, b" {}"), Style::Json);
-        assert_eq!(Style::of(Dialect::Sipmi, b""), Style::Json);
-        assert_eq!(Style::of(Dialect::Sipmi, b"core:"), Style::Words);
-    }
-
-    #[test]
-    fn words_may_have_names_where_nobody_is_imitated() {
-        let named = decode_params(b"user::alice", Style::Words, Dialect::Sipmi);
-        assert_eq!(named, Ok(Params::Strings(vec![Param { name: "user".into(), value: "alice".into() }])));
-        let plain = decode_params(b"user::alice", Style::Words, Dialect::V1_11);
-        assert_eq!(plain, Ok(Params::Strings(vec![Param { name: "".into(), value: "user::alice".into() }])));
-    }
-
-    #[test]
-    fn whatever_a_page_shows_it_is_text() {
-        let failed: Result<Response, Failure> = Ok(Response::error(400, HOSTILE));
-        let result: Result<Response, Failure> = Ok(Item::from([(HOSTILE, Item::from(HOSTILE))]).into());
-        let arg = (Style::Words, HOSTILE.as_bytes());
-        let shown = |asked, result, dialect| {
-            reply_page(&frame(), &hostile(), asked, result, dialect).expect("shallow enough")
-        };
-        let pages = [
-            modules_page(&frame(), &[HOSTILE.into()]),
-            module_page(&frame(), HOSTILE.as_bytes(), &[hostile()]),
-            form_page(&frame(), &hostile(), Style::Json, HOSTILE.as_bytes(), Some(HOSTILE)),
-            shown(arg, &result, Dialect::V1_11),
-            shown(arg, &failed, Dialect::Sipmi),
-            shown((Style::Json, b""), &result, Dialect::Sipmi),
-            shown((Style::Json, b""), &failed, Dialect::V4_0),
-            error_page(&frame(), HOSTILE, HOSTILE),
-        ];
-        for page in pages {
-            let page = String::from_utf8(page).expect("pages are UTF-8");
-            assert!(!page.contains("<script") && !page.contains('\0') && page.contains(TAMED), "{page}");
-            assert!(!page.contains("=\"<") && !page.contains("&'"), "{page}");
-        }
-    }
-
-    #[test]
-    fn a_reply_is_lines_in_words_and_json_in_json() {
-        let item = || Item::from([("Up time", Item::from("6 [sec]")), ("Empty", "".into())]);
-        let page = reply(item(), Style::Words, Dialect::V1_11);
-        assert_eq!(between(&page, "<pre>", "</pre>"), "Up time:: 6 [sec]<br/>Empty<br/>");
-        assert!(page.contains("<p>200 : OK</p>"), "{page}");
-        let page = reply(item(), Style::Json, Dialect::V4_0);
-        let expected = "{\n\t&quot;Up time&quot;:\t&quot;6 [sec]&quot;,\n\t&quot;Empty&quot;:\t&quot;&quot;\n}";
-        assert_eq!(between(&page, "<pre>", "</pre>"), expected);
-        let page = reply(Item::Array(vec!["a=[b\nc]".into()]), Style::Words, Dialect::V1_11);
-        assert_eq!(between(&page, "<pre>", "</pre>"), ":: a=[b\nc]<br/>");
-    }
-
-    #[test]
-    fn a_reply_that_nests_too_deep_is_no_page() {
-        let mut tree = Tree::ok();
-        (0..=MAX_DEPTH).fold(NodeId::ROOT, |node, _| tree.add_child(node, "n", Value::None));
-        let result = Ok(tree.into());
-        for style in [Style::Words, Style::Json] {
-            assert!(reply_page(&frame(), &hostile(), (style, b""), &result, Dialect::Sipmi).is_err());
-        }
-    }
-
-    #[test]
-    fn the_status_is_the_reply_s_code_in_2_4_and_200_in_the_others() {
-        let status = |result: Result<Response, Failure>, dialect| reply_status(&result, Style::Words, dialect);
-        let missing = || Ok(Response::error(404, "AOR not found"));
-        assert_eq!(status(missing(), Dialect::V1_11), 200);
-        assert_eq!(status(missing(), Dialect::V2_4), 404);
-        assert_eq!(status(missing(), Dialect::V4_0), 200);
-        assert_eq!(status(missing(), Dialect::Sipmi), 404);
-        assert_eq!(status(Err(Failure::ParamCount), Dialect::Sipmi), 400);
-        assert_eq!(status(Err(Failure::Handler), Dialect::Sipmi), 500);
-        assert_eq!(status(Err(Failure::Timeout), Dialect::Sipmi), 504);
-        for odd in [-32602, 401, 0, 700, 100] {
-            let status = status(Ok(Response::error(odd, "odd")), Dialect::Sipmi);
-            assert!((400..600).contains(&status) && status != 401, "{odd} became {status}");
-        }
-    }
-
-    #[test]
-    fn a_link_leads_back_to_its_command() {
-        let name = "a/b c\u{17e}?#&%:<";
-        let page = module_page(&frame(), b"m", &[Described { name: name.into(), ..Described::default() }]);
-        let page = String::from_utf8(page).expect("pages are UTF-8");
-        let href = between(&page, "<dt><a href=\"", "\"");
-        let place = decode_path(href.strip_prefix("/html").expect("below the root"));
-        assert_eq!(place, Some(Place::Command { module: "m".into(), name: name.into() }));
-    }
-}
+mod tests;
