@@ -11,6 +11,7 @@ use super::service::Service;
 use crate::dialect::Dialect;
 use crate::item::Str;
 
+#[cfg(feature = "net")]
 pub(crate) use core::{ctime, server_name};
 
 /// A service with the commands that every server has.
