@@ -68,5 +68,5 @@ def test_the_file_of_servers_is_read_as_the_page_says() -> None:
     read = servers.parse_servers(text, Path("/home/ann/.config/sipmi.toml"))
     assert read.default == "edge1"
     assert read.targets["edge1"].options["cafile"] == "/home/ann/.config/ca.pem"
-    named = re.findall(r"A server may have (.*?)\. What", PAGE, re.DOTALL)[0]
+    named = re.findall(r"A server may have (.*?)\. Options", PAGE, re.DOTALL)[0]
     assert set(re.findall(r"`(\w+)`", named)) == {"address", "tags", *servers.OPTIONS}
