@@ -36,25 +36,25 @@ pub const BATCH_NODES: usize = 512;
 /// A source fills a batch up to so many bytes, give or take a node.
 pub const BATCH_BYTES: usize = 32 << 10;
 
-/// A source and what feeds it: for nodes that are made elsewhere, at their own pace.
-pub fn feed() -> (Feeder, Fed) {
-    let feed = Arc::new(Feed { state: Mutex::new(FeedState::default()), changed: Condvar::new() });
-    (Feeder(feed.clone()), Fed(feed))
+/// A source and its sender, for nodes that are made elsewhere at their own pace.
+pub fn channel() -> (Sender, Receiver) {
+    let channel = Arc::new(Channel { state: Mutex::new(ChannelState::default()), changed: Condvar::new() });
+    (Sender(channel.clone()), Receiver(channel))
 }
 
-/// The end at which nodes are put in. Dropped without an end, the reply has failed.
-pub struct Feeder(Arc<Feed>);
+/// Sends nodes. Dropped before [`Sender::end`], the reply has failed.
+pub struct Sender(Arc<Channel>);
 
-/// The end at which they are taken out.
-pub struct Fed(Arc<Feed>);
+/// Receives nodes, as a source.
+pub struct Receiver(Arc<Channel>);
 
-struct Feed {
-    state: Mutex<FeedState>,
+struct Channel {
+    state: Mutex<ChannelState>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct FeedState {
+struct ChannelState {
     batch: Tree,
     end: Option<Filled>,
     /// Woken when there are nodes, or the end.
@@ -75,9 +75,9 @@ pub enum Room {
     Closed,
 }
 
-impl Feeder {
+impl Sender {
     /// Puts nodes in.
-    pub fn put(&self, add: impl FnOnce(&mut Tree)) -> Room {
+    pub fn send(&self, add: impl FnOnce(&mut Tree)) -> Room {
         let mut state = self.0.lock();
         if state.is_closed {
             return Room::Closed;
@@ -91,7 +91,7 @@ impl Feeder {
     /// Waits for room at most so long.
     pub fn wait_for_room(&self, patience: Duration) -> Room {
         let state = self.0.lock();
-        let is_full = |state: &mut FeedState| !state.is_closed && is_full(&state.batch);
+        let is_full = |state: &mut ChannelState| !state.is_closed && is_full(&state.batch);
         let (state, _) =
             self.0.changed.wait_timeout_while(state, patience, is_full).unwrap_or_else(PoisonError::into_inner);
         state.room()
@@ -127,13 +127,13 @@ impl Feeder {
     }
 }
 
-impl Drop for Feeder {
+impl Drop for Sender {
     fn drop(&mut self) {
         self.finish(Filled::Failed(Err(Failure::Handler)));
     }
 }
 
-impl Source for Fed {
+impl Source for Receiver {
     fn fill(&mut self, batch: &mut Tree, waker: &Waker) -> Filled {
         let mut state = self.0.lock();
         std::mem::swap(batch, &mut state.batch);
@@ -151,7 +151,7 @@ impl Source for Fed {
     }
 }
 
-impl Drop for Fed {
+impl Drop for Receiver {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.is_closed = true;
@@ -159,12 +159,12 @@ impl Drop for Fed {
     }
 }
 
-impl Feed {
-    fn lock(&self) -> MutexGuard<'_, FeedState> {
+impl Channel {
+    fn lock(&self) -> MutexGuard<'_, ChannelState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell_room(&self, mut state: MutexGuard<'_, FeedState>) {
+    fn tell_room(&self, mut state: MutexGuard<'_, ChannelState>) {
         let hook = state.on_room.take();
         drop(state);
         self.changed.notify_all();
@@ -174,7 +174,7 @@ impl Feed {
     }
 }
 
-impl FeedState {
+impl ChannelState {
     fn room(&self) -> Room {
         match () {
             () if self.is_closed => Room::Closed,
@@ -189,7 +189,7 @@ pub fn is_full(batch: &Tree) -> bool {
     batch.len() >= BATCH_NODES || batch.text_len() >= BATCH_BYTES
 }
 
-fn wake(mut state: MutexGuard<'_, FeedState>) {
+fn wake(mut state: MutexGuard<'_, ChannelState>) {
     let taker = state.taker.take();
     drop(state);
     if let Some(taker) = taker {

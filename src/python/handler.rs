@@ -14,7 +14,7 @@ use super::request::{Current, PyRequestContext};
 use super::stream::{Generator, PyFeeder, Tapped, add_yielded, hook};
 use super::tree::{PyNode, PyTree};
 use crate::command::recipe::{Arguments, Passing, Recipe};
-use crate::command::stream::feed;
+use crate::command::stream::channel;
 use crate::command::{Answer, Call, Command, CommandFlags, Handler, Responder};
 use crate::item::{Item, Str};
 use crate::response::{Body, Failure, Response};
@@ -319,9 +319,9 @@ impl PyResponder {
     /// Begins an answer that is fed while it is sent; `stop()` is called when nobody wants more of it.
     fn stream(&self, py: Python<'_>, stop: Py<PyAny>) -> Option<PyFeeder> {
         let responder = self.take()?;
-        let (feeder, fed) = feed();
-        exit::detach(py, move || responder.stream(Box::new(Tapped { fed, stop: Some(stop) })));
-        Some(PyFeeder::new(feeder, self.command.clone(), self.log.clone_ref(py)))
+        let (sender, receiver) = channel();
+        exit::detach(py, move || responder.stream(Box::new(Tapped { receiver, stop: Some(stop) })));
+        Some(PyFeeder::new(sender, self.command.clone(), self.log.clone_ref(py)))
     }
 
     /// Answers with a handler's result.

@@ -18,7 +18,7 @@ use super::exit;
 use super::handler::{answer_to_exception, response_from_python};
 use super::stream::{Tapped, cannot_flush};
 use super::tree::PyTree;
-use crate::command::stream::{Feeder, Room, feed};
+use crate::command::stream::{Room, Sender, channel};
 use crate::command::{Answer, Call, Command, Detach, Origin, Transport, Wire};
 use crate::item::Str;
 use crate::response::{Body, Response};
@@ -201,7 +201,7 @@ impl Drop for Current {
 
 /// A reply that a handler has begun to send (`flush_mi_tree`).
 pub(super) struct Flow {
-    feeder: Feeder,
+    sender: Sender,
     command: Str,
     log: Py<PyAny>,
 }
@@ -213,14 +213,14 @@ impl Flow {
         match rest {
             Ok(Response { body: Body::Tree(tree), .. }) => {
                 exit::detach(py, || {
-                    self.feeder.put(|batch| move_nodes(&tree, batch));
-                    self.feeder.end();
+                    self.sender.send(|batch| move_nodes(&tree, batch));
+                    self.sender.end();
                 });
             }
-            Ok(_) => exit::detach(py, || self.feeder.end()),
+            Ok(_) => exit::detach(py, || self.sender.end()),
             Err(error) => {
                 let result = answer_to_exception(py, &self.command, &self.log, &error);
-                exit::detach(py, || self.feeder.fail(result));
+                exit::detach(py, || self.sender.fail(result));
             }
         }
         Answer::Later
@@ -271,9 +271,9 @@ pub(super) fn flush(py: Python<'_>, nodes: Tree) -> PyResult<bool> {
         Some(flow) => flow,
         None => begin_flow(py)?,
     };
-    let mut room = exit::detach(py, || flow.feeder.put(|batch| move_nodes(&nodes, batch)));
+    let mut room = exit::detach(py, || flow.sender.send(|batch| move_nodes(&nodes, batch)));
     while room == Room::Full {
-        room = exit::detach(py, || flow.feeder.wait_for_room(SIGNALS));
+        room = exit::detach(py, || flow.sender.wait_for_room(SIGNALS));
         py.check_signals()?;
     }
     CURRENT.with_borrow_mut(|current| {
@@ -292,9 +292,9 @@ fn begin_flow(py: Python<'_>) -> PyResult<Flow> {
         (Arc::clone(detach), command.canonical_name(), log.clone_ref(py))
     })?;
     let (detach, command, log) = kept.ok_or_else(cannot_flush)?;
-    let (feeder, fed) = feed();
-    exit::detach(py, move || detach.detach().stream(Box::new(Tapped { fed, stop: None })));
-    Ok(Flow { feeder, command, log })
+    let (sender, receiver) = channel();
+    exit::detach(py, move || detach.detach().stream(Box::new(Tapped { receiver, stop: None })));
+    Ok(Flow { sender, command, log })
 }
 
 /// The request that the running handler answers; None outside a handler.

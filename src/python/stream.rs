@@ -13,7 +13,7 @@ use super::exit;
 use super::handler::answer_to_exception;
 use super::read::item_from_python;
 use super::tree::PyNode;
-use crate::command::stream::{Fed, Feeder, Room, is_full};
+use crate::command::stream::{Receiver, Room, Sender, is_full};
 use crate::command::{Filled, Source};
 use crate::convert::add_item;
 use crate::item::Str;
@@ -93,22 +93,22 @@ impl Drop for Generator {
 /// What puts nodes into a reply while it is sent, from a task or a thread.
 #[pyclass(frozen, name = "Feeder", module = "sipmi._core")]
 pub(super) struct PyFeeder {
-    feeder: Mutex<Option<Feeder>>,
+    sender: Mutex<Option<Sender>>,
     command: Str,
     log: Py<PyAny>,
 }
 
 impl PyFeeder {
-    pub(super) fn new(feeder: Feeder, command: Str, log: Py<PyAny>) -> Self {
-        PyFeeder { feeder: Mutex::new(Some(feeder)), command, log }
+    pub(super) fn new(sender: Sender, command: Str, log: Py<PyAny>) -> Self {
+        PyFeeder { sender: Mutex::new(Some(sender)), command, log }
     }
 
-    fn with<T>(&self, work: impl FnOnce(&Feeder) -> T) -> Option<T> {
-        self.feeder.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(work)
+    fn with<T>(&self, work: impl FnOnce(&Sender) -> T) -> Option<T> {
+        self.sender.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(work)
     }
 
-    fn take(&self) -> Option<Feeder> {
-        self.feeder.lock().unwrap_or_else(PoisonError::into_inner).take()
+    fn take(&self) -> Option<Sender> {
+        self.sender.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -124,7 +124,7 @@ impl PyFeeder {
                 tree.graft(NodeId::ROOT, &added, node);
             }
         };
-        let room = exit::detach(py, || self.with(|feeder| feeder.put(put)));
+        let room = exit::detach(py, || self.with(|sender| sender.send(put)));
         Ok(match room {
             Some(Room::Some) => "some",
             Some(Room::Full) => "full",
@@ -135,21 +135,21 @@ impl PyFeeder {
     /// Calls `function()` once there is room, or nobody takes any more.
     fn on_room(&self, py: Python<'_>, function: Py<PyAny>) {
         let hook = hook(function);
-        exit::detach(py, || self.with(|feeder| feeder.on_room(hook)));
+        exit::detach(py, || self.with(|sender| sender.on_room(hook)));
     }
 
     /// That was all.
     fn end(&self, py: Python<'_>) {
-        if let Some(feeder) = self.take() {
-            exit::detach(py, || feeder.end());
+        if let Some(sender) = self.take() {
+            exit::detach(py, || sender.end());
         }
     }
 
     /// There will be no more, because of this exception.
     fn exception(&self, py: Python<'_>, error: Bound<'_, PyAny>) {
-        if let Some(feeder) = self.take() {
+        if let Some(sender) = self.take() {
             let result = answer_to_exception(py, &self.command, &self.log, &PyErr::from_value(error));
-            exit::detach(py, || feeder.fail(result));
+            exit::detach(py, || sender.fail(result));
         }
     }
 }
@@ -167,13 +167,13 @@ pub(super) fn hook(function: Py<PyAny>) -> crate::command::Hook {
 
 /// A source that Python feeds, and what stops its maker when it is dropped.
 pub(super) struct Tapped {
-    pub(super) fed: Fed,
+    pub(super) receiver: Receiver,
     pub(super) stop: Option<Py<PyAny>>,
 }
 
 impl Source for Tapped {
     fn fill(&mut self, batch: &mut Tree, waker: &Waker) -> Filled {
-        self.fed.fill(batch, waker)
+        self.receiver.fill(batch, waker)
     }
 }
 
