@@ -7,6 +7,7 @@ pub mod datagram;
 pub mod eagerness;
 pub mod fifo;
 mod inode;
+mod opened_reply;
 mod owner;
 pub mod reply_fifo;
 pub mod reply_sockets;

@@ -3,48 +3,18 @@
 //! Many clients write to one FIFO and nothing marks where one stops, so what is wrong in one request must not cost
 //! the next: after every malformed one the framer looks for the place where a request may begin again.
 
+mod frame;
 mod starts;
 
 use super::is_blank;
 use super::json::{Scan, Scanner};
 use crate::dialect::Dialect;
 use crate::response::Failure;
+pub use frame::Frame;
 use starts::{Looks, MAX_START, end_of_empty_line, looks_like_first_line, looks_like_start, next_start, trim};
 
 /// What one read brings at most, as a rule: the size of a pipe.
 const USUAL_READ: usize = 64 << 10;
-
-/// A request, or what was meant to be one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Frame {
-    /// A text request of 1.x and 2.x.
-    Text {
-        /// The command.
-        method: Vec<u8>,
-        /// The name of the reply FIFO; empty when there is none.
-        reply: Vec<u8>,
-        /// The parameter lines, without the empty line after them.
-        params: Vec<u8>,
-    },
-    /// A JSON-RPC request of 3.x and 4.x.
-    Json {
-        /// The name of the reply FIFO; empty when there is none.
-        reply: Vec<u8>,
-        /// One JSON value.
-        body: Vec<u8>,
-    },
-    /// Not a request.
-    Malformed {
-        /// The name of the reply FIFO; empty when it is not known or there is none.
-        reply: Vec<u8>,
-        /// The command of a text request, as far as it is known.
-        method: Vec<u8>,
-        /// Whether it was meant to be JSON.
-        json: bool,
-        /// [`Failure::Parse`] or [`Failure::RequestTooLarge`].
-        failure: Failure,
-    },
-}
 
 /// Makes frames of a stream of bytes.
 ///
