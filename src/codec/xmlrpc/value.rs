@@ -1,5 +1,9 @@
 //! The values of XML-RPC and [`Item`]: every type of the specification and of its usual extensions.
 
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::general_purpose::{GeneralPurpose, PAD};
+
 use super::document::{Document, Element, Tag};
 use super::write::{Escapes, Unsayable, push_escaped};
 use crate::codec::{CodecError, is_blank, push_int};
@@ -237,39 +241,16 @@ fn push_integer(out: &mut Vec<u8>, value: impl itoa::Integer, is_beyond: bool, e
     out.extend_from_slice(if is_long { b"</i8>" } else { b"</int>" });
 }
 
-const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+/// Of the last digit, bits that belong to no byte may be anything.
+const BASE64: GeneralPurpose = GeneralPurpose::new(&STANDARD, PAD.with_decode_allow_trailing_bits(true));
 
 /// Appends bytes as base64, in one line.
 fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {
-    for chunk in bytes.chunks(3) {
-        let byte = |place: usize| u32::from(chunk.get(place).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for place in 0..4 {
-            let digit = BASE64[(bits >> (18 - 6 * place) & 63) as usize];
-            out.push(if place <= chunk.len() { digit } else { b'=' });
-        }
-    }
+    out.extend_from_slice(BASE64.encode(bytes).as_bytes());
 }
 
 /// The bytes that base64 says, in lines or not.
 fn from_base64(text: &[u8]) -> Option<Str> {
     let digits: Vec<u8> = text.iter().copied().filter(|byte| !is_blank(*byte)).collect();
-    let end = digits.iter().position(|byte| *byte == b'=').unwrap_or(digits.len());
-    let (digits, padding) = digits.split_at(end);
-    if padding.len() > 2 || padding.iter().any(|byte| *byte != b'=') || (end + padding.len()) % 4 != 0 {
-        return None;
-    }
-    let mut bytes = Vec::with_capacity(end * 3 / 4);
-    for chunk in digits.chunks(4) {
-        let mut bits = 0u32;
-        for place in 0..4 {
-            let value = match chunk.get(place) {
-                Some(digit) => BASE64.iter().position(|known| known == digit)?,
-                None => 0,
-            };
-            bits = bits << 6 | value as u32;
-        }
-        bytes.extend_from_slice(&bits.to_be_bytes()[1..chunk.len()]);
-    }
-    Some(bytes.into())
+    BASE64.decode(digits).ok().map(Str::from)
 }
