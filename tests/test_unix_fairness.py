@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import select
+import signal
 import socket
 from collections.abc import Iterator
 from typing import Any, Callable, Optional
@@ -164,3 +165,46 @@ def test_several_processes_answer_both_kinds_of_clients(group: Callable[..., Any
         for peer in asking:
             peer._send(b'{"jsonrpc":"2.0","id":7,"method":"version"}')
         assert [peer.receive()[0] for peer in asking] == [7] * 4
+
+
+@contextlib.contextmanager
+def clients_of_another_user(path: str, kind: str, count: int) -> Iterator[None]:
+    """A process of another user whose clients have asked for large replies and read none."""
+    ready, told = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgid(12345)
+            os.setuid(12345)
+            with peers(path, kind, count) as silent:
+                for number in range(12):
+                    for peer in silent:
+                        peer.ask(number, 60_000)
+                os.write(told, b"x")
+                signal.pause()
+        finally:
+            os._exit(1)
+    os.close(told)
+    try:
+        assert os.read(ready, 1) == b"x"
+        yield
+    finally:
+        os.close(ready)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+LISTEN_FOR_ALL = 'os.chmod(directory, 0o755); server.listen(f"unix:{directory}/sock", mode=0o666)'
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("honest", KINDS)
+@pytest.mark.parametrize("silent", KINDS)
+def test_clients_of_one_user_that_do_not_read_leave_room_for_other_users(
+    directory: str, silent: str, honest: str
+) -> None:
+    with MeasuredServer(directory, LISTEN_FOR_ALL):
+        path = os.path.join(directory, "sock")
+        with clients_of_another_user(path, silent, 200), peers(path, honest) as [reading]:
+            for number in range(200):
+                reading.exchange(number, 1_000)

@@ -8,6 +8,7 @@ pub mod eagerness;
 pub mod fifo;
 mod inode;
 mod opened_reply;
+mod own_sockets;
 mod owner;
 pub mod reply_fifo;
 pub mod reply_sockets;

@@ -45,6 +45,18 @@ impl Dispatcher {
         });
     }
 
+    /// Too many bytes wait for all clients of one user, and another reply to one of them is given up.
+    pub(crate) fn note_full_user(&self, user: Option<u32>, waiting: usize) {
+        self.counters.dropped.add(1);
+        self.limits.unsent.note(1, || {
+            let whose = user.map_or_else(|| "clients".to_owned(), |user| format!("clients of user {user}"));
+            format!(
+                "{}: {waiting} bytes wait for {whose} that do not read; replies to them are given up",
+                self.listener
+            )
+        });
+    }
+
     /// A client took nothing of its reply for as long as it may.
     pub(crate) fn note_stalled(&self, command: Option<&Command>) {
         self.limits.write_timeouts.note(1, || match command {

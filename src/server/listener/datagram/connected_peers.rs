@@ -1,26 +1,31 @@
 //! Clients whose socket is connected to the server's named socket, and can be answered from that socket only.
 //!
-//! The kernel says how many bytes of that socket are unread in all, and not by whom. A client gets a share of the send
-//! buffer. When it has been sent that much, the bytes that are unread tell whether it reads: a client that does not
-//! has its share held, and what others hold explains what is unread besides.
+//! The kernel says how many bytes of that socket are unread in all, and not by whom. A client and a user get a share of
+//! the send buffer each. When a client has been sent its share, the bytes that are unread tell whether it reads: a
+//! client that does not has its share held, and what others hold explains what is unread besides.
 
 use std::collections::HashMap;
 
+use crate::transport::reply_sockets::Client;
+
 /// A client may leave this part of the send buffer unread. As much may be on its way to clients that do read.
 const SHARES: usize = 32;
+/// All clients of a user together may leave this part of it unread.
+const USER_SHARES: usize = 3;
 /// A reply that is larger than a share leaves this part of the buffer to others.
 const LEFT_BY_LARGE: usize = 2;
 /// So many clients are remembered; then the ones that hold nothing are forgotten.
 const MOST_PEERS: usize = 4096;
+/// So many users are told apart; all others share what one user gets.
+const MOST_USERS: usize = 64;
 /// What the kernel charges for a datagram beside its bytes, about.
 const OVERHEAD: usize = 1024;
 
-/// The accounts of the clients.
+/// The accounts of the clients, and of their users.
 #[derive(Default)]
 pub(crate) struct ConnectedPeers {
-    accounts: HashMap<Box<[u8]>, Account>,
-    /// The sum of what clients hold.
-    held: usize,
+    clients: HashMap<Box<[u8]>, Account>,
+    users: HashMap<Option<u32>, User>,
 }
 
 #[derive(Default)]
@@ -30,45 +35,93 @@ struct Account {
     is_held: bool,
 }
 
+#[derive(Default)]
+struct User {
+    /// At least what its clients have not read.
+    sent: usize,
+    /// Whether it has used up its share.
+    is_held: bool,
+    /// What those of its clients hold that do not read.
+    held_by_clients: usize,
+}
+
+/// The send buffer: its size, and a question to the kernel for the bytes in it that all clients together have not read.
+pub(crate) struct Buffer<F> {
+    pub(crate) size: usize,
+    pub(crate) unread: F,
+}
+
 impl ConnectedPeers {
     /// Remembers a client, by its address.
     pub(crate) fn insert(&mut self, peer: &[u8]) {
-        if self.accounts.len() >= MOST_PEERS {
-            self.accounts.retain(|_, account| account.is_held);
+        if self.clients.len() >= MOST_PEERS {
+            self.clients.retain(|_, account| account.is_held);
         }
-        if self.accounts.len() < MOST_PEERS {
-            self.accounts.entry(peer.into()).or_default();
+        if self.clients.len() < MOST_PEERS {
+            self.clients.entry(peer.into()).or_default();
         }
     }
 
     /// Whether a client is known to be connected.
     pub(crate) fn contains(&self, peer: &[u8]) -> bool {
-        self.accounts.contains_key(peer)
+        self.clients.contains_key(peer)
     }
 
-    /// Whether a reply may be sent to a client now, which is then counted. `unread` asks the kernel for the bytes that
-    /// all clients together have not read.
-    pub(crate) fn admits(&mut self, peer: &[u8], size: usize, buffer: usize, unread: impl FnOnce() -> usize) -> bool {
-        let Some(account) = self.accounts.get_mut(peer) else { return false };
-        let (share, cost) = (buffer / SHARES, size + OVERHEAD);
+    /// Whether a reply may be sent to a client now, which is then counted.
+    pub(crate) fn admits(&mut self, client: Client<'_>, size: usize, buffer: &Buffer<impl Fn() -> usize>) -> bool {
+        let is_told_apart = self.users.len() < MOST_USERS || self.users.contains_key(&client.user);
+        let (user, cost) = (client.user.filter(|_| is_told_apart), size + OVERHEAD);
+        if !self.user_has_room(user, cost, buffer) || !self.client_has_room(client.address, user, cost, buffer) {
+            return false;
+        }
+        self.users.entry(user).or_default().sent += cost;
+        true
+    }
+
+    /// Whether all clients of a user together leave enough to those of others.
+    fn user_has_room(&mut self, key: Option<u32>, cost: usize, buffer: &Buffer<impl Fn() -> usize>) -> bool {
+        let share = buffer.size / USER_SHARES;
+        let sent = self.users.entry(key).or_default().sent;
+        if sent + cost <= share {
+            return true;
+        }
+        let unread = (buffer.unread)();
+        let others = self.users.iter().filter(|(other, user)| **other != key && user.is_held);
+        let held_by_others: usize = others.map(|(_, user)| user.sent).sum();
+        let has_read = unread <= held_by_others + share;
+        let user = self.users.entry(key).or_default();
+        (user.sent, user.is_held) = (sent.min(unread), !has_read);
+        has_read
+    }
+
+    fn client_has_room(
+        &mut self,
+        address: &[u8],
+        user: Option<u32>,
+        cost: usize,
+        buffer: &Buffer<impl Fn() -> usize>,
+    ) -> bool {
+        let others = self.users.iter().filter(|(other, _)| **other != user);
+        let sent_to_others = || others.map(|(_, user)| user.sent).sum::<usize>();
+        let Some(account) = self.clients.get_mut(address) else { return false };
+        let share = buffer.size / SHARES;
         if account.sent + cost <= share {
             account.sent += cost;
             return true;
         }
-        let unread = unread();
-        let held_by_others = self.held - if account.is_held { account.sent } else { 0 };
-        let has_read = account.sent == 0 || unread <= held_by_others + share;
-        match (has_read, account.is_held) {
-            (true, true) => self.held -= account.sent,
-            (false, false) => self.held += account.sent,
-            _ => {}
-        }
-        account.is_held = !has_read;
+        let (unread, sent_to_others) = ((buffer.unread)(), sent_to_others());
+        let held = &mut self.users.entry(user).or_default().held_by_clients;
+        let held_by_others = held.saturating_sub(if account.is_held { account.sent } else { 0 });
+        let has_read = account.sent == 0 || unread <= held_by_others + sent_to_others + share;
         if !has_read {
+            if !account.is_held {
+                *held += account.sent;
+            }
+            account.is_held = true;
             return false;
         }
-        account.sent = 0;
-        if cost > share && unread + cost > buffer / LEFT_BY_LARGE {
+        (*held, account.is_held, account.sent) = (held_by_others, false, 0);
+        if cost > share && unread + cost > buffer.size / LEFT_BY_LARGE {
             return false;
         }
         account.sent = cost;
@@ -87,21 +140,27 @@ mod tests {
     #[derive(Default)]
     struct Kernel {
         peers: ConnectedPeers,
-        unread: HashMap<&'static [u8], usize>,
+        unread: HashMap<Vec<u8>, usize>,
     }
 
     impl Kernel {
-        fn send(&mut self, peer: &'static [u8], size: usize) -> bool {
-            self.peers.insert(peer);
+        fn send(&mut self, peer: &[u8], size: usize) -> bool {
+            self.send_to_user(peer, None, size)
+        }
+
+        fn send_to_user(&mut self, address: &[u8], user: Option<u32>, size: usize) -> bool {
+            self.peers.insert(address);
             let unread: usize = self.unread.values().sum();
-            let is_sent = self.peers.admits(peer, size, BUFFER, || unread);
+            let buffer = Buffer { size: BUFFER, unread: || unread };
+            let is_sent =
+                self.peers.admits(Client { address, user }, size, &buffer) && unread + size + OVERHEAD <= BUFFER;
             if is_sent {
-                *self.unread.entry(peer).or_default() += size + OVERHEAD;
+                *self.unread.entry(address.into()).or_default() += size + OVERHEAD;
             }
             is_sent
         }
 
-        fn read(&mut self, peer: &'static [u8]) {
+        fn read(&mut self, peer: &[u8]) {
             self.unread.remove(peer);
         }
     }
@@ -120,7 +179,7 @@ mod tests {
             while kernel.send(stalled, REPLY) {}
         }
         for number in 0..10_000 {
-            let honest: &'static [u8] = if number % 2 == 0 { b"one" } else { b"other" };
+            let honest: &[u8] = if number % 2 == 0 { b"one" } else { b"other" };
             assert!(kernel.send(honest, REPLY), "{number}");
             kernel.read(honest);
         }
@@ -143,6 +202,34 @@ mod tests {
         for number in 0..3 * MOST_PEERS {
             peers.insert(number.to_string().as_bytes());
         }
-        assert!(peers.accounts.len() <= MOST_PEERS);
+        assert!(peers.clients.len() <= MOST_PEERS);
+    }
+
+    #[test]
+    fn many_clients_of_one_user_that_do_not_read_leave_room_for_clients_of_others() {
+        for size in [10, REPLY, BUFFER / 100] {
+            let mut kernel = Kernel::default();
+            for number in 0..10_000 {
+                // Until replies have to wait, the kernel is not asked for users.
+                let user = (number >= 20).then_some(1000);
+                for _ in 0..3 {
+                    kernel.send_to_user(number.to_string().as_bytes(), user, size);
+                }
+            }
+            for number in 0..1000 {
+                assert!(kernel.send_to_user(b"honest", Some(7), REPLY), "{size} {number}");
+                kernel.read(b"honest");
+            }
+        }
+    }
+
+    #[test]
+    fn users_are_told_apart_up_to_a_limit() {
+        let mut kernel = Kernel::default();
+        for user in 0..1000 {
+            kernel.send_to_user(b"one", Some(user), 10);
+            kernel.read(b"one");
+        }
+        assert!(kernel.peers.users.len() <= MOST_USERS + 1);
     }
 }

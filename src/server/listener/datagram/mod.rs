@@ -34,7 +34,7 @@ use crate::transport::eagerness::Habit;
 use crate::transport::{OpenError, io_error};
 use loop_guard::LoopGuard;
 use policy::DatagramPolicy;
-use replies::Replies;
+use replies::{Recipient, Replies};
 use reply_queues::Sent;
 
 /// Larger than any UDP datagram; a larger one on a UNIX socket is refused by its true size.
@@ -84,13 +84,9 @@ impl DatagramListener {
         let dispatcher = Dispatcher::new(&context.resources, &address, options, (carriage, replies));
         let socket = Arc::new(socket);
         let unix = is_unix.then(|| policy.answers_connected());
-        let replies = Replies::new(
-            (dispatcher.clone(), context.deferred_writer.clone()),
-            socket.clone(),
-            unix,
-            options.write_timeout,
-        )
-        .map_err(io_error("open a socket for replies of", address.to_string()))?;
+        let replies =
+            Replies::new((dispatcher.clone(), context.deferred_writer.clone()), socket.clone(), unix, options)
+                .map_err(io_error("open a socket for replies of", address.to_string()))?;
         Ok(DatagramListener {
             dispatcher,
             context,
@@ -144,10 +140,6 @@ impl DatagramListener {
             Asked::Text(text::decode_request(datagram, self.dispatcher.dialect()))
         }
     }
-
-    fn route(&self, peer: PeerAddress, slot: Option<Slot>) -> DatagramRoute {
-        DatagramRoute { replies: self.replies.clone(), peer, slot }
-    }
 }
 
 /// Whether the listener, or a command that there is by now, limits how often one peer may ask.
@@ -195,10 +187,11 @@ impl Led for DatagramListener {
             if slot.is_none() {
                 slot = self.context.slots.as_ref().and_then(|slots| slots.for_datagram(self.number));
             }
+            let by_user = self.tells_users || self.replies.must_know_users();
             let keeps = slot.is_some();
             let mut receive = |flags| match &mut slot {
                 Some(slot) => slot.receive(&self.socket, flags),
-                None if self.tells_users => self.socket.receive_with_user(&mut buffer, flags),
+                None if by_user => self.socket.receive_with_user(&mut buffer, flags),
                 None => self.socket.receive_with(&mut buffer, flags),
             };
             let received = if keeps && idle_first.yield_to_idle_processes(&self.busy_leaders) {
@@ -230,7 +223,8 @@ impl Led for DatagramListener {
             let bytes = in_flight.as_ref().map_or(&buffer[..], Slot::datagram);
             let peer = sender_of(&received);
             if let Some(asked) = self.request_in(bytes, &received, &peer) {
-                let route = Box::new(self.route(received.peer, in_flight));
+                let to = Recipient { peer: received.peer, user: received.user };
+                let route = Box::new(DatagramRoute { replies: self.replies.clone(), to, slot: in_flight });
                 self.dispatcher.serve(asked, Caller::of(peer, received.size), &mut out, route);
             }
             if !self.leadership.end(token) {
@@ -258,22 +252,22 @@ impl Drop for DatagramListener {
 /// The way back to the sender of a datagram.
 struct DatagramRoute {
     replies: Arc<Replies>,
-    peer: PeerAddress,
+    to: Recipient,
     /// The request as it is kept until it is answered.
     slot: Option<Slot>,
 }
 
 impl ReplySink for DatagramRoute {
     fn reply(self: Box<Self>, out: &mut Vec<u8>) {
-        self.replies.deliver(out, (&self.peer, self.slot));
+        self.replies.deliver(out, (&self.to, self.slot));
     }
 
     /// A datagram of its own, as the originals send it. The request stays in hand.
     fn provisional(&mut self, bytes: &[u8]) -> bool {
-        matches!(self.replies.try_send(bytes, (&self.peer, None)), Sent::Done)
+        matches!(self.replies.try_send(bytes, (&self.to, None)), Sent::Done)
     }
 
     fn deliver(self: Box<Self>, bytes: Vec<u8>) {
-        self.replies.deliver(&bytes, (&self.peer, self.slot));
+        self.replies.deliver(&bytes, (&self.to, self.slot));
     }
 }

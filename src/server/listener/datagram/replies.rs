@@ -3,18 +3,19 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::connected_peers::ConnectedPeers;
-use super::reply_queues::{ReplyQueues, Sent, WaitingReply};
+use super::connected_peers::{Buffer, ConnectedPeers};
+use super::reply_queues::{Full, ReplyQueues, Sent, WaitingReply};
 use crate::net::peer::peer_of;
 use crate::server::delivery::deferred_writer::{DeferredWriter, PendingWrite};
 use crate::server::dispatch::dispatcher::Dispatcher;
 use crate::server::multiprocess::in_flight::Slot;
+use crate::server::options::ListenOptions;
 use crate::sys::peer_address::PeerAddress;
 use crate::transport::datagram::{Socket, send_from};
-use crate::transport::reply_sockets::{self, ReplySockets};
+use crate::transport::reply_sockets::{self, Client, ReplySockets};
 
 /// The send buffer that is asked for on the named socket. It is one for all clients that are connected to it.
 const NAMED_BUFFER: usize = 2 << 20;
@@ -27,6 +28,8 @@ pub(crate) struct Replies {
     /// Over UNIX only.
     unix: Option<UnixReplies>,
     queues: ReplyQueues,
+    /// Whether the kernel was asked to tell who sends.
+    tells_users: OnceLock<bool>,
     /// How long a client may read nothing while replies wait for it.
     timeout: Duration,
 }
@@ -42,47 +45,65 @@ struct UnixReplies {
     has_connected: AtomicBool,
 }
 
+/// Who a reply is for.
+#[derive(Clone, Copy)]
+pub(crate) struct Recipient {
+    pub(crate) peer: PeerAddress,
+    /// The user who asked, where the kernel was asked to tell.
+    pub(crate) user: Option<u32>,
+}
+
 impl Replies {
     /// `unix`: None over UDP; over UNIX whether clients that are connected get replies.
     pub(crate) fn new(
         (dispatcher, deferred_writer): (Arc<Dispatcher>, Arc<DeferredWriter>),
         socket: Arc<Socket>,
         unix: Option<bool>,
-        timeout: Duration,
+        options: &ListenOptions,
     ) -> io::Result<Self> {
         let unix = unix.map(|answers_connected| UnixReplies::new(&socket, answers_connected)).transpose()?;
-        Ok(Replies { dispatcher, deferred_writer, socket, unix, queues: ReplyQueues::default(), timeout })
+        let (queues, timeout) = (ReplyQueues::new(options.unsent_limit), options.write_timeout);
+        Ok(Replies { dispatcher, deferred_writer, socket, unix, queues, tells_users: OnceLock::new(), timeout })
+    }
+
+    /// Whether there are clients that do not read, so that users have to be told apart.
+    #[inline]
+    pub(crate) fn must_know_users(&self) -> bool {
+        self.unix.as_ref().is_some_and(|unix| unix.unnamed.is_crowded() || self.queues.are_in_use())
+            && self.ask_for_users()
     }
 
     /// Sends a reply now, or when its client has read others.
-    pub(crate) fn deliver(self: &Arc<Self>, bytes: &[u8], (peer, slot): (&PeerAddress, Option<Slot>)) {
-        if bytes.is_empty() || matches!(self.try_send(bytes, (peer, slot.as_ref())), Sent::Done) {
+    pub(crate) fn deliver(self: &Arc<Self>, bytes: &[u8], (to, slot): (&Recipient, Option<Slot>)) {
+        if bytes.is_empty() || matches!(self.try_send(bytes, (to, slot.as_ref())), Sent::Done) {
             return;
         }
         let Some(reservation) = self.dispatcher.reserve_unsent(WaitingReply::cost_of(bytes)) else { return };
-        let reply = WaitingReply { bytes: bytes.into(), peer: *peer, slot, _reservation: reservation };
+        let reply = WaitingReply { bytes: bytes.into(), to: *to, slot, _reservation: reservation };
         match self.queues.push(reply, Instant::now()) {
             Ok(true) => self.have_queues_served(),
             Ok(false) => {}
-            Err(waiting) => self.dispatcher.note_full_peer(&peer_of(peer), waiting),
+            Err(Full::Client(waiting)) => self.dispatcher.note_full_peer(&peer_of(&to.peer), waiting),
+            Err(Full::User(waiting)) => self.dispatcher.note_full_user(to.user, waiting),
         }
     }
 
     /// Sends a reply, if no earlier one waits for the same client.
     #[inline]
-    pub(crate) fn try_send(&self, bytes: &[u8], to: (&PeerAddress, Option<&Slot>)) -> Sent {
-        if self.queues.has_waiting(to.0) { Sent::Full } else { self.send(bytes, to) }
+    pub(crate) fn try_send(&self, bytes: &[u8], to: (&Recipient, Option<&Slot>)) -> Sent {
+        if self.queues.has_waiting(&to.0.peer) { Sent::Full } else { self.send(bytes, to) }
     }
 
     #[inline]
-    fn send(&self, bytes: &[u8], (peer, slot): (&PeerAddress, Option<&Slot>)) -> Sent {
+    fn send(&self, bytes: &[u8], (to, slot): (&Recipient, Option<&Slot>)) -> Sent {
+        let peer = &to.peer;
         let send = |from: BorrowedFd<'_>| match slot {
             Some(slot) => slot.answer(from, bytes),
             None => send_from(from, bytes, peer),
         };
         let result = match &self.unix {
             _ if !peer.can_be_answered() => Err(io::ErrorKind::NotConnected.into()),
-            Some(unix) => unix.send(send, (peer.as_bytes(), bytes.len()), &self.socket),
+            Some(unix) => unix.send(send, (to.as_client(), bytes.len()), &self.socket),
             None => send(self.socket.as_fd()),
         };
         match result {
@@ -100,16 +121,34 @@ impl Replies {
     fn have_queues_served(self: &Arc<Self>) {
         let replies = self.clone();
         let serve = move |now| {
-            let send = |reply: &WaitingReply| replies.send(&reply.bytes, (&reply.peer, reply.slot.as_ref()));
+            let send = |reply: &WaitingReply| replies.send(&reply.bytes, (&reply.to, reply.slot.as_ref()));
             replies.queues.serve(now, replies.timeout, send, |dropped| replies.note_stalled(dropped))
         };
         self.deferred_writer.take(PendingWrite::Queues { serve: Box::new(serve) });
+    }
+
+    /// Has the kernel tell who sends, so that no user can use up what clients of others need.
+    #[cold]
+    fn ask_for_users(&self) -> bool {
+        *self.tells_users.get_or_init(|| match self.socket.ask_for_users() {
+            Ok(()) => true,
+            Err(error) => {
+                log::debug!("clients that do not read cannot be told apart by user: {error}");
+                false
+            }
+        })
     }
 
     /// A client has read nothing for too long.
     fn note_stalled(&self, dropped: usize) {
         self.dispatcher.note_stalled(None);
         self.dispatcher.counters.dropped.add(dropped as i64);
+    }
+}
+
+impl Recipient {
+    fn as_client(&self) -> Client<'_> {
+        Client { address: self.peer.as_bytes(), user: self.user }
     }
 }
 
@@ -127,21 +166,19 @@ impl UnixReplies {
     fn send(
         &self,
         send: impl Fn(BorrowedFd<'_>) -> io::Result<()>,
-        (peer, size): (&[u8], usize),
+        (client, size): (Client<'_>, usize),
         named: &Socket,
     ) -> io::Result<()> {
+        let peer = client.address;
         if self.has_connected.load(Ordering::Relaxed) && self.connected().contains(peer) {
-            return self.send_from_named(send, (peer, size), named);
+            return self.send_from_named(send, (client, size), named);
         }
-        match send(self.unnamed.current()) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && self.unnamed.make_room() => {
-                send(self.unnamed.current())
-            }
+        match self.unnamed.send(client, &send) {
             // The kernel refuses a datagram to a socket that is connected to another one.
             Err(error) if error.raw_os_error() == Some(libc::EPERM) && self.answers_connected => {
                 self.connected().insert(peer);
                 self.has_connected.store(true, Ordering::Relaxed);
-                self.send_from_named(send, (peer, size), named)
+                self.send_from_named(send, (client, size), named)
             }
             result => result,
         }
@@ -150,11 +187,11 @@ impl UnixReplies {
     fn send_from_named(
         &self,
         send: impl Fn(BorrowedFd<'_>) -> io::Result<()>,
-        (peer, size): (&[u8], usize),
+        (client, size): (Client<'_>, usize),
         named: &Socket,
     ) -> io::Result<()> {
-        let unread = || reply_sockets::unread(named.as_fd());
-        if self.connected().admits(peer, size, self.named_buffer, unread) {
+        let buffer = Buffer { size: self.named_buffer, unread: || reply_sockets::unread(named.as_fd()) };
+        if self.connected().admits(client, size, &buffer) {
             send(named.as_fd())
         } else {
             Err(io::ErrorKind::WouldBlock.into())
