@@ -13,7 +13,7 @@ import time
 import xmlrpc.client
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 import trustme
@@ -202,6 +202,41 @@ def test_a_request_names_exactly_one_host(address: str, hosts: int, version: str
     assert reply.status == status
     if status == 400:
         assert reply.body == f"expected one Host header, found {hosts}\n".encode()
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+@pytest.mark.parametrize(
+    ("target", "host", "status"),
+    [
+        ("http://127.0.0.1/mi", "127.0.0.1", 200),
+        ("http://LOCALHOST:80/mi", "localhost:80", 200),
+        ("http://evil.example/mi", "127.0.0.1", 400),
+        ("http://user@127.0.0.1/mi", "127.0.0.1", 400),
+        ("http://evil.example/mi", "evil.example", 403),
+        ("http://127.0.0.1/mi", "evil.example", 400),
+        ("http://127.0.0.1/mi", None, 400),
+    ],
+)
+def test_a_target_with_a_host_must_name_the_host_of_the_header(
+    address: str, target: str, host: Optional[str], status: int, version: str
+) -> None:
+    body = rpc("echo")
+    head = f"POST {target} HTTP/{version}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    head += f"Host: {host}\r\n" if host is not None else ""
+    assert ask(address, (head + "\r\n").encode() + body).status == status
+
+
+@pytest.mark.parametrize("length_first", [True, False])
+def test_a_request_with_a_length_and_chunks_is_the_last_of_its_connection(address: str, length_first: bool) -> None:
+    body = rpc("echo")
+    fields = [b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"]
+    head = b"POST /mi HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    head += b"".join(fields if length_first else fields[::-1])
+    smuggled = request("POST", "/mi", rpc("echo"))
+    with HttpPeer(address) as peer:
+        peer.send(head + b"\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) + smuggled)
+        assert peer.read().status == 200
+        assert peer.is_closed()
 
 
 @pytest.mark.parametrize("coding", ["gzip, chunked", "chunked, chunked", "chunked\r\nTransfer-Encoding: chunked", "x"])

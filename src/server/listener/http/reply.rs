@@ -67,6 +67,11 @@ pub(crate) enum Problem {
     Hosts {
         found: usize,
     },
+    /// The target of the request names a host, and its Host header another one.
+    Target {
+        target: String,
+        host: String,
+    },
     /// A transfer coding other than chunked.
     Coding(String),
     NoMemory,
@@ -112,6 +117,10 @@ impl Problem {
                 (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, format!("expected a head of at most {limit} bytes"))
             }
             Problem::Hosts { found } => (StatusCode::BAD_REQUEST, format!("expected one Host header, found {found}")),
+            Problem::Target { target, host } => (
+                StatusCode::BAD_REQUEST,
+                format!("expected the Host header {target}, as in the target, found {host:?}"),
+            ),
             Problem::Coding(found) => {
                 (StatusCode::NOT_IMPLEMENTED, format!("expected Transfer-Encoding chunked, found {found}"))
             }

@@ -1,7 +1,7 @@
 //! What HTTP demands of the head of a request beyond what hyper checks.
 
 use hyper::Version;
-use hyper::header::{HOST, HeaderMap, TRANSFER_ENCODING};
+use hyper::header::{HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
 
 use super::reply::Problem;
@@ -9,7 +9,7 @@ use super::reply::Problem;
 /// The largest head in bytes; a longer one is answered 431. No head of a client of MI is near it.
 pub(crate) const LONGEST_HEAD: usize = 64 << 10;
 
-/// Refuses a head that is too large, names no host or several, or announces a coding that is not understood.
+/// Refuses a head that is too large, names no host, several or two that differ, or announces a coding that is not understood.
 ///
 /// A request of HTTP/1.1 has a Host if `needs_host` says so.
 pub(crate) fn check(head: &Parts, needs_host: bool) -> Result<(), Problem> {
@@ -23,7 +23,19 @@ pub(crate) fn check(head: &Parts, needs_host: bool) -> Result<(), Problem> {
         0 if !needs_host => {}
         found => return Err(Problem::Hosts { found }),
     }
+    check_target(head)?;
     check_coding(&head.headers)
+}
+
+/// A target that names a host takes precedence over the Host header (RFC 9112, 3.2.2), and a client sends the same name in
+/// both (3.2). Names that differ are refused, since the guard looks at one of them.
+fn check_target(head: &Parts) -> Result<(), Problem> {
+    let Some(target) = head.uri.authority() else { return Ok(()) };
+    let host = head.headers.get(HOST).map_or(&b""[..], HeaderValue::as_bytes);
+    if host.eq_ignore_ascii_case(target.as_str().as_bytes()) {
+        return Ok(());
+    }
+    Err(Problem::Target { target: target.to_string(), host: String::from_utf8_lossy(host).into_owned() })
 }
 
 /// A coding beside chunked would have to be undone (RFC 9112, 6.1: 501).
