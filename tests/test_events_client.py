@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import signal
 import socket
@@ -11,8 +12,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from typing import Any, Callable
+from collections.abc import Generator, Iterator
+from typing import Any, Callable, cast
 
 import pytest
 
@@ -398,6 +399,101 @@ def test_ctrl_c_ends_a_listener_whose_server_says_nothing(way: str, answered: in
         # The end of a subscription is asked for all the same, and its answer is not waited for.
         asked = [json.loads(request)["params"] for request in server.requests]
         assert 0 in [params["expire"] if isinstance(params, dict) else params[-1] for params in asked]
+
+
+# -- loops without a block ------------------------------------------------------------------------
+
+LOOPING = """
+import sys, time
+import sipmi
+
+mi = sipmi.connect(sys.argv[1], timeout=60.0, wire="jsonrpc")
+for event in mi.events("E_SUB_ADDED", "E_SUB_REMOVED", expire=60, restart_poll=None):
+    print("an event", flush=True)
+    time.sleep(60)
+"""
+
+
+@contextlib.contextmanager
+def silent_after(answered: int) -> Iterator[RogueDatagram]:
+    """A server that answers a number of requests, and then reads and says nothing."""
+
+    def answer(request: bytes) -> list[bytes]:
+        if len(server.requests) > answered:
+            return []
+        return [json.dumps({"jsonrpc": "2.0", "result": "OK", "id": json.loads(request)["id"]}).encode()]
+
+    with RogueDatagram(answer) as server:
+        yield server
+
+
+def subscribed(server: RogueDatagram) -> list[tuple[str, int]]:
+    """The socket and the expiry of each request."""
+    params = [json.loads(request)["params"] for request in server.requests]
+    listed = [list(each.values()) if isinstance(each, dict) else each for each in params]
+    return [(each[1], each[2]) for each in listed]
+
+
+def send_event(server: RogueDatagram) -> None:
+    """Send an event to the socket that has subscribed."""
+    host, port = subscribed(server)[0][0].removeprefix("udp:").rsplit(":", 1)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.sendto(b"E_SUB_ADDED\nnumber::1\n\n", (host, int(port)))
+
+
+def test_ctrl_c_in_the_body_of_a_loop_ends_it_though_the_server_says_nothing() -> None:
+    with silent_after(2) as server:
+        child = subprocess.Popen(
+            [sys.executable, "-c", LOOPING, server.address], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        try:
+            server.wait_for(2)
+            send_event(server)
+            assert child.stdout is not None
+            assert child.stdout.readline() == b"an event\n"
+            child.send_signal(signal.SIGINT)
+            _, said = child.communicate(timeout=PATIENCE)
+        finally:
+            child.kill()
+        assert b"KeyboardInterrupt" in said
+        assert b"ignored" not in said
+        server.wait_for(3)
+        assert subscribed(server)[2][1] == 0
+
+
+def break_off(events: Listener) -> None:
+    for event in events:
+        assert event.name == "E_SUB_ADDED"
+        break
+
+
+def close_generator(events: Listener) -> None:
+    loop = cast(Generator[Event, None, None], iter(events))
+    assert next(loop).name == "E_SUB_ADDED"
+    loop.close()
+
+
+def leave_to_the_garbage_collector(events: Listener) -> None:
+    loop = iter(events)
+    assert next(loop).name == "E_SUB_ADDED"
+    cycle: list[Any] = [loop]
+    cycle.append(cycle)
+    del cycle, loop
+    gc.collect()
+
+
+@pytest.mark.parametrize("leave", [break_off, close_generator, leave_to_the_garbage_collector])
+def test_a_loop_that_is_left_is_closed_and_a_thread_ends_its_subscription(leave: Callable[[Listener], None]) -> None:
+    with silent_after(2) as server, sipmi.connect(server.address, timeout=60.0, wire="jsonrpc") as mi:
+        events = mi.events("E_SUB_ADDED", "E_SUB_REMOVED", expire=60, restart_poll=None)
+        sending = threading.Thread(target=lambda: (server.wait_for(2), send_event(server)))
+        sending.start()
+        leave(events)
+        sending.join()
+        with pytest.raises(RuntimeError, match="before it is entered"):
+            _ = events.address
+        server.wait_for(3)
+        assert subscribed(server)[2][1] == 0
 
 
 def test_a_subscription_ends_when_the_server_does_not_tell_its_uptime() -> None:

@@ -202,7 +202,8 @@ class Receiver(Receiving):
 class Listener(Subscribed, Receiver):
     """Events of one server; made by ``mi.events(...)`` and :func:`listen`.
 
-    A loop over it, or a ``with`` block around it, subscribes, and ends the subscriptions when it is left.
+    A loop over it, or a ``with`` block around it, subscribes, and ends the subscriptions when it is left. A loop that
+    is left does not wait for a silent server: a thread ends the subscriptions.
     """
 
     def __init__(
@@ -222,6 +223,7 @@ class Listener(Subscribed, Receiver):
         self._keeping: Optional[threading.Thread] = None
         self._calling: Optional[threading.Thread] = None
         self._left = threading.Event()
+        self._ends_by_thread = False
 
     def __enter__(self) -> Listener:
         if self._calling is not None and not self._closed:
@@ -234,6 +236,7 @@ class Listener(Subscribed, Receiver):
             super().close()
             raise
         self._left.clear()
+        self._ends_by_thread = False
         self._keeping = threading.Thread(target=self._keep, name="sipmi-events-keep", daemon=True)
         self._keeping.start()
         return self
@@ -254,23 +257,40 @@ class Listener(Subscribed, Receiver):
         error: Optional[BaseException],
         traceback: Optional[TracebackType],
     ) -> None:
-        self._leave(patience_after(error))
+        if isinstance(error, GeneratorExit):
+            self._hand_over()
+        else:
+            self._leave(patience_after(error))
 
     def close(self) -> None:
         """End the subscriptions, if the server can be reached, and stop listening."""
         self._leave(None)
 
     def _leave(self, within: Optional[float]) -> None:
-        """Close, and limit each of the two waits for the server to a number of seconds."""
+        """Close, and limit each of the waits for the server and the callback to a number of seconds."""
         self._left.set()
         keeping, self._keeping = self._keeping, None
-        if keeping is not None:
-            if keeping is not threading.current_thread():
-                keeping.join(within)
-            finish(self._subscription.end(Blocking(self._mi), within=within))
-        super().close()
-        if self._calling is not None and self._calling is not threading.current_thread():
-            self._calling.join()
+        try:
+            if keeping is not None:
+                _join(keeping, within)
+                finish(self._subscription.end(Blocking(self._mi), within=within))
+        finally:
+            super().close()
+        _join(self._calling, within)
+
+    def _hand_over(self) -> None:
+        """Close, and have the thread that renews the subscriptions end them.
+
+        A generator is closed by a break, by the garbage collector, and by Ctrl-C in the body of a loop. It cannot know
+        by which, and Ctrl-C must not wait for a silent server.
+        """
+        self._ends_by_thread = True
+        self._left.set()
+        keeping, self._keeping = self._keeping, None
+        try:
+            _join(keeping, _LOOP_LEFT)
+        finally:
+            super().close()
 
     def call_back(self, function: Callable[[Event], object]) -> None:
         """Enter the listener, and call a function with each event, on a thread of its own, until it is closed.
@@ -296,6 +316,13 @@ class Listener(Subscribed, Receiver):
     def _keep(self) -> None:
         with contextlib.suppress(_Left):
             finish(self._subscription.keep(_Interruptible(self._mi, self._left), self._fail))
+        if self._ends_by_thread:
+            finish(self._subscription.end(Blocking(self._mi)))
+
+
+def _join(thread: Optional[threading.Thread], within: Optional[float]) -> None:
+    if thread is not None and thread is not threading.current_thread():
+        thread.join(within)
 
 
 class _Left(Exception):
@@ -320,6 +347,8 @@ class _Interruptible(Blocking):
             raise _Left
 
 
+#: Seconds that a loop that is left waits for the end of its subscriptions.
+_LOOP_LEFT = 0.05
 #: Seconds that each listener waits for its server at exit.
 _AT_EXIT = 1.0
 
