@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from sipmi import _core
-from sipmi.testing.tape import Interaction, Masks, Tape, Track, essence, id_of
+from sipmi.testing.cassette.masks import Masks
+from sipmi.testing.cassette.tape import Interaction, Tape, Track, essence, id_of
 
 SIZE = 80_000
 
@@ -79,7 +80,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_draft(tmp_path: Path) -> None:
     program = f"""
 import resource, signal
 from pathlib import Path
-from sipmi.testing.tape import Interaction, Tape, Track
+from sipmi.testing.cassette.tape import Interaction, Tape, Track
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 try:

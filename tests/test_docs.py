@@ -19,7 +19,7 @@ from stub_docs import STUB, with_docs
 #: What an example may use without saying where it is from, beside what its own module has.
 NAMES = {name: getattr(sipmi, name) for name in sipmi.__all__}
 #: Those that tests of their own run (`test_affinity_docs.py`), or that are no modules to import.
-OTHERS = ("sipmi.affinity", "sipmi.server._affinity", "sipmi.__main__", "sipmi.pytest_plugin")
+OTHERS = ("sipmi.affinity", "sipmi.server._affinity", "sipmi.__main__", "sipmi.testing.pytest_plugin")
 
 
 def modules() -> Iterator[ModuleType]:

@@ -22,7 +22,7 @@ import sipmi
 from conftest import FifoPeer
 from sipmi.gateway import make_gateway
 from sipmi.testing import FakeOpenSIPS
-from sipmi.testing.names import LEGACY, VERSIONS
+from sipmi.testing.fake.names import LEGACY, VERSIONS
 
 #: Ways in: the transport of the gateway, the path over HTTP, and the wire of the caller.
 TYPED = [("udp", "", "jsonrpc"), ("fifo", "", "jsonrpc"), ("http", "/mi", "jsonrpc"), ("http", "/RPC2", "xmlrpc")]

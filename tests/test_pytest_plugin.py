@@ -459,7 +459,8 @@ def test_only_the_standard_library_and_pytest_are_imported_until_a_fixture_is_us
 
         def test_it(request):
             assert request.config.pluginmanager.has_plugin("sipmi")
-            assert "sipmi.testing" not in sys.modules and "sipmi.affinity" not in sys.modules
+            own = {name for name in sys.modules if name.startswith("sipmi")}
+            assert own == {"sipmi", "sipmi._core", "sipmi.errors", "sipmi.testing", "sipmi.testing.pytest_plugin"}
     """)
     result = pytester.runpytest_subprocess("-W", "error", "-q", *without(), timeout=50)
     result.assert_outcomes(passed=1)
@@ -474,7 +475,7 @@ def test_the_plugin_is_known_to_pytest_by_its_entry_point() -> None:
         from importlib.metadata import entry_points
 
         (found,) = [point for point in entry_points()["pytest11"] if point.name == "sipmi"]
-    assert found.value == "sipmi.pytest_plugin"
+    assert found.value == "sipmi.testing.pytest_plugin"
 
 
 # -- the documentation --------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 import sipmi
 from sipmi import _core
 from sipmi.testing import FakeOpenSIPS
-from sipmi.testing.names import COMMANDS, MODERN, VERSIONS
+from sipmi.testing.fake.names import COMMANDS, MODERN, VERSIONS
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -14,7 +14,7 @@ import pytest
 import sipmi
 from conftest import DatagramPeer, FifoPeer
 from sipmi.testing import FakeOpenSIPS
-from sipmi.testing.names import COMMANDS, VERSIONS
+from sipmi.testing.fake.names import COMMANDS, VERSIONS
 
 TRANSPORTS = ["fifo", "udp", "unix", "http"]
 

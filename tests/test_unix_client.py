@@ -16,7 +16,7 @@ import pytest
 
 import sipmi
 from rogue import RogueDatagram
-from sipmi.testing.deck import Question, Upstream
+from sipmi.testing.cassette.deck import Question, Upstream
 from test_client_trouble import SOON, json_id, json_reply
 
 SERVER_USER, STRANGER = 65533, 65534

@@ -5,13 +5,13 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, Callable, Union
 
-from .._core import Tree
-from ..errors import Fault
+from ..._core import Tree
+from ...errors import Fault
 from .commands import IS_ARRAY, LEGACY, MODERN, SINCE_3_4, Module, invalid_params, mi, nameless, null
 from .names import recipes
 
 if TYPE_CHECKING:
-    from .fake import FakeOpenSIPS
+    from .deployment import Deployment
 
 #: Roots of the HTTP modules, the last one registered first.
 HTTP_ROOTS = {
@@ -32,7 +32,7 @@ class Others(Module):
     :ivar probability: what ``rand_event`` goes by, in percent.
     """
 
-    def __init__(self, fake: FakeOpenSIPS) -> None:
+    def __init__(self, fake: Deployment) -> None:
         super().__init__(fake)
         self.shared_variables: dict[str, Union[int, str]] = {}
         self.probability: int = 10

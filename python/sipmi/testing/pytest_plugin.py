@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Callable, Optional
 import pytest
 
 if TYPE_CHECKING:
-    from .client import AsyncClient, Client
-    from .testing import Cassette, FakeOpenSIPS, LiveServer
+    from ..client import AsyncClient, Client
+    from . import Cassette, FakeOpenSIPS, LiveServer
 
 _RECORD = {
     "once": "replay, and record where there is no file",
@@ -79,7 +79,7 @@ def pytest_assertrepr_compare(op: str, left: object, right: object) -> Optional[
     """Trees that are not equal are told apart node by node."""
     if "sipmi._core" not in sys.modules:
         return None
-    from .testing.explain import compared
+    from .explain import compared
 
     return compared(op, left, right)
 
@@ -102,7 +102,7 @@ def mi_server_factory() -> Iterator[Callable[..., LiveServer]]:
     started: list[LiveServer] = []
 
     def make(name: str = "test", **options: Any) -> LiveServer:
-        from .testing import LiveServer
+        from . import LiveServer
 
         server = LiveServer(name, **options)
         started.append(server)
@@ -141,7 +141,7 @@ def mi_async_client(request: pytest.FixtureRequest, mi_server: LiveServer) -> It
 @pytest.fixture
 def fake_opensips(request: pytest.FixtureRequest) -> Iterator[FakeOpenSIPS]:
     """A started FakeOpenSIPS: of 4.0, or of the version that the marker `fake_opensips` or a parameter says."""
-    from .testing import FakeOpenSIPS
+    from . import FakeOpenSIPS
 
     _, options = _marked(request, "fake_opensips")
     with FakeOpenSIPS(getattr(request, "param", "4.0"), **options) as opensips:
@@ -218,7 +218,7 @@ def mi_cassette(request: pytest.FixtureRequest) -> Iterator[Cassette]:
     `mi_cassette.connect(address)` gives a client, `mi_cassette.through(address)` an address for the code under test.
     Without an address it is the server of the fixture `mi`. `--mi-record` says whether real servers are asked.
     """
-    from .testing import Cassette
+    from . import Cassette
 
     class TestCassette(Cassette):
         def through(self, address: Optional[str] = None, **options: Any) -> str:
@@ -274,6 +274,6 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 @pytest.fixture(scope="session")
 def eventually() -> Callable[..., Any]:
     """`sipmi.testing.eventually`: calls again until the answer is the one that is waited for."""
-    from .testing import eventually as ask_again
+    from . import eventually as ask_again
 
     return ask_again

@@ -8,12 +8,12 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from .._core import Node, Tree
-from ..errors import AmbiguousMethod, Fault
+from ..._core import Node, Tree
+from ...errors import AmbiguousMethod, Fault
 from .commands import LEGACY, MODERN, SINCE_3_4, Module, array, invalid_params, mi, texts
 
 if TYPE_CHECKING:
-    from .fake import FakeOpenSIPS
+    from .deployment import Deployment
 
 RELEASES = {
     "1.8": "1.8.8-notls", "1.11": "1.11.11-notls", "2.4": "2.4.11", "3.2": "3.2.19", "3.4": "3.4.18", "3.6": "3.6.8",
@@ -39,7 +39,7 @@ class Core(Module):
     :ivar log_level: the level of all processes that have none of their own.
     """
 
-    def __init__(self, fake: FakeOpenSIPS) -> None:
+    def __init__(self, fake: Deployment) -> None:
         super().__init__(fake)
         self.started: float = time.time()
         self.log_level: int = 3

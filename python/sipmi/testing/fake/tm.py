@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any
 
-from .._core import Node, Tree
-from ..errors import Fault
+from ..._core import Node, Tree
+from ...errors import Fault
 from .commands import LEGACY, MODERN, Module, mi, nameless
 
 if TYPE_CHECKING:
-    from .fake import FakeOpenSIPS
+    from .deployment import Deployment
+    from .statistics import Statistics
 
 #: What a transaction ends with when nobody answers.
 TIMEOUT = "408 Request Timeout"
@@ -22,8 +23,9 @@ class Tm(Module):
     :ivar answers: the status line by the URI that is asked, or by the method of the request; others are not answered.
     """
 
-    def __init__(self, fake: FakeOpenSIPS) -> None:
+    def __init__(self, fake: Deployment, statistics: Statistics) -> None:
         super().__init__(fake)
+        self._statistics = statistics
         self.answers: dict[str, str] = {}
         self._numbers = itertools.count(1)
 
@@ -82,4 +84,4 @@ class Tm(Module):
         if status != TIMEOUT:
             counted += ["core:rcv_replies", "tm:received_replies", "tm:relayed_replies"]
         for name in counted:
-            self.fake.statistics[name] = self.fake.statistics[name] + 1
+            self._statistics[name] = self._statistics[name] + 1

@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
-from .._core import Node, Tree
-from ..errors import Fault
+from ..._core import Node, Tree
+from ...errors import Fault
 from .names import LEGACY, MODERN, MODULAR, SINCE_1_11, SINCE_3_4, VERSIONS
 
 if TYPE_CHECKING:
-    from .fake import FakeOpenSIPS
+    from .deployment import Deployment
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -42,7 +42,7 @@ def mi(name: str, versions: tuple[str, ...] = VERSIONS, **options: Any) -> Calla
 class Module:
     """A module of OpenSIPS: state, and the commands that show and change it."""
 
-    def __init__(self, fake: FakeOpenSIPS) -> None:
+    def __init__(self, fake: Deployment) -> None:
         self.fake = fake
 
     @property

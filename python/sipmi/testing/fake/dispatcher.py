@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from .._core import Tree
-from ..errors import Fault
+from ..._core import Tree
+from ...errors import Fault
 from .commands import IS_ARRAY, LEGACY, MODERN, Module, mi
 
 if TYPE_CHECKING:
-    from .fake import FakeOpenSIPS
+    from .deployment import Deployment
+    from .events import Events
 
 STATES = {"a": "Active", "i": "Inactive", "p": "Probing"}
 
@@ -35,8 +36,9 @@ class Destination:
 class Dispatcher(Module):
     """Sets of gateways in the partition ``default``; ``fake.dispatcher.add(1, "sip:192.0.2.1:5060")`` seeds one."""
 
-    def __init__(self, fake: FakeOpenSIPS) -> None:
+    def __init__(self, fake: Deployment, events: Events) -> None:
         super().__init__(fake)
+        self._events = events
         self.sets: dict[int, list[Destination]] = {}
 
     def add(self, set_id: int, uri: str, **fields: Any) -> Destination:
@@ -60,7 +62,7 @@ class Dispatcher(Module):
             destination.state = STATES[state[0].lower()]
         status = found[0].state.lower()
         values = {"group": int(number), "address": address, "status": status}
-        self.fake.events.publish("E_DISPATCHER_STATUS", values if self.legacy else {**values, "reason": "MI"})
+        self._events.publish("E_DISPATCHER_STATUS", values if self.legacy else {**values, "reason": "MI"})
 
     @mi("ds_list", ("1.8",), no_input=True, read_only=True)
     def list_1_8(self) -> Tree:

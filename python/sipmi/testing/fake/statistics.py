@@ -6,12 +6,15 @@ import dataclasses
 import time
 from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
-from .._core import Tree
-from ..errors import Fault
+from ..._core import Tree
+from ...errors import Fault
 from .commands import SINCE_1_11, SINCE_3_4, Module, mi, nameless
 
 if TYPE_CHECKING:
-    from .fake import FakeOpenSIPS
+    from .core import Core
+    from .deployment import Deployment
+    from .dialog import Dialog
+    from .usrloc import Usrloc
 
 #: What a statistic says: a number, or what finds it out.
 Source = Union[int, Callable[[], int]]
@@ -77,13 +80,14 @@ class Statistic:
 class Statistics(Module):
     """The statistics of the version; ``fake.statistics["core:rcv_requests"] = 7`` sets one, also a new one."""
 
-    def __init__(self, fake: FakeOpenSIPS) -> None:
+    def __init__(self, fake: Deployment, core: Core, usrloc: Usrloc, dialog: Dialog) -> None:
         super().__init__(fake)
+        self._core, self._usrloc, self._dialog = core, usrloc, dialog
         self._all: dict[str, Statistic] = {}
 
     def fill(self) -> None:
         """Makes the statistics that the version and its modules have, in their order."""
-        fake = self.fake
+        fake, core = self.fake, self._core
         modern = not self.legacy
         sizes = {"total_size": _SHARED_MEMORY, "free_size": _SHARED_MEMORY}
         self._add("shmem", _MEMORY_3 if modern else _MEMORY, **sizes)
@@ -92,7 +96,7 @@ class Statistics(Module):
         self._add(
             "core",
             f"{_CORE} {'bad_msg_hdr slow_messages' if modern else 'unsupported_methods bad_msg_hdr'} timestamp",
-            timestamp=lambda: int(time.time() - fake.core.started),
+            timestamp=lambda: int(time.time() - core.started),
         )
         self._add("net", "waiting_udp waiting_tcp" + ("" if self.before_2 else " waiting_tls"))
         if modern:
@@ -103,7 +107,7 @@ class Statistics(Module):
             if group == "sl" or fake.loads("tm"):
                 self._add(group, listed)
         if fake.loads("usrloc"):
-            usrloc = fake.usrloc
+            usrloc = self._usrloc
             self._add(
                 "usrloc",
                 "registered_users location-users location-contacts location-expires",
@@ -117,7 +121,7 @@ class Statistics(Module):
             registrar = "max_expires max_contacts default_expire accepted_regs rejected_regs"
             self._add("registrar", registrar, default_expire=3600)
         if fake.loads("dialog"):
-            dialog = fake.dialog
+            dialog = self._dialog
             self._add(
                 "dialog",
                 _DIALOG,
@@ -129,7 +133,7 @@ class Statistics(Module):
 
     def _add_processes(self, modern: bool) -> None:
         """Load and memory of processes: 1.11 shows memory before load, 3.x leaves out processes without work."""
-        count = len(self.fake.core.processes)
+        count = len(self._core.processes)
         numbers = [1, 2, 3, 6, 7, 8] if modern else list(range(count))
         if self.before_2:
             self._add_memory(numbers)

@@ -6,12 +6,12 @@ import dataclasses
 import time
 from typing import TYPE_CHECKING, Any, Optional
 
-from .._core import Node, Tree
-from ..errors import Fault
+from ..._core import Node, Tree
+from ...errors import Fault
 from .commands import IS_ARRAY, LEGACY, MODERN, Module, core_hash, mi
 
 if TYPE_CHECKING:
-    from .fake import FakeOpenSIPS
+    from .deployment import Deployment
 
 #: Slots of the table, which the listings show one after the other.
 HASH_SIZE = 4096
@@ -58,7 +58,7 @@ class Call:
 class Dialog(Module):
     """The dialogs; ``fake.dialog.add("a84b4c76e66710")`` seeds one."""
 
-    def __init__(self, fake: FakeOpenSIPS) -> None:
+    def __init__(self, fake: Deployment) -> None:
         super().__init__(fake)
         self._calls: list[Call] = []
         self.processed: int = 0

@@ -6,12 +6,12 @@ import dataclasses
 import re
 from typing import TYPE_CHECKING, Any
 
-from .._core import Node, Tree
-from ..errors import Fault
+from ..._core import Node, Tree
+from ...errors import Fault
 from .commands import MODERN, Module, array, mi
 
 if TYPE_CHECKING:
-    from .fake import FakeOpenSIPS
+    from .deployment import Deployment
 
 
 @dataclasses.dataclass
@@ -30,7 +30,7 @@ class Ratelimit(Module):
     :ivar drop_rate: what the feedback algorithm drops of a hundred requests.
     """
 
-    def __init__(self, fake: FakeOpenSIPS) -> None:
+    def __init__(self, fake: Deployment) -> None:
         super().__init__(fake)
         self.pipes: dict[str, Pipe] = {}
         self.pid: dict[str, str] = {"ki": "0.050", "kp": "0.500", "kd": "0.500"}

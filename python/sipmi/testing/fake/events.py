@@ -10,12 +10,12 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any, Optional, Union
 
-from .._core import Tree
-from ..errors import Fault
+from ..._core import Tree
+from ...errors import Fault
 from .commands import IS_ARRAY, LEGACY, MODERN, Module, mi
 
 if TYPE_CHECKING:
-    from .fake import FakeOpenSIPS
+    from .deployment import Deployment
 
 #: How long a subscription holds that does not say, in seconds.
 DEFAULT_EXPIRE = 3600
@@ -63,7 +63,7 @@ class Subscriber:
 class Events(Module):
     """The events of the version and its modules; ``fake.events.publish(...)`` raises one."""
 
-    def __init__(self, fake: FakeOpenSIPS) -> None:
+    def __init__(self, fake: Deployment) -> None:
         super().__init__(fake)
         names = PUBLISHED[fake.version].split()
         self.names: list[str] = [name for name in names if all(

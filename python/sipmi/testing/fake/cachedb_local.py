@@ -6,18 +6,18 @@ import fnmatch
 import time
 from typing import TYPE_CHECKING, Any, Optional
 
-from .._core import Tree
-from ..errors import Fault
+from ..._core import Tree
+from ...errors import Fault
 from .commands import LEGACY, MODERN, MODULAR, Module, invalid_params, mi, nameless
 
 if TYPE_CHECKING:
-    from .fake import FakeOpenSIPS
+    from .deployment import Deployment
 
 
 class Cache(Module):
     """Values by key, that expire or not; ``fake.cache.store("key", "value")``."""
 
-    def __init__(self, fake: FakeOpenSIPS) -> None:
+    def __init__(self, fake: Deployment) -> None:
         super().__init__(fake)
         self._values: dict[str, tuple[str, float]] = {}
 

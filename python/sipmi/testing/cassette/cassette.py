@@ -12,9 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Optional, Union
 
-from .. import client
+from ... import client
 from .deck import Answer, Question, Upstream, endpoint, track_of
-from .tape import Interaction, Masks, Tape, Track, essence, id_of, with_id
+from .masks import Masks
+from .tape import Interaction, Tape, Track, essence, id_of, with_id
 
 #: How a cassette may be used.
 MODES = ("once", "none", "all", "check")

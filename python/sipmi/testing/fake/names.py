@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .._core import (
+from ..._core import (
     canonical_command_name,
     cataloged_commands,
     cataloged_recipes,

@@ -8,12 +8,13 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Optional, Union
 
-from .._core import Node, Tree
-from ..errors import Fault
+from ..._core import Node, Tree
+from ...errors import Fault
 from .commands import IS_ARRAY, LEGACY, MODERN, Module, core_hash, mi
 
 if TYPE_CHECKING:
-    from .fake import FakeOpenSIPS
+    from .deployment import Deployment
+    from .events import Events
 
 #: Slots of the table, which ``ul_dump`` lists one after the other.
 HASH_SIZE = 512
@@ -83,8 +84,9 @@ class Usrloc(Module):
     :ivar expired: how many contacts have expired.
     """
 
-    def __init__(self, fake: FakeOpenSIPS) -> None:
+    def __init__(self, fake: Deployment, events: Events) -> None:
         super().__init__(fake)
+        self._events = events
         self.table = "location"
         self.expired: int = 0
         self._users: dict[str, User] = {}
@@ -305,7 +307,7 @@ class Usrloc(Module):
             values.update(socket="", bflags=0, expires=int(contact.expires_at), callid=contact.callid)
             values.update(cseq=contact.cseq, attr="", latency=0)
             values.update({} if self.legacy else {"shtag": ""})
-        self.fake.events.publish(event, values)
+        self._events.publish(event, values)
 
 
 def weight(q: int) -> str:

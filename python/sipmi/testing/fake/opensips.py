@@ -10,12 +10,13 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, Callable, Optional, Union
 
-from .. import client
-from .._core import takes_names_only
-from ..server import Server
+from ... import client
+from ..._core import takes_names_only
+from ...server import Server
 from .cachedb_local import Cache
 from .commands import Module
 from .core import Core
+from .deployment import Deployment
 from .dialog import Dialog
 from .dispatcher import Dispatcher
 from .events import Events
@@ -97,16 +98,17 @@ class FakeOpenSIPS:
         self.hazards = hazards
         self.sip_socket = sip_socket
         self.server: Server = Server("opensips", emulate=version, hazards=hazards)
-        self.core: Core = Core(self)
-        self.events: Events = Events(self)
-        self.cache: Cache = Cache(self)
-        self.usrloc: Usrloc = Usrloc(self)
-        self.dialog: Dialog = Dialog(self)
-        self.dispatcher: Dispatcher = Dispatcher(self)
-        self.ratelimit: Ratelimit = Ratelimit(self)
-        self.tm: Tm = Tm(self)
-        self.others: Others = Others(self)
-        self.statistics: Statistics = Statistics(self)
+        deployment = Deployment(version, self.modules, hazards, sip_socket, self.server, self.stop)
+        self.core: Core = Core(deployment)
+        self.events: Events = Events(deployment)
+        self.cache: Cache = Cache(deployment)
+        self.usrloc: Usrloc = Usrloc(deployment, self.events)
+        self.dialog: Dialog = Dialog(deployment)
+        self.dispatcher: Dispatcher = Dispatcher(deployment, self.events)
+        self.ratelimit: Ratelimit = Ratelimit(deployment)
+        self.others: Others = Others(deployment)
+        self.statistics: Statistics = Statistics(deployment, self.core, self.usrloc, self.dialog)
+        self.tm: Tm = Tm(deployment, self.statistics)
         self.statistics.fill()
         self._register_commands()
         pretty = TRANSPORTS if pretty_printing is True else pretty_printing or ()
@@ -122,10 +124,6 @@ class FakeOpenSIPS:
         if receive_buf_size is not None:
             self._http_options["receive_buf_size"] = receive_buf_size
         self._directory: Optional[str] = None
-
-    def loads(self, module: str) -> bool:
-        """Whether the configuration loads a module."""
-        return module in self.modules
 
     # -- life -----------------------------------------------------------------------------------------
 
@@ -187,12 +185,6 @@ class FakeOpenSIPS:
     def connect(self, transport: str = "udp", **options: Any) -> client.Client:
         """A client of it; ``options`` are those of :func:`sipmi.connect`."""
         return client.connect(self.address(transport), **options)
-
-    @property
-    def http_socket(self) -> str:
-        """Where ``ps`` says that HTTP is served."""
-        found = [address for address in self.addresses if address.startswith("http:")]
-        return found[0].split("/")[2] if found else "127.0.0.1:8888"
 
     def __repr__(self) -> str:
         return f"<FakeOpenSIPS {self.version}: {', '.join(self.addresses) or 'stopped'}>"
