@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export VIRTUAL_ENV = $(CURDIR)/$(VENV)
 unexport CONDA_PREFIX
 
-.PHONY: run test test-real conformance lint bench bench-instructions prove prove-short docs notebooks packages build clean
+.PHONY: generated pictures run test test-real conformance lint bench bench-instructions prove prove-short docs notebooks packages build clean
 
 run: build
 	@$(BIN)/python examples/tour.py
@@ -37,9 +37,19 @@ lint: build
 	$(BIN)/python tools/typed_options.py
 	PYTHONPATH=$(CURDIR)/python $(BIN)/basedpyright --verifytypes sipmi --ignoreexternal >target/types || { cat target/types; exit 1; }
 
+# What is written by programs: the stub's docstrings, the man page, the page of values. Pictures are made by `make pictures`.
+generated: build
+	$(BIN)/python tools/stub_docs.py
+	$(BIN)/python tools/shipped.py
+	PYTHONPATH=tests/support $(BIN)/python tools/shapes.py
+
+pictures: build
+	PYTHONPATH=tests/support $(BIN)/python tools/screenshots.py
+	PYTHONPATH=tests/support $(BIN)/python tools/terminal_pictures.py
+
 # Replays what real servers answered against the fake, and prints what is identical and what is not.
 conformance: build
-	$(BIN)/python tests/conformance.py $(CONFORMANCE_ARGS)
+	PYTHONPATH=tests/support $(BIN)/python tools/conformance.py $(CONFORMANCE_ARGS)
 
 # The documentation's site, into `site/`; a warning fails it. It needs no network, neither to be built nor to be read.
 docs: build $(VENV)/.docs
@@ -68,13 +78,13 @@ bench-instructions: build
 prove: build
 	PROPTEST_CASES=20000 cargo test --quiet --release --no-default-features
 	$(BIN)/python tests/bench/scale.py --calls 10000000 --nodes 10000000
-	SIPMI_PROVE_SECONDS=60 $(BIN)/python -m pytest -q --timeout 600 tests/test_fire.py tests/test_fire_processes.py tests/test_recorded_replies.py
-	SIPMI_PROVE_EXITS=200 $(BIN)/python -m pytest -q tests/test_lifetime.py -k exits
-	SIPMI_PROVE_CALLS=100000 $(BIN)/python -m pytest -q --timeout 900 tests/test_faults.py
+	SIPMI_PROVE_SECONDS=60 $(BIN)/python -m pytest -q --timeout 600 tests/server/test_fire.py tests/server/test_fire_processes.py tests/client/test_recorded_replies.py
+	SIPMI_PROVE_EXITS=200 $(BIN)/python -m pytest -q tests/server/test_lifetime.py -k exits
+	SIPMI_PROVE_CALLS=100000 $(BIN)/python -m pytest -q --timeout 900 tests/server/test_faults.py
 
 prove-short: build
 	PROPTEST_CASES=2000 cargo test --quiet --no-default-features
-	SIPMI_PROVE_SECONDS=15 $(BIN)/python -m pytest -q tests/test_fire.py tests/test_fire_processes.py
+	SIPMI_PROVE_SECONDS=15 $(BIN)/python -m pytest -q tests/server/test_fire.py tests/server/test_fire_processes.py
 
 # Wheel and source distribution as their users get them, and tests of them in clean environments, one for each extra.
 packages: build

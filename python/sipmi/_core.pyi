@@ -1,4 +1,4 @@
-"""The extension module, written in Rust. Docstrings are those of the binary: tests/stub_docs.py copies them."""
+"""The extension module, written in Rust. Docstrings are those of the binary: tools/stub_docs.py copies them."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike
