@@ -15,6 +15,7 @@ pub mod reply_sockets;
 mod reply_sweep;
 pub mod spare;
 pub mod stream;
+pub mod unnamed_socket;
 
 use std::io;
 use std::path::PathBuf;

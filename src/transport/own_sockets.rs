@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use super::reply_sockets::{Client, open, unread};
+use super::unnamed_socket::{Client, open, unread};
 
 /// With their buffers of 1 MiB, 64 MiB wait in the kernel at most.
 const SOCKETS: usize = 64;

@@ -5,18 +5,13 @@
 //! full, clients are answered from sockets of their own.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixDatagram;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use nix::sys::socket::{getsockopt, setsockopt, sockopt};
-
 use super::own_sockets::OwnSockets;
-use crate::sys::descriptor;
+use super::unnamed_socket::{Client, open, unread};
 
-/// The buffer that is asked for; the kernel doubles it for its own bookkeeping, and may give less (`wmem_max`).
-const BUFFER: usize = 512 << 10;
 /// The common socket is used again when at least this part of its buffer is free.
 const FREE_SHARE: usize = 2;
 /// After so many replies from other sockets, the common one is looked at.
@@ -30,15 +25,6 @@ pub struct ReplySockets {
     /// Replies since the common socket was full.
     replies: AtomicUsize,
     own: Mutex<OwnSockets>,
-}
-
-/// The client that a reply is for: its address, and its user where the kernel tells.
-#[derive(Clone, Copy)]
-pub struct Client<'a> {
-    /// The address as the kernel gave it.
-    pub address: &'a [u8],
-    /// The user who sent the request.
-    pub user: Option<u32>,
 }
 
 impl ReplySockets {
@@ -78,25 +64,4 @@ impl ReplySockets {
         let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         send(own.socket_for(client).ok_or(io::ErrorKind::WouldBlock)?)
     }
-}
-
-/// An unnamed socket, and the size of its send buffer.
-pub(super) fn open() -> io::Result<(OwnedFd, usize)> {
-    let socket = OwnedFd::from(UnixDatagram::unbound()?);
-    let buffer = enlarge_buffer(socket.as_fd(), BUFFER)?;
-    Ok((socket, buffer))
-}
-
-/// Bytes that were sent from a socket and are not read yet, as the kernel charges them.
-pub fn unread(socket: BorrowedFd<'_>) -> usize {
-    descriptor::unsent_bytes(socket.as_raw_fd()).unwrap_or(0)
-}
-
-/// Makes the send buffer this large, or as large as the system allows, and says how large it is.
-pub fn enlarge_buffer(socket: BorrowedFd<'_>, bytes: usize) -> io::Result<usize> {
-    // Root may exceed wmem_max; everybody else gets as much as that allows.
-    if setsockopt(&socket, sockopt::SndBufForce, &bytes).is_err() {
-        let _ = setsockopt(&socket, sockopt::SndBuf, &bytes);
-    }
-    Ok(getsockopt(&socket, sockopt::SndBuf)?)
 }

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use crate::transport::reply_sockets::Client;
+use crate::transport::unnamed_socket::Client;
 
 /// A client may leave this part of the send buffer unread. As much may be on its way to clients that do read.
 const SHARES: usize = 32;

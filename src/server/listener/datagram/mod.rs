@@ -3,6 +3,7 @@
 mod connected_peers;
 mod loop_guard;
 pub(crate) mod policy;
+mod recipient;
 mod replies;
 mod reply_queues;
 
@@ -34,7 +35,8 @@ use crate::transport::eagerness::Habit;
 use crate::transport::{OpenError, io_error};
 use loop_guard::LoopGuard;
 use policy::DatagramPolicy;
-use replies::{Recipient, Replies};
+use recipient::Recipient;
+use replies::Replies;
 use reply_queues::Sent;
 
 /// Larger than any UDP datagram; a larger one on a UNIX socket is refused by its true size.

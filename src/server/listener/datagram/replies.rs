@@ -7,15 +7,16 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::connected_peers::{Buffer, ConnectedPeers};
+use super::recipient::Recipient;
 use super::reply_queues::{Full, ReplyQueues, Sent, WaitingReply};
 use crate::net::peer::peer_of;
 use crate::server::delivery::deferred_writer::{DeferredWriter, PendingWrite};
 use crate::server::dispatch::dispatcher::Dispatcher;
 use crate::server::multiprocess::in_flight::Slot;
 use crate::server::options::ListenOptions;
-use crate::sys::peer_address::PeerAddress;
 use crate::transport::datagram::{Socket, send_from};
-use crate::transport::reply_sockets::{self, Client, ReplySockets};
+use crate::transport::reply_sockets::ReplySockets;
+use crate::transport::unnamed_socket::{self, Client};
 
 /// The send buffer that is asked for on the named socket. It is one for all clients that are connected to it.
 const NAMED_BUFFER: usize = 2 << 20;
@@ -43,14 +44,6 @@ struct UnixReplies {
     answers_connected: bool,
     connected: Mutex<ConnectedPeers>,
     has_connected: AtomicBool,
-}
-
-/// Who a reply is for.
-#[derive(Clone, Copy)]
-pub(crate) struct Recipient {
-    pub(crate) peer: PeerAddress,
-    /// The user who asked, where the kernel was asked to tell.
-    pub(crate) user: Option<u32>,
 }
 
 impl Replies {
@@ -146,17 +139,11 @@ impl Replies {
     }
 }
 
-impl Recipient {
-    fn as_client(&self) -> Client<'_> {
-        Client { address: self.peer.as_bytes(), user: self.user }
-    }
-}
-
 impl UnixReplies {
     fn new(named: &Socket, answers_connected: bool) -> io::Result<Self> {
         Ok(UnixReplies {
             unnamed: ReplySockets::new()?,
-            named_buffer: reply_sockets::enlarge_buffer(named.as_fd(), NAMED_BUFFER)?,
+            named_buffer: unnamed_socket::enlarge_buffer(named.as_fd(), NAMED_BUFFER)?,
             answers_connected,
             connected: Mutex::default(),
             has_connected: AtomicBool::new(false),
@@ -190,7 +177,7 @@ impl UnixReplies {
         (client, size): (Client<'_>, usize),
         named: &Socket,
     ) -> io::Result<()> {
-        let buffer = Buffer { size: self.named_buffer, unread: || reply_sockets::unread(named.as_fd()) };
+        let buffer = Buffer { size: self.named_buffer, unread: || unnamed_socket::unread(named.as_fd()) };
         if self.connected().admits(client, size, &buffer) {
             send(named.as_fd())
         } else {

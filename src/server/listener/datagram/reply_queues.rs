@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::replies::Recipient;
+use super::recipient::Recipient;
 use crate::server::dispatch::byte_budget::Reservation;
 use crate::server::multiprocess::in_flight::Slot;
 use crate::sys::peer_address::PeerAddress;
