@@ -33,6 +33,9 @@ const SLICE: Duration = Duration::from_micros(500);
 /// The clock is read at every so many checkpoints: to read it takes about as long as to read from a socket.
 const TURNS: u32 = 16;
 
+/// Bytes that take much longer to parse than it takes to read the clock.
+const LARGE_PIECE: usize = 16 << 10;
+
 /// The deadline of a call, and a look at who wants to interrupt it.
 pub struct Deadline<'a> {
     at: Instant,
@@ -131,6 +134,11 @@ impl<'a> Deadline<'a> {
     pub(super) async fn checkpoint(&mut self) -> Result<(), WaitError> {
         self.turns = self.turns.wrapping_add(1);
         if self.turns.is_multiple_of(TURNS) { self.look_at_clock().await } else { Ok(()) }
+    }
+
+    /// As [`Deadline::checkpoint`], after this many bytes of input. A large piece counts as much as many small ones.
+    pub(super) async fn checkpoint_after(&mut self, bytes: usize) -> Result<(), WaitError> {
+        if bytes < LARGE_PIECE { self.checkpoint().await } else { self.look_at_clock().await }
     }
 
     async fn look_at_clock(&mut self) -> Result<(), WaitError> {
@@ -276,5 +284,33 @@ fn poll(fd: BorrowedFd<'_>, events: PollFlags, timeout: PollTimeout) -> Result<O
         Ok(0) | Err(Errno::EINTR) => Ok(None),
         Ok(_) => Ok(Some(fds[0].revents().unwrap_or(PollFlags::empty()))),
         Err(errno) => Err(WaitError::Io(errno.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::driver::{Call, Driver};
+
+    /// Whether a call on a driver yields that takes a slice of time for each of two pieces of input.
+    fn yields_between_pieces(bytes: usize) -> bool {
+        let driver = Driver::new().expect("a driver");
+        let (_, output) = driver.begin(|waiter| -> Call<()> {
+            Box::pin(async move {
+                let mut deadline = Deadline::driven(Duration::from_secs(60), &waiter);
+                for _ in 0..2 {
+                    let begun = Instant::now();
+                    while begun.elapsed() < SLICE {}
+                    deadline.checkpoint_after(bytes).await.expect("there is time left");
+                }
+            })
+        });
+        output.is_none()
+    }
+
+    #[test]
+    fn a_driven_call_yields_to_others_after_a_large_piece_of_input() {
+        assert!(yields_between_pieces(LARGE_PIECE));
+        assert!(!yields_between_pieces(1), "small pieces are counted");
     }
 }

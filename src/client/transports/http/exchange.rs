@@ -100,11 +100,13 @@ async fn receive(
     parser: &mut ReplyParser,
     deadline: &mut Deadline<'_>,
 ) -> Result<HttpReply, Ended> {
+    let mut size = 0;
     loop {
-        deadline.checkpoint().await?;
+        deadline.checkpoint_after(size).await?;
         let when = if parser.has_head() { "in the middle of its answer" } else { "before its answer" };
         let read = read(channel, parser.room(), when, deadline).await;
-        parser.fill(read.as_ref().copied().unwrap_or_default());
+        size = read.as_ref().copied().unwrap_or_default();
+        parser.fill(size);
         if read? == 0 {
             let what = format!("the server closed the connection {when}");
             let error = CallError::Transport { what, errno: libc::ECONNRESET };
