@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any, Optional
 
-from calls import KEY, Call
 from outcomes import Outcome, leaves, loose
 from servers import Endpoint
+
+from calls import KEY, Call
 
 SAME, REFUSED, UNCLEAR, OWN_WORDS, SPOILT, DIFFERENT = (
     "same", "refused", "unclear", "own words", "spoilt", "different",

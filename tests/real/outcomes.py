@@ -7,9 +7,8 @@ import re
 import warnings
 from typing import Any, Optional
 
-from calls import Call
-
 import sipmi
+from calls import Call
 
 #: Fields that differ from one moment, or one wire's process, to the next.
 VOLATILE = {
