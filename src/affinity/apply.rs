@@ -22,12 +22,12 @@ use super::undo::{self, Undone};
 /// How often pending interrupts are looked at.
 const STEP: Duration = Duration::from_millis(50);
 
-/// What came of one item: one outcome, or one a thread.
+/// The result of one item: one outcome, or one for each thread.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// The item.
     pub item: Item,
-    /// What came of it.
+    /// One outcome for the item, or one for each thread.
     pub outcomes: Vec<Outcome>,
 }
 
@@ -59,7 +59,7 @@ impl Report {
 pub struct Applied {
     /// The plan.
     pub plan: Plan,
-    /// What came of each item, brought up to date by [`Applied::verify`].
+    /// A report for each item, updated by [`Applied::verify`].
     pub reports: Vec<Report>,
     entries: Vec<Entry>,
     journal: PathBuf,
@@ -252,13 +252,13 @@ impl Applied {
         &self.journal
     }
 
-    /// Whether no item is refused. A pending interrupt is set, and moves when it fires the next time.
+    /// Returns true if no item is refused. A pending interrupt is set, and moves when it fires the next time.
     pub fn is_complete(&self) -> bool {
         self.reports.iter().all(|report| report.state() != State::Refused)
     }
 
-    /// Whether an interrupt that fires has not been seen to arrive yet. One that has never fired since the machine started
-    /// may never do so, and is not waited for.
+    /// Returns true if an interrupt that fires has not yet been counted on its new CPU. An interrupt that has never
+    /// fired since boot may never fire, and is not waited for.
     fn is_waiting(&self) -> bool {
         let fires = |number: u32| {
             let row = self.counted.as_ref().and_then(|table| table.irq(number));
@@ -272,8 +272,9 @@ impl Applied {
         })
     }
 
-    /// Looks at every interrupt and thread again, and brings the report up to date: pending ones become applied when their
-    /// effective CPU or the counts since the last look say so; what someone moved becomes refused (`changed since`).
+    /// Inspects every interrupt and thread again, and updates the report. A pending item becomes applied when its
+    /// effective CPU, or the counts since the last call, show it. An item that another process moved becomes refused
+    /// (`changed since`).
     pub fn verify(&mut self) -> Result<()> {
         let host = self.plan.host.clone();
         let locator = Locator::new(&host);
@@ -300,7 +301,7 @@ impl Applied {
                             judged.because(
                                 State::Refused,
                                 Reason::ChangedSince,
-                                format!("{path}: someone moved it to {now}"),
+                                format!("{path}: another process moved it to {now}"),
                             )
                         }
                         Some(Reason::WaitsForInterrupt) => {
@@ -317,7 +318,7 @@ impl Applied {
                         let strayed = !now.is_subset(&report.item.target);
                         outcome.now = Some(now.clone());
                         if strayed {
-                            let detail = format!("someone moved it to {now}");
+                            let detail = format!("another process moved it to {now}");
                             *outcome = outcome.clone().because(State::Refused, Reason::ChangedSince, detail);
                         }
                     }
@@ -342,7 +343,7 @@ impl Applied {
         }
     }
 
-    /// What has moved since.
+    /// Lists the items that have moved since they were applied.
     pub fn drift(&self) -> Vec<Outcome> {
         undo::drift(&self.plan.host, &self.entries)
     }

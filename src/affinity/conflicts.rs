@@ -1,4 +1,4 @@
-//! What stands in the way of a plan, found before anything is written.
+//! Conflicts that would defeat a plan, found before anything is written.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -57,7 +57,7 @@ pub fn context_switches(status: &str) -> (u64, u64) {
     (find("voluntary_ctxt_switches:"), find("nonvoluntary_ctxt_switches:"))
 }
 
-/// What is counted, at one moment.
+/// A sample of all counters at one moment.
 #[derive(Clone, Debug)]
 pub struct Sample {
     table: InterruptTable,
@@ -92,7 +92,7 @@ impl Sample {
         })
     }
 
-    /// What happened between an earlier sample and this one. `irqs` chooses the rows; none means all that moved.
+    /// Returns the differences to an earlier sample. `irqs` chooses the rows; `None` takes every row that changed.
     pub fn since(&self, earlier: &Self, seconds: f64, irqs: Option<&[u32]>) -> Measurement {
         let wanted = |rate: &Rate| match irqs {
             Some(irqs) => rate.irq.is_some_and(|irq| irqs.contains(&irq)),
@@ -119,7 +119,7 @@ impl Sample {
     }
 }
 
-/// What happened in a span of time.
+/// The changes of all counters in a span of time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measurement {
     /// How long, in seconds.

@@ -13,15 +13,15 @@ pub const MAX_CPUS: usize = 65_536;
 
 const BITS: usize = 64;
 
-/// What is wrong with the text of a CPU set.
+/// The reason why a text is no CPU set.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CpuSetError {
     /// Neither a digit, a range nor a keyword of the grammar (the kernel answers EINVAL).
     #[error("expected {expected}, found {found:?} at byte {at} of CPU set {text:?}")]
     Syntax {
-        /// What the grammar allows there.
+        /// The tokens that the grammar allows at this position.
         expected: &'static str,
-        /// What stands there.
+        /// The text at this position.
         found: String,
         /// Its offset in bytes.
         at: usize,
@@ -203,7 +203,7 @@ impl CpuSet {
         self.trim();
     }
 
-    /// Whether the CPU is in the set (`CPU_ISSET`).
+    /// Returns true if the CPU is in the set (`CPU_ISSET`).
     pub fn contains(&self, cpu: usize) -> bool {
         self.words.get(cpu / BITS).is_some_and(|word| word & (1 << (cpu % BITS)) != 0)
     }
@@ -213,7 +213,7 @@ impl CpuSet {
         self.words.iter().map(|word| word.count_ones() as usize).sum()
     }
 
-    /// Whether there is none (what `CPU_ZERO` leaves).
+    /// Returns true if the set has no CPU (the state after `CPU_ZERO`).
     pub fn is_empty(&self) -> bool {
         self.words.is_empty()
     }
@@ -243,12 +243,12 @@ impl CpuSet {
         })
     }
 
-    /// Whether every CPU of this set is in the other.
+    /// Returns true if every CPU of this set is in the other.
     pub fn is_subset(&self, other: &Self) -> bool {
         (self - other).is_empty()
     }
 
-    /// Whether they have no CPU in common.
+    /// Returns true if the sets have no CPU in common.
     pub fn is_disjoint(&self, other: &Self) -> bool {
         self.words.iter().zip(&other.words).all(|(a, b)| a & b == 0)
     }

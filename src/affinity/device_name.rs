@@ -19,7 +19,8 @@ pub(super) fn canonical(root: &Root, name: &str) -> Result<String> {
     Ok(if is_address { with_domain } else { name.to_owned() })
 }
 
-/// What a file below `/dev` leads to. A mapper's name is also known by `dm/name`, where `/dev` was not captured.
+/// Resolves a file below `/dev` to its device. A mapper's name is also known by `dm/name`, where `/dev` was not
+/// captured.
 fn device_file(root: &Root, device: &str) -> Result<String> {
     if let Some(target) = root.resolve(&format!("/dev/{device}"))
         && let Some(target) = target.strip_prefix("/dev/").filter(|target| !target.contains('/'))

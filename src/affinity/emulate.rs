@@ -1,4 +1,4 @@
-//! What a kernel does with a write, done to the files of a captured tree: so that plans can be rehearsed on it.
+//! Emulates the kernel's handling of a write on the files of a captured tree, so that plans can be rehearsed on it.
 //!
 //! Rules as measured on Linux 6.1, 6.12 and 6.18: see `docs/affinity.md`, "Writing".
 
@@ -31,7 +31,7 @@ fn possible(root: &Root) -> usize {
     list(root, "/sys/devices/system/cpu/possible").highest().map_or(1, |top| top + 1)
 }
 
-/// Whether the path is one that a kernel gives a meaning to, and was written here.
+/// Performs the write if the kernel gives the path a meaning, and returns whether it did.
 pub(crate) fn write(root: &Root, path: &str, bytes: &[u8]) -> io::Result<bool> {
     let text = String::from_utf8_lossy(bytes);
     let name = path.rsplit('/').next().unwrap_or_default();
@@ -111,7 +111,7 @@ pub(crate) fn affinity(root: &Root, pid: u32, tid: u32) -> io::Result<CpuSet> {
     CpuSet::parse_list(line, None).map_err(|error| refused(&error))
 }
 
-/// What `sched_setaffinity` does with cpusets, offline CPUs and per-CPU kernel threads.
+/// Emulates `sched_setaffinity` with its rules for cpusets, offline CPUs and per-CPU kernel threads.
 pub(crate) fn set_affinity(root: &Root, pid: u32, tid: u32, cpus: &CpuSet) -> io::Result<()> {
     let path = status_path(root, pid, tid);
     let text = root.text(&path).map_err(|_| errno(libc::ESRCH))?;

@@ -17,7 +17,7 @@ pub struct Assignment {
     pub key: String,
     /// Its value, unquoted.
     pub value: String,
-    /// Whether it is written `export A=1`.
+    /// True if the line is written `export A=1`.
     pub is_exported: bool,
     /// First byte of the logical line.
     start: usize,

@@ -1,4 +1,4 @@
-//! What can go wrong between a name and a CPU, with the path or the number it happened at.
+//! Errors between a name and a CPU, with the path or the number at which they occurred.
 
 use std::io;
 
@@ -15,9 +15,9 @@ pub enum Error {
     Content {
         /// The file.
         path: String,
-        /// What its format is.
+        /// The expected format.
         expected: String,
-        /// What stands there.
+        /// The text in its place.
         found: String,
     },
     /// The kernel refused to open, read, write or list.
@@ -27,7 +27,7 @@ pub enum Error {
         path: String,
         /// `read`, `write`, `list`, `replace`.
         action: &'static str,
-        /// What the kernel said.
+        /// The error that the kernel returned.
         source: io::Error,
     },
     /// There is no device, interrupt, process or journal of that name.
@@ -35,7 +35,7 @@ pub enum Error {
     NotFound {
         /// `network or block device`, `IRQ`, `process`, ...
         kind: &'static str,
-        /// What was asked for.
+        /// The requested name.
         name: String,
         /// Where it would be.
         expected: String,
@@ -45,7 +45,7 @@ pub enum Error {
     Usage(String),
 }
 
-/// What this module's functions return.
+/// The result type of this module's functions.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
@@ -79,7 +79,7 @@ impl Error {
         }
     }
 
-    /// Whether the thing is not there (any more).
+    /// Returns true if the file, device or process does not exist (any more).
     pub fn is_missing(&self) -> bool {
         matches!(self, Error::NotFound { .. })
             || matches!(self.errno(), Some(libc::ENOENT | libc::ESRCH | libc::ENODEV))

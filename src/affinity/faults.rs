@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::error::{Error, Result};
 
-/// What goes wrong at one path. `sched:TID` stands for moving that thread.
+/// The fault to inject at one path. `sched:TID` stands for moving that thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Opening or reading fails with this error number.

@@ -112,7 +112,7 @@ impl Host {
         Irqbalance::read(&self.root)
     }
 
-    /// What would have to change; changes nothing.
+    /// Returns the plan of all necessary changes; changes nothing.
     pub fn plan(&self, request: &Request) -> Result<Plan> {
         Plan::make(self, request)
     }

@@ -140,7 +140,7 @@ impl InterruptTable {
         self.lines.len()
     }
 
-    /// Whether there is no row.
+    /// Returns true if the table has no row.
     pub fn is_empty(&self) -> bool {
         self.lines.is_empty()
     }
@@ -206,7 +206,7 @@ impl Rate {
     }
 }
 
-/// What was added to a 32-bit counter that may have wrapped once.
+/// Returns the increase of a 32-bit counter that may have wrapped once.
 pub fn since(now: u64, before: u64) -> u64 {
     match (now.checked_sub(before), u32::try_from(now), u32::try_from(before)) {
         (Some(added), _, _) => added,
@@ -229,7 +229,7 @@ impl<'a> Row<'a> {
         &self.table.text[span.start as usize..span.end as usize]
     }
 
-    /// What stands before the colon: `30`, `NMI`, `IPI0`.
+    /// The text before the colon: `30`, `NMI`, `IPI0`.
     pub fn label(&self) -> &'a str {
         self.text(self.line.label)
     }

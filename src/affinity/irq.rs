@@ -20,9 +20,9 @@ pub struct Irq {
     pub hint: Option<CpuSet>,
     /// NUMA node; none if the kernel does not know one (-1).
     pub node: Option<u32>,
-    /// Whether the kernel places it itself.
+    /// States if the kernel places the interrupt itself.
     pub managed: Managed,
-    /// Whether `smp_affinity` may be written: mode 0444 says no from Linux 6.12 on.
+    /// True if `smp_affinity` may be written: mode 0444 says no from Linux 6.12 on.
     pub writable: bool,
     /// The controller's name.
     pub chip: String,
@@ -30,9 +30,9 @@ pub struct Irq {
     pub hwirq: Option<u64>,
     /// `edge`, `level`, or as the table prints it.
     pub trigger: String,
-    /// Who asked for it.
+    /// The names of the drivers that requested the interrupt.
     pub actions: Vec<String>,
-    /// `spurious`: interrupts since the last reset of the counter, and how many nobody took.
+    /// `spurious`: interrupts since the last reset of the counter, and how many of them no driver handled.
     pub spurious: Option<Spurious>,
 }
 
@@ -47,7 +47,7 @@ pub struct Spurious {
     pub last_unhandled_ms: u64,
 }
 
-/// Whether the kernel places an interrupt itself.
+/// States if the kernel places an interrupt itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Managed {
     /// No.
@@ -58,7 +58,8 @@ pub enum Managed {
     Yes,
 }
 
-/// What stays the same when numbers change: the device's bus address, the action and the number inside the controller.
+/// The parts of an interrupt that survive renumbering: the device's bus address, the action and the number inside the
+/// controller.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Identity {
     /// `0000:00:05.0`, or empty.
@@ -130,7 +131,7 @@ impl Irq {
         })
     }
 
-    /// What stays when its number changes. `bus` is its device's address where the device is known.
+    /// Returns the part that survives renumbering. `bus` is its device's address where the device is known.
     pub fn identity(&self, bus: Option<&str>) -> Identity {
         let own =
             queue::bus_address(&self.chip).or_else(|| self.actions.iter().find_map(|name| queue::bus_address(name)));
@@ -141,8 +142,8 @@ impl Irq {
         }
     }
 
-    /// Whether the hardware steers it through interrupt remapping (`IR-` chips): then it moves at once, without waiting
-    /// for the next interrupt.
+    /// Returns true if the hardware steers the interrupt through interrupt remapping (`IR-` chips). It then moves at
+    /// once, without waiting for the next interrupt.
     pub fn remapped(&self) -> bool {
         self.chip.starts_with("IR-")
     }

@@ -28,12 +28,12 @@ const UNIT_FOLDERS: [&str; 4] =
 const PATIENCE: Duration = Duration::from_secs(5);
 const MAX_ANSWER: u64 = 1 << 20;
 
-/// What irqbalance is told and whether it runs.
+/// The configuration of irqbalance and its state.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Irqbalance {
     /// The file to edit.
     pub file: String,
-    /// Whether that file exists.
+    /// True if that file exists.
     pub file_exists: bool,
     /// The daemon's pid, if it runs.
     pub pid: Option<u32>,
@@ -43,9 +43,9 @@ pub struct Irqbalance {
     pub banned_cpus: CpuSet,
     /// CPUs that it bans by itself while neither variable is set: the isolated and `nohz_full` ones.
     pub protected_cpus: CpuSet,
-    /// Whether `IRQBALANCE_BANNED_CPUS` is set in any of its files; it wins over the list.
+    /// True if `IRQBALANCE_BANNED_CPUS` is set in any of its files; it takes precedence over the list.
     has_mask: bool,
-    /// Whether the installed version knows `IRQBALANCE_BANNED_CPULIST`.
+    /// True if the installed version knows `IRQBALANCE_BANNED_CPULIST`.
     knows_list: bool,
     /// The program that reads the file.
     reader: Reader,
@@ -240,7 +240,7 @@ fn set_apart(root: &Root) -> Result<CpuSet> {
     Ok(&read("isolated")?.unwrap_or_default() | &read("nohz_full")?.unwrap_or_default())
 }
 
-/// Whether the installed program holds the variable's name; it has it since 1.8.0.
+/// Returns true if the installed program contains the variable's name, as it does since 1.8.0.
 fn knows_list(root: &Root) -> bool {
     let program = ["/usr/sbin/irqbalance", "/sbin/irqbalance", "/usr/bin/irqbalance"];
     let bytes = program.into_iter().find_map(|path| root.read(path).ok()).unwrap_or_default();

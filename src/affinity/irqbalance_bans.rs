@@ -1,10 +1,10 @@
 //! The CPUs that irqbalance bans, read from its variables as irqbalance itself reads them (`setup_banned_cpus` in its
-//! `cputree.c`, `__bitmap_parse` and `__bitmap_parselist` in its `bitmap.c`): it stops at the first character that it does not
-//! know, keeps what it had read until then, and tells nobody.
+//! `cputree.c`, `__bitmap_parse` and `__bitmap_parselist` in its `bitmap.c`). It stops at the first unknown character,
+//! keeps the CPUs read before it, and logs nothing.
 
 use super::cpuset::{CpuSet, MAX_CPUS};
 
-/// What the two variables say. An empty value is as none.
+/// The contents of the two variables. An empty value counts as none.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct CpuBans {
     /// `IRQBALANCE_BANNED_CPUS`; it wins over the list.

@@ -17,7 +17,7 @@ use super::irq::Identity;
 use super::root::Root;
 
 const VERSION: u64 = 1;
-/// What `default_path` names its files.
+/// The suffix of the files that `default_path` names.
 const SUFFIX: &str = ".journal";
 /// Changes every time that the machine starts.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -29,7 +29,7 @@ pub enum Entry {
     Irq {
         /// Its number then.
         number: u32,
-        /// Who it is.
+        /// The identity of the changed item.
         identity: Identity,
         /// Where it was.
         before: CpuSet,
@@ -42,9 +42,9 @@ pub enum Entry {
         interface: String,
         /// The queue.
         queue: String,
-        /// What it was.
+        /// The CPUs before the change.
         before: CpuSet,
-        /// What it became.
+        /// The CPUs after the change.
         after: CpuSet,
     },
     /// A thread.
@@ -254,9 +254,9 @@ pub fn pending(folder: &Path) -> Result<Vec<PathBuf>> {
 /// A journal as it was found.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// What was recorded, in order.
+    /// The recorded changes, in order.
     pub entries: Vec<Entry>,
-    /// Whether the machine has been started anew since: then kernel state is gone and only files remain.
+    /// True if the machine has been restarted since: kernel state is then gone and only files remain.
     pub rebooted: bool,
 }
 

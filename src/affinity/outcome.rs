@@ -1,4 +1,4 @@
-//! What came of asking the kernel to move something: applied, pending, managed or refused, and why.
+//! The kernel's response to a change: applied, pending, managed or refused, and why.
 
 use std::fmt;
 
@@ -61,7 +61,7 @@ pub enum Reason {
     WaitsForInterrupt,
     /// The number now belongs to something else than was meant.
     AnotherNow,
-    /// Someone else has changed it since.
+    /// Another process has changed it since.
     ChangedSince,
     /// Another answer of the kernel.
     Other,
@@ -89,7 +89,7 @@ impl Reason {
         }
     }
 
-    /// What an error number of a write means, where the number alone tells.
+    /// Translates the error number of a write, where the number alone is conclusive.
     pub fn of_errno(errno: i32) -> Self {
         match errno {
             libc::EROFS => Reason::ReadOnly,
@@ -117,7 +117,7 @@ pub struct Outcome {
     pub detail: String,
     /// The CPUs asked for.
     pub asked: CpuSet,
-    /// What was asked for and could not be: offline, or outside the cpuset.
+    /// The requested CPUs that are unavailable: offline, or outside the cpuset.
     pub cut: CpuSet,
     /// The affinity before.
     pub before: Option<CpuSet>,
@@ -166,7 +166,7 @@ impl Outcome {
     }
 }
 
-/// What the reason means to an operator.
+/// Explains the reason to an operator.
 pub fn explanation(reason: Reason) -> &'static str {
     match reason {
         Reason::Managed => "the kernel places this interrupt itself",
@@ -182,7 +182,7 @@ pub fn explanation(reason: Reason) -> &'static str {
         Reason::NotKept => "accepted, but it reads back as something else",
         Reason::WaitsForInterrupt => "accepted; it moves at the next interrupt",
         Reason::AnotherNow => "the number belongs to another device now",
-        Reason::ChangedSince => "someone else has changed it since",
+        Reason::ChangedSince => "another process has changed it since",
         Reason::Other => "refused by the kernel",
     }
 }

@@ -137,7 +137,7 @@ pub(crate) fn for_irq(policy: Policy, cpus: &CpuSet, queue: Option<Queue>, posit
     }
 }
 
-/// Whether RPS sends packets of a receive queue to CPUs outside of a set.
+/// Returns true if RPS sends packets of a receive queue to CPUs outside of a set.
 pub(crate) fn is_stray(queue: &SteeringQueue, cpus: &CpuSet) -> bool {
     queue.receives && queue.cpus.as_ref().is_some_and(|set| !set.is_subset(cpus))
 }

@@ -52,7 +52,7 @@ impl FromStr for Policy {
     }
 }
 
-/// What a plan is asked for.
+/// The request that a plan is made for.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
     /// Network and block devices, by name.
@@ -63,11 +63,11 @@ pub struct Request {
     pub cpus: Option<CpuSet>,
     /// How they are shared.
     pub policy: Policy,
-    /// Whether RPS and XPS are set, too.
+    /// True if RPS and XPS are set, too.
     pub steering: bool,
-    /// Whether each worker has a socket of its own (`reuse_port`), and so may have a CPU of its own.
+    /// True if each worker has a socket of its own (`reuse_port`), and so may have a CPU of its own.
     pub reuse_port: bool,
-    /// Whether a running irqbalance is told to leave the interrupts alone.
+    /// True if a running irqbalance is told to ban the interrupts.
     pub ban: bool,
 }
 
@@ -88,7 +88,7 @@ pub enum Change {
     Irq {
         /// Its number now.
         number: u32,
-        /// Who it is, whatever its number.
+        /// The interrupt's identity, independent of its number.
         identity: Identity,
     },
     /// A queue's `rps_cpus` or `xps_cpus`.
@@ -105,13 +105,13 @@ pub enum Change {
 /// A change with its target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
-    /// What.
+    /// The planned change.
     pub change: Change,
     /// The CPUs now.
     pub now: Option<CpuSet>,
     /// The CPUs to be.
     pub target: CpuSet,
-    /// Whether the kernel places it itself: listed, not touched.
+    /// States if the kernel places the interrupt itself: it is then listed, but not changed.
     pub managed: Managed,
     /// The name beside the number: the action, the queue, the role.
     pub label: String,
@@ -129,7 +129,7 @@ impl Item {
         }
     }
 
-    /// What it is about: `57`, `eth0 rx-0`, the pid.
+    /// Names the subject of the item: `57`, `eth0 rx-0`, the pid.
     pub fn subject(&self) -> String {
         match &self.change {
             Change::BanLive { .. } => "socket".to_owned(),
@@ -140,7 +140,7 @@ impl Item {
         }
     }
 
-    /// Whether nothing has to be done.
+    /// Returns true if the item needs no change.
     pub fn is_done(&self) -> bool {
         self.now.as_ref() == Some(&self.target)
     }
@@ -183,13 +183,13 @@ pub struct Plan {
     pub irq_cpus: CpuSet,
     /// Where processes go.
     pub process_cpus: CpuSet,
-    /// Whether the CPUs were chosen here.
+    /// True if the planner chose the CPUs.
     pub chosen: bool,
     /// Why these CPUs were chosen; empty where they were given.
     pub choice: String,
-    /// What changes, in the order in which it is done.
+    /// The changes, in the order in which they are made.
     pub items: Vec<Item>,
-    /// What stands in the way.
+    /// The conflicts that would defeat the plan.
     pub conflicts: Vec<Conflict>,
 }
 

@@ -23,7 +23,7 @@ pub struct Process {
     pub name: String,
     /// Clock ticks after boot at which it started (field 22 of `stat`).
     pub started: u64,
-    /// What it does, if its server says so: `attendant`, `SIP receiver`, `timer`.
+    /// The role that its server reports, if it does: `attendant`, `SIP receiver`, `timer`.
     pub role: Option<String>,
 }
 
@@ -75,7 +75,7 @@ impl Process {
         Ok(Process { pid, name: stat.name, started: stat.started, role: None })
     }
 
-    /// Whether this very process still runs.
+    /// Returns true if the same process, not another with its pid, still runs.
     pub fn is_alive(&self, root: &Root) -> bool {
         stat(root, self.pid).is_some_and(|stat| stat.started == self.started)
     }

@@ -1,6 +1,6 @@
-//! What an interrupt's action name says: the device, the direction and the number of a queue.
+//! The meaning of an interrupt's action name: the device, the direction and the number of a queue.
 
-/// What a vector of a device is for.
+/// The purpose of a device's interrupt vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum QueueKind {
     /// Receives (`eth0-rx-0`, `virtio2-input.0`).
@@ -28,7 +28,7 @@ impl QueueKind {
 /// A queue as its driver names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Queue {
-    /// What it carries.
+    /// The kind of traffic on the queue.
     pub kind: QueueKind,
     /// Its number, if the name has one.
     pub index: Option<u32>,
@@ -149,8 +149,8 @@ fn nvme_queue(action: &str) -> Option<u32> {
 /// Drivers of RAID controllers and host bus adapters that let the kernel place their vectors (`PCI_IRQ_AFFINITY`).
 const MANAGING: [&str; 5] = ["mpt3sas", "megasas", "hpsa", "smartpqi", "qla2xxx"];
 
-/// Whether the kernel is known to place such a vector itself (`IRQF_AFFINITY_MANAGED`): I/O queues of `nvme`, `virtio_blk`,
-/// `virtio_scsi` and of RAID controllers. Before 6.12 nothing but the name tells beforehand.
+/// Returns true if the kernel is known to place such a vector itself (`IRQF_AFFINITY_MANAGED`): I/O queues of `nvme`,
+/// `virtio_blk`, `virtio_scsi` and of RAID controllers. Before 6.12 only the name tells it beforehand.
 pub fn presumed_managed(action: &str) -> bool {
     if nvme_queue(action).is_some_and(|queue| queue > 0) {
         return true;
@@ -163,7 +163,7 @@ pub fn presumed_managed(action: &str) -> bool {
         && (what == "request" || what == "req" || what.starts_with("req."))
 }
 
-/// Whether the name stands in the action as a whole word: `virtio1` is not in `virtio10-input`.
+/// Returns true if the name stands in the action as a whole word: `virtio1` is not in `virtio10-input`.
 pub fn names_device(action: &str, device: &str) -> bool {
     let boundary = |c: Option<char>| c.is_none_or(|c| !c.is_ascii_alphanumeric() && c != '_');
     !device.is_empty()

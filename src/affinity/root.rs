@@ -47,7 +47,7 @@ impl Root {
         Ok(Self { dir, tree, live, faults: faults.map(Arc::new) })
     }
 
-    /// Whether this is a running machine, and writes reach its kernel.
+    /// Returns true if this is a running machine, and writes reach its kernel.
     pub fn is_live(&self) -> bool {
         self.live
     }
@@ -166,7 +166,7 @@ impl Root {
         Ok(numbers)
     }
 
-    /// Whether the path exists.
+    /// Returns true if the path exists.
     pub fn exists(&self, path: &str) -> bool {
         self.inside(path).is_ok_and(|real| real.exists())
     }
@@ -190,7 +190,8 @@ impl Root {
         self.inside(path).and_then(fs::metadata).ok().map(|meta| meta.permissions().mode() & 0o7777)
     }
 
-    /// Whether the file system below a path refuses all writes (EROFS), as in containers and under `ProtectKernelTunables`.
+    /// Returns true if the file system below a path refuses all writes (EROFS), as in containers and under
+    /// `ProtectKernelTunables`.
     pub fn is_read_only(&self, path: &str) -> bool {
         if let Some(Fault::Write(libc::EROFS)) = self.fault(path) {
             return true;

@@ -16,7 +16,7 @@ pub const FLOW_ENTRIES: &str = "/proc/sys/net/core/rps_sock_flow_entries";
 pub struct SteeringQueue {
     /// `rx-0`, `tx-3`.
     pub name: String,
-    /// Whether it receives.
+    /// True for a receive queue.
     pub receives: bool,
     /// Its number.
     pub index: u32,

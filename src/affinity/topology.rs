@@ -48,7 +48,7 @@ pub struct Topology {
     pub nohz_full: CpuSet,
     /// NUMA nodes and their CPUs, offline ones too.
     pub nodes: BTreeMap<u32, CpuSet>,
-    /// What the cpuset of this process (v1 or v2) leaves; none without one.
+    /// The CPUs in the cpuset of this process (v1 or v2); `None` without a cpuset.
     pub cpuset: Option<CpuSet>,
 }
 
@@ -117,7 +117,8 @@ impl Topology {
         self.cpus.iter().filter(|cpu| cpus.contains(cpu.number)).filter(first).map(|cpu| cpu.number).collect()
     }
 
-    /// What a plan may use: online, and in the cpuset. Never the caller's own mask, which a plan may have narrowed before.
+    /// Returns the CPUs that a plan may use: online, and in the cpuset. The caller's own mask is ignored, because an
+    /// earlier plan may have narrowed it.
     pub fn usable(&self) -> CpuSet {
         self.cpuset.as_ref().map_or_else(|| self.online.clone(), |cpuset| cpuset & &self.online)
     }
@@ -148,7 +149,7 @@ fn list_or_map(root: &Root, list: &str, map: &str) -> Result<Option<CpuSet>> {
     }
 }
 
-/// What one CPU's files said of others, which the kernel prints the same for each of them.
+/// The relations to other CPUs in one CPU's files, which the kernel prints identically for each CPU.
 #[derive(Default)]
 struct Shared {
     siblings: HashMap<usize, CpuSet>,

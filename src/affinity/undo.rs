@@ -15,19 +15,19 @@ use super::outcome::{Outcome, Reason, State};
 use super::process::{self, Process};
 use super::steering;
 
-/// What came of taking a journal back.
+/// The result of undoing a journal.
 #[derive(Clone, Debug)]
 pub struct Undone {
     /// One for each change, the last one first.
     pub outcomes: Vec<Outcome>,
-    /// Whether nothing is left to be taken back; the journal is removed then.
+    /// True if no change is left to undo; the journal is then removed.
     pub complete: bool,
 }
 
 /// Restores what a journal says, the last change first, and removes it when nothing is left.
 ///
-/// What is gone (a process that ended, a device that was removed, everything but files after a new start) needs no
-/// restoring. What someone else has changed in a file stays theirs, and the journal stays, too.
+/// An ended process, a removed device and, after a reboot, everything but files need no restoring. A file that another
+/// process has changed is not restored, and the journal stays.
 pub fn undo(host: &Host, path: &Path) -> Result<Undone> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let shown = path.display().to_string();
@@ -57,7 +57,7 @@ pub fn undo(host: &Host, path: &Path) -> Result<Undone> {
     Ok(Undone { outcomes, complete })
 }
 
-/// What is not (any more) as the journal says it was made, and where it is now.
+/// Lists the items that differ from the journal, with their present CPUs.
 pub fn drift(host: &Host, entries: &[Entry]) -> Vec<Outcome> {
     // Of several changes to one thing, the last one counts.
     let mut wanted: BTreeMap<String, &Entry> = BTreeMap::new();
@@ -139,7 +139,7 @@ fn restore_ban(host: &Host, entry: &Entry, pid: u32, before: &[u32], after: &[u3
         ));
     }
     let (now, _) = balance.live(&host.root)?;
-    // What others banned meanwhile stays banned.
+    // Bans that other programs added meanwhile stay.
     let ours: BTreeSet<u32> = after.iter().copied().filter(|irq| !before.contains(irq)).collect();
     balance.ban_irqs_live(&host.root, &(&now - &ours))?;
     let (left, _) = balance.live(&host.root)?;
@@ -160,7 +160,7 @@ fn restore_file(host: &Host, entry: &Entry, path: &str, before: Option<&[u8]>, a
         return Ok(Outcome { state: State::Applied, ..outcome });
     }
     if now.as_deref() != Some(after) {
-        let detail = format!("{path}: changed by someone else since; left as it is");
+        let detail = format!("{path}: another process has changed it since; not changed");
         return Ok(outcome.because(State::Refused, Reason::ChangedSince, detail));
     }
     match before {

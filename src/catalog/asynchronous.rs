@@ -11,7 +11,7 @@ const ASYNCHRONOUS: [(&str, &str, &str); 7] = [
     ("cluster_broadcast_mi", "clusterer", "broadcast_mi"),
 ];
 
-/// Whether a command answers asynchronously, by any of its names. Servers compare names without case.
+/// Returns true if a command answers asynchronously, by any of its names. Servers compare names without case.
 pub fn is_asynchronous(command: &[u8]) -> bool {
     let is = |name: &str| command.eq_ignore_ascii_case(name.as_bytes());
     let (module, local) = match command.iter().position(|byte| *byte == b':') {

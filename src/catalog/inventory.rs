@@ -159,7 +159,7 @@ pub fn recipes_of(flat_command: &str) -> Option<Vec<Vec<&'static str>>> {
     Some(sets)
 }
 
-/// Whether a command takes parameters by name alone.
+/// Returns true if a command takes parameters by name alone.
 pub fn is_named_only(flat_command: &str) -> bool {
     NAMED_ONLY.contains(&flat_command)
 }

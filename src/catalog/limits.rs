@@ -15,7 +15,7 @@ pub const NO_INPUT_LINE: usize = 1023;
 /// `mi_datagram` reads this much.
 pub const DATAGRAM: usize = 65_457;
 
-/// What IPv4 carries in a UDP datagram.
+/// The largest payload of a UDP datagram over IPv4.
 pub const UDP_DATAGRAM: usize = 65_507;
 
 /// From 3.6 on, `httpd` collects a body in a buffer of this size (modparam `receive_buf_size`).

@@ -111,7 +111,7 @@ struct Rename {
     old: &'static str,
     new: &'static str,
     since: (u32, u32),
-    /// Whether the old command does all that the new one does. If not, only its callers are led to the new one.
+    /// True if the old command does all that the new one does. If not, only its callers are led to the new one.
     is_same: bool,
 }
 
@@ -141,9 +141,9 @@ struct Entry {
     canonical: Option<String>,
     /// The name before 4.0; the canonical one when there was none.
     flat: String,
-    /// Whether 4.x knows the flat name as a name of this command alone.
+    /// True if 4.x knows the flat name as a name of this command alone.
     is_alias: bool,
-    /// Whether the flat name is one of [`RENAMES`].
+    /// True if the flat name is one of [`RENAMES`].
     is_renamed: bool,
 }
 
@@ -153,7 +153,7 @@ struct Catalog {
     by_name: HashMap<String, usize, BuildHasherDefault<NameHasher>>,
 }
 
-/// FNV-1a. The names are known beforehand, so nobody can choose some that are found slowly.
+/// FNV-1a. The names are fixed at build time, so no client can choose names that collide.
 struct NameHasher(u64);
 
 impl Default for NameHasher {
@@ -249,8 +249,8 @@ fn entries_of(module: &'static str, names: &'static str) -> impl Iterator<Item =
     })
 }
 
-/// The name that a server of this version has for a command; `None` when the server takes the given name, as far as is
-/// known.
+/// Returns the name that a server of this version has for a command; `None` when the server takes the given name or
+/// the catalog has no other.
 pub fn name_on(command: &[u8], version: Version) -> Option<Str> {
     let given = std::str::from_utf8(command).ok()?;
     let (major, minor) = version;

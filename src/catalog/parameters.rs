@@ -3,7 +3,7 @@
 use crate::item::{Item, Str};
 use crate::request::{Param, Params};
 
-/// What stands in a place for which nothing was given.
+/// The value of a position without a parameter.
 const UNUSED: &str = "0";
 const NONE: &str = ".";
 
@@ -13,8 +13,8 @@ const STATISTICS: &str = "statistics";
 /// One place: what 4.0 calls the parameter, and what is there when it was not given.
 type Place = (&'static str, Option<&'static str>);
 
-/// The places of each command, as far as the names of 4.0 have them, and how many of them must be given. A command with
-/// several sets of names has several.
+/// The positions of each command's parameters that have names in 4.0, and how many of them are required. A command
+/// with several sets of names has several entries.
 const PLACES: [(&str, usize, &[Place]); 41] = [
     ("which", 0, &[("command", None)]),
     ("help", 0, &[("mi_cmd", None)]),
@@ -142,7 +142,7 @@ pub struct ListParameter {
     pub position: usize,
     /// Its name.
     pub name: &'static str,
-    /// Whether the values at all further positions belong to it.
+    /// True if the values at all further positions belong to it.
     pub takes_rest: bool,
 }
 
@@ -203,7 +203,7 @@ pub fn by_name(command: &[u8], given: &[Param]) -> Option<Vec<(Str, Item)>> {
     Some(members)
 }
 
-/// The names of so many parameters by position, where all that 4.0 has are in one order.
+/// Returns the names of `count` parameters by position, if all signatures of 4.0 have them in one order.
 pub fn names_of(command: &[u8], count: usize) -> Option<Vec<&'static str>> {
     let mut sets = PLACES.iter().filter(|(of, ..)| command == of.as_bytes());
     let (_, _, places) = sets.next().filter(|_| sets.next().is_none())?;
@@ -211,7 +211,7 @@ pub fn names_of(command: &[u8], count: usize) -> Option<Vec<&'static str>> {
     (count <= names.len() && count > 0).then(|| names[..count].to_vec())
 }
 
-/// Brings parameters by name into their places. What is not known stays as it was given.
+/// Moves named parameters into their positions. Unknown parameters stay unchanged.
 pub fn put_in_place(command: &[u8], params: &mut Params) {
     match params {
         Params::Named(given) => put_named_in_place(command, given),

@@ -15,13 +15,13 @@ const PLACES: [(&str, &str, usize); 1] = [("cache_store", "value", 2)];
 /// Words that begin the credentials of a SIP or HTTP header field: the whole text is secret.
 const CREDENTIALS: [&str; 3] = ["authorization:", "digest ", "bearer "];
 
-/// Whether values of this name are secret.
+/// Returns true if values of this name are secret.
 pub fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     NAMES.iter().any(|part| name.contains(part))
 }
 
-/// Whether a parameter of a command is secret, by its name or else by its place.
+/// Returns true if a parameter of a command is secret, by its name or else by its position.
 pub fn is_secret_parameter(flat_command: &[u8], name: &str, place: usize) -> bool {
     let is_meant = |named: &str, at: usize| if name.is_empty() { at == place } else { named == name };
     is_secret(name)

@@ -45,7 +45,7 @@ const STATISTICS: [(&str, &str, Kind, &str); 48] = [
     ("tm", "timeout_*", Counter, "timeouts"),
     ("sl", "received_ACKs", Counter, "requests"),
     ("sl", "*replies", Counter, "replies"),
-    // Who is registered.
+    // Registered users.
     ("usrloc", "registered_users *-users", Gauge, "users"),
     ("usrloc", "*-contacts", Gauge, "contacts"),
     ("usrloc", "*-expires", Counter, "contacts"),
@@ -87,7 +87,7 @@ pub fn meaning_of(full_name: &str) -> Option<(Kind, &'static str)> {
     Some((*kind, unit))
 }
 
-/// Whether a text has the form of a pattern.
+/// Returns true if a text has the form of a pattern.
 fn matches(pattern: &str, text: &str) -> bool {
     let Some((head, rest)) = pattern.split_once('*') else { return pattern == text };
     let Some(text) = text.strip_prefix(head) else { return false };

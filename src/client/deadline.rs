@@ -30,7 +30,7 @@ const FIRST_PAUSE: Duration = Duration::from_micros(20);
 /// The longest that a driven call keeps its thread while its peer always has more for it.
 const SLICE: Duration = Duration::from_micros(500);
 
-/// The clock is read at every so many checkpoints: to read it takes about as long as to read from a socket.
+/// The number of checkpoints between two clock reads. Reading the clock takes about as long as reading from a socket.
 const TURNS: u32 = 16;
 
 /// Bytes that take much longer to parse than it takes to read the clock.
@@ -49,7 +49,7 @@ pub struct Deadline<'a> {
 enum Way<'a> {
     /// On this thread, which asks every so often whether to give up.
     Blocking(&'a mut (dyn FnMut() -> bool + Send)),
-    /// On a driver. Whoever wants to give up drops the call.
+    /// On a driver. The caller cancels by dropping the call.
     Driven(&'a Waiter),
 }
 
@@ -58,7 +58,7 @@ enum Way<'a> {
 pub(super) enum WaitError {
     /// The deadline has passed.
     TimedOut,
-    /// Somebody wants the call to end.
+    /// The caller's interrupt check asks the call to end.
     Interrupted,
     /// The system refused.
     Io(io::Error),
@@ -102,7 +102,7 @@ impl<'a> Deadline<'a> {
         Deadline { at, last_pause: self.last_pause, turns: self.turns, way }
     }
 
-    /// Whether waiting leaves the thread to others.
+    /// Returns true if waiting leaves the thread to other calls.
     pub(super) fn is_driven(&self) -> bool {
         matches!(self.way, Way::Driven(_))
     }
@@ -112,7 +112,7 @@ impl<'a> Deadline<'a> {
         if self.is_driven() { Eagerness::over() } else { Eagerness::begin() }
     }
 
-    /// What is left; an error when nothing is.
+    /// Returns the remaining time; an error when none is left.
     pub(super) fn left(&self) -> Result<Duration, WaitError> {
         let left = self.at.saturating_duration_since(Instant::now());
         if left.is_zero() { Err(WaitError::TimedOut) } else { Ok(left) }
@@ -277,7 +277,7 @@ fn waker_of_this_thread() -> Waker {
     WAKER.with_borrow_mut(|waker| waker.get_or_insert_with(make).clone())
 }
 
-/// What the descriptor is ready for; nothing when the time passed, or a signal came.
+/// Returns the events that the descriptor is ready for; `None` on a timeout or a signal.
 fn poll(fd: BorrowedFd<'_>, events: PollFlags, timeout: PollTimeout) -> Result<Option<PollFlags>, WaitError> {
     let mut fds = [PollFd::new(fd, events)];
     match nix::poll::poll(&mut fds, timeout) {

@@ -56,7 +56,7 @@ async fn ask_version(link: &Link, wire: Wire, deadline: &mut Deadline<'_>) -> Re
     Ok(ServerInfo::read(wire, &reply.response))
 }
 
-/// Whether something answers that is no MI, or no MI of this wire.
+/// Returns true if the reply does not come from an MI, or comes from an MI with another wire.
 fn is_wrong_root(error: &CallError) -> bool {
     match error {
         CallError::Codec(_) => true,

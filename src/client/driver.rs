@@ -66,7 +66,7 @@ struct Running<T> {
     until: Option<Instant>,
 }
 
-/// What a call waits with.
+/// The waiting state of a call.
 #[derive(Debug)]
 pub struct Waiter {
     id: CallId,
@@ -77,11 +77,11 @@ pub struct Waiter {
 #[derive(Debug, Default)]
 struct State {
     interest: Option<Interest>,
-    /// What was wished for has come.
+    /// The readiness that the call waited for, once it has arrived.
     ready: Option<io::Result<PollFlags>>,
 }
 
-/// What a call waits for: a descriptor, and no longer than until then.
+/// The descriptor that a call waits for, and its deadline.
 #[derive(Clone, Copy, Debug)]
 struct Interest {
     fd: Option<(RawFd, PollFlags)>,
@@ -98,7 +98,7 @@ struct WakerQueue {
 #[derive(Debug, Default)]
 struct Notified {
     ids: Vec<CallId>,
-    /// Whether a turn is taken, at the end of which they are looked at.
+    /// True if a poll is scheduled, at the end of which the descriptors are inspected.
     is_polled: bool,
 }
 
@@ -121,7 +121,7 @@ impl<T: Send> Driver<T> {
         self.epoll.0.as_fd()
     }
 
-    /// Begins a call, which goes as far as it gets without waiting: what it gives, when that is to its end.
+    /// Begins a call and runs it until it has to wait. Returns its result if it completes without waiting.
     pub fn begin(&self, make: impl FnOnce(Arc<Waiter>) -> Call<T>) -> (CallId, Option<T>) {
         let mut calls = self.lock();
         let index = calls.free.pop().unwrap_or_else(|| {

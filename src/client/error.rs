@@ -97,7 +97,7 @@ pub struct CallFailure {
     pub received: Vec<u8>,
     /// The number of bytes received.
     pub received_size: usize,
-    /// Whether the request for the version failed, and not the command itself.
+    /// True if the request for the version failed, and not the command itself.
     pub probing: bool,
     /// Details for people, where there are any.
     pub details: Option<Box<Details>>,

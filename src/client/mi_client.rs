@@ -37,14 +37,14 @@ use crate::request::Request;
 #[derive(Debug)]
 pub struct Client {
     address: Address,
-    /// What the user says that the server speaks.
+    /// The wire that the user named.
     wire: Option<Wire>,
     link: Link,
-    /// What was found out, and still holds as far as we know.
+    /// The facts found about the server, until a failure invalidates them.
     found: RwLock<Option<Arc<ServerInfo>>>,
     /// Passed by the call that finds out.
     probing: Semaphore,
-    /// Passed by every call: servers are given so many at a time.
+    /// Limits the concurrent requests to the server; every call passes it.
     gate: Semaphore,
     in_flight: Option<NonZeroUsize>,
     /// How often a call is tried again.
@@ -59,14 +59,14 @@ pub enum ClientError {
     /// The transport never speaks this wire.
     #[error("{address} speaks {spoken}, not {}", wire.name())]
     Wire {
-        /// Whom to call.
+        /// The address of the server.
         address: Address,
-        /// What is spoken there.
+        /// The protocol that the server speaks.
         spoken: &'static str,
-        /// What was asked for.
+        /// The requested wire.
         wire: Wire,
     },
-    /// What an http: or https: address or its options say.
+    /// An error in an http: or https: address or in its options.
     #[error("{0}")]
     Http(#[from] HttpError),
 }
@@ -99,7 +99,7 @@ impl Client {
         })
     }
 
-    /// Gives the server at most so many requests at a time, instead of what is good for its kind.
+    /// Limits the concurrent requests to the server to this number, instead of the default of its kind.
     #[must_use]
     pub fn with_in_flight(self, most: Option<NonZeroUsize>) -> Self {
         Client { in_flight: most, ..self }
@@ -111,7 +111,7 @@ impl Client {
         Client { retries, ..self }
     }
 
-    /// Leaves the server alone for a while after so many calls in a row that it did not answer.
+    /// Opens the circuit breaker after this number of consecutive calls without an answer.
     #[must_use]
     pub fn with_breaker(self, after: Option<NonZeroU32>) -> Self {
         Client { breaker: Breaker::new(after), ..self }
@@ -152,7 +152,7 @@ impl Client {
         &self.address
     }
 
-    /// Lets go of what is kept for later calls. What was found out stays known.
+    /// Closes idle connections and sockets. The facts found about the server stay known.
     pub fn close_idle(&self) {
         self.link.close_idle();
     }
@@ -211,7 +211,7 @@ impl Client {
         self.breaker.admit()?;
         let outcome = self.once(asked, deadline).await;
         if matches!(&outcome, Err(CallFailure { error: CallError::Transport { .. }, .. })) {
-            // Who comes after it may be of another version.
+            // The server that replaces it may have another version.
             *self.found.write().unwrap_or_else(PoisonError::into_inner) = None;
             self.link.forget_server();
         }
@@ -260,7 +260,7 @@ impl Client {
         reply
     }
 
-    /// What the server speaks and who it is; asked for only once.
+    /// Returns the server's wire and version, which are requested only once.
     pub fn found(&self, deadline: &mut Deadline<'_>) -> Result<Arc<ServerInfo>, CallFailure> {
         run(self.found_async(deadline))
     }
@@ -285,12 +285,12 @@ impl Client {
         }
     }
 
-    /// What was found out already.
+    /// Returns the facts that are already known.
     pub fn known(&self) -> Option<Arc<ServerInfo>> {
         self.found.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What the user said, or else what was found out, of what the server speaks.
+    /// Returns the wire that the user named, or else the detected one.
     pub fn wire(&self, deadline: &mut Deadline<'_>) -> Result<Wire, CallFailure> {
         run(self.wire_async(deadline))
     }

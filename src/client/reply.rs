@@ -11,7 +11,7 @@ use crate::item::{Item, Str};
 use crate::request::{Param, Params, Request};
 use crate::response::Response;
 
-/// What a command is given, before the wire is known.
+/// The arguments of a command, before the wire is known.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Arguments {
     /// By position.
@@ -52,37 +52,37 @@ impl Arguments {
     }
 }
 
-/// What a client is asked to do.
+/// A request to the client.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Asked {
     /// The command, by any name that a version has for it.
     pub method: Str,
-    /// What it is given.
+    /// The arguments of the command.
     pub arguments: Arguments,
-    /// Whether it is sent though it is over a limit of the server, where that does no harm.
+    /// True if the request is sent over a limit of the server, where that does no harm.
     pub force: bool,
 }
 
-/// What a server answered, be it a success or an error.
+/// A server's answer, be it a success or an error.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Reply {
-    /// What was asked.
+    /// The request that was sent.
     pub request: Request,
     /// Code, reason and value, as they came.
     pub response: Response,
-    /// What was sent.
+    /// The bytes that were sent.
     pub sent: Vec<u8>,
-    /// What came.
+    /// The bytes that were received.
     pub raw: Vec<u8>,
     /// From the first byte sent to the last received.
     pub elapsed: Duration,
     /// In which form it came.
     pub wire: Wire,
-    /// Whether it may as well be an error: 1.x answers some of those with nothing too.
+    /// True if the answer may also be an error: 1.x gives some errors an empty answer too.
     pub is_unclear: bool,
     /// A change that the server makes to what it was sent.
     pub notice: Option<&'static str>,
-    /// Whether the wire keeps types, so that values are what 3.x and 4.x mean.
+    /// True if the wire keeps types, so that values have the types of 3.x and 4.x.
     pub is_typed: bool,
 }
 

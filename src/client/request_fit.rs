@@ -7,7 +7,7 @@ use crate::catalog::parameters::{ListParameter, list_parameter};
 use crate::item::{Item, Str};
 use crate::request::{Param, Params, Request};
 
-/// What 1.x and 2.x have in `ul_add` between `q` and `flags`, and do not use.
+/// The unused position in `ul_add` of 1.x and 2.x, between `q` and `flags`.
 const UNUSED_PLACE: usize = 5;
 
 /// How many places `ul_add` has in 3.x and 4.x. Before there was one more.

@@ -1,6 +1,7 @@
-//! Whether a call that failed is tried again, and when.
+//! The decision to retry a failed call, and when.
 //!
-//! Only what cannot have run, or changes nothing, is: a command that may have run must not run twice.
+//! Only calls that cannot have run, or that change nothing, are retried: a command that may have run must not run
+//! twice.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -13,7 +14,7 @@ use crate::catalog::effects::Effect;
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// Whether another try may succeed where this one failed, and does no harm.
+/// Returns true if a retry may succeed and does no harm.
 pub(super) fn may_try_again(failure: &CallFailure, effect: Effect) -> bool {
     let CallFailure { error, sent, probing, .. } = failure;
     // The command itself was not sent where the question for the version failed.
@@ -29,13 +30,13 @@ pub(super) fn may_try_again(failure: &CallFailure, effect: Effect) -> bool {
     }
 }
 
-/// Whether waiting may help against an error of the system. A path, a right or a wire that is wrong stays wrong.
+/// Returns true if waiting may help against a system error. A wrong path, permission or wire stays wrong.
 fn is_passing(errno: i32) -> bool {
     !matches!(errno, libc::EACCES | libc::EPERM | libc::EINVAL | libc::EPROTO | libc::EPROTOTYPE | libc::EMSGSIZE)
 }
 
-/// How long to rest before a further try, counted from 1: twice as long each time, and by chance between half of that
-/// and all of it, so that those who failed together do not come back together.
+/// Returns the back-off before a retry, counted from 1. It doubles each time, with a random half as jitter, so that
+/// calls that failed together do not retry together.
 pub(super) fn pause_before(further: u32) -> Duration {
     let longest = FIRST_PAUSE.saturating_mul(1 << further.saturating_sub(1).min(16)).min(LONGEST_PAUSE);
     let chance = RandomState::new().hash_one(further) as u32;

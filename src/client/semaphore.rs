@@ -1,4 +1,4 @@
-//! A semaphore that lets so many calls through at a time, the others in the order in which they came.
+//! A fair semaphore: it admits a limited number of calls at a time, in the order in which they came.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,7 +24,7 @@ struct Waiting {
     waker: Mutex<Option<Waker>>,
 }
 
-/// Whoever has it is held. Dropping it lets the next one in.
+/// A permit. Dropping it admits the next call.
 #[derive(Debug)]
 pub(super) struct Permit<'s>(&'s Semaphore);
 

@@ -10,7 +10,7 @@ use crate::item::Str;
 use crate::response::{Body, Response};
 use crate::tree::{NodeId, Tree, Value};
 
-/// What requests and replies look like.
+/// The format of requests and replies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Wire {
     /// The text of 1.x and 2.x.
@@ -37,12 +37,12 @@ impl Wire {
 }
 
 impl Wire {
-    /// What is spoken at a path that ends so.
+    /// Returns the wire that is usual at a path with this last segment.
     pub(super) fn at_root(root: &str) -> Self {
         match root {
             "json" => Wire::MiJson,
             "RPC2" | "xmlrpc" => Wire::XmlRpc,
-            // mi, or another name that somebody chose for it.
+            // mi, or a custom name.
             _ => Wire::Json,
         }
     }
@@ -66,10 +66,10 @@ impl fmt::Display for Generation {
     }
 }
 
-/// What is known of a server.
+/// The known facts about a server.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ServerInfo {
-    /// What it speaks.
+    /// The server's wire.
     pub wire: Wire,
     /// `None` when it does not say.
     pub generation: Option<Generation>,
@@ -87,7 +87,7 @@ impl ServerInfo {
         ServerInfo { form: form_of(generation, response), wire, generation, version }
     }
 
-    /// Whether parameters keep their types, and are told apart as JSON does.
+    /// Returns true if parameters keep their JSON types.
     pub fn is_typed(&self) -> bool {
         match self.wire {
             Wire::Json => true,
@@ -96,7 +96,7 @@ impl ServerInfo {
         }
     }
 
-    /// Whether some of its replies have shapes that no table has: OpenSIPS 1.4 to 1.10.
+    /// Returns true if some of its replies have shapes that are in no table: OpenSIPS 1.4 to 1.10.
     pub fn is_before_shapes(&self) -> bool {
         self.generation == Some(Generation::OpenSips(1)) && self.minor().is_some_and(|minor| minor < 11)
     }
@@ -116,7 +116,7 @@ impl ServerInfo {
     }
 }
 
-/// The form of XML-RPC in which a server answered, as far as requests differ: only typed replies are values.
+/// Returns the form of XML-RPC of a server's answer, so far as requests differ by it: only typed replies are values.
 fn form_of(generation: Option<Generation>, response: &Response) -> Form {
     match (&response.body, generation) {
         (Body::Tree(_), Some(Generation::OpenSips(2))) => Form::Ng2,

@@ -282,7 +282,7 @@ pub(super) fn flush(py: Python<'_>, nodes: Tree) -> PyResult<bool> {
         }
     });
     if room == Room::Closed {
-        return Err(PyBrokenPipeError::new_err("nobody takes the rest of the reply"));
+        return Err(PyBrokenPipeError::new_err("the client no longer reads the reply"));
     }
     Ok(true)
 }

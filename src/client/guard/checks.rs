@@ -20,7 +20,7 @@ use crate::item::Item;
 use crate::request::{Params, Request};
 
 impl Route {
-    /// What is only a limit is none for who forces it.
+    /// Ignores a refusal that the caller may force.
     fn unless_forced(self, checked: Result<(), Refusal>) -> Result<(), Refusal> {
         checked.or_else(|refusal| if self.force && refusal.is_only_a_limit() { Ok(()) } else { Err(refusal) })
     }
@@ -49,7 +49,7 @@ impl Route {
         hazard.map_or(Ok(()), |hazard| Err(Refusal::Hazard(hazard)))
     }
 
-    /// Whether a dump by this command may kill the server, so that its records are counted first.
+    /// Returns true if a dump by this command may crash the server, so that the client counts its records first.
     pub(in crate::client) fn may_die_of_records(self, request: &Request) -> bool {
         self.is_abyss && !self.force && request.method == "ul_dump"
     }
@@ -95,7 +95,7 @@ impl Route {
         }
     }
 
-    /// Whether `httpd` collects a body in a small buffer: from 3.6 on, so also where the version is not known.
+    /// Returns true if `httpd` collects a body in a small buffer: from 3.6 on, so also where the version is unknown.
     fn joins_reads(self) -> bool {
         match (self.generation, self.wire) {
             (None, wire) => matches!(wire, Wire::Json | Wire::XmlRpc),
@@ -142,7 +142,7 @@ impl Route {
         check_size(size, limit, || Refusal::TooLarge { size, limit, consequence, remedy, is_harmless })
     }
 
-    /// What raises the limit of a datagram: 4.0 has a modparam for it, which UDP has no use for.
+    /// Returns the remedy for the limit of a datagram: 4.0 has a modparam for it, which does not help over UDP.
     fn remedy_of_datagram(self) -> &'static str {
         match self.version() {
             Some((4.., _)) => {
@@ -188,7 +188,7 @@ fn is_empty(item: &Item) -> bool {
     }
 }
 
-/// Whether JSON of our own writing has `\u0000` in a string.
+/// Returns true if JSON that this client wrote has `\u0000` in a string.
 fn holds_nul(bytes: &[u8]) -> bool {
     let escaped = |at: usize| bytes[..at].iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1;
     memchr::memmem::find_iter(bytes, br"\u0000").any(|at| !escaped(at))

@@ -13,11 +13,11 @@ pub struct HttpLimit {
     pub consequence: &'static str,
     /// The way around it.
     pub remedy: &'static str,
-    /// Whether the server would merely reject the request.
+    /// True if the server would merely reject the request.
     pub is_harmless: bool,
 }
 
-/// From 3.6 on, `httpd` collects a body in a buffer. What does not fit is dropped, and the rest is run.
+/// From 3.6 on, `httpd` collects a body in a buffer, drops the bytes that do not fit, and runs the rest.
 pub(super) static HTTP_BODY: HttpLimit = HttpLimit {
     what: "body",
     bytes: HTTP_BODY_SIZE,

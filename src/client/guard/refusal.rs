@@ -23,11 +23,11 @@ pub enum Refusal {
         size: usize,
         /// How many bytes are carried.
         limit: usize,
-        /// What a server would make of it.
+        /// The effect that the request would have on the server.
         consequence: &'static str,
-        /// What to do about it.
+        /// The remedy for the user.
         remedy: &'static str,
-        /// Whether the server would do no more than refuse it.
+        /// True if the server would merely reject the request.
         is_harmless: bool,
     },
     /// The parameters are too long for a text FIFO.
@@ -65,7 +65,7 @@ pub enum Refusal {
     Empty {
         /// Counted from 1.
         position: usize,
-        /// What to do instead.
+        /// The remedy for the user.
         remedy: &'static str,
     },
     /// The command answers later, and that can kill the server.
@@ -105,8 +105,8 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Whether it may be forced: the server would do no more than refuse it, or say nothing, or the harm depends on more
-    /// than the version.
+    /// Returns true if the caller may force the request: the server would merely reject or ignore it, or the harm
+    /// depends on more than the version.
     pub fn is_only_a_limit(&self) -> bool {
         match self {
             Refusal::Empty { .. }

@@ -1,4 +1,4 @@
-//! The server of a request as far as it is known, and the way to it.
+//! The known facts about a request's server, and the transport to it.
 
 use crate::catalog::names::Version;
 use crate::client::server_info::{Generation, Wire};
@@ -16,7 +16,7 @@ const IN_FLIGHT_DATAGRAMS: usize = 16;
 const IN_FLIGHT_FIFO: usize = 8;
 const IN_FLIGHT_OURS: usize = 128;
 
-/// What carries requests.
+/// The transport of requests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::client) enum Carrier {
     Fifo,
@@ -34,15 +34,15 @@ pub(in crate::client) struct Route {
     pub(in crate::client) minor: Option<u32>,
     /// The third part.
     pub(in crate::client) patch: Option<u32>,
-    /// What the user says that modparam `receive_buf_size` of `httpd` is.
+    /// The value of modparam `receive_buf_size` of `httpd`, if the user gave it.
     pub(in crate::client) receive_buf_size: Option<usize>,
-    /// What the user says that modparam `socket_buf_size` of `mi_datagram` is.
+    /// The value of modparam `socket_buf_size` of `mi_datagram`, if the user gave it.
     pub(in crate::client) socket_buf_size: Option<usize>,
-    /// Whether `mi_xmlrpc` of 1.x answers, whose HTTP server is not `httpd`.
+    /// True if `mi_xmlrpc` of 1.x answers, whose HTTP server is not `httpd`.
     pub(in crate::client) is_abyss: bool,
     /// Of XML-RPC.
     pub(in crate::client) form: Form,
-    /// Whether what is only a limit is disregarded.
+    /// True if the caller forces requests over limits that do no harm.
     pub(in crate::client) force: bool,
 }
 
@@ -63,7 +63,7 @@ impl Route {
         }
     }
 
-    /// The version of an OpenSIPS server, as far as it is known.
+    /// Returns the version of an OpenSIPS server, if it is known.
     pub(in crate::client) fn version(self) -> Option<Version> {
         match self.generation? {
             Generation::OpenSips(major) => Some((major, self.minor)),
@@ -71,7 +71,7 @@ impl Route {
         }
     }
 
-    /// Whether the limits of the originals hold: unless the server is known to be sipmi's.
+    /// Returns true if the limits of OpenSIPS hold: unless the server is known to be sipmi's.
     pub(in crate::client) fn is_original(self) -> bool {
         self.generation != Some(Generation::Sipmi)
     }
@@ -86,7 +86,7 @@ impl Route {
         }
     }
 
-    /// Whose dialect requests are written in. Of what is not known the most careful is taken.
+    /// Returns the dialect in which requests are written. For an unknown server it is the most restrictive one.
     pub(in crate::client) fn dialect(self) -> Dialect {
         match (self.generation, self.wire) {
             (Some(Generation::Sipmi), _) => Dialect::Sipmi,
@@ -97,7 +97,7 @@ impl Route {
         }
     }
 
-    /// Whether parameters keep their types, and are told apart as JSON does.
+    /// Returns true if parameters keep their JSON types.
     pub(in crate::client) fn is_typed(self) -> bool {
         match self.wire {
             Wire::Json => true,

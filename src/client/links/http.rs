@@ -1,4 +1,4 @@
-//! What requests and replies look like over HTTP, and what its statuses and pages mean.
+//! Requests and replies over HTTP, and the meaning of their statuses and pages.
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
@@ -19,7 +19,7 @@ use crate::item::{Item, Str};
 use crate::request::{Params, Request};
 use crate::response::{Body, Response};
 
-/// Commands that every server has. Whoever asks for another over XML-RPC asks first whether there is one.
+/// Commands that every server has. Before any other command over XML-RPC the client asks the server if it exists.
 const ALWAYS_THERE: [&[u8]; 2] = [b"version", b"which"];
 
 /// Where servers of all versions answer by default, and what they speak there.
@@ -29,7 +29,7 @@ const ROOTS: [(&str, Wire); 4] =
 /// How long a root may take to answer when another was wrong.
 const ROOT_PROBE: Duration = Duration::from_secs(1);
 
-/// What `httpd` of every version writes around a word for people.
+/// The page that `httpd` of every version writes around a message.
 const PAGE: (&[u8], &[u8]) = (b"<html><body>", b"</body></html>");
 
 /// In the header `Server` of xmlrpc-c.
@@ -40,7 +40,7 @@ const NO_SUCH_COMMAND: &str = "Command not found";
 
 const LINE_FEEDS: &str = "mi_xmlrpc of OpenSIPS 1.x makes CR LF of two LF in a parameter; a FIFO, a datagram or /xmlrpc carries them as they are";
 
-/// The page for a path that belongs to nobody.
+/// The page for an unknown path.
 const NO_SUCH_PATH: &[u8] = b"Unable to parse URL!";
 
 /// A server that is spoken to over HTTP.
@@ -51,7 +51,7 @@ pub(in crate::client) struct HttpLink {
     known: Mutex<HashSet<Str>>,
     /// All commands, as `which` lists them; asked when an answer leaves open whether there is such a command.
     listed: Mutex<Option<Arc<HashSet<Str>>>>,
-    /// Whether the last answer was that of xmlrpc-c, which `mi_xmlrpc` of 1.x has in place of `httpd`.
+    /// True if the last answer came from xmlrpc-c, which `mi_xmlrpc` of 1.x uses in place of `httpd`.
     is_abyss: AtomicBool,
     receive_buf_size: Option<NonZeroUsize>,
 }
@@ -115,7 +115,7 @@ impl HttpLink {
         self.http.limit_replies(limit);
     }
 
-    /// What is spoken at such a path, unless the user says something else.
+    /// Returns the wire that is usual at such a path, for use when the user names none.
     pub(in crate::client) fn likely_wire(&self) -> Wire {
         Wire::at_root(self.http.root())
     }
@@ -299,7 +299,7 @@ impl HttpLink {
     }
 }
 
-/// What an answer means.
+/// Interprets an answer.
 fn read(route: Route, answer: &HttpReply, id: u32) -> Result<Response, CallError> {
     if answer.status != 200 {
         // Some say in the body what is wrong, as the wire has it.
@@ -318,7 +318,7 @@ fn read(route: Route, answer: &HttpReply, id: u32) -> Result<Response, CallError
         Wire::MiJson => mi_json::decode_response(&answer.body).map_err(CallError::from),
         Wire::XmlRpc => {
             let response = xmlrpc::decode_response(&answer.body)?;
-            // What a struct without members is for 2.4; typed servers say "OK".
+            // 2.4 writes "OK" as a struct without members; typed servers say "OK".
             let says_nothing = !route.is_typed() && response.body == Body::Item(Item::Object(Vec::new()));
             Ok(if says_nothing { Response { body: Body::Empty, ..response } } else { response })
         }
@@ -342,7 +342,7 @@ fn read_page(answer: &HttpReply) -> Result<Option<Response>, CallError> {
     Ok(Some(Response::error(500, reason)))
 }
 
-/// Whether a server of 1.x or 2.x answers so to a command that it does not have, and to other mistakes too.
+/// Returns true if a server of 1.x or 2.x gives this reply to an unknown command and to other mistakes too.
 fn leaves_open_whether_known(route: Route, reply: &Reply) -> bool {
     let is_old = matches!(route.generation, Some(Generation::OpenSips(..=2)));
     is_old
@@ -353,7 +353,7 @@ fn leaves_open_whether_known(route: Route, reply: &Reply) -> bool {
         }
 }
 
-/// Whether a string holds an empty line.
+/// Returns true if a string holds an empty line.
 fn changes_line_feeds(params: &Params) -> bool {
     let holds = |text: &[u8]| memchr::memmem::find(text, b"\n\n").is_some();
     let changes = |item: &Item| item.as_str().is_some_and(holds);
@@ -386,7 +386,7 @@ fn is_unclear(route: Route, request: &Request, answer: &HttpReply, response: &Re
     }
 }
 
-/// What a status means, and what to do about it.
+/// Explains a status and its remedy.
 fn explain(answer: &HttpReply) -> CallError {
     let (what, errno) = match answer.status {
         401 => ("the server wants to know who calls: set auth=(user, password) or token=", libc::EACCES),

@@ -253,7 +253,7 @@ fn rl_list(tree: &Tree, params: &Params) -> Option<Item> {
     Some(Item::Object(members.collect()))
 }
 
-/// What a parameter was given, by its name, or by its place when it has none.
+/// Returns the value of a parameter by its name, or by its position if it has none.
 fn param(params: &Params, place: usize, name: &str) -> Option<Str> {
     let given = |item: &Item| match item {
         Item::Str(text) => Some(text.clone()),

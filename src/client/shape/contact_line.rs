@@ -52,7 +52,7 @@ fn without_hex(value: &[u8]) -> Str {
     }
 }
 
-/// What precedes a byte, and what follows it.
+/// Splits at the first such byte into the parts before and after it.
 fn split(bytes: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
     let place = memchr::memchr(at, bytes)?;
     Some((&bytes[..place], &bytes[place + 1..]))

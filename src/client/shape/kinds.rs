@@ -5,11 +5,11 @@ pub(super) struct Kind {
     pub name: &'static str,
     /// The member of the object above that lists them.
     pub list: &'static str,
-    /// Whether there is no list when it would be empty.
+    /// True if the reply omits the list when it is empty.
     pub is_optional: bool,
     /// A node without any meaning that holds them.
     pub wrapper: Option<&'static [u8]>,
-    /// Whether the members of the only one may stand among those of the object above (1.4 to 1.10).
+    /// True if the members of a single element may stand among those of the object above (1.4 to 1.10).
     pub may_be_inlined: bool,
     /// Own value (named nothing), attributes and children, in the order of 4.0.
     pub members: &'static [Member],
@@ -23,7 +23,7 @@ pub(super) type Member = (&'static str, &'static str, Type);
 pub(super) enum Type {
     /// A string.
     Text,
-    /// An integer. What is none stays a string.
+    /// An integer. A text that is no integer stays a string.
     Int,
     /// A string that some versions end with a blank.
     Trimmed,
@@ -99,7 +99,7 @@ pub(super) const DIALOG: Kind = Kind {
     name: "dialog",
     list: "Dialogs",
     members: &[
-        // What dlg_end_dlg takes: the number by which the database knows it too.
+        // The argument of dlg_end_dlg, which is also the dialog's number in the database.
         ("ID", "ID", Text),
         ("dialog_id", "ID", Text),
         ("db_id", "db_id", Text),

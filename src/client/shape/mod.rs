@@ -4,7 +4,7 @@
 //! which (`mi_xmlrpc`), or what some nodes are called (lists in `mi_json`). So a reply is read as the sequence of its
 //! nodes, in the order in which they are written, and the tables below say what belongs to what.
 //!
-//! What a table does not know stays what the common rule makes of it, and so does a reply that is not as expected.
+//! A node that no table lists keeps the shape of the common rule, and so does an unexpected reply.
 
 mod commands;
 mod contact_line;

@@ -25,7 +25,7 @@ struct Reading<'t> {
     /// How deep each is, and which.
     nodes: Vec<(usize, NodeId)>,
     at: usize,
-    /// Whether the wire has lost how deep nodes were.
+    /// True if the wire does not carry the depth of nodes.
     is_flat: bool,
 }
 
@@ -36,7 +36,7 @@ impl<'t> Reading<'t> {
         Reading { tree, nodes, at: 0, is_flat }
     }
 
-    /// What a node is called. Some wires write a name without a value as a value without a name.
+    /// Returns the name of a node. Some wires write a name without a value as a value without a name.
     fn name(&self, node: NodeId) -> &'t [u8] {
         match (self.tree.name(node), self.tree.value(node)) {
             (b"", Value::Str(value)) => value,
@@ -107,7 +107,7 @@ struct Members<'k> {
     found: Vec<Option<Item>>,
     /// Beside each kind below it.
     lists: Vec<Vec<Item>>,
-    /// What the table does not know.
+    /// Members that the table does not list.
     others: Vec<(Str, Item)>,
     /// The object of a kind below it whose members stand among its own.
     inlined: Option<(usize, Box<Members<'k>>)>,

@@ -8,7 +8,8 @@ pub(super) fn object<const N: usize>(members: [(&str, Item); N]) -> Item {
     members.into()
 }
 
-/// No contact stays for so many seconds after its end: it never had one, and 1.11 took the present time from nothing.
+/// No contact outlives its expiry by this number of seconds. A contact that is further past it never expires: 1.11
+/// subtracted the present time from zero.
 const NEVER: i64 = -1_000_000_000;
 
 /// A value as 4.0 types it.

@@ -24,13 +24,13 @@ use crate::transport::eagerness::Eagerness;
 /// Larger than any UDP datagram.
 const BUFFER: usize = 65_536;
 
-/// So many buffers are kept for later: each takes longer to make than a reply takes to come.
+/// The number of buffers kept for later calls: allocating one takes longer than a reply takes to arrive.
 const BUFFERS: usize = 16;
 
 /// More sockets than this are not kept for later.
 const IDLE: usize = 64;
 
-/// How long a socket rests after a text reply, unless so many rest already that it is the first of them.
+/// How long a socket rests after a text reply, unless enough sockets rest already; then the oldest is used.
 const REST: Duration = Duration::from_millis(100);
 
 /// Where a server listens.
@@ -101,12 +101,13 @@ impl Pool {
         BUFFER.max(self.socket_buf_size().unwrap_or(0))
     }
 
-    /// Closes the sockets that nobody uses.
+    /// Closes the idle sockets.
     pub(in crate::client) fn close_idle(&self) {
         lock(&self.idle).clear();
     }
 
-    /// Sends a request and waits for its reply. What waits at a socket from before is only told from it by an id.
+    /// Sends a request and waits for its reply. Only an id tells the reply from datagrams that waited at the socket
+    /// before.
     pub(in crate::client) async fn exchange<T>(
         &self,
         request: &[u8],
@@ -338,7 +339,7 @@ fn receive_here(
     }
 }
 
-/// Whether nothing waits to be read: a datagram that came twice must not answer the next request.
+/// Returns true if no datagram waits to be read: a duplicate must not answer the next request.
 fn is_silent(socket: &ClientSocket) -> bool {
     matches!(socket.try_receive(&mut [0]), Ok(None))
 }

@@ -16,16 +16,16 @@ use crate::client::transports::reply_limit::REPLY_LIMIT;
 use crate::codec::json::{Scan, Scanner};
 use crate::transport::reply_fifo::{CommandError, CommandWriter, Inbox, ReplyName, ShellLock};
 
-/// What one read may bring.
+/// The most bytes that one read returns.
 const CHUNK: usize = 16_384;
 
 /// A pipe takes this much in one piece (`PIPE_BUF`).
 const ATOMIC: usize = 4096;
 
-/// A call that begins so soon after the last one may be one of many.
+/// A call that begins this soon after the last one may belong to a tight loop.
 const TIGHT: Duration = Duration::from_millis(5);
 
-/// After so many of them it is.
+/// The number of such calls in a row that make a tight loop.
 const MANY: u32 = 8;
 
 /// A reply FIFO is used for no longer than this: who may write to its directory sees it. So is an open command FIFO,
@@ -48,7 +48,7 @@ pub(in crate::client) struct Fifo {
     kept: Mutex<Kept>,
 }
 
-/// What is kept between two calls of a tight loop.
+/// The state kept between two calls of a tight loop.
 #[derive(Debug, Default)]
 struct Kept {
     idle: Vec<Idle>,
@@ -66,18 +66,18 @@ struct Idle {
     command: CommandWriter,
 }
 
-/// What a call uses.
+/// The resources of a call.
 #[derive(Debug)]
 struct Line {
     made: Instant,
     inbox: Inbox,
     /// Open already when it was kept.
     command: Option<CommandWriter>,
-    /// Whether the call is one of many.
+    /// True if the call is one of a tight loop.
     is_tight: bool,
 }
 
-/// What ends a reply.
+/// The end marker of a reply.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::client) enum Ending {
     /// The end of the file.
@@ -153,7 +153,7 @@ impl Fifo {
         if let Some(Idle { made, reply, command }) =
             idle.filter(|idle| idle.reply.is_ours() && now.duration_since(idle.made) < LIFE)
         {
-            // One that somebody removed is made again.
+            // A reply FIFO that another process removed is made again.
             if let Ok(inbox) = reply.open() {
                 return Ok(Line { made, inbox, command: Some(command), is_tight });
             }
@@ -253,7 +253,7 @@ async fn write_alone(
     Ok(())
 }
 
-/// Whether nothing more can come: the server's end is closed and all was read.
+/// Returns true if no more data can come: the server's end is closed and everything was read.
 async fn has_writer_left(inbox: &Inbox, deadline: &mut Deadline<'_>) -> bool {
     let ready = deadline.at_most(CLOSING).wait(inbox.as_fd(), PollFlags::POLLIN).await;
     ready.is_ok_and(|ready| !ready.contains(PollFlags::POLLIN))
@@ -289,8 +289,8 @@ async fn read(
         let Some(size) = size.map_err(|error| CallError::io("the reply FIFO cannot be read", &error))? else {
             continue;
         };
-        // poll looks at a pipe without its lock: of a writer who wrote and left just now it may tell the leaving
-        // alone. What is read in spite of that comes first.
+        // poll looks at a pipe without its lock: for a writer that wrote and closed just now it may report the close
+        // alone. Data that is read in spite of that takes precedence.
         if size == 0 && !ready.contains(PollFlags::POLLIN) {
             // Only JSON that is good so far may go on.
             let goes_on = ending == Ending::JsonInPieces

@@ -10,7 +10,7 @@ use nix::poll::PollFlags;
 use crate::client::deadline::Deadline;
 use crate::client::error::CallError;
 
-/// The addresses that a host's name means; the first is the one that answers, as far as we know.
+/// The addresses of a host name; the first is the one that answered last.
 #[derive(Debug, Default)]
 pub(in crate::client) struct Known(Mutex<Vec<SocketAddr>>);
 
@@ -62,7 +62,7 @@ async fn resolve(host: &str, port: u16, deadline: &mut Deadline<'_>) -> Result<V
         move || {
             let found = (name.as_str(), port).to_socket_addrs().map(Iterator::collect::<Vec<_>>);
             *answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
-            // Nobody may wait any more.
+            // The waiting call may have been dropped.
             let _ = done.write(b".");
         }
     };

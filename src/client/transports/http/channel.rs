@@ -1,4 +1,4 @@
-//! What bytes of HTTP go through: a TCP connection, as it is or under TLS.
+//! The byte stream below HTTP: a TCP connection, plain or under TLS.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -62,7 +62,7 @@ impl Channel {
         self.stream().as_fd()
     }
 
-    /// Whether the connection is open and says nothing, so that what comes next answers the next request.
+    /// Returns true if the connection is open and has no data to read, so that the next data answers the next request.
     pub(in crate::client) fn is_quiet(&mut self) -> bool {
         match self {
             Channel::Plain(stream) => stream.is_quiet(),
@@ -71,7 +71,8 @@ impl Channel {
         }
     }
 
-    /// Whether the server had closed this connection before the request reached it, so that it cannot have run.
+    /// Returns true if the server had closed this connection before the request reached it, so that it cannot have
+    /// run.
     ///
     /// A system answers what comes for a closed connection with a reset; after a close the kernel notes that as a
     /// broken pipe. A server that read the request and then closed causes no reset; one that resets without closing

@@ -7,14 +7,14 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::item::Str;
 
-/// Who calls, as HTTP says it. Printed without what is secret.
+/// The caller's credentials for HTTP. Their `Debug` output omits secrets.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Credentials {
     /// A user's name and password (4.x, and proxies before any version).
     Basic {
-        /// Who.
+        /// The user's name.
         user: Str,
-        /// What only that user knows.
+        /// The user's password.
         password: Str,
     },
     /// A bearer token.

@@ -179,7 +179,7 @@ mod tests {
     fn a_request_that_meets_a_closed_connection_cannot_have_run() {
         let (mut channel, server) = kept_connection();
         drop(server);
-        // As when the close crosses the request: nobody has looked before it was sent.
+        // As when the close crosses the request: the client has not checked the connection before it was sent.
         let outcome = exchange_now(&mut channel);
         assert!(matches!(outcome, Err(Broken::Closed)), "{outcome:?}");
         assert!(was_closed_before(&channel));

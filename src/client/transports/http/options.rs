@@ -10,7 +10,7 @@ use super::url::UrlError;
 /// How a server is spoken to over HTTP.
 #[derive(Clone, Debug, Default)]
 pub struct HttpOptions {
-    /// Who calls; an address may say it too.
+    /// The caller's credentials; the address may hold them too.
     pub credentials: Option<Credentials>,
     /// Whom to trust, for https.
     pub tls: TlsOptions,
@@ -21,9 +21,9 @@ pub struct HttpOptions {
 /// Whom to trust, and how to prove who calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsOptions {
-    /// Whether the server has to prove who it is. Without it, anybody in between can read and change everything.
+    /// True if the server has to prove its identity. Without it, a man in the middle can read and change everything.
     pub verify: bool,
-    /// PEM certificates of those who may vouch for the server; `None`: those that this machine trusts.
+    /// A PEM file of trusted certificate authorities; `None`: the authorities that this machine trusts.
     pub authorities: Option<PathBuf>,
     /// The client's own certificate chain, and its key when that is in another file; both in PEM.
     pub certificate: Option<(PathBuf, Option<PathBuf>)>,

@@ -17,7 +17,7 @@ const LONGEST_CHUNK_LINE: usize = 4096;
 const LEAST_PIECE: usize = 16 * 1024;
 const MOST_PIECE: usize = 1 << 17;
 
-/// Chunks that were copied to the body are dropped when they have so many bytes.
+/// Chunks that were copied to the body are dropped when they have this number of bytes.
 const DROPPED_AT: usize = 1 << 18;
 
 /// Statuses that OpenSIPS 3.6 and 4.0 send in chunks that never end.
@@ -31,7 +31,7 @@ pub(in crate::client) struct HttpReply {
     /// The header `Server`.
     pub(in crate::client) server: String,
     pub(in crate::client) body: Vec<u8>,
-    /// Whether the connection may carry another request.
+    /// True if the connection may carry another request.
     pub(in crate::client) may_be_reused: bool,
 }
 
@@ -79,7 +79,7 @@ struct Head {
 enum Chunk {
     /// Before the line with the size of a chunk.
     Size,
-    /// In a chunk of which so many bytes are left.
+    /// In a chunk, with this number of bytes left.
     Data(usize),
     /// Before the end of the line that follows a chunk.
     End,
@@ -166,7 +166,7 @@ impl ReplyParser {
         self.received
     }
 
-    /// Whether the head of the reply is complete.
+    /// Returns true if the head of the reply is complete.
     pub(in crate::client) fn has_head(&self) -> bool {
         self.head.is_some()
     }

@@ -19,7 +19,7 @@ use crate::client::deadline::{Deadline, WaitError};
 use crate::client::error::CallError;
 use crate::transport::stream::{Moved, Stream, moved};
 
-/// After so many reads of records without data, an idle connection is not used again.
+/// The number of reads of records without data after which an idle connection is not used again.
 const MOST_QUIET_READS: usize = 16;
 
 /// A connection under TLS.
@@ -87,7 +87,7 @@ impl Secured {
                     Moved::Bytes(0) => return Err(WaitError::Io(io::ErrorKind::UnexpectedEof.into()).into()),
                     Moved::Bytes(_) => {
                         if let Err(error) = self.tls.process_new_packets() {
-                            // What is wrong with its certificate the server is to know too.
+                            // Sends the alert, so that the server learns the fault of its certificate.
                             drop(self.send_records());
                             return Err(Ended::Tls(error));
                         }
@@ -109,7 +109,7 @@ impl Secured {
             return Ok(later);
         }
         self.tls.process_new_packets().map_err(io::Error::other)?;
-        // Answers to the protocol's own questions. What does not go now goes with the next.
+        // Answers to the protocol's own messages. An answer that cannot be sent now goes with the next.
         while self.tls.wants_write() && matches!(self.send_records()?, Moved::Bytes(_)) {}
         // Of records without data there may be no end: the caller asks again, and looks at its deadline between.
         Ok(self.read_plain(buffer)?.map_or(Moved::Not(PollFlags::POLLIN), Moved::Bytes))
@@ -124,7 +124,7 @@ impl Secured {
     }
 
     pub(in crate::client) fn write(&mut self, bytes: &[u8]) -> io::Result<Moved> {
-        // All of it becomes records at once, and is written when they are. Whoever is told to wait asks again with
+        // All of it becomes records at once, and is written when they are. A caller that has to wait calls again with
         // the same bytes, which are in the records already.
         if self.in_records == 0 {
             self.tls.writer().write_all(bytes)?;
@@ -138,7 +138,7 @@ impl Secured {
         Ok(Moved::Bytes(std::mem::take(&mut self.in_records)))
     }
 
-    /// Whether the connection is open and the server has said nothing but what TLS itself says.
+    /// Returns true if the connection is open and the server has sent only messages of TLS itself.
     pub(in crate::client) fn is_quiet(&mut self) -> bool {
         for _ in 0..MOST_QUIET_READS {
             match self.take_records() {
@@ -170,8 +170,8 @@ impl Secured {
     }
 }
 
-/// Writes one piece at a time: several at once raise SIGPIPE where nobody reads, which ends a program that has
-/// not said otherwise.
+/// Writes one piece at a time: several at once raise SIGPIPE where the peer has closed, which ends a program that does
+/// not ignore it.
 struct WithoutSignals<'s>(&'s TcpStream);
 
 impl Write for WithoutSignals<'_> {
@@ -184,7 +184,7 @@ impl Write for WithoutSignals<'_> {
     }
 }
 
-/// What a user can do about it.
+/// Returns the remedy for the user.
 fn explain(error: &rustls::Error) -> String {
     match error {
         rustls::Error::InvalidCertificate(_) => {
@@ -231,7 +231,7 @@ fn verifier(options: &TlsOptions, provider: Arc<CryptoProvider>) -> Result<Arc<d
     };
     if roots.is_empty() {
         return Err(TlsError::new(
-            "nobody is trusted",
+            "no trusted certificate authorities",
             &"the system has no root certificates (name some by cafile=)",
         ));
     }

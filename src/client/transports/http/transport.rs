@@ -16,7 +16,7 @@ use crate::client::transports::reply_limit::REPLY_LIMIT;
 use crate::client::transports::resolve::Known;
 use crate::transport::stream::Stream;
 
-/// What is sent.
+/// The request to send.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::client) enum Message<'a> {
     /// A body of this content type.
@@ -105,7 +105,7 @@ impl Http {
         self.write(message).len() - message.body().len()
     }
 
-    /// Closes the connections that nobody uses.
+    /// Closes the idle connections.
     pub(in crate::client) fn close_idle(&self) {
         self.pool.clear();
     }

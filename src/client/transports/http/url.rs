@@ -1,4 +1,4 @@
-//! `http://user:password@host:port/path` taken apart. What is secret in it is printed nowhere.
+//! A parser of `http://user:password@host:port/path`. Secrets in the address are never printed.
 
 use super::credentials::Credentials;
 
@@ -16,7 +16,7 @@ pub(in crate::client) struct Url {
     pub(in crate::client) path: String,
     /// As it was written, without user and password.
     pub(in crate::client) shown: String,
-    /// What the address itself says of the user.
+    /// The credentials in the address itself.
     pub(in crate::client) credentials: Option<Credentials>,
 }
 
@@ -82,7 +82,7 @@ impl Url {
         Url { path: path.to_owned(), shown: format!("{}{path}", &self.shown[..end]), ..self.clone() }
     }
 
-    /// What the Host header says: the port only where it is not the scheme's own.
+    /// Returns the value of the Host header, with the port unless it is the scheme's default.
     pub(in crate::client) fn authority(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         match (self.is_secure, self.port) {
