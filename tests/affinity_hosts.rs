@@ -150,7 +150,7 @@ fn an_l2_that_cores_share_is_a_domain_where_there_is_no_l3() {
         machine.write(&format!("{folder}/cache/index0/shared_cpu_map"), &format!("{:x}\n", 1 << cpu));
         machine.write(&format!("{folder}/cache/index2/level"), "2\n");
         machine.write(&format!("{folder}/cache/index2/shared_cpu_map"), &format!("{pair}\n"));
-        // What a capture could not read is empty.
+        // The capture tool stores unreadable files as empty ones.
         machine.write(&format!("{folder}/topology/cluster_id"), "");
         machine.write(&format!("{folder}/cache/index2/id"), "");
     }

@@ -360,7 +360,7 @@ fn a_cpu_that_goes_offline_takes_its_pins_with_it_and_the_plan_is_applied_again(
     let machine = Machine::captured("61");
     let host = machine.host();
     let applied = apply(&plan(&host, &["eth1"], Some("2-3")), None, false).unwrap();
-    // What Linux 6.1 shows after CPU 3 and CPU 2 went offline and came back: all CPUs but those.
+    // Linux 6.1 shows this after CPU 3 and CPU 2 went offline and came back: all CPUs but those.
     for irq in 57..60 {
         machine.write(&format!("/proc/irq/{irq}/smp_affinity_list"), "0-1,4-7\n");
     }
@@ -429,7 +429,7 @@ fn undo_finds_interrupts_by_identity_after_their_numbers_have_changed() {
     let undone = applied.undo().unwrap();
     assert!(undone.complete, "{:?}", undone.outcomes);
     assert_eq!(machine.read("/proc/irq/157/smp_affinity_list"), "0-1\n");
-    assert_eq!(machine.read("/proc/irq/57/smp_affinity_list"), "6\n", "the other device is left alone");
+    assert_eq!(machine.read("/proc/irq/57/smp_affinity_list"), "6\n", "the other device's interrupt stays");
 }
 
 #[test]

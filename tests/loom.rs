@@ -1,4 +1,5 @@
-//! Every interleaving of those who answer a request: its handler, its deadline, and whoever leaves word how to stop it.
+//! Every interleaving of the parties to a request: its handler, its deadline, and the code that registers a cancel
+//! hook.
 
 #[path = "../src/server/dispatch/one_shot.rs"]
 #[allow(dead_code)]

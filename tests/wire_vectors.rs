@@ -1,4 +1,4 @@
-//! What real servers were sent and what they answered, read and written again byte for byte.
+//! Requests to real servers and their replies, read and written again byte for byte.
 //!
 //! `tests/wire/*.jsonl` holds the pairs. Each exception below is a class with a rule, counted, and never more than
 //! two in a hundred pairs of a file.
@@ -14,10 +14,10 @@ use sipmi::item::Item;
 use sipmi::request::{Param, Params};
 use sipmi::response::Response;
 
-/// What a JSON FIFO may take here: more than any recorded request.
+/// The limit of a JSON FIFO: larger than any recorded request.
 const LIMIT: usize = 1 << 20;
 
-/// What a text FIFO takes: parameters of 8,192 bytes in all, after a short first line. Beyond, the originals answer a
+/// The limit of a text FIFO: parameters of 8,192 bytes in all, after a short first line. Beyond it, OpenSIPS answers a
 /// parse error or nothing.
 const TEXT_LIMIT: usize = 8192 + 32;
 
@@ -39,7 +39,7 @@ struct Recording {
     pairs: Vec<Pair>,
 }
 
-/// What became of a file's pairs.
+/// The results of a file's pairs.
 #[derive(Default)]
 struct Tally {
     pairs: usize,
@@ -100,7 +100,7 @@ fn is_http(pair: &Pair) -> bool {
     on_http || (method.len() >= 3 && method.iter().all(u8::is_ascii_uppercase) && method.len() < pair.request.len())
 }
 
-/// What carried a pair: the file or the case says so.
+/// Returns the transport of a pair, from the file or the case.
 fn carrier_of(recording: &Recording, pair: &Pair) -> Carrier {
     let datagram = ["datagram", "events", "facts"].iter().any(|part| recording.name.contains(part));
     if datagram || pair.case.starts_with("udp") || pair.case.starts_with("unix") {
@@ -308,7 +308,7 @@ fn every_recorded_json_reply_is_written_again_byte_for_byte() {
     assert!(checked > 500, "{checked}");
 }
 
-/// What is no JSON is an error with a code, or a reply that its server could not print.
+/// Reads a reply that is no JSON: an error with a code, or a reply that its server could not print.
 fn plain_text(tally: &mut Tally, pair: &Pair, reply: &[u8]) {
     match jsonrpc::decode_response(reply) {
         Ok((response, Id::Null)) => assert!(response.code == 400 || response.code == 500, "{}", pair.case),

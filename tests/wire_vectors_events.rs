@@ -1,4 +1,4 @@
-//! What real servers sent to their subscribers, read and written again byte for byte.
+//! Events that real servers sent to their subscribers, read and written again byte for byte.
 
 use std::path::PathBuf;
 

@@ -1,5 +1,5 @@
-//! What real servers were sent over HTTP and what they answered, read and written again byte for byte: `mi_json` and
-//! XML-RPC in all their forms. HTTP itself is taken off here.
+//! HTTP requests to real servers and their replies, read and written again byte for byte: `mi_json` and XML-RPC in all
+//! their forms. The HTTP framing itself is removed here.
 //!
 //! `tests/wire/*.jsonl` holds the pairs. Every exception is a rule below with its reason, and counted.
 
@@ -287,7 +287,7 @@ fn the_failures_that_were_recorded_have_the_words_of_their_servers() {
     assert!(checked >= 25, "{checked}");
 }
 
-/// Whether a reply says that its server could not read the request, or not all of its values.
+/// Returns true if a reply says that its server could not read the request, or not all of its values.
 fn says_unreadable(form: Form, body: &[u8]) -> bool {
     let words: &[&str] = match form {
         Form::String | Form::Array => &[">-503<", "Unsupported value of type"],

@@ -94,7 +94,7 @@ class Tree:
     def code(self, code: int) -> None: ...
     @property
     def reason(self) -> str:
-        """What the code means, for people (`mi_root.reason`)."""
+        """The reason of the code, for people (`mi_root.reason`)."""
 
     @reason.setter
     def reason(self, reason: str) -> None: ...
@@ -123,23 +123,23 @@ class Tree:
 
     @property
     def value(self) -> Any:
-        """What the nodes say, by the rule of docs/trees-and-values.md; "OK" when there are none."""
+        """The value of the nodes, by the rule of docs/trees-and-values.md; "OK" when there are none."""
 
     @property
     def async_handler(self) -> Optional[AsyncHandler]:
-        """What answers an ASYNC command later (`mi_root.async_hdl`); None for any other tree."""
+        """The object that answers an ASYNC command later (`mi_root.async_hdl`); None for any other tree."""
 
     def flush(self) -> bool:
         """Sends the nodes that are complete and takes them out of the tree (`flush_mi_tree`); says whether it did.
 
         A node that is marked `MI_NOT_COMPLETED` (flag 2) stays, with all after it. On text over a FIFO or socket it is
-        itself sent, once, and so are those of its children that are complete. For a handler that runs now and not
-        on the event loop: it waits here, without the interpreter, while the client takes its time. Where nobody takes
-        nodes early (`Server.call`, `run_command` without `flush=`) they stay in the tree. What is flushed reads like
-        what a generator yields: a run of nodes of one name is a list. A node that was flushed is gone: to use it
-        raises RuntimeError.
+        itself sent, once, and so are those of its children that are complete. For a handler that runs on a thread and
+        not on the event loop: it waits here, with the interpreter detached, while the client reads. Where no transport
+        sends nodes early (`Server.call`, `run_command` without `flush=`), they stay in the tree. Flushed nodes have
+        the form of a generator's: a run of nodes of one name is a list. A flushed node is gone: using it raises
+        RuntimeError.
 
-        Raises BrokenPipeError when nobody takes the reply any more, and RuntimeError outside a handler.
+        Raises BrokenPipeError when the client no longer reads the reply, and RuntimeError outside a handler.
         """
 
     def add_child(self, name: str, value: _Scalar = None) -> Node:
@@ -250,7 +250,7 @@ class Node:
         """The value of the first attribute of this name, else the default (`get_mi_attr_by_name`)."""
 
     def to_value(self) -> Any:
-        """What the node and all below it say, by the rule of docs/trees-and-values.md."""
+        """Return the value of the node and all below it, by the rule of docs/trees-and-values.md."""
 
     def __iter__(self) -> Iterator[Node]: ...
     def __eq__(self, other: object, /) -> bool: ...
@@ -307,7 +307,7 @@ class Command:
 
     @property
     def param(self) -> Any:
-        """What an `Export` gives its handler (`mi_export_t.param`)."""
+        """The value that an `Export` passes to its handler (`mi_export_t.param`)."""
 
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
@@ -324,11 +324,11 @@ class Counter:
 
     @property
     def value(self) -> int:
-        """What it says (`get_stat_val`)."""
+        """The current value (`get_stat_val`)."""
 
 @final
 class RequestContext:
-    """Who sent the request that a handler is answering."""
+    """The caller and the transport of the request that a handler is answering."""
 
     @property
     def transport(self) -> str:
@@ -364,7 +364,7 @@ class AsyncHandler:
     """
 
     def reply(self, reply: Any = None, *, done: bool = True) -> bool:
-        """Answers with a tree, a value or an exception (`mi_handler_f`), and says whether anybody still waited for it.
+        """Answer with a tree, a value or an exception (`mi_handler_f`); return False if the client is gone.
 
         With done=False it is a provisional reply, which only text over FIFO and datagrams can carry; elsewhere it is
         dropped, and the result is False.
@@ -372,15 +372,15 @@ class AsyncHandler:
 
     @property
     def is_awaited(self) -> bool:
-        """Whether somebody still waits for the answer."""
+        """True if the client still waits for the answer."""
 
     def on_cancel(self, function: Callable[[], Any]) -> None:
-        """Calls `function()` when nobody waits for the answer any more: the deadline has passed, the client has left,
-        or the server stops. At once, if that is so already; never, once it is answered.
+        """Call `function()` when the client no longer waits: the deadline has passed, the client has left,
+        or the server stops. Call it at once in such a state, and never after the answer.
         """
 
     def stream(self, stop: Callable[[], Any]) -> Optional[Feeder]:
-        """Begins an answer that is fed while it is sent; `stop()` is called when nobody wants more of it."""
+        """Begin an answer that is sent while it grows; `stop()` is called when the client reads no more of it."""
 
     def result(self, value: Any) -> None:
         """Answers with a handler's result."""
@@ -393,16 +393,16 @@ class AsyncHandler:
 
 @final
 class Feeder:
-    """What puts nodes into a reply while it is sent, from a task or a thread."""
+    """A sender of nodes into a reply while it is sent, from a task or a thread."""
 
     def put(self, yielded: Any) -> str:
         """Puts in what a handler yields: "some" room is left, it is "full", or "closed"."""
 
     def on_room(self, function: Callable[[], Any]) -> None:
-        """Calls `function()` once there is room, or nobody takes any more."""
+        """Call `function()` once there is room, or the client reads no more."""
 
     def end(self) -> None:
-        """That was all."""
+        """Mark the end of the stream."""
 
     def exception(self, error: BaseException) -> None:
         """There will be no more, because of this exception."""
@@ -461,7 +461,7 @@ class Server:
 
     def start(self) -> None: ...
     def stop(self, drain_timeout: float, hurry: Optional[Callable[[], bool]]) -> None:
-        """Stops, and waits so many seconds for running commands; less if `hurry()` says so."""
+        """Stop, and wait up to `drain_timeout` seconds for running commands; less if `hurry()` says so."""
 
     @property
     def is_running(self) -> bool: ...
@@ -491,10 +491,10 @@ class Server:
 
     @property
     def subscribers(self) -> list[tuple[str, str, str, int, float, int, int]]:
-        """Who subscribed: event, socket, form, seconds it was made for, seconds left, sent, dropped."""
+        """The subscribers: event, socket, form, lifetime in seconds, seconds left, sent, dropped."""
 
     def reliable_events(self, reliable: bool) -> None:
-        """Whether subscribers over TCP have to confirm each event."""
+        """Set whether subscribers over TCP have to confirm each event."""
 
     def forward(self, client: Client, options: dict[str, Any]) -> None:
         """Leaves to another server what this one does not have. `options` may hold `only`, `timeout`, `threads`,
@@ -550,7 +550,7 @@ class Client:
 
     def close(self) -> None: ...
     def rest(self) -> None:
-        """Lets go of what is kept for later calls. What was found out stays known."""
+        """Close idle connections and sockets. The facts found about the server stay known."""
 
     def renewed(self) -> Client:
         """The same client with sockets, files and locks of its own: what a child of this process goes on with."""
@@ -561,7 +561,7 @@ class Driver:
 
     def __new__(cls) -> Driver: ...
     def fileno(self) -> int:
-        """What the loop watches: ready to read when it is time for a turn."""
+        """Return the descriptor that the event loop watches: it is readable when a turn is due."""
 
     def request(
         self,
@@ -573,7 +573,7 @@ class Driver:
         timeout: float,
         force: bool = False,
     ) -> int:
-        """Begins a call whose reply the future gets. What this gives is for `cancel`."""
+        """Begin a call whose reply the future gets. The return value is the argument of `cancel`."""
 
     def request_strings(
         self,
@@ -636,7 +636,7 @@ class Reply:
         """The reply as the FIFO of 2.x would write it; what came in text is as it came."""
 
 def before_fork(running: list[Server]) -> None:
-    """Waits until nobody is in the middle of something that a child would be stuck in."""
+    """Wait until no thread holds a lock that would stay locked in a child."""
 
 def after_fork_in_parent() -> None:
     """The parent goes on."""
@@ -648,8 +648,8 @@ def prepare_exit() -> None:
     """Lets no other thread into the interpreter from now on. Called when it is about to end."""
 
 def is_read_only_command(name: str) -> bool:
-    """Whether a command changes nothing, by any name that a version of OpenSIPS has for it. One that is not known may
-    change something.
+    """Return True if a command changes nothing, by any name that a version of OpenSIPS has for it.
+    An unknown command may change something.
     """
 
 def secret_names() -> list[str]:
@@ -659,7 +659,7 @@ def flat_command_name(name: str) -> str:
     """The one name by which a command of any version is known: that from before 4.0."""
 
 def canonical_command_name(name: str) -> Optional[str]:
-    """`module:name` of a command in 4.x, by any of its names; None when 4.x has no such command, as far as is known."""
+    """Return `module:name` of a command in 4.x, by any of its names; None when the catalog of 4.x lacks it."""
 
 def command_name_on(name: str, version: str) -> str:
     """The name that OpenSIPS of a version ("3.6.8") has for a command; the given one when none is known."""
@@ -674,8 +674,8 @@ def list_position(name: str) -> Optional[int]:
     """The position of the list that a command of 3.x and 4.x takes, by any of its names; None when it takes none."""
 
 def command_risk(name: str) -> Optional[str]:
-    """What a user should confirm before running a command, as the rest of a sentence ("ends calls"); None when there is
-    no risk.
+    """Return the risk that a user should confirm before running a command, as the rest of a sentence ("ends calls").
+    None means no risk.
     """
 
 def statistic_meaning(full_name: str) -> Optional[tuple[str, str]]:
@@ -696,7 +696,7 @@ def cataloged_recipes(name: str) -> Optional[list[list[str]]]:
     """The sets of parameters that a command of 3.x and 4.x takes, by its name before 4.0; None if it is unknown."""
 
 def takes_names_only(name: str) -> bool:
-    """Whether a command of 3.x and 4.x takes parameters by name alone, by its name before 4.0."""
+    """Return True if a command of 3.x and 4.x takes parameters by name alone, by its name before 4.0."""
 
 def loadable_modules() -> list[str]:
     """The modules whose commands a version has only when its configuration loads them."""
@@ -711,7 +711,7 @@ MOST_PROCESSES: Final[int]
 
 @final
 class Processes:
-    """What a server and the processes that it is forked into have in common. Made before the first fork; the endpoints
+    """The state that a server shares with its forked processes. Made before the first fork; the endpoints
     are open from then on, and are closed by `close`, in the process that made it.
     """
 
@@ -732,7 +732,7 @@ class Processes:
         """Answers for processes that have ended, and says how many answers wait for their receivers."""
 
     def bury(self, rank: int) -> None:
-        """The process of this rank has ended: whoever it had in hand is answered for."""
+        """Answer the unfinished requests of the ended process of this rank."""
 
     def log_level(self, rank: int) -> int:
         """The log level that the process of a rank shall have, as OpenSIPS counts them."""
@@ -747,8 +747,8 @@ class Processes:
         """Closes the endpoints and removes their files."""
 
 def end_with_parent(pipe: int, grace: float) -> None:
-    """When the other end of a pipe is closed, which the parent holds, asks this process to end by SIGTERM, and ends it
-    so many seconds later, whatever it is doing.
+    """Ask this process to end by SIGTERM when the other end of a pipe, which the parent holds, is closed. After `grace`
+    seconds, end it regardless of its state.
     """
 
 def latency_classes() -> list[tuple[str, Optional[float]]]:
@@ -765,7 +765,7 @@ class CpuSet:
 
     `CpuSet("0-3,8")` reads a list with the kernel's grammar (strides as in `0-31:2/8`; `all` and `N` need
     `count`), `CpuSet([0, 1])` takes numbers, `CpuSet()` is empty, `CpuSet.from_mask("ff,00000001")` reads a
-    mask. What a C programmer does with `CPU_ZERO`, `CPU_SET`, `CPU_CLR`, `CPU_ISSET` and `CPU_COUNT` is
+    mask. The equivalents of C's `CPU_ZERO`, `CPU_SET`, `CPU_CLR`, `CPU_ISSET` and `CPU_COUNT` are
     `CpuSet()`, `|`, `-`, `in` and `len`. Sets are immutable and hashable; `<=` means subset. `ValueError`
     says what was expected, what was found, and at which byte.
 
@@ -799,10 +799,10 @@ class CpuSet:
         """The mask as a kernel with `count` possible CPUs prints it in `smp_affinity`."""
 
     def isdisjoint(self, other: _Cpus) -> bool:
-        """Whether no CPU is in both."""
+        """Return True if no CPU is in both."""
 
     def issubset(self, other: _Cpus) -> bool:
-        """Whether every CPU is in the other, too."""
+        """Return True if every CPU is in the other, too."""
 
     def __and__(self, other: _Cpus, /) -> CpuSet: ...
     def __or__(self, other: _Cpus, /) -> CpuSet: ...
@@ -832,7 +832,7 @@ class InterruptRow:
 
     @property
     def label(self) -> str:
-        """What stands before the colon: `30`, `NMI`, `IPI0`."""
+        """The text before the colon: `30`, `NMI`, `IPI0`."""
 
     @property
     def irq(self) -> Optional[int]:
@@ -860,7 +860,7 @@ class InterruptRow:
 
     @property
     def actions(self) -> list[str]:
-        """Who asked for it (`irqaction`): names as drivers give them; several on a shared line."""
+        """The drivers that requested it (`irqaction`): names as drivers give them; several on a shared line."""
 
     @property
     def description(self) -> str:
@@ -943,7 +943,7 @@ class Host:
 
     @property
     def live(self) -> bool:
-        """Whether this is a running machine."""
+        """True for a running machine, False for a captured tree."""
 
     def interrupts(self) -> InterruptTable:
         """`/proc/interrupts` now, as an `InterruptTable`. `OSError` if it cannot be read."""
@@ -1007,7 +1007,7 @@ class Host:
         """
 
     def drift(self, journal: Union[str, PathLike[str]]) -> list[Outcome]:
-        """What is not any more as a journal says it was made."""
+        """List the items that differ from a journal, with their present CPUs."""
 
     def set_rfs_entries(self, entries: int) -> None:
         """Set `rps_sock_flow_entries`, the size of the table of flows that RFS shares."""
@@ -1042,7 +1042,7 @@ class Irq:
 
     @property
     def managed(self) -> bool:
-        """Whether the kernel places it itself (`IRQF_AFFINITY_MANAGED`): then it cannot be moved, and that is no
+        """True if the kernel places the interrupt itself (`IRQF_AFFINITY_MANAGED`): it cannot be moved, which is no
         failure.
         """
 
@@ -1052,7 +1052,7 @@ class Irq:
 
     @property
     def remapped(self) -> bool:
-        """Whether the hardware steers it through interrupt remapping: then it moves at once."""
+        """True if the hardware steers the interrupt through interrupt remapping: it then moves at once."""
 
     @property
     def chip(self) -> str:
@@ -1068,7 +1068,7 @@ class Irq:
 
     @property
     def actions(self) -> list[str]:
-        """Who asked for it."""
+        """The names of the drivers that requested the interrupt."""
 
     @property
     def queue(self) -> Optional[tuple[str, Optional[int]]]:
@@ -1076,7 +1076,7 @@ class Irq:
 
     @property
     def spurious(self) -> Optional[tuple[int, int, int]]:
-        """Interrupts counted, those that nobody handled, and milliseconds after boot of the last of them; or None."""
+        """Counts of interrupts and unhandled ones, and milliseconds after boot of the last unhandled one; or None."""
 
     def set_affinity(self, cpus: _Cpus) -> Outcome:
         """Send it to CPUs: clamps to those online, writes `smp_affinity_list` once, reads back.
@@ -1087,11 +1087,11 @@ class Irq:
 
 @final
 class Outcome:
-    """What came of one change: `state` is `applied`, `pending`, `managed` or `refused`."""
+    """The result of one change: `state` is `applied`, `pending`, `managed` or `refused`."""
 
     @property
     def subject(self) -> str:
-        """What was to be changed."""
+        """The subject of the change."""
 
     @property
     def state(self) -> str:
@@ -1172,7 +1172,7 @@ class Device:
 
     @property
     def lower(self) -> list[Device]:
-        """What a bond, VLAN, bridge or mapper is made of."""
+        """The devices below a bond, VLAN, bridge or mapper."""
 
     def queues(self) -> list[tuple[str, Optional[CpuSet], Optional[int]]]:
         """Name, CPUs (`rps_cpus` of `rx-N`, `xps_cpus` of `tx-N`; None where there is no setting) and
@@ -1201,7 +1201,7 @@ class Process:
 
     @property
     def role(self) -> Optional[str]:
-        """What its server says it does, or None."""
+        """The role that its server reports, or None."""
 
     @property
     def started(self) -> int:
@@ -1209,7 +1209,7 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Whether this very process still runs."""
+        """True if the same process, not another with its pid, still runs."""
 
     @property
     def affinity(self) -> CpuSet:
@@ -1295,7 +1295,7 @@ class Topology:
 
     @property
     def cpuset(self) -> Optional[CpuSet]:
-        """What the cpuset of this process leaves (v1 or v2), or None."""
+        """The CPUs in the cpuset of this process (v1 or v2), or None."""
 
     @property
     def nodes(self) -> dict[int, CpuSet]:
@@ -1318,11 +1318,11 @@ class Sample:
     """The kernel's counters at one moment."""
 
     def since(self, earlier: Sample, *, irqs: Optional[Sequence[int]] = None) -> dict[str, Any]:
-        """What happened since an earlier sample, as a dict; of the rows of these IRQs, or of all that moved."""
+        """Return the changes since an earlier sample, as a dict; of the rows of these IRQs, or of all that changed."""
 
 @final
 class Plan:
-    """What would change; nothing has been. Prints as a table."""
+    """A plan of changes, none of which is made yet. Prints as a table."""
 
     @property
     def irq_cpus(self) -> CpuSet:
@@ -1338,11 +1338,11 @@ class Plan:
 
     @property
     def items(self) -> list[dict[str, Any]]:
-        """What changes, in order: dicts of `kind`, `subject`, `label`, `now`, `target`, `note`."""
+        """The changes, in order: dicts of `kind`, `subject`, `label`, `now`, `target`, `note`."""
 
     @property
     def conflicts(self) -> list[dict[str, Any]]:
-        """What stands in the way: dicts of `what`, `severity` (`handled`, `warns`, `blocks`), `detail`."""
+        """The conflicts: dicts of `what`, `severity` (`handled`, `warns`, `blocks`), `detail`."""
 
     @property
     def irqs(self) -> list[int]:
@@ -1380,11 +1380,11 @@ class Applied:
 
     @property
     def report(self) -> list[dict[str, Any]]:
-        """What came of each item: dicts of `kind`, `subject`, `label`, `state`, `detail`, `outcomes`."""
+        """A report for each item: dicts of `kind`, `subject`, `label`, `state`, `detail`, `outcomes`."""
 
     @property
     def complete(self) -> bool:
-        """Whether no item is refused. A pending interrupt is set, and moves when it fires the next time."""
+        """True if no item is refused. A pending interrupt is set, and moves when it fires the next time."""
 
     @property
     def journal(self) -> str:
@@ -1397,7 +1397,7 @@ class Applied:
         """Verify again and again for some seconds."""
 
     def drift(self) -> list[Outcome]:
-        """What has moved since, as Outcomes."""
+        """List the items that have moved since they were applied, as Outcomes."""
 
     def undo(self) -> list[Outcome]:
         """Take it back: one Outcome a change, the last one first. Interrupts are found by identity, not by number."""

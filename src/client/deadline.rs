@@ -292,7 +292,7 @@ mod tests {
     use super::*;
     use crate::client::driver::{Call, Driver};
 
-    /// Whether a call on a driver yields that takes a slice of time for each of two pieces of input.
+    /// Returns true if a call on a driver yields when each of its two pieces of input takes a slice of time.
     fn yields_between_pieces(bytes: usize) -> bool {
         let driver = Driver::new().expect("a driver");
         let (_, output) = driver.begin(|waiter| -> Call<()> {

@@ -6,7 +6,8 @@ use crate::item::Item;
 /// How many digits a code has.
 const CODE: usize = 3;
 
-/// Whether a datagram has the form of an answer: text that begins with a code, or JSON with a result or an error and
+/// Returns true if a datagram has the form of an answer: text that begins with a code, or JSON with a result or an
+/// error and
 /// without a method, alone or in an array.
 pub fn looks_like_answer(datagram: &[u8]) -> bool {
     if jsonrpc::looks_like_json(datagram) {

@@ -58,11 +58,11 @@ impl Form {
 /// An event as it came.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Received {
-    /// What happened.
+    /// The decoded event.
     pub event: Event,
     /// How it was written.
     pub form: Form,
-    /// What a reply must name; `None` when none is wanted.
+    /// The id that a reply must carry; `None` when the sender wants no reply.
     pub id: Option<Item>,
 }
 

@@ -29,9 +29,9 @@ pub enum CodecError {
     /// The bytes are not what the format has at this place.
     #[error("expected {expected}, found {found} at byte {offset}")]
     Unexpected {
-        /// What the format has there.
+        /// The token that the format has at this place.
         expected: &'static str,
-        /// The first bytes of what is there, quoted, or `the end`.
+        /// The first bytes at this place, quoted, or `the end`.
         found: String,
         /// How many bytes precede it.
         offset: usize,
@@ -39,7 +39,7 @@ pub enum CodecError {
     /// The reply ends too early: its sender gave up, or could not send all of it.
     #[error("{what} was cut off after {size} bytes")]
     Truncated {
-        /// What should have been longer.
+        /// The value that was cut off.
         what: &'static str,
         /// How many bytes came.
         size: usize,
@@ -47,9 +47,9 @@ pub enum CodecError {
     /// The wire has no way to write this.
     #[error("{what} cannot be sent: {why}")]
     Unsayable {
-        /// What: a parameter's position or the method, never a value.
+        /// The value's place: a parameter's position or the method, never its content.
         what: String,
-        /// What is in the way.
+        /// The reason why the wire cannot carry it.
         why: &'static str,
     },
     /// A value nests deeper than values may.
@@ -89,7 +89,7 @@ impl CodecError {
 pub struct RequestError {
     /// Why it cannot be run.
     pub failure: Failure,
-    /// The command, as far as it was understood.
+    /// The command, if it was read.
     pub method: Str,
 }
 

@@ -13,21 +13,21 @@ use crate::dialect::Dialect;
 use crate::item::Str;
 use crate::tree::{NodeId, Tree};
 
-/// So many names are remembered, to notice one that comes back. Nobody means a reply with more of them.
+/// The number of names remembered, to notice one that comes back. No real reply has more.
 const REMEMBERED: usize = 4096;
 
 /// A reply that is written piece by piece.
 pub struct Pieces {
     grammar: Grammar,
-    /// What the top nodes are: not known before the first.
+    /// The shape of the top nodes: unknown before the first.
     shape: Shape,
     /// The names of the runs that have ended.
     past: HashSet<Str>,
-    /// Whether the run that goes on has an element.
+    /// True if the current run has an element.
     has_element: bool,
 }
 
-/// What a wire writes between nodes.
+/// The separators of a wire between nodes.
 enum Grammar {
     /// The caller wants no answer.
     Nothing,
@@ -103,7 +103,7 @@ impl Pieces {
         Pieces { grammar, shape: Shape::Unknown, past: HashSet::new(), has_element: false }
     }
 
-    /// Whether no node has been written.
+    /// Returns true if no node has been written.
     pub fn is_empty(&self) -> bool {
         self.shape == Shape::Unknown
     }

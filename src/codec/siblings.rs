@@ -31,7 +31,7 @@ pub(super) fn members(tree: &Tree, parent: NodeId, dialect: Dialect) -> Vec<Memb
     }
 }
 
-/// Whether the children are the elements of one list, and nothing else.
+/// Returns true if all children are the elements of one list.
 fn is_list(tree: &Tree, parent: NodeId) -> bool {
     let Some(first) = tree.first_child(parent) else { return false };
     let of_one_list = |child| tree.flags(child).has(Flags::IN_LIST) && tree.name(child) == tree.name(first);

@@ -14,7 +14,7 @@ const READS: &str = "@read";
 /// The rights of all callers. The first rule that matches a caller counts; a caller that no rule matches has none.
 #[derive(Clone, Debug, Default)]
 pub struct Acl {
-    /// `None`: everybody may do everything that listeners allow.
+    /// `None`: all callers may run all commands that listeners allow.
     rules: Option<Vec<Rule>>,
 }
 
@@ -36,7 +36,7 @@ enum Who {
 /// A rule cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AclError {
-    /// Nobody has such a name.
+    /// No user can have such a name.
     #[error("expected \"*\", a user or a network such as 10.0.0.0/8, found {0:?}")]
     Who(String),
     /// No group of commands is called so.
@@ -85,7 +85,7 @@ impl From<Vec<Rule>> for Acl {
 }
 
 impl Acl {
-    /// Whether a caller may have a command run.
+    /// Returns true if a caller may run a command.
     pub(super) fn allow(&self, origin: &Origin, names: &Names) -> bool {
         let Some(rules) = &self.rules else { return true };
         rules.iter().find(|rule| rule.is_about(origin)).is_some_and(|rule| rule.allows(names))

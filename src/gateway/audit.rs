@@ -24,7 +24,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Who asks for what.
+    /// Records the caller, the command and its parameters, and the upstream.
     pub fn new(origin: &Origin, method: &[u8], params: &Params, upstream: &str) -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let members = [

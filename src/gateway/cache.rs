@@ -17,7 +17,7 @@ use crate::request::Params;
 /// Answers that are kept at most; callers choose the parameters.
 const MOST: usize = 1024;
 
-/// What was asked: the same for the same request in any form.
+/// The key of a request: equal for the same request in any form.
 pub(super) type Key = Vec<u8>;
 
 /// Answers of one upstream.
@@ -36,7 +36,7 @@ enum Slot {
 #[derive(Default)]
 pub(super) struct Flight(Mutex<Vec<Waiter>>);
 
-/// What came of wanting an answer.
+/// The result of a cache lookup.
 pub(super) enum Wanted {
     /// It was there.
     Fresh(Arc<Outcome>, Waiter),
@@ -104,7 +104,7 @@ impl ResponseCache {
         }
     }
 
-    /// An answer, or a place among those who wait for it.
+    /// Returns a cached answer, or adds the caller to the waiters for it.
     pub(super) fn want(&self, key: &Key, waiter: Waiter) -> Wanted {
         let mut slots = self.lock();
         match slots.get(key) {
@@ -130,7 +130,7 @@ impl ResponseCache {
         Wanted::Asks(flight)
     }
 
-    /// Keeps a good answer, unless something has changed meanwhile, and gives those who wait for it.
+    /// Caches a successful answer, unless a write has invalidated it meanwhile, and passes it to its waiters.
     pub(super) fn settle(
         &self,
         key: &Key,
@@ -148,7 +148,7 @@ impl ResponseCache {
                 slots.remove(key);
             }
         }
-        // Under the lock: nobody joins a flight that has landed.
+        // The lock is held, so no waiter joins a flight that has ended.
         flight.take()
     }
 

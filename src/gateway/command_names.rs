@@ -25,7 +25,7 @@ impl Names {
         Names { flat, module, canonical }
     }
 
-    /// Whether a pattern means the command by any of them.
+    /// Returns true if a pattern matches any name of the command.
     pub(super) fn match_any(&self, patterns: &[String]) -> bool {
         let canonical = self.canonical.as_deref().unwrap_or_default();
         patterns.iter().any(|pattern| [&self.flat, canonical].iter().any(|name| Permit::is_meant(pattern, name)))

@@ -19,7 +19,7 @@ use crate::item::{Item, Str};
 use crate::request::{Param, Params};
 use crate::response::{Failure, Response};
 
-/// What a question is about.
+/// The subject of an introspection request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Subject {
     /// `which`: the names of all commands, or the parameters of one.
@@ -46,7 +46,7 @@ impl Subject {
         })
     }
 
-    /// What is asked of an upstream about one command.
+    /// Returns the command that asks an upstream about one command.
     fn question(self) -> &'static str {
         if matches!(self, Subject::Help | Subject::MethodHelp) { "help" } else { "which" }
     }
@@ -56,7 +56,7 @@ impl Subject {
 pub(super) struct Asking {
     pub(super) routes: Arc<Routes>,
     pub(super) subject: Subject,
-    /// What the listener of the question runs.
+    /// The permissions of the listener that received the request.
     pub(super) permit: Permit,
 }
 
@@ -82,7 +82,7 @@ impl Handler for Asking {
                 let answer = introspect::answer(&service, &self.permit, method.as_bytes(), &params);
                 Answer::Now(answer.unwrap_or(Err(Failure::UnknownCommand)))
             }
-            // What is asked without a name, or about a command of this server.
+            // The request has no name, or names a command of this server.
             (subject, _) => {
                 let found = service.registry().lookup(subject.question().as_bytes());
                 match found {
@@ -186,7 +186,7 @@ impl Listing {
         }
     }
 
-    /// Whether a request by this name of a upstream would go there, as far as this caller is concerned.
+    /// Returns true if a request by this name of an upstream would go there and the caller may send it.
     fn shows(&self, upstream: &Arc<Upstream>, name: &Str) -> bool {
         let names = Names::of(name);
         let is_of_module = self.module.as_ref().is_none_or(|module| names.module == *module);
@@ -216,7 +216,7 @@ impl Listing {
     }
 }
 
-/// What this server answers itself: its user's commands, and what it says of itself.
+/// Lists the commands that this server answers itself: the user's commands and the introspection commands.
 fn own_names(registry: &Registry, module: Option<&Str>) -> Vec<Str> {
     let shown = |command: &&Arc<Command>| Service::keeps(command) || Subject::of(&command.name).is_some();
     let of_module = |command: &&Arc<Command>| module.is_none_or(|module| command.module == *module);

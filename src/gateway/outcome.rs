@@ -13,7 +13,7 @@ pub(super) type Outcome = Result<Reply, UpstreamError>;
 /// The reason why there is no reply.
 #[derive(Clone, Debug)]
 pub(super) enum UpstreamError {
-    /// No reply came within so many seconds.
+    /// No reply came within this number of seconds.
     Timeout(f64),
     /// The upstream cannot be reached, or its reply cannot be read.
     Unreachable(String),

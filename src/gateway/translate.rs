@@ -39,7 +39,7 @@ pub(super) fn arguments(flat: &[u8], params: Params, typed: bool) -> Arguments {
     }
 }
 
-/// What a caller gets. `legacy`: its wire is one of 1.x and 2.x.
+/// Returns the reply to a caller. `legacy`: its wire is one of 1.x and 2.x.
 pub(super) fn answer(outcome: &Outcome, legacy: bool, upstream: &str) -> Result<Response, Failure> {
     match outcome {
         Ok(reply) if reply.is_unclear => {
@@ -80,7 +80,7 @@ fn error(reply: &Reply, legacy: bool) -> Result<Response, Failure> {
     })
 }
 
-/// What a transport of any generation means by an error; `None` when it is a command's.
+/// Returns the failure that a transport of any generation means by an error; `None` when it is a command's error.
 fn failure_of(response: &Response) -> Option<Failure> {
     let data = data_of(response);
     let data = data.as_deref().unwrap_or_default();
@@ -112,7 +112,7 @@ fn data_of(response: &Response) -> Option<Str> {
     }
 }
 
-/// What kept the upstream from answering, in the caller's form.
+/// Explains in the caller's form why the upstream did not answer.
 fn explain(error: &UpstreamError, legacy: bool, upstream: &str) -> Response {
     let (code, what) = match error {
         UpstreamError::Timeout(seconds) => (408, format!("no answer within {seconds} s")),

@@ -25,7 +25,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// The names of commands are asked for no more often than this.
 const NAMES_ARE_GOOD: Duration = Duration::from_secs(1);
 
-/// What an upstream is to be used for, and how.
+/// The purpose and the settings of an upstream.
 pub struct UpstreamOptions {
     /// Patterns of the commands that go there; empty: all.
     pub only: Vec<String>,
@@ -35,9 +35,9 @@ pub struct UpstreamOptions {
     pub threads: usize,
     /// How many requests may wait for them.
     pub queue: usize,
-    /// Whose answers are kept, and for how long.
+    /// The commands with cached answers, and the time to live of each.
     pub cache: Vec<(String, Duration)>,
-    /// Who may use it for what.
+    /// The commands that each caller may run on it.
     pub acl: Acl,
     /// Where the audit log goes.
     pub audit: Option<Audit>,
@@ -76,10 +76,10 @@ pub struct Upstream {
     gateway: String,
 }
 
-/// What an upstream said of itself.
+/// The facts that an upstream reported about itself.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Identity {
-    /// What `version` says.
+    /// The upstream's reply to `version`.
     pub(super) server: Option<Str>,
     /// The gateways that it is, and leads to.
     pub(super) gateways: Vec<Str>,
@@ -168,7 +168,7 @@ impl Upstream {
         let (method, flat, deadline) = (method.clone(), names.flat.clone(), self.deadline_for(origin));
         self.push(move |upstream| {
             if key.is_none() && !flight.is_awaited() {
-                // Whoever asked has gone, or was told that it took too long.
+                // The callers have disconnected, or have got a timeout.
                 return flight.take().into_iter().for_each(|gone| upstream.reply(gone, Err(Failure::Timeout), false));
             }
             let outcome = Arc::new(upstream.ask(&method, params, deadline));
@@ -213,7 +213,7 @@ impl Upstream {
         self.pool.waiting() >= self.options.queue
     }
 
-    /// Has something done in its turn. When it cannot be, it is dropped, and whoever waits for it is told.
+    /// Queues a job. If the queue rejects it, the job is dropped and its waiters get an error.
     pub(super) fn push(self: &Arc<Self>, job: impl FnOnce(&Arc<Upstream>) + Send + 'static) {
         let upstream = self.clone();
         self.pool.run(Box::new(move || job(&upstream)));
@@ -292,7 +292,7 @@ impl Upstream {
     }
 }
 
-/// Whether the upstream may be another version than it was: it says nothing, or not what the wire says.
+/// Returns true if the upstream may have changed its version: it does not answer, or its replies do not fit the wire.
 fn is_strange(outcome: &Result<Reply, CallFailure>) -> bool {
     match outcome {
         Ok(reply) => {

@@ -82,7 +82,7 @@ fn named(error: &std::io::Error, cpus: &str) -> std::io::Error {
     std::io::Error::new(error.kind(), format!("cannot move a thread to CPUs {cpus}: {reason} ({error})"))
 }
 
-/// What an error of the core is in Python.
+/// Translates an error of the core into a Python exception.
 fn raise(error: Error) -> PyErr {
     let text = error.to_string();
     match error {

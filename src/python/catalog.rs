@@ -36,8 +36,8 @@ fn secret_names() -> Vec<&'static str> {
     secrets::NAMES.to_vec()
 }
 
-/// Whether a command changes nothing, by any name that a version of OpenSIPS has for it. One that is not known may
-/// change something.
+/// Return True if a command changes nothing, by any name that a version of OpenSIPS has for it.
+/// An unknown command may change something.
 #[pyfunction]
 fn is_read_only_command(name: &Bound<'_, PyString>) -> PyResult<bool> {
     Ok(effect_of(&text_from_python(name)?) == Effect::Read)
@@ -49,7 +49,7 @@ fn flat_command_name<'py>(py: Python<'py>, name: &Bound<'py, PyString>) -> PyRes
     text_to_python(py, &names::flat_name(&text_from_python(name)?))
 }
 
-/// `module:name` of a command in 4.x, by any of its names; None when 4.x has no such command, as far as is known.
+/// Return `module:name` of a command in 4.x, by any of its names; None when the catalog of 4.x lacks it.
 #[pyfunction]
 fn canonical_command_name(name: &Bound<'_, PyString>) -> PyResult<Option<&'static str>> {
     Ok(names::canonical_name(&text_from_python(name)?))
@@ -87,8 +87,8 @@ fn list_position(name: &Bound<'_, PyString>) -> PyResult<Option<usize>> {
     Ok(parameters::list_parameter(&flat).map(|list| list.position))
 }
 
-/// What a user should confirm before running a command, as the rest of a sentence ("ends calls"); None when there is
-/// no risk.
+/// Return the risk that a user should confirm before running a command, as the rest of a sentence ("ends calls").
+/// None means no risk.
 #[pyfunction]
 fn command_risk(name: &Bound<'_, PyString>) -> PyResult<Option<&'static str>> {
     Ok(risk_of(&text_from_python(name)?.to_text()).map(Risk::describe))
@@ -130,7 +130,7 @@ fn cataloged_recipes(name: &str) -> Option<Vec<Vec<&'static str>>> {
     inventory::recipes_of(name)
 }
 
-/// Whether a command of 3.x and 4.x takes parameters by name alone, by its name before 4.0.
+/// Return True if a command of 3.x and 4.x takes parameters by name alone, by its name before 4.0.
 #[pyfunction]
 fn takes_names_only(name: &str) -> bool {
     inventory::is_named_only(name)

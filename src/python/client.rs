@@ -41,7 +41,7 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 #[pyclass(frozen, name = "Client", module = "sipmi._core")]
 pub(super) struct PyClient {
     client: Arc<Client>,
-    /// Whether the version of the server was looked at, to warn of it.
+    /// True if the server's version was checked, to warn about it.
     is_looked_at: AtomicBool,
 }
 
@@ -196,7 +196,7 @@ impl PyClient {
         self.client.close();
     }
 
-    /// Lets go of what is kept for later calls. What was found out stays known.
+    /// Close idle connections and sockets. The facts found about the server stay known.
     fn rest(&self) {
         self.client.close_idle();
     }
@@ -275,7 +275,7 @@ fn read_credentials(
     }
 }
 
-/// Waits without the interpreter, looking for signals. What a signal handler raises ends the wait.
+/// Waits with the interpreter detached and checks for signals. An exception of a signal handler ends the wait.
 fn wait<T: Send>(
     py: Python<'_>,
     timeout: f64,
@@ -546,7 +546,7 @@ impl PyReply {
 }
 
 impl PyReply {
-    /// What came, as a tree.
+    /// Reads the reply as a tree.
     fn read_tree(&self) -> Result<PyTree, CodecError> {
         let Response { code, reason, body } = &self.reply.response;
         let mut tree = match body {

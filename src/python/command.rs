@@ -1,4 +1,4 @@
-//! What Python sees of a command, and how it describes the parameters of one.
+//! The Python classes of a command, and the description of its parameters.
 
 use std::sync::Arc;
 
@@ -62,7 +62,7 @@ impl PyCommand {
         self.command.recipe.lists().into_iter().map(names).collect()
     }
 
-    /// What an `Export` gives its handler (`mi_export_t.param`).
+    /// The value that an `Export` passes to its handler (`mi_export_t.param`).
     #[getter]
     fn param(&self, py: Python<'_>) -> Py<PyAny> {
         let handler: &dyn std::any::Any = self.command.handler.as_any();

@@ -57,7 +57,7 @@ pub(super) fn item_to_python<'py>(py: Python<'py>, item: &Item) -> PyResult<Boun
     })
 }
 
-/// What a response carries, as Python objects; nothing at all is `"OK"`.
+/// Converts the body of a response to Python objects; an empty body is `"OK"`.
 pub(super) fn body_to_python<'py>(py: Python<'py>, body: &Body) -> PyResult<Bound<'py, PyAny>> {
     match body {
         Body::Empty => Ok(PyString::new(py, "OK").into_any()),

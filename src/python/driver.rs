@@ -26,7 +26,7 @@ pub(super) struct PyDriver {
     waiting: Mutex<HashMap<CallId, Waiting>>,
 }
 
-/// Who waits for a call.
+/// The waiter for a call.
 struct Waiting {
     future: Py<PyAny>,
     client: Py<PyClient>,
@@ -46,7 +46,7 @@ enum Answer {
     Wire(Wire),
 }
 
-/// What a call gives.
+/// The result of a call.
 type Outcome = Result<Answer, CallFailure>;
 
 #[pymethods]
@@ -56,12 +56,12 @@ impl PyDriver {
         Ok(PyDriver { driver: Driver::new()?, waiting: Mutex::default() })
     }
 
-    /// What the loop watches: ready to read when it is time for a turn.
+    /// Return the descriptor that the event loop watches: it is readable when a turn is due.
     fn fileno(&self) -> i32 {
         self.driver.as_fd().as_raw_fd()
     }
 
-    /// Begins a call whose reply the future gets. What this gives is for `cancel`.
+    /// Begin a call whose reply the future gets. The return value is the argument of `cancel`.
     #[pyo3(signature = (future, client, command, args, kwargs, timeout, force=false))]
     #[allow(clippy::too_many_arguments)] // they are Python's
     fn request(
@@ -175,7 +175,7 @@ impl PyDriver {
 }
 
 impl Waiting {
-    /// Tells the future, unless nobody waits for it any more.
+    /// Sets the future's result, unless the future is done or canceled.
     fn tell(self, py: Python<'_>, outcome: Outcome) -> PyResult<()> {
         let future = self.future.bind(py);
         if future.call_method0(intern!(py, "done"))?.is_truthy()? {

@@ -65,7 +65,7 @@ enum FaultKind {
     InvalidParams,
 }
 
-/// What an error answer means, whichever wire said it.
+/// Returns the kind of an error reply, on any wire.
 fn kind_of(response: &Response) -> FaultKind {
     let reason = &*response.reason;
     match response.code {

@@ -34,7 +34,7 @@ pub(super) fn event_from_python(name: &Bound<'_, PyString>, params: &Bound<'_, P
 /// Event, socket, form, seconds it was made for, seconds left, sent, dropped.
 pub(super) type Described = (String, String, &'static str, u32, f64, i64, i64);
 
-/// Who subscribed, the latest first for each event.
+/// Lists the subscribers, the latest first for each event.
 pub(super) fn subscribers(events: &Events) -> Vec<Described> {
     let describe = |event: &Listed| {
         let described = event.subscriptions.iter().map(|subscription| {
@@ -49,7 +49,7 @@ pub(super) fn subscribers(events: &Events) -> Vec<Described> {
     events.list().iter().flat_map(describe).collect()
 }
 
-/// What an event is read into: name, parameters, form, and the reply it wants.
+/// A decoded event: name, parameters, form, and the id of the requested reply.
 type Decoded<'py> = (Bound<'py, PyString>, Bound<'py, PyAny>, &'static str, Option<Bound<'py, PyBytes>>);
 
 /// Reads one event: its name, its parameters, "text" or "jsonrpc", and the bytes to answer or None.

@@ -15,7 +15,7 @@ static ENDING: AtomicBool = AtomicBool::new(false);
 static WITHIN: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
-    /// Whether this thread is the one that ends the interpreter: it alone may still come and go.
+    /// True on the thread that finalizes the interpreter: it alone may still attach and detach.
     static ENDS_IT: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -58,7 +58,7 @@ pub(super) fn attach<T>(work: impl FnOnce(Python<'_>) -> T) -> Option<T> {
     result
 }
 
-/// In a forked process, where only the thread that forked is left: nobody else is in the interpreter.
+/// Resets the count in a forked process: only the thread that forked is left in the interpreter.
 pub(super) fn forget_others() {
     WITHIN.store(0, Ordering::SeqCst);
 }

@@ -19,11 +19,11 @@ thread_local! {
     static STILL: RefCell<Vec<(Still<'static>, Py<PyServer>)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Waits until nobody is in the middle of something that a child would be stuck in.
+/// Wait until no thread holds a lock that would stay locked in a child.
 #[pyfunction]
 fn before_fork(py: Python<'_>, running: Vec<Py<PyServer>>) {
     for server in running {
-        // Nobody who has one of these locks waits for the interpreter's.
+        // No thread waits for the interpreter while it holds one of these locks.
         let still = server.get().server.hold_still();
         // SAFETY: the server is kept beside it, and let go of after it.
         let still: Still<'static> = unsafe { std::mem::transmute(still) };

@@ -14,7 +14,7 @@ use crate::client::Client;
 use crate::command::service::Service;
 use crate::gateway::{Audit, Gateway, Rule, Upstream, UpstreamOptions};
 
-/// More entries than this wait for nobody: the rest is counted, and the count is logged.
+/// The limit of queued entries: further ones are counted instead of queued, and the count is logged.
 const QUEUE: usize = 65_536;
 
 /// Adds an upstream to the gateway of a service, which is made when there is none yet.
@@ -63,8 +63,8 @@ fn read_options(given: &Bound<'_, PyDict>) -> PyResult<UpstreamOptions> {
     Ok(options)
 }
 
-/// Hands entries to a Python function `log(entry, dropped)`, on a thread of its own: whoever answers a caller waits for
-/// no interpreter.
+/// Passes entries to a Python function `log(entry, dropped)` on a thread of its own. The thread that answers a caller
+/// never waits for the interpreter.
 fn audit_to(log: Py<PyAny>) -> PyResult<Audit> {
     let (sender, receiver) = sync_channel::<String>(QUEUE);
     let dropped = Arc::new(AtomicUsize::new(0));

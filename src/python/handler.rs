@@ -117,7 +117,7 @@ impl PyHandler {
         Ok(())
     }
 
-    /// The arguments for the function: by position as far as there is no gap, then by name.
+    /// Returns the arguments for the function: by position up to the first gap, then by name.
     fn arguments<'py>(
         &self,
         py: Python<'py>,
@@ -292,7 +292,7 @@ impl PyResponder {
 
 #[pymethods]
 impl PyResponder {
-    /// Answers with a tree, a value or an exception (`mi_handler_f`), and says whether anybody still waited for it.
+    /// Answer with a tree, a value or an exception (`mi_handler_f`); return False if the client is gone.
     ///
     /// With done=False it is a provisional reply, which only text over FIFO and datagrams can carry; elsewhere it is
     /// dropped, and the result is False.
@@ -303,20 +303,20 @@ impl PyResponder {
         self.reply_with(py, reply, done)
     }
 
-    /// Whether somebody still waits for the answer.
+    /// True if the client still waits for the answer.
     #[getter]
     fn is_awaited(&self, py: Python<'_>) -> bool {
         self.with(py, |responder| responder.is_awaited()).unwrap_or(false)
     }
 
-    /// Calls `function()` when nobody waits for the answer any more: the deadline has passed, the client has left,
-    /// or the server stops. At once, if that is so already; never, once it is answered.
+    /// Call `function()` when the client no longer waits: the deadline has passed, the client has left,
+    /// or the server stops. Call it at once in such a state, and never after the answer.
     fn on_cancel(&self, py: Python<'_>, function: Py<PyAny>) {
         let hook = hook(function);
         self.with(py, move |responder| responder.on_cancel(hook));
     }
 
-    /// Begins an answer that is fed while it is sent; `stop()` is called when nobody wants more of it.
+    /// Begin an answer that is sent while it grows; `stop()` is called when the client reads no more of it.
     fn stream(&self, py: Python<'_>, stop: Py<PyAny>) -> Option<PyFeeder> {
         let responder = self.take()?;
         let (sender, receiver) = channel();

@@ -43,7 +43,7 @@ impl HttpReader {
         Ok(true)
     }
 
-    /// What was read, for a listener at this URL.
+    /// Returns the options that were read, for a listener at this URL.
     pub(super) fn finish(self, url: &str) -> PyResult<HttpOptions> {
         let HttpReader { mut options, tls, client_ca, roots } = self;
         match (tls, client_ca) {
@@ -96,7 +96,7 @@ fn read_auth(credentials: &mut Credentials, value: &Bound<'_, PyAny>) -> PyResul
                 false
             })
         });
-        // A function that fails lets nobody in.
+        // An authorization function that raises denies access.
         asked.unwrap_or(false)
     };
     credentials.ask = Some(Arc::new(ask));

@@ -18,7 +18,7 @@ const LONGEST_NAME: usize = 64;
 
 /// The value that a JSON text is. Of members with the same name the first is kept.
 pub(super) fn json_to_python<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    // Whoever comes while another reads, or in the middle of reading, makes its own names.
+    // If another thread is reading, or this thread is in the middle of reading, the names are not shared.
     let mut shared = match REMEMBERED.try_lock() {
         Ok(names) => Some(names),
         Err(TryLockError::Poisoned(names)) => Some(names.into_inner()),

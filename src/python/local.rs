@@ -1,4 +1,4 @@
-//! Calls from within: a command is run without a transport, and whoever calls waits for its answer.
+//! Calls from within: a command runs without a transport, and the caller waits for its answer.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -66,7 +66,7 @@ impl Stop {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Nobody waits for the answer any more.
+    /// The caller no longer waits for the answer.
     fn give_up(&self) {
         let known = std::mem::replace(&mut *self.lock(), Stopping::Done);
         if let Stopping::Known(hook) = known {
@@ -97,7 +97,7 @@ fn take_turn(
 ) -> PyResult<Result<Option<Turn>, Failure>> {
     let Some(serial) = &command.conduct.serial else { return Ok(Ok(None)) };
     let (sender, receiver) = channel();
-    // A turn that comes too late goes to whoever is next.
+    // If the caller has timed out, the turn is dropped, which starts the next caller.
     serial.wait(Box::new(move |turn| drop(sender.send(turn))));
     Ok(wait(py, receiver, deadline)?.map(Some).ok_or(Failure::Timeout))
 }
@@ -159,12 +159,12 @@ struct Bell(Sender<()>);
 
 impl Wake for Bell {
     fn wake(self: Arc<Self>) {
-        // Whoever waited may have been interrupted.
+        // The caller may have been interrupted and dropped the receiver.
         let _ = self.0.send(());
     }
 }
 
-/// What an answer that comes later is.
+/// The content of a later answer.
 enum Said {
     Result(Outcome),
     Stream(Box<dyn Source>),
@@ -196,7 +196,7 @@ struct Local {
 impl Local {
     fn say(&mut self, said: Said) {
         if let Some(sender) = self.sender.take() {
-            // Whoever asked may have been interrupted.
+            // The caller may have been interrupted and dropped the receiver.
             let _ = sender.send(said);
         }
     }

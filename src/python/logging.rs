@@ -1,5 +1,5 @@
-//! What the Rust side logs goes to Python's loggers `sipmi.server` and `sipmi.trace`, from a thread of its own:
-//! whoever logs may hold a lock, and must not wait for the interpreter.
+//! The Rust side logs to Python's loggers `sipmi.server` and `sipmi.trace`, from a thread of its own: the thread that
+//! logs may hold a lock, and must not wait for the interpreter.
 
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
@@ -23,7 +23,7 @@ struct Line {
     /// The logger that it is for.
     target: &'static str,
     message: String,
-    /// What it is about, for `extra=`.
+    /// The fields for `extra=`.
     fields: Vec<(String, String)>,
 }
 
@@ -41,7 +41,7 @@ fn count_dropped(target: &str) {
     }
 }
 
-/// What each logger is told of its lines that were dropped.
+/// Yields a line for each logger that states the number of its dropped lines.
 fn dropped_lines() -> impl Iterator<Item = Line> {
     DROPPED.iter().filter_map(|(target, dropped)| {
         let count = dropped.swap(0, Ordering::Relaxed);
@@ -67,7 +67,7 @@ impl<'kvs> VisitSource<'kvs> for Fields {
     }
 }
 
-/// The way to this process' thread; null while there is none. What it points to is never freed.
+/// The queue of this process' thread; null while there is none. The queue is never freed.
 static TO_THREAD: AtomicPtr<Queue> = AtomicPtr::new(ptr::null_mut());
 
 struct Forwarder;

@@ -32,7 +32,7 @@ mod utf8;
 use pyo3::PyTypeInfo;
 use pyo3::prelude::*;
 
-/// What a notebook shows of an object; `sipmi.display` draws it.
+/// Returns the HTML of an object in a notebook; `sipmi.display` renders it.
 fn html_of<T: PyTypeInfo>(object: &Bound<'_, T>) -> PyResult<String> {
     object.py().import("sipmi.display")?.call_method1("html", (object,))?.extract()
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
-/// As large as a size may be. What is added to it still fits where sizes are kept in 32 bits.
+/// The largest size. Additions to it still fit where sizes have 32 bits.
 pub(super) const MOST_BYTES: usize = 1 << 31;
 /// As much as all replies together may ever have: more than any machine's memory.
 pub(super) const MOST_IN_ALL: usize = 1 << 48;

@@ -21,7 +21,7 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(end_with_parent, module)?)
 }
 
-/// What a server and the processes that it is forked into have in common. Made before the first fork; the endpoints
+/// The state that a server shares with its forked processes. Made before the first fork; the endpoints
 /// are open from then on, and are closed by `close`, in the process that made it.
 #[pyclass(frozen, name = "Processes", module = "sipmi._core")]
 pub(super) struct PyProcesses {
@@ -63,7 +63,7 @@ impl PyProcesses {
         self.server().restore()
     }
 
-    /// The process of this rank has ended: whoever it had in hand is answered for.
+    /// Answer the unfinished requests of the ended process of this rank.
     fn bury(&self, rank: u16) {
         self.server().recover(rank);
     }
@@ -114,8 +114,8 @@ fn check(rank: usize) -> PyResult<()> {
     Err(PyValueError::new_err(format!("expected at most {MOST_PROCESSES} processes")))
 }
 
-/// When the other end of a pipe is closed, which the parent holds, asks this process to end by SIGTERM, and ends it
-/// so many seconds later, whatever it is doing.
+/// Ask this process to end by SIGTERM when the other end of a pipe, which the parent holds, is closed. After `grace`
+/// seconds, end it regardless of its state.
 #[pyfunction]
 fn end_with_parent(pipe: i32, grace: &Bound<'_, PyAny>) -> PyResult<()> {
     let grace = seconds("drain_timeout", grace)?;

@@ -30,15 +30,15 @@ pub(super) fn type_name(value: &Bound<'_, PyAny>) -> String {
     value.get_type().fully_qualified_name().map_or_else(|_| "an object".to_owned(), |name| name.to_string())
 }
 
-/// What Python objects are read into, piece by piece.
+/// A receiver of the pieces of Python objects.
 trait Sink {
     /// A value that has no parts.
     fn scalar(&mut self, scalar: Scalar<'_>);
     /// A value that is whole already.
     fn item(&mut self, item: Item);
-    /// The beginning of a list of so many elements.
+    /// The beginning of a list of `len` elements.
     fn open_array(&mut self, len: usize);
-    /// The beginning of an object of so many members.
+    /// The beginning of an object of `len` members.
     fn open_object(&mut self, len: usize);
     /// The name of the member that comes next.
     fn name(&mut self, name: &[u8]);

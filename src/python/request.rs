@@ -29,7 +29,7 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(current_request, module)?)
 }
 
-/// Who sent the request that a handler is answering.
+/// The caller and the transport of the request that a handler is answering.
 #[pyclass(frozen, name = "RequestContext", module = "sipmi")]
 pub(super) struct PyRequestContext {
     origin: Origin,
@@ -92,12 +92,13 @@ thread_local! {
         const { RefCell::new(AtWork { frames: Vec::new(), last_id: 0, next_flush: None }) };
 }
 
-/// What this thread is at.
+/// The request that this thread works on.
 struct AtWork {
     /// The requests that its handlers are answering, in the order in which they began.
     frames: Vec<Frame>,
     last_id: u64,
-    /// What takes what the next call from within flushes (the flush callback of `run_mi_cmd`).
+    /// The function that receives the nodes that the next call from within flushes (the flush callback of
+    /// `run_mi_cmd`).
     next_flush: Option<Py<PyAny>>,
 }
 
@@ -194,7 +195,7 @@ impl Current {
 
 impl Drop for Current {
     fn drop(&mut self) {
-        // What it holds is dropped after the borrow: that may run code of Python.
+        // The removed objects are dropped after the borrow: that may run Python code.
         drop(self.remove());
     }
 }
@@ -243,7 +244,7 @@ pub(super) fn flush_to(function: Option<Py<PyAny>>) {
 /// How long a handler waits for room before it looks for signals.
 const SIGNALS: Duration = Duration::from_millis(50);
 
-/// Whether nodes of the reply that the running handler makes can be sent before they are complete: lines can.
+/// Return True if nodes of the running handler's reply can be sent before they are complete, as lines can.
 pub(super) fn flushes_within_nodes(py: Python<'_>) -> PyResult<bool> {
     let within = with_running(py, |Frame { detach, flush, .. }| {
         let origin = detach.origin();
@@ -252,7 +253,7 @@ pub(super) fn flushes_within_nodes(py: Python<'_>) -> PyResult<bool> {
     within.ok_or_else(cannot_flush)
 }
 
-/// Sends nodes of the reply that the running handler makes; false where nobody takes them early.
+/// Send nodes of the running handler's reply; return False if the transport cannot send them early.
 pub(super) fn flush(py: Python<'_>, nodes: Tree) -> PyResult<bool> {
     let found = with_running(py, |frame| {
         let is_local = frame.detach.origin().transport == Transport::Local;

@@ -53,7 +53,7 @@ fn latency_classes() -> Vec<(&'static str, Option<f64>)> {
 #[pyclass(frozen, name = "Server", module = "sipmi._core")]
 pub(super) struct PyServer {
     pub(super) server: Server,
-    /// Whether its listeners have the faults of the version that it imitates.
+    /// True if its listeners emulate the faults of the emulated version.
     hazards: bool,
     gateway: OnceLock<Arc<Gateway>>,
 }
@@ -195,7 +195,7 @@ impl PyServer {
         Ok(exit::detach(py, || self.server.start())?)
     }
 
-    /// Stops, and waits so many seconds for running commands; less if `hurry()` says so.
+    /// Stop, and wait up to `drain_timeout` seconds for running commands; less if `hurry()` says so.
     fn stop(
         &self,
         py: Python<'_>,
@@ -211,7 +211,7 @@ impl PyServer {
                 hurry.as_ref().map_or(Ok(false), |hurry| hurry.call0(py)?.is_truthy(py))
             });
             asked.unwrap_or(Ok(true)).unwrap_or_else(|error| {
-                // Who interrupts the wait is in a hurry.
+                // An interrupt of the wait cuts the drain short.
                 *raised.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                 true
             })
@@ -284,13 +284,13 @@ impl PyServer {
         exit::detach(py, || self.server.service.events.list()).iter().map(|event| event.name.to_string()).collect()
     }
 
-    /// Who subscribed: event, socket, form, seconds it was made for, seconds left, sent, dropped.
+    /// The subscribers: event, socket, form, lifetime in seconds, seconds left, sent, dropped.
     #[getter]
     fn subscribers(&self, py: Python<'_>) -> Vec<event::Described> {
         exit::detach(py, || event::subscribers(&self.server.service.events))
     }
 
-    /// Whether subscribers over TCP have to confirm each event.
+    /// Set whether subscribers over TCP have to confirm each event.
     fn reliable_events(&self, reliable: bool) {
         self.server.set_reliable_events(reliable);
     }
@@ -450,7 +450,7 @@ impl PyCounter {
         self.counter.set(value);
     }
 
-    /// What it says (`get_stat_val`).
+    /// The current value (`get_stat_val`).
     #[getter]
     fn value(&self) -> i64 {
         self.counter.get()

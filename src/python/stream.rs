@@ -35,7 +35,7 @@ pub(super) fn add_yielded(tree: &mut Tree, yielded: &Bound<'_, PyAny>) -> PyResu
     Ok(())
 }
 
-/// A generator, closed when nobody wants more.
+/// A generator, closed when the client reads no more.
 pub(super) struct Generator {
     iterator: Option<Py<PyIterator>>,
     command: Str,
@@ -90,7 +90,7 @@ impl Drop for Generator {
     }
 }
 
-/// What puts nodes into a reply while it is sent, from a task or a thread.
+/// A sender of nodes into a reply while it is sent, from a task or a thread.
 #[pyclass(frozen, name = "Feeder", module = "sipmi._core")]
 pub(super) struct PyFeeder {
     sender: Mutex<Option<Sender>>,
@@ -132,13 +132,13 @@ impl PyFeeder {
         })
     }
 
-    /// Calls `function()` once there is room, or nobody takes any more.
+    /// Call `function()` once there is room, or the client reads no more.
     fn on_room(&self, py: Python<'_>, function: Py<PyAny>) {
         let hook = hook(function);
         exit::detach(py, || self.with(|sender| sender.on_room(hook)));
     }
 
-    /// That was all.
+    /// Mark the end of the stream.
     fn end(&self, py: Python<'_>) {
         if let Some(sender) = self.take() {
             exit::detach(py, || sender.end());

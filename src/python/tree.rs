@@ -51,7 +51,7 @@ const SHOWN_NODES: usize = 20;
 #[pyclass(frozen, name = "Tree", module = "sipmi")]
 pub(super) struct PyTree {
     tree: Shared,
-    /// What answers the command whose parameters it has, when that is ASYNC.
+    /// The object that answers the command with these parameters, when that is ASYNC.
     async_handler: Option<Py<PyAny>>,
 }
 
@@ -95,14 +95,14 @@ impl PyTree {
         Tree::clone(&lock(&self.tree))
     }
 
-    /// What its nodes say; nothing at all is None.
+    /// Converts the nodes to a value; a tree without nodes is None.
     pub(super) fn to_item(&self) -> PyResult<Item> {
         Ok(tree_to_item(&lock(&self.tree))?.unwrap_or_default())
     }
 }
 
 impl PyNode {
-    /// What the node says.
+    /// Converts the node to a value.
     pub(super) fn to_item(&self) -> PyResult<Item> {
         Ok(self.look(|tree, node| node_to_item(tree, node))??)
     }
@@ -198,7 +198,7 @@ impl PyTree {
         lock(&self.tree).code = code;
     }
 
-    /// What the code means, for people (`mi_root.reason`).
+    /// The reason of the code, for people (`mi_root.reason`).
     #[getter]
     fn reason<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         let reason = lock(&self.tree).reason.clone();
@@ -232,14 +232,14 @@ impl PyTree {
         nodes(&self.tree, &lock(&self.tree), NodeId::ROOT)
     }
 
-    /// What the nodes say, by the rule of docs/trees-and-values.md; "OK" when there are none.
+    /// The value of the nodes, by the rule of docs/trees-and-values.md; "OK" when there are none.
     #[getter]
     fn value<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let item = tree_to_item(&lock(&self.tree))?;
         item.map_or_else(|| Ok(PyString::new(py, "OK").into_any()), |item| item_to_python(py, &item))
     }
 
-    /// What answers an ASYNC command later (`mi_root.async_hdl`); None for any other tree.
+    /// The object that answers an ASYNC command later (`mi_root.async_hdl`); None for any other tree.
     #[getter]
     fn async_handler(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.async_handler.as_ref().map(|handler| handler.clone_ref(py))
@@ -248,13 +248,13 @@ impl PyTree {
     /// Sends the nodes that are complete and takes them out of the tree (`flush_mi_tree`); says whether it did.
     ///
     /// A node that is marked `MI_NOT_COMPLETED` (flag 2) stays, with all after it. On text over a FIFO or socket it is
-    /// itself sent, once, and so are those of its children that are complete. For a handler that runs now and not
-    /// on the event loop: it waits here, without the interpreter, while the client takes its time. Where nobody takes
-    /// nodes early (`Server.call`, `run_command` without `flush=`) they stay in the tree. What is flushed reads like
-    /// what a generator yields: a run of nodes of one name is a list. A node that was flushed is gone: to use it
-    /// raises RuntimeError.
+    /// itself sent, once, and so are those of its children that are complete. For a handler that runs on a thread and
+    /// not on the event loop: it waits here, with the interpreter detached, while the client reads. Where no transport
+    /// sends nodes early (`Server.call`, `run_command` without `flush=`), they stay in the tree. Flushed nodes have
+    /// the form of a generator's: a run of nodes of one name is a list. A flushed node is gone: using it raises
+    /// RuntimeError.
     ///
-    /// Raises BrokenPipeError when nobody takes the reply any more, and RuntimeError outside a handler.
+    /// Raises BrokenPipeError when the client no longer reads the reply, and RuntimeError outside a handler.
     fn flush(&self, py: Python<'_>) -> PyResult<bool> {
         let within = super::request::flushes_within_nodes(py)?;
         let Some((complete, rest)) = lock(&self.tree).part(within) else { return Ok(false) };
@@ -486,7 +486,7 @@ impl PyNode {
         }
     }
 
-    /// What the node and all below it say, by the rule of docs/trees-and-values.md.
+    /// Return the value of the node and all below it, by the rule of docs/trees-and-values.md.
     fn to_value<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let item = self.to_item()?;
         item_to_python(py, &item)

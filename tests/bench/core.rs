@@ -1,4 +1,4 @@
-//! What the pure core costs: lookups, trees, the codecs. Prints nanoseconds a call and, where that is the point, ratios.
+//! Benchmarks of the pure core: lookups, trees, the codecs. Prints nanoseconds per call and, where useful, ratios.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -135,7 +135,7 @@ fn codecs() {
     time("20,000 such objects: tree to values", || tree_to_item(&tree).is_ok());
 }
 
-/// What 4.x answers to `ul_dump` with so many contacts, four of each address of record.
+/// The reply of 4.x to `ul_dump` with `contacts` contacts, four of each address of record.
 fn locations(contacts: i64) -> Item {
     let contact = |number: i64| {
         Item::from([

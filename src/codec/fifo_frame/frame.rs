@@ -1,4 +1,4 @@
-//! What a framer finds: a request, or bytes that are none.
+//! The output of a framer: a request, or bytes that form no request.
 
 use crate::response::Failure;
 
@@ -25,9 +25,9 @@ pub enum Frame {
     Malformed {
         /// The name of the reply FIFO; empty when it is not known or there is none.
         reply: Vec<u8>,
-        /// The command of a text request, as far as it is known.
+        /// The command of a text request, if it was read.
         method: Vec<u8>,
-        /// Whether it was meant to be JSON.
+        /// True if the bytes were an attempt at JSON.
         json: bool,
         /// [`Failure::Parse`] or [`Failure::RequestTooLarge`].
         failure: Failure,

@@ -13,13 +13,13 @@ use crate::response::Failure;
 pub use frame::Frame;
 use starts::{Looks, MAX_START, end_of_empty_line, looks_like_first_line, looks_like_start, next_start, trim};
 
-/// What one read brings at most, as a rule: the size of a pipe.
+/// The usual upper bound of one read: the size of a pipe.
 const USUAL_READ: usize = 64 << 10;
 
 /// Makes frames of a stream of bytes.
 ///
 /// Each byte is looked at once, but for those of a malformed request, which are looked at again for the start of
-/// the next. What is kept is at most the limit (or the longest first line) and what was pushed last.
+/// the next. The framer keeps at most the limit (or the longest first line) and the bytes of the last push.
 ///
 /// Versions of OpenSIPS get what they understand (text or JSON); what they are silent about is dropped here.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ enum State {
     Params { head: Head, line: usize },
     /// In the JSON value that begins at `body`.
     Json { head: Head, body: usize, scanner: Box<Scanner> },
-    /// In a request that is over the limit, of which so many bytes were dropped.
+    /// In a request that is over the limit; `dropped` counts its bytes that were dropped.
     Oversize { known: Known, dropped: usize, rest: Rest },
 }
 
@@ -62,11 +62,11 @@ struct Head {
     colon: usize,
     /// The newline, once it is known.
     end: usize,
-    /// Whether lines end in CRLF.
+    /// True if lines end in CRLF.
     crlf: bool,
 }
 
-/// What the first line of a request says.
+/// The parts of a request's first line.
 #[derive(Debug, Default)]
 struct Known {
     reply: Vec<u8>,
@@ -74,7 +74,7 @@ struct Known {
     json: bool,
 }
 
-/// What ends a request that is over the limit.
+/// The end marker of a request that is over the limit.
 #[derive(Debug)]
 enum Rest {
     /// The end of the line.
@@ -85,7 +85,7 @@ enum Rest {
     Json { scanner: Box<Scanner> },
 }
 
-/// What came of looking at the bytes that are there.
+/// The result of scanning the buffered bytes.
 enum Found {
     NeedMore,
     /// Something else is to be looked for.
@@ -127,7 +127,7 @@ impl Framer {
         }
     }
 
-    /// Whether bytes were read that are no complete request.
+    /// Returns true if the buffer holds an incomplete request.
     pub fn is_mid_frame(&self) -> bool {
         !matches!(self.state, State::Between)
     }
@@ -155,7 +155,7 @@ impl Framer {
         frame.filter(|frame| self.is_heard(frame))
     }
 
-    /// Whether this version says anything to such a frame.
+    /// Returns true if this version answers such a frame.
     fn is_heard(&self, frame: &Frame) -> bool {
         match (frame, self.dialect) {
             (_, Dialect::Sipmi) => true,
@@ -271,7 +271,7 @@ impl Framer {
             return self.need_more(State::Name);
         };
         let colon = self.at + len;
-        // What has quotes or braces is a part of some JSON, and this colon not the first of a request.
+        // A line with quotes or braces is a part of some JSON, and this colon not the first of a request.
         let is_name = !self.bytes()[1..colon].iter().any(|byte| b"\"{}[]".contains(byte));
         if self.bytes()[colon] == b'\n' {
             self.end_frame(colon + 1);
@@ -423,7 +423,7 @@ impl Framer {
         Known { reply: if keeps_cr { reply } else { trim(reply) }.to_vec(), ..self.method(head) }
     }
 
-    /// What a first line says that has not ended.
+    /// Returns the parts of a first line that has not ended.
     fn method(&self, head: Head) -> Known {
         Known { reply: Vec::new(), method: self.bytes()[1..head.colon].to_vec(), json: false }
     }

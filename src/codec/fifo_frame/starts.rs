@@ -24,7 +24,7 @@ pub(super) fn next_start(bytes: &[u8], body: usize, wrong: usize) -> usize {
     colons.find(starts).unwrap_or(bytes.len())
 }
 
-/// What a colon may be.
+/// The possible meanings of a colon.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Looks {
     /// The start of a JSON request.
@@ -34,7 +34,7 @@ pub(super) enum Looks {
     Other,
 }
 
-/// Whether these bytes are the start of a JSON request: `:name:{"` or `:name:[{`.
+/// Decides if these bytes are the start of a JSON request: `:name:{"` or `:name:[{`.
 pub(super) fn looks_like_start(bytes: &[u8]) -> Looks {
     let Some((b':', mut rest)) = bytes[..bytes.len().min(MAX_START)].split_first() else { return Looks::Other };
     let Some(len) = rest.iter().position(|byte| !is_name_byte(*byte)) else {
@@ -54,7 +54,7 @@ pub(super) fn looks_like_start(bytes: &[u8]) -> Looks {
     Looks::Start
 }
 
-/// Whether these bytes are the first line of a text request: `:method:name` and the end of the line.
+/// Decides if these bytes are the first line of a text request: `:method:name` and the end of the line.
 pub(super) fn looks_like_first_line(bytes: &[u8]) -> Looks {
     let bytes = &bytes[..bytes.len().min(2 * MAX_START)];
     let Some((b':', rest)) = bytes.split_first() else { return Looks::Other };
@@ -70,8 +70,8 @@ pub(super) fn looks_like_first_line(bytes: &[u8]) -> Looks {
     }
 }
 
-/// Whether these bytes, which begin with a colon, may be the first line of any request: a name and a second colon,
-/// as far as there are bytes.
+/// Returns true if these bytes, which begin with a colon, may be the first line of any request: a name and a second
+/// colon. An incomplete line may be one, too.
 pub(super) fn looks_like_head(bytes: &[u8]) -> bool {
     let rest = &bytes[1..bytes.len().min(MAX_START)];
     match rest.iter().find(|byte| !is_name_byte(**byte)) {

@@ -18,13 +18,13 @@ pub use original::{Chosen, Menu};
 use page::Page;
 pub use page::push_escaped;
 
-/// What `mi_http` says of a path that leads nowhere.
+/// The page of `mi_http` for an unknown path.
 pub const NO_SUCH_PATH: &[u8] = b"<html><body>Unable to parse URL!</body></html>";
 
-/// What `mi_http` says of a method that is neither GET nor POST.
+/// The page of `mi_http` for a method that is neither GET nor POST.
 pub const NO_SUCH_METHOD: &[u8] = b"<html><body>Unsupported HTTP request!</body></html>";
 
-/// What `mi_http` says when a command gives no reply, and `mi_html` also when `arg` cannot be read.
+/// The page of `mi_http` for a command without a reply, and of `mi_html` also for an unreadable `arg`.
 pub const NO_REPLY: &[u8] = b"<html><body>Internal server error!</body></html>";
 
 /// Where a path leads.
@@ -64,8 +64,8 @@ impl Style {
     }
 }
 
-/// Where the path below the root leads; nowhere when a segment before the last is empty. What follows the command is
-/// ignored, as it was by the originals.
+/// Returns the command that the path below the root leads to; `None` when a segment before the last is empty. Text
+/// after the command is ignored, as OpenSIPS does.
 pub fn decode_path(below_root: &str) -> Option<Place> {
     let path = below_root.strip_prefix('/').unwrap_or(below_root);
     if path.is_empty() {
@@ -117,22 +117,22 @@ fn read_word(word: &[u8], dialect: Dialect) -> Param {
     }
 }
 
-/// What every page of a server has.
+/// The frame that all pages of a server share.
 #[derive(Clone, Debug)]
 pub struct Frame {
     /// The path of the list of modules: `/html`.
     pub root: String,
     /// The path of the style sheet; none when empty.
     pub stylesheet: String,
-    /// Who answers: `sipmi (0.1.0; billing 1.4)`.
+    /// The name of the server: `sipmi (0.1.0; billing 1.4)`.
     pub server: String,
     /// Since when it runs, as a line of text.
     pub since: String,
-    /// Whether `arg` may be either: words or JSON.
+    /// True if `arg` may be either words or JSON.
     pub takes_both: bool,
 }
 
-/// What a page says of a command.
+/// The description of a command on its page.
 #[derive(Clone, Debug, Default)]
 pub struct Described {
     /// The module that exports it.
@@ -143,7 +143,7 @@ pub struct Described {
     pub help: Str,
     /// Its parameters as a line: `user [domain]`; None when it takes a tree.
     pub parameters: Option<Str>,
-    /// Whether it changes nothing.
+    /// True if the command changes nothing.
     pub read_only: bool,
 }
 
@@ -175,7 +175,7 @@ pub fn module_page(frame: &Frame, module: &[u8], commands: &[Described]) -> Vec<
     page.end()
 }
 
-/// The page of a command: its form. `notice` says why it was not run, if somebody asked for that.
+/// Writes the page of a command: its form. `notice` says why a requested run was refused.
 pub fn form_page(frame: &Frame, command: &Described, style: Style, arg: &[u8], notice: Option<&str>) -> Vec<u8> {
     let mut page = Page::begin(frame, &[&command.module, &command.name], &command.name);
     if !command.help.is_empty() {

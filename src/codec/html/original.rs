@@ -56,7 +56,7 @@ impl Menu {
             page.push(b"<tr><td>");
             page.link(&self.frame, &[chosen.module, name], name);
             page.push(b"</td>");
-            // What is chosen is named in the first row and asked for in the second.
+            // The chosen command is named in the first row; the second asks for its parameters.
             if row == 0 {
                 page.push(b"<td><b>");
                 page.text(command);

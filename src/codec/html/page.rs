@@ -8,8 +8,8 @@ use crate::item::{Item, MAX_DEPTH};
 use crate::response::{Body, Response};
 use crate::tree::{NodeId, Tree, Value};
 
-/// Appends text so that it stands for itself in an element and in a quoted attribute. What is not UTF-8 becomes
-/// U+FFFD, control bytes their pictures.
+/// Appends text, escaped for an element and a quoted attribute. Bytes that are not UTF-8 become U+FFFD, control bytes
+/// their pictures.
 pub fn push_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
     for character in String::from_utf8_lossy(bytes).chars() {
         let replacement: &[u8] = match character {

@@ -1,6 +1,6 @@
 //! The bytes that a JSON string escapes.
 
-/// What follows the backslash for each byte that needs one; `u` for `\u00xx`, 0 for none.
+/// The character after the backslash for each byte that needs one; `u` for `\u00xx`, 0 for none.
 pub(super) static ESCAPES: [u8; 256] = {
     let mut table = [0; 256];
     let mut byte = 0;

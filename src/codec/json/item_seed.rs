@@ -84,7 +84,7 @@ fn read_members<'de, A: MapAccess<'de>>(seed: ItemSeed<'_>, mut object: A) -> Re
     Ok(members)
 }
 
-/// Whether a member has this name; `names` is filled once there are too many to look through.
+/// Returns true if a member has this name; `names` is filled once there are too many members for a linear search.
 fn is_repeated(members: &[(Str, Item)], names: &mut HashSet<Str>, name: &Str) -> bool {
     if members.len() < LOOK_THROUGH {
         return members.iter().any(|(other, _)| other == name);

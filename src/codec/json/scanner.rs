@@ -6,7 +6,7 @@ use crate::codec::is_blank;
 /// How deep [`Scanner`] looks. It needs a bit a level, so this is 128 KB; real values nest a few levels.
 pub(super) const MAX_SCAN_DEPTH: usize = 1 << 20;
 
-/// What a [`Scanner`] found.
+/// The result of a [`Scanner`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scan {
     /// The value goes on, or may go on (a number).
@@ -104,7 +104,7 @@ impl Scanner {
         self.offset
     }
 
-    /// What the bytes were, now that no more follow: a number ends where its text ends.
+    /// Returns the result at the end of the input: a number ends where its text ends.
     pub fn finish(&self) -> Scan {
         match (self.done, self.state) {
             (Some(done), _) => done,
@@ -247,7 +247,7 @@ impl Scanner {
     }
 }
 
-/// What a byte does to a [`Scanner`].
+/// The effect of a byte on a [`Scanner`].
 enum Step {
     Next,
     /// It is the last of the value.

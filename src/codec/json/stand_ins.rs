@@ -6,7 +6,7 @@ use crate::codec::CodecError;
 use crate::codec::hex::{hex, unhex};
 use crate::item::{MAX_DEPTH, Str};
 
-/// What stands for a byte that is not UTF-8 while a text is parsed: this noncharacter and two hex digits.
+/// The stand-in for a byte that is not UTF-8 while a text is parsed: this noncharacter and two hex digits.
 const STAND_IN: char = '\u{10FFFE}';
 
 /// [`STAND_IN`] as JSON may write it; such an escape is taken for the character itself.
@@ -27,7 +27,7 @@ impl<'a> Text<'a> {
         Text { text }
     }
 
-    /// Whether parsed strings stand for nothing but themselves.
+    /// Returns true if parsed strings hold no stand-ins.
     #[cfg(feature = "python")]
     pub(crate) fn is_exact(&self) -> bool {
         matches!(self.text, Cow::Borrowed(_))
@@ -45,7 +45,7 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// What a parser says of this text, in terms of the bytes that it was made from.
+    /// Translates a parser's error about this text into positions of the original bytes.
     pub(crate) fn error(&self, error: &serde_json::Error, bytes: &[u8]) -> CodecError {
         let parsed = self.offset(error.line(), error.column());
         let offset = match &self.text {

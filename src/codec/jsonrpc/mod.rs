@@ -10,13 +10,13 @@ pub use error::failure_response;
 pub use request::{Call, Incoming, Refused, RequestId, decode_request, decode_request_of, encode_request};
 pub use response::{decode_response, encode_batch, encode_response, skim_response};
 
-/// What a 3.x or 4.x server sends on a datagram that holds no JSON. Not JSON itself.
+/// The answer of a 3.x or 4.x server to a datagram without JSON. The answer itself is not JSON either.
 pub const DATAGRAM_PARSE_ERROR: &[u8] = b"400 Parse_error";
 
-/// What a 3.x or 4.x server sends on a datagram in place of a reply that it cannot write ([`Id::Broken`], or too large).
+/// The datagram that a 3.x or 4.x server sends when it cannot write a reply ([`Id::Broken`], or too large).
 pub const DATAGRAM_INTERNAL_ERROR: &[u8] = b"500 Internal error";
 
-/// What a 3.x or 4.x server writes to a reply FIFO in place of (the rest of) a reply that it cannot write.
+/// The text that a 3.x or 4.x server writes to a reply FIFO in place of (the rest of) a reply that it cannot write.
 pub const FIFO_PRINT_ERROR: &[u8] = b"failed to print response";
 
 /// Which request an answer belongs to.
@@ -33,7 +33,7 @@ pub enum Id {
     Broken,
 }
 
-/// Whether these bytes, after blanks, begin as a JSON object or array does.
+/// Returns true if these bytes, after blanks, begin as a JSON object or array does.
 pub fn looks_like_json(bytes: &[u8]) -> bool {
     bytes.iter().find(|byte| !is_blank(**byte)).is_some_and(|byte| matches!(byte, b'{' | b'['))
 }

@@ -18,7 +18,7 @@ use crate::response::Failure;
 /// A request that can be run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Call {
-    /// What to run.
+    /// The request to run.
     pub request: Request,
     /// Where the answer belongs.
     pub id: Id,
@@ -33,7 +33,7 @@ pub struct Refused {
     pub id: Id,
 }
 
-/// What one JSON text asks for.
+/// The content of one JSON text.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Incoming {
     /// A request alone.
@@ -72,7 +72,7 @@ pub fn decode_request(bytes: &[u8], dialect: Dialect) -> Incoming {
     decode_request_of(bytes, dialect, usize::MAX)
 }
 
-/// As [`decode_request`]; a batch may have so many calls, and of one that has more none is kept.
+/// As [`decode_request`], with a limit of `most_calls` for a batch; a larger batch is rejected as a whole.
 pub fn decode_request_of(bytes: &[u8], dialect: Dialect, most_calls: usize) -> Incoming {
     let unreadable = || Incoming::One(Err(Refused { failure: Failure::Parse, id: Id::Null }));
     if dialect.is_emulated() && holds_nul_escape(bytes) {
@@ -113,7 +113,7 @@ pub fn encode_request(out: &mut Vec<u8>, request: &Request, id: Option<RequestId
     written
 }
 
-/// Whether a JSON string in here has the escape `\u0000`.
+/// Returns true if a JSON string in these bytes has the escape `\u0000`.
 fn holds_nul_escape(bytes: &[u8]) -> bool {
     let escaped = |at: usize| bytes[..at].iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1;
     memchr::memmem::find_iter(bytes, br"\u0000").any(|at| !escaped(at))
@@ -128,7 +128,7 @@ struct Reader<'t> {
     top: bool,
 }
 
-/// The members of a request, as far as they were there.
+/// The members of a request that were present.
 #[derive(Default)]
 struct Envelope {
     is_version_2: Option<bool>,
@@ -273,7 +273,8 @@ impl<'de> Visitor<'de> for Reader<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Incoming, A::Error> {
         let mut calls = Vec::new();
-        // What stands in a batch is never one itself, and versions 3.x and 4.x know none: those that survive one say so.
+        // An element of a batch is never a batch itself. Versions 3.x and 4.x know no batches: those that survive one
+        // say so.
         if !self.top || self.dialect.is_emulated() {
             skip_all(elements)?;
             return Ok(no_request());

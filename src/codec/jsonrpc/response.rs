@@ -63,8 +63,8 @@ pub fn encode_batch(out: &mut Vec<u8>, parts: impl IntoIterator<Item = Vec<u8>>)
     }
 }
 
-/// As [`decode_response`], but leaves a result unread: it stays the JSON text that came ([`Body::Json`]), of which
-/// only the end was looked for. What cannot be read in it shows when it is read.
+/// As [`decode_response`], but leaves a result unread: it stays the received JSON text ([`Body::Json`]), in which only
+/// the end was searched. Syntax errors in it surface when it is read.
 pub fn skim_response(bytes: &[u8]) -> Result<(Response, Id), CodecError> {
     read_response(bytes, true)
 }
@@ -101,7 +101,7 @@ fn read_response(bytes: &[u8], skim: bool) -> Result<(Response, Id), CodecError>
     Ok((response, id))
 }
 
-/// What an answer says: a result or an error.
+/// The content of an answer: a result or an error.
 enum Outcome<'a> {
     Done,
     Value(Value<'a>),
@@ -122,7 +122,7 @@ impl Value<'_> {
             (Value::Text(text), false) => out.extend_from_slice(text),
             (Value::Text(text), true) => match json::parse(text) {
                 Ok(item) => json::write_pretty_at(out, &item, 1),
-                // What cannot be laid out goes as it is.
+                // A result that cannot be indented goes as it is.
                 Err(_) => out.extend_from_slice(text),
             },
         }

@@ -1,9 +1,9 @@
 //! `mi_json`, the GET interface of 1.x and 2.x: a command in the path, parameters in the query, a tree as JSON.
 //!
 //! An object is the children of a node, or one node: `value`, `attributes` and `children`, each where it has them.
-//! A child with a value alone is `"name": "value"`. What a child is called and what belongs to a node without a name
-//! differ by the blank after the colon alone: `{"value": "x"}` is a node named `value`, `{"value":"x"}` one without
-//! a name. JSON parsers neither tell that nor keep repeated names, so the reader here is its own.
+//! A child with a value alone is `"name": "value"`. The name of a child and the members of a nameless node differ by
+//! the blank after the colon alone: `{"value": "x"}` is a node named `value`, `{"value":"x"}` one without a name. JSON
+//! parsers neither tell that nor keep repeated names, so the reader here is its own.
 
 mod reader;
 mod request;
@@ -20,10 +20,10 @@ use reader::{Kind, Reader};
 pub use request::{decode_request, encode_request};
 use writer::{Writer, write_string};
 
-/// What is said of a request that does not come by GET.
+/// The reply to a request with another method than GET.
 const UNEXPECTED_METHOD: &str = "Unexpected method";
 
-/// What the originals say when there is no answer from a command.
+/// The reply of OpenSIPS when a command gives no answer.
 const NO_ANSWER: &str = "Internal server error";
 
 /// Appends the body of a reply, which always goes with status 200. It may stay empty.

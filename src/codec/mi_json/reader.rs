@@ -10,7 +10,7 @@ use crate::convert::item_value;
 use crate::item::{Item, MAX_DEPTH};
 use crate::tree::{Flags, NodeId, Tree, Value};
 
-/// What an object is.
+/// The kind of an object.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// The children of a node.

@@ -105,7 +105,7 @@ fn push_query(out: &mut Vec<u8>, params: &[Param], server: Dialect) -> Result<()
     Ok(())
 }
 
-/// Whether the server takes this value in its list.
+/// Checks that the server accepts this value in its list.
 fn check_listed(value: &[u8], server: Dialect) -> Result<(), &'static str> {
     if !server.is_emulated() {
         Ok(())
@@ -118,7 +118,7 @@ fn check_listed(value: &[u8], server: Dialect) -> Result<(), &'static str> {
     }
 }
 
-/// Whether a parameter beside the list can have this name.
+/// Checks that a parameter beside the list can have this name.
 fn check_named(name: &[u8]) -> Result<(), &'static str> {
     if name.is_empty() {
         Err("it has no name, and one before it has")

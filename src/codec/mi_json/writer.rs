@@ -139,7 +139,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Whether a node is a list or object without elements. The originals have no way to say it.
+    /// Returns true if a node is a list or object without elements, which OpenSIPS cannot express.
     fn is_empty_container(&self, node: NodeId) -> bool {
         let flags = self.tree.flags(node);
         let is_container = flags.has(Flags::IS_ARRAY) || flags.has(Flags::IS_OBJECT);

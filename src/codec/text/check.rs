@@ -9,10 +9,10 @@ use super::write::push_value;
 use crate::item::MAX_DEPTH;
 use crate::tree::{NodeId, Tree};
 
-/// Whether a reader gets these nodes back as they are: nothing in a reply is escaped, so text cannot tell every tree.
+/// Checks that a reader gets these nodes back unchanged: replies have no escapes, so text cannot carry every tree.
 ///
-/// The error says which rule of [`decode_response`] would read a node as something else. What text never tells, types and
-/// the difference between no value and an empty one, is no error: such a tree comes back with strings.
+/// The error names the rule of [`decode_response`] that would misread a node. Text carries neither types nor the
+/// difference between no value and an empty one. Such a tree is no error and comes back with strings.
 pub fn check_expressible(tree: &Tree) -> Result<(), CodecError> {
     if tree.reason.contains(&b'\n') {
         return Err(CodecError::Unsayable { what: "the reason".into(), why: "it holds a newline" });
@@ -30,7 +30,7 @@ pub fn check_expressible(tree: &Tree) -> Result<(), CodecError> {
     Ok(())
 }
 
-/// What would make a reader take the line of this node for something else.
+/// Returns an error if a reader would misread the line of this node.
 fn check_node(tree: &Tree, level: usize, node: NodeId) -> Result<(), &'static str> {
     let (name, mut line) = (tree.name(node), Vec::new());
     push_value(&mut line, tree.value(node));
@@ -59,7 +59,7 @@ fn check_node(tree: &Tree, level: usize, node: NodeId) -> Result<(), &'static st
     check_parts(tree, node, line)
 }
 
-/// Whether the value and the attributes after it come apart where they were put together.
+/// Checks that a reader can separate the value and the attributes after it.
 fn check_parts(tree: &Tree, node: NodeId, mut line: Vec<u8>) -> Result<(), &'static str> {
     let mut ends = Vec::new();
     for (name, value) in tree.attrs(node) {
@@ -86,7 +86,7 @@ fn check_parts(tree: &Tree, node: NodeId, mut line: Vec<u8>) -> Result<(), &'sta
     if found.is_some() { Err("it looks as if it had one attribute more") } else { Ok(()) }
 }
 
-/// Whether the node is the second of all, after a `key`.
+/// Returns true if the node is the second of all, after a `key`.
 fn follows_key(tree: &Tree, node: NodeId) -> bool {
     let first = tree.first_child(NodeId::ROOT);
     let is_key = |node| tree.name(node) == b"key" && tree.first_child(node).is_none();

@@ -29,7 +29,7 @@ const SEPARATOR: &[u8] = b":: ";
 /// How many blanks a level is in the strings of 2.4's XML-RPC.
 pub(super) const BLANKS_IN_STRINGS: usize = 3;
 
-/// What carries the text: errors and the ends of replies differ.
+/// The transport of the text: errors and the ends of replies differ.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Carrier {
     /// A command FIFO and a reply FIFO.
@@ -40,7 +40,7 @@ pub enum Carrier {
     OldDatagram,
 }
 
-/// What a level is indented by.
+/// The indentation of one level.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Indent {
     /// One TAB, the default of every version.
@@ -53,11 +53,11 @@ pub enum Indent {
 /// How replies are written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TextStyle {
-    /// What carries them.
+    /// The transport of the replies.
     pub carrier: Carrier,
-    /// Who is answering.
+    /// The dialect of the answering server.
     pub dialect: Dialect,
-    /// What shows that a node is below another.
+    /// The indentation that puts a node below another.
     pub indent: Indent,
 }
 

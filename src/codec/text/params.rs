@@ -30,8 +30,8 @@ pub fn decode_params(block: &[u8], dialect: Dialect) -> Result<Vec<Param>, Codec
 
 /// Reads a datagram: `:method:` and a newline, then parameters.
 ///
-/// Sipmi also takes CRLF, and a first line without its leading colon. What does not even begin as a request does is
-/// [`Failure::UnknownCommand`], anything else that cannot be read [`Failure::Parse`].
+/// Sipmi also takes CRLF, and a first line without its leading colon. A datagram that does not begin as a request does
+/// is [`Failure::UnknownCommand`]; any other unreadable datagram is [`Failure::Parse`].
 pub fn decode_request(datagram: &[u8], dialect: Dialect) -> Result<Request, RequestError> {
     let refused = |failure, method: &[u8]| RequestError { failure, method: method.into() };
     let (method, block) = split_head(datagram, dialect).ok_or_else(|| refused(Failure::UnknownCommand, b""))?;
@@ -86,7 +86,7 @@ pub fn encode_request(
 struct ParamReader<'a> {
     block: &'a [u8],
     at: usize,
-    /// Whether what the originals cannot read is refused.
+    /// True if parameters that OpenSIPS cannot read are refused.
     strict: bool,
 }
 
@@ -230,7 +230,7 @@ fn check_name(name: &[u8]) -> Result<(), &'static str> {
     }
 }
 
-/// Whether a value can be said in quotes, which it needs.
+/// Checks that a value that needs quotes can be written in quotes.
 fn check_quoted(value: &[u8], carrier: Carrier) -> Result<(), &'static str> {
     let holds = |bytes| memmem::find(value, bytes).is_some();
     if value.starts_with(b"\"") {

@@ -126,9 +126,9 @@ struct TreeReader<'a> {
     path: Vec<NodeId>,
     /// How many blanks a level is, once that is known.
     blanks: Option<usize>,
-    /// What the lines after the last node may add to.
+    /// The value that the lines after the last node may extend.
     last: Option<LastValue>,
-    /// Whether the rules of [`read_string`] hold.
+    /// True if the rules of [`read_string`] hold.
     in_string: bool,
     /// How many records of a list were read.
     records: Records,
@@ -141,7 +141,7 @@ struct LastValue {
     start: usize,
     end: usize,
     until: Until,
-    /// Whether it has grown since the node was added.
+    /// True if it has grown since the node was added.
     has_grown: bool,
 }
 
@@ -227,7 +227,7 @@ impl<'a> TreeReader<'a> {
         }
     }
 
-    /// Whether this line belongs to the last value, which it is added to.
+    /// Appends this line to the last value if it belongs to it, and returns whether it does.
     fn goes_on(&mut self, start: usize, line: &[u8]) -> bool {
         let is_shallow = !self.in_string && self.level(line).level + 1 < self.path.len();
         let Some(last) = &mut self.last else { return false };
@@ -309,7 +309,7 @@ impl<'a> TreeReader<'a> {
         node
     }
 
-    /// Whether the only node so far is a `key`.
+    /// Returns true if the only node so far is a `key`.
     fn follows_key(&self, parent: NodeId) -> bool {
         let first = self.tree.first_child(NodeId::ROOT);
         let is_key = |node| self.tree.name(node) == b"key";

@@ -1,6 +1,6 @@
 //! The lists that 1.x and 2.x write in parts: after every 50 records comes an empty line.
 
-/// What such a list counts, each the name of a node.
+/// The names of the nodes that such a list counts.
 const RECORDS: [&[u8]; 7] = [
     // ul_dump
     b"AOR",
@@ -24,7 +24,7 @@ const IN_A_PART: usize = 50;
 #[derive(Default)]
 pub(super) struct Records {
     counts: [usize; RECORDS.len()],
-    /// Whether counting began somewhere in the list (`dlg_list` of a page).
+    /// True if the count began somewhere in the list (`dlg_list` of a page).
     is_page: bool,
 }
 
@@ -43,7 +43,8 @@ impl Records {
         }
     }
 
-    /// Whether an empty line here may be where a part ends. Of lists that are not known, any may but the last.
+    /// Returns true if an empty line here may be the end of a part. In unknown lists any empty line but the last may
+    /// be one.
     pub fn may_be_flushed(&self, is_end: bool) -> bool {
         let mut counted = self.counts.iter().filter(|count| **count > 0).peekable();
         if counted.peek().is_none() {

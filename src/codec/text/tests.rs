@@ -475,7 +475,7 @@ proptest! {
                 let expected = Ok(params.to_vec());
                 prop_assert_eq!(decode_params(block.as_bytes(), Dialect::Sipmi), expected, "{:?}", block);
                 prop_assert!(carrier == Carrier::Datagram || !block.contains("\n\n"));
-                // What is said to any server, the originals understand too; they keep the name of no name.
+                // OpenSIPS also understands the form that is sent to any server, but keeps the empty name.
                 prop_assert_eq!(decode_params(block.as_bytes(), Dialect::V2_4).map(|params| params.len()), Ok(2));
             }
         }

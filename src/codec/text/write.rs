@@ -58,7 +58,7 @@ pub(in crate::codec) fn write_line(out: &mut Vec<u8>, tree: &Tree, node: NodeId,
 /// A tree deeper than [`MAX_DEPTH`].
 pub(in crate::codec) struct TooDeep;
 
-/// What follows the last node.
+/// Returns the text after the last node.
 pub(in crate::codec) fn ending(style: TextStyle) -> &'static [u8] {
     match (style.carrier, style.dialect) {
         (Carrier::OldDatagram, _) | (Carrier::Datagram, Dialect::V1_8 | Dialect::V1_11) => b"",
@@ -114,8 +114,8 @@ pub(in crate::codec) fn push_nodes(out: &mut Vec<u8>, tree: &Tree, style: TextSt
     Ok(())
 }
 
-/// Whether a node is written with a separator: any with a name, and a nameless one that else would look named, or be
-/// an empty line, or have its attributes taken for its value. The originals have no such care.
+/// Returns true if a node is written with a separator. Any node with a name is. So is a nameless one that would else
+/// look named, be an empty line, or have its attributes read as its value. OpenSIPS does not take this care.
 pub(in crate::codec) fn needs_separator(tree: &Tree, node: NodeId, dialect: Dialect) -> bool {
     let value = match tree.value(node) {
         Value::Str(value) | Value::Bytes(value) => value,

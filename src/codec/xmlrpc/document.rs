@@ -6,13 +6,13 @@ use quick_xml::events::Event;
 
 use crate::codec::{CodecError, is_blank};
 
-/// What an XML-RPC document is called in errors.
+/// The name of an XML-RPC document in errors.
 const WHAT: &str = "the XML-RPC document";
 
-/// What may stand before everything else.
+/// The only character that may precede the document.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// What an end is that ends another element than the innermost.
+/// The expected token at an end tag that does not close the innermost element.
 const MISMATCH: &str = "the end of the innermost element";
 
 /// A document type declares what its entities expand to, which could be anything.
@@ -86,7 +86,7 @@ impl Element {
     }
 }
 
-/// What stands after some text.
+/// The kind of markup after some text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Tag {
     /// An element begins.
@@ -101,7 +101,7 @@ pub(super) enum Tag {
 pub(super) struct Source<'a> {
     bytes: &'a [u8],
     text: Cow<'a, str>,
-    /// Whether a character stands for the byte of its number, which need not be text.
+    /// True if a character stands for the byte of its number, because the bytes need not be text.
     is_bytes: bool,
 }
 
@@ -125,12 +125,12 @@ impl<'a> Source<'a> {
         Ok(Source { bytes, text, is_bytes })
     }
 
-    /// Whether the bytes are the text that they should be.
+    /// Returns true if the bytes are valid text.
     pub(super) fn is_text(&self) -> bool {
         !self.is_bytes
     }
 
-    /// Whether this is the text that goes on at an offset of [`Document::offset`].
+    /// Returns true if this text continues at an offset of [`Document::offset`].
     pub(super) fn goes_on(&self, offset: usize, text: &str) -> bool {
         self.text.as_bytes()[offset..].starts_with(text.as_bytes())
     }
@@ -159,7 +159,7 @@ fn is_same(name: &[u8], known: &str) -> bool {
 pub(super) struct Document<'s> {
     source: &'s Source<'s>,
     text: &'s str,
-    /// Whether the rules of XML hold: line ends become newlines, control characters are errors.
+    /// True if the rules of XML hold: line ends become newlines, control characters are errors.
     strict: bool,
     /// Where the next tag or text begins.
     at: usize,
@@ -167,17 +167,17 @@ pub(super) struct Document<'s> {
     last: usize,
     /// The names of the elements that are open.
     open: Vec<&'s str>,
-    /// Whether the last tag was an empty element, whose end is still to be told.
+    /// True if the last tag was an empty element, whose end has not been returned yet.
     is_empty: bool,
 }
 
-/// What comes next in a document.
+/// The next part of a document.
 enum Piece<'s> {
     Tag(Tag),
     /// Text as it stands there.
     Text(&'s str),
     Char(char),
-    /// What does not count: comments, instructions, the declaration.
+    /// Markup without content: comments, instructions, the declaration.
     Nothing,
 }
 
@@ -187,7 +187,7 @@ impl<'s> Document<'s> {
         Document { source, text: &source.text, strict, at, last: at, open: Vec::new(), is_empty: false }
     }
 
-    /// Whether all of it is XML, from here on. Where the document is wrong does not matter.
+    /// Returns true if the rest of the document is well-formed XML. The position of an error is not needed.
     pub(super) fn check_well_formed(mut self) -> bool {
         let (mut text, mut roots) = (Vec::new(), 0);
         loop {
@@ -372,7 +372,8 @@ impl<'s> Document<'s> {
         }
     }
 
-    /// What quick-xml reads here: a tag with attributes, a comment, an instruction, CDATA, the declaration.
+    /// Reads the markup that quick-xml parses: a tag with attributes, a comment, an instruction, CDATA, the
+    /// declaration.
     fn event(&mut self) -> Result<Piece<'s>, CodecError> {
         let mut xml = quick_xml::Reader::from_str(&self.text[self.at..]);
         let event = xml.read_event().map_err(|error| self.error(&error, xml.error_position()))?;

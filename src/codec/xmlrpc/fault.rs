@@ -29,7 +29,7 @@ pub(super) struct Fault {
 }
 
 impl Fault {
-    /// What a form says of a failure.
+    /// Returns the fault of a failure in a form.
     pub(super) fn of_failure(failure: &Failure, method: &[u8], form: Form, dialect: Dialect) -> Fault {
         match form {
             Form::Native => Fault::native(failure, dialect),
@@ -132,7 +132,7 @@ impl Fault {
     }
 }
 
-/// Whether the transports of 1.x and 2.x tell this failure themselves: all others are a command's own there.
+/// Returns true if the transports of 1.x and 2.x report this failure themselves; commands report all others there.
 pub(super) fn is_by_transport(failure: &Failure) -> bool {
     matches!(
         failure,

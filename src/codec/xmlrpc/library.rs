@@ -1,4 +1,4 @@
-//! What `mi_xmlrpc` of 1.x does not take, in the words of xmlrpc-c, the library that reads for it.
+//! Requests that `mi_xmlrpc` of 1.x rejects, in the words of xmlrpc-c, the library that reads for it.
 
 use super::document::{Document, Source, Tag};
 use crate::dialect::Dialect;
@@ -6,13 +6,13 @@ use crate::response::Response;
 
 use super::Form;
 
-/// What the library says a document is not.
+/// The library's error for a document that is no call.
 const NO_CALL: &str = "Call XML not a proper XML-RPC call.  ";
-/// What is said of bytes that are no XML.
+/// The library's error for bytes that are no XML.
 const NO_XML: &str = "Call is not valid XML.  Invalid XML \"content\".  ";
 /// How much of a document is shown.
 const SAMPLE: usize = 40;
-/// Deeper documents than values may be are left to whoever reads values.
+/// The reader of values rejects documents that are nested deeper than this.
 const MAX_NESTING: usize = 512;
 
 /// The types that the library knows, by their numbers; `mi_xmlrpc` takes the scalars.
@@ -53,7 +53,7 @@ struct Tree<'s> {
     children: Vec<Tree<'s>>,
 }
 
-/// Why something is refused; nothing, where whoever reads the values says that.
+/// The reason for a rejection; empty where the reader of values gives the reason.
 type Why = Vec<u8>;
 
 /// The number of the first type that is not taken.
@@ -75,7 +75,7 @@ fn refused_type(body: &[u8]) -> Result<Option<u8>, Why> {
         return Err(format!("A <methodName> element should not have children.  This one has {count} of them.").into());
     }
     check_text(&method.text)?;
-    // What runs several is a method of the library's own.
+    // The library itself provides the method that runs several calls.
     if root.children.len() < 2 || method.text == b"system.multicall" {
         return Ok(None);
     }
@@ -170,7 +170,7 @@ fn read<'s>(source: &'s Source<'_>, body: &[u8]) -> Result<Tree<'s>, Why> {
     }
 }
 
-/// What is said of a byte that may not stand in a document. A tag is a token, and so is the text up to there.
+/// Returns the error for a byte that may not stand in a document. A tag is a token, and so is the text up to there.
 fn invalid_token(body: &[u8], at: usize) -> Why {
     let tag = body[..at].iter().rposition(|byte| matches!(byte, b'<' | b'>')).filter(|tag| body[*tag] == b'<');
     let start = tag.unwrap_or(at);

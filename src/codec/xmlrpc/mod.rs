@@ -38,10 +38,10 @@ const DOCUMENT_BEGIN: &[u8] = b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\r\n<m
 /// How every reply ends.
 const DOCUMENT_END: &[u8] = b"</methodResponse>\r\n";
 
-/// What stands after `<params>` where the value is lines, and nowhere else.
+/// The text after `<params>` where the value is lines, and nowhere else.
 const AFTER_PARAMS_OF_LINES: &str = "\r\n";
 
-/// What 1.11's `mi_xmlrpc_ng` answers in place of a fault. No XML-RPC.
+/// The answer of 1.11's `mi_xmlrpc_ng` in place of a fault. It is no XML-RPC.
 const PAGE_OF_1_11: &[u8] = b"<html><body>Internal server error!</body></html>";
 
 /// How trees and parameters look in XML-RPC.
@@ -79,12 +79,12 @@ impl Form {
         ("ng2", Form::Ng2),
     ];
 
-    /// What ends the lines of a document.
+    /// Returns the line end of a document.
     fn line_end(self) -> &'static [u8] {
         if self.is_lines() { b"\r\n" } else { b"" }
     }
 
-    /// Whether trees are lines of text.
+    /// Returns true if trees are lines of text.
     fn is_lines(self) -> bool {
         !matches!(self, Form::Native | Form::Ng2)
     }
@@ -108,11 +108,11 @@ impl fmt::Display for Form {
 
 /// Appends the answer to a request.
 ///
-/// What XML cannot hold, control characters above all, is answered as a fault that says so, never as a broken document;
-/// so is what is not UTF-8, but for `native`, which has base64, and emulated versions, which do not care. `string`
-/// and `array` lose what is below what, all forms but `native` types, and all forms the code of a success. An error's
-/// nodes are told by `native` alone, as a third member of the fault. 1.11's `ng` answers a page for what no
-/// command was run for, and a command's own error as if it were a success.
+/// A value that XML cannot hold, control characters above all, is answered as a fault that says so, never as a broken
+/// document. So is a value that is not UTF-8, except in `native`, which has base64, and by emulated versions, which do
+/// not check it. `string` and `array` lose the levels of a tree. All forms but `native` lose types, and all forms lose
+/// the code of a success. Only `native` carries an error's nodes, as a third member of the fault. 1.11's `ng` answers
+/// a page where no command was run, and a command's own error as if it were a success.
 pub fn encode_response(
     out: &mut Vec<u8>,
     result: &Result<Response, Failure>,
@@ -278,7 +278,7 @@ pub fn failure_of(response: &Response) -> Option<Failure> {
     fault::failure_of(response)
 }
 
-/// What there is to answer: a body, or a fault.
+/// Returns the content of the answer: a body, or a fault.
 fn answer<'a>(
     result: &'a Result<Response, Failure>,
     method: &[u8],
@@ -375,7 +375,7 @@ fn is_line(item: &Item) -> bool {
     item.as_str().is_some_and(|line| line.ends_with(b"\n"))
 }
 
-/// Whether this is what 2.4 says for a list without elements, of which it does not know the name.
+/// Returns true if this is the empty list of 2.4, which does not know the list's name.
 fn is_empty_list(item: &Item) -> bool {
     matches!(item, Item::Object(members) if matches!(members.as_slice(),
         [(name, Item::Array(elements))] if *name == "name" && elements.is_empty()))

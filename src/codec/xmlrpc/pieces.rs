@@ -18,7 +18,7 @@ impl Members {
         Members { form, dialect, escapes: Escapes::of_replies(form, dialect) }
     }
 
-    /// Whether nodes without names may be all there is.
+    /// Returns true if the reply may consist of nodes without names.
     pub(in crate::codec) fn has_lists(&self) -> bool {
         self.form == Form::Native
     }

@@ -15,7 +15,7 @@ use crate::response::Failure;
 /// The method that runs several.
 pub const MULTICALL: &[u8] = b"system.multicall";
 
-/// What one document asks for.
+/// The content of one document.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Incoming {
     /// A request alone, answered by [`super::encode_response`].
@@ -34,8 +34,8 @@ pub enum Incoming {
 /// are not empty, `native` strings, integers and lists and structs of them. 2.4's `ng`, 3.x and 4.x decode references
 /// of two digits twice. Only sipmi and 1.11's `string` and `array` know `system.multicall`.
 ///
-/// What is no XML is [`Failure::Parse`], what is no request [`Failure::InvalidRequest`]; in `string` and `array` that is
-/// a value of the wrong type alone.
+/// Bytes that are no XML are [`Failure::Parse`], a document that is no request [`Failure::InvalidRequest`]; in
+/// `string` and `array` only a value of the wrong type is that.
 pub fn decode_request(body: &[u8], form: Form, dialect: Dialect) -> Result<Incoming, RequestError> {
     let rules = Rules { form, dialect };
     let mut reader = Reader::default();
@@ -71,7 +71,7 @@ pub fn decode_request(body: &[u8], form: Form, dialect: Dialect) -> Result<Incom
 /// `server` is who reads it. To [`Dialect::Sipmi`] everything goes with its type. The originals of `native` take strings
 /// that are not empty and integers of 32 bits: booleans go as 1 and 0, other numbers as strings. In the other forms
 /// all parameters become strings without names, as in [`text::encode_params`]; `ng`, `ng1` and `ng2` take no empty ones.
-/// A null by name or at the end is left out. What 2.4, 3.x and 4.x would decode twice is guarded.
+/// A null by name or at the end is left out. Text that 2.4, 3.x and 4.x would decode twice is escaped once more.
 pub fn encode_request(out: &mut Vec<u8>, request: &Request, form: Form, server: Dialect) -> Result<(), CodecError> {
     let escapes = Escapes::of_requests(form, server);
     let start = out.len();
@@ -92,7 +92,7 @@ pub fn encode_request(out: &mut Vec<u8>, request: &Request, form: Form, server: 
     written
 }
 
-/// What a document says, as far as it was read.
+/// The parts of a document that were read.
 #[derive(Default)]
 struct Reader {
     method: Str,
@@ -131,7 +131,7 @@ impl Reader {
     }
 }
 
-/// What a form takes as a version has it.
+/// The values that a version accepts in a form.
 #[derive(Clone, Copy)]
 struct Rules {
     form: Form,
@@ -139,7 +139,7 @@ struct Rules {
 }
 
 impl Rules {
-    /// Whether the library xmlrpc-c reads requests.
+    /// Returns true if the library xmlrpc-c reads requests.
     fn is_of_xmlrpc_c(self) -> bool {
         matches!(self.form, Form::String | Form::Array)
     }
@@ -148,7 +148,7 @@ impl Rules {
         !self.dialect.is_emulated() || self.is_of_xmlrpc_c()
     }
 
-    /// Whether the types of these values are known.
+    /// Returns true if the form has the types of these values.
     fn take(self, values: &ValueReader) -> bool {
         !self.dialect.is_emulated()
             || self.is_of_xmlrpc_c()
@@ -197,7 +197,7 @@ fn native(items: Vec<Item>) -> Option<Params> {
     understood.then_some(params)
 }
 
-/// Whether the originals take this value, which they decode twice.
+/// Decodes a value twice, as OpenSIPS does, and returns whether OpenSIPS accepts it.
 fn decode_native(item: &mut Item) -> bool {
     match item {
         Item::Int(_) => true,

@@ -8,10 +8,10 @@ use crate::dialect::Dialect;
 use crate::item::{Item, MAX_DEPTH, Str};
 use crate::tree::{Flags, NodeId, Tree, Value};
 
-/// What a node without a name is called.
+/// The name of a node without a name.
 pub(super) const NO_NAME: &[u8] = b"name";
 
-/// What the originals write for an attribute without a value.
+/// The value that OpenSIPS writes for an attribute without a value.
 const NO_VALUE: &[u8] = b"value";
 
 /// Appends a tree as one value.

@@ -27,7 +27,7 @@ impl Kinds {
     /// A value in a value, which 2.4 puts around the children of a node.
     pub(super) const DOUBLE: Kinds = Kinds(1 << 3);
 
-    /// Whether there was one of this kind.
+    /// Returns true if a value of this kind was read.
     pub(super) fn has(self, kind: Kinds) -> bool {
         self.0 & kind.0 != 0
     }
@@ -42,7 +42,7 @@ impl Kinds {
 pub(super) struct ValueReader {
     /// The text of the last element that had one.
     text: Vec<u8>,
-    /// What is said of the level after [`MAX_DEPTH`].
+    /// The error of a level deeper than [`MAX_DEPTH`].
     beyond: Option<CodecError>,
     /// The kinds of all values so far.
     pub(super) kinds: Kinds,
@@ -173,8 +173,8 @@ fn double(text: &[u8]) -> Option<f64> {
 
 /// Appends a value with its types, `<value>` around it.
 ///
-/// Bytes that are not UTF-8 go as base64 to those who take it, doubles in digits without an exponent, and what
-/// no double can be as nil.
+/// Bytes that are not UTF-8 go as base64 where the form has it, doubles in digits without an exponent. Infinities and
+/// NaN go as nil.
 pub(super) fn push_value(out: &mut Vec<u8>, item: &Item, escapes: Escapes) -> Result<(), Unsayable> {
     out.extend_from_slice(b"<value>");
     push_typed(out, item, escapes)?;

@@ -16,7 +16,7 @@ pub(super) enum Unsayable {
 }
 
 impl Unsayable {
-    /// What is in the way, for those who sent it.
+    /// Returns the reason for the sender.
     pub(super) fn why(self) -> &'static str {
         match self {
             Unsayable::Character => "it holds a character that XML cannot hold",
@@ -50,13 +50,13 @@ impl Escapes {
         Escapes { quotes: false, exact: true, twice: server.is_emulated() && twice }
     }
 
-    /// Whether every XML parser reads what was written.
+    /// Returns true if every XML parser reads the written text unchanged.
     pub(super) fn is_exact(self) -> bool {
         self.exact
     }
 }
 
-/// What a byte is in text.
+/// The class of a byte in text.
 const PLAIN: u8 = 0;
 const MARKUP: u8 = 1;
 const QUOTE: u8 = 2;
@@ -115,7 +115,7 @@ pub(super) fn push_escaped(out: &mut Vec<u8>, text: &[u8], escapes: Escapes) -> 
     Ok(())
 }
 
-/// Whether these bytes begin with a reference of two digits.
+/// Returns true if these bytes begin with a reference of two digits.
 fn is_reference(text: &[u8]) -> bool {
     matches!(text, [b'&', b'#', tens, ones, b';', ..] if tens.is_ascii_digit() && ones.is_ascii_digit())
 }

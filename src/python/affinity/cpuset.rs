@@ -13,7 +13,7 @@ use crate::python::html_of;
 ///
 /// `CpuSet("0-3,8")` reads a list with the kernel's grammar (strides as in `0-31:2/8`; `all` and `N` need
 /// `count`), `CpuSet([0, 1])` takes numbers, `CpuSet()` is empty, `CpuSet.from_mask("ff,00000001")` reads a
-/// mask. What a C programmer does with `CPU_ZERO`, `CPU_SET`, `CPU_CLR`, `CPU_ISSET` and `CPU_COUNT` is
+/// mask. The equivalents of C's `CPU_ZERO`, `CPU_SET`, `CPU_CLR`, `CPU_ISSET` and `CPU_COUNT` are
 /// `CpuSet()`, `|`, `-`, `in` and `len`. Sets are immutable and hashable; `<=` means subset. `ValueError`
 /// says what was expected, what was found, and at which byte.
 ///
@@ -101,12 +101,12 @@ impl PyCpuSet {
         Ok(self.0.to_padded_mask(count))
     }
 
-    /// Whether no CPU is in both.
+    /// Return True if no CPU is in both.
     fn isdisjoint(&self, other: &Bound<'_, PyAny>) -> PyResult<bool> {
         Ok(self.0.is_disjoint(&read(other)?))
     }
 
-    /// Whether every CPU is in the other, too.
+    /// Return True if every CPU is in the other, too.
     fn issubset(&self, other: &Bound<'_, PyAny>) -> PyResult<bool> {
         Ok(self.0.is_subset(&read(other)?))
     }

@@ -56,7 +56,7 @@ impl PyHost {
         self.host.root.dir().display().to_string()
     }
 
-    /// Whether this is a running machine.
+    /// True for a running machine, False for a captured tree.
     #[getter]
     fn live(&self) -> bool {
         self.host.root.is_live()
@@ -186,7 +186,7 @@ impl PyHost {
         Ok(undone.outcomes.into_iter().map(PyOutcome).collect())
     }
 
-    /// What is not any more as a journal says it was made.
+    /// List the items that differ from a journal, with their present CPUs.
     fn drift(&self, journal: PathBuf) -> PyResult<Vec<PyOutcome>> {
         let record = journal::load(&self.host.root, &journal).map_err(raise)?;
         Ok(undo::drift(&self.host, &record.entries).into_iter().map(PyOutcome).collect())
@@ -217,7 +217,7 @@ pub(crate) struct PySample {
 
 #[pymethods]
 impl PySample {
-    /// What happened since an earlier sample, as a dict; of the rows of these IRQs, or of all that moved.
+    /// Return the changes since an earlier sample, as a dict; of the rows of these IRQs, or of all that changed.
     #[pyo3(signature = (earlier, *, irqs = None))]
     fn since<'py>(&self, py: Python<'py>, earlier: &Self, irqs: Option<Vec<u32>>) -> PyResult<Bound<'py, PyAny>> {
         let seconds = self.at.saturating_duration_since(earlier.at).as_secs_f64();

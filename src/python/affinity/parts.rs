@@ -58,7 +58,7 @@ impl PyIrq {
         self.irq.node
     }
 
-    /// Whether the kernel places it itself (`IRQF_AFFINITY_MANAGED`): then it cannot be moved, and that is no
+    /// True if the kernel places the interrupt itself (`IRQF_AFFINITY_MANAGED`): it cannot be moved, which is no
     /// failure.
     #[getter]
     fn managed(&self) -> bool {
@@ -71,7 +71,7 @@ impl PyIrq {
         self.irq.managed != Managed::Presumed
     }
 
-    /// Whether the hardware steers it through interrupt remapping: then it moves at once.
+    /// True if the hardware steers the interrupt through interrupt remapping: it then moves at once.
     #[getter]
     fn remapped(&self) -> bool {
         self.irq.remapped()
@@ -95,7 +95,7 @@ impl PyIrq {
         self.irq.trigger.clone()
     }
 
-    /// Who asked for it.
+    /// The names of the drivers that requested the interrupt.
     #[getter]
     fn actions(&self) -> Vec<String> {
         self.irq.actions.clone()
@@ -107,7 +107,7 @@ impl PyIrq {
         self.irq.queue().map(|queue| (queue.kind.name(), queue.index))
     }
 
-    /// Interrupts counted, those that nobody handled, and milliseconds after boot of the last of them; or None.
+    /// Counts of interrupts and unhandled ones, and milliseconds after boot of the last unhandled one; or None.
     #[getter]
     fn spurious(&self) -> Option<(u64, u64, u64)> {
         self.irq.spurious.map(|seen| (seen.count, seen.unhandled, seen.last_unhandled_ms))
@@ -128,13 +128,13 @@ impl PyIrq {
     }
 }
 
-/// What came of one change: `state` is `applied`, `pending`, `managed` or `refused`.
+/// The result of one change: `state` is `applied`, `pending`, `managed` or `refused`.
 #[pyclass(frozen, name = "Outcome", module = "sipmi._core")]
 pub(crate) struct PyOutcome(pub Outcome);
 
 #[pymethods]
 impl PyOutcome {
-    /// What was to be changed.
+    /// The subject of the change.
     #[getter]
     fn subject(&self) -> String {
         self.0.subject.clone()
@@ -268,7 +268,7 @@ impl PyDevice {
         self.device.source.name()
     }
 
-    /// What a bond, VLAN, bridge or mapper is made of.
+    /// The devices below a bond, VLAN, bridge or mapper.
     #[getter]
     fn lower(&self) -> Vec<PyDevice> {
         self.device.lower.iter().map(|lower| PyDevice { device: lower.clone(), host: self.host.clone() }).collect()
@@ -330,7 +330,7 @@ impl PyProcess {
         self.process.name.clone()
     }
 
-    /// What its server says it does, or None.
+    /// The role that its server reports, or None.
     #[getter]
     fn role(&self) -> Option<String> {
         self.process.role.clone()
@@ -342,7 +342,7 @@ impl PyProcess {
         self.process.started
     }
 
-    /// Whether this very process still runs.
+    /// True if the same process, not another with its pid, still runs.
     #[getter]
     fn alive(&self) -> bool {
         self.process.is_alive(&self.host.root)

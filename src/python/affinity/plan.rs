@@ -17,7 +17,7 @@ use crate::python::html_of;
 /// irqbalance looks every 10 seconds; a pin is believed after that.
 const BEYOND_IRQBALANCE: f64 = 11.0;
 
-/// What would change; nothing has been. Prints as a table.
+/// A plan of changes, none of which is made yet. Prints as a table.
 #[pyclass(frozen, name = "Plan", module = "sipmi._core")]
 pub(crate) struct PyPlan {
     pub(super) plan: Plan,
@@ -43,13 +43,13 @@ impl PyPlan {
         self.plan.policy.name()
     }
 
-    /// What changes, in order: dicts of `kind`, `subject`, `label`, `now`, `target`, `note`.
+    /// The changes, in order: dicts of `kind`, `subject`, `label`, `now`, `target`, `note`.
     #[getter]
     fn items<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
         self.plan.items.iter().map(|item| to_python(py, &item.to_json())).collect()
     }
 
-    /// What stands in the way: dicts of `what`, `severity` (`handled`, `warns`, `blocks`), `detail`.
+    /// The conflicts: dicts of `what`, `severity` (`handled`, `warns`, `blocks`), `detail`.
     #[getter]
     fn conflicts<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
         self.plan.conflicts.iter().map(|conflict| to_python(py, &conflict.to_json())).collect()
@@ -153,14 +153,14 @@ impl PyApplied {
 
 #[pymethods]
 impl PyApplied {
-    /// What came of each item: dicts of `kind`, `subject`, `label`, `state`, `detail`, `outcomes`.
+    /// A report for each item: dicts of `kind`, `subject`, `label`, `state`, `detail`, `outcomes`.
     #[getter]
     fn report<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
         let reports: Vec<_> = self.get().reports.iter().map(apply::Report::to_json).collect();
         reports.iter().map(|report| to_python(py, report)).collect()
     }
 
-    /// Whether no item is refused. A pending interrupt is set, and moves when it fires the next time.
+    /// True if no item is refused. A pending interrupt is set, and moves when it fires the next time.
     #[getter]
     fn complete(&self) -> bool {
         self.get().is_complete()
@@ -182,7 +182,7 @@ impl PyApplied {
         self.settle_for(py, self::seconds(seconds)?, true)
     }
 
-    /// What has moved since, as Outcomes.
+    /// List the items that have moved since they were applied, as Outcomes.
     fn drift(&self, py: Python<'_>) -> Vec<PyOutcome> {
         exit::detach(py, || self.get().drift()).into_iter().map(PyOutcome).collect()
     }

@@ -1,4 +1,4 @@
-//! What surrounds interrupts and processes, for Python: irqbalance and the machine's shape.
+//! The surroundings of interrupts and processes, for Python: irqbalance and the machine's topology.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -120,7 +120,7 @@ impl PyTopology {
         PyCpuSet(self.0.nohz_full.clone())
     }
 
-    /// What the cpuset of this process leaves (v1 or v2), or None.
+    /// The CPUs in the cpuset of this process (v1 or v2), or None.
     #[getter]
     fn cpuset(&self) -> Option<PyCpuSet> {
         shown(self.0.cpuset.as_ref())

@@ -203,7 +203,7 @@ impl PyInterruptRow {
 
 #[pymethods]
 impl PyInterruptRow {
-    /// What stands before the colon: `30`, `NMI`, `IPI0`.
+    /// The text before the colon: `30`, `NMI`, `IPI0`.
     #[getter]
     fn label(&self) -> String {
         self.row().map(|row| row.label().to_owned()).unwrap_or_default()
@@ -247,7 +247,7 @@ impl PyInterruptRow {
         self.text(|row| row.tail().trigger)
     }
 
-    /// Who asked for it (`irqaction`): names as drivers give them; several on a shared line.
+    /// The drivers that requested it (`irqaction`): names as drivers give them; several on a shared line.
     #[getter]
     fn actions(&self) -> Vec<String> {
         self.row().map(|row| row.actions().into_iter().map(str::to_owned).collect()).unwrap_or_default()

@@ -90,7 +90,7 @@ fn fill_in(request: &[u8], name: &str) -> Vec<u8> {
     String::from_utf8_lossy(request).replace("{reply}", name).into_bytes()
 }
 
-/// So many replies that wait for it are enough to be a nuisance.
+/// The number of open replies that are enough to occupy the server.
 const MOST_OPEN: usize = 64;
 
 /// Sends requests whose replies it does not fetch, or not to their end.

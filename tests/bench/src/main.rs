@@ -8,9 +8,10 @@
 //! load stall never-open|never-read|stop-midway --address A --request FILE --dir D [--pause S]
 //! ```
 //!
-//! `echo` answers everything with the content of a file until it is killed. `call` measures one target, or two
-//! in turns of so many seconds, and prints a line of JSON. `once` prints the reply to one request. `stall` is a
-//! bad FIFO client, until it is killed. In the request of a FIFO client, `{reply}` stands for the name of its reply FIFO.
+//! `echo` answers everything with the content of a file until it is killed. `call` measures one target, or alternates
+//! between two every few seconds, and prints a line of JSON. `once` prints the reply to one request. `stall` is a
+//! misbehaving FIFO client, until it is killed. In the request of a FIFO client, `{reply}` stands for the name of its
+//! reply FIFO.
 
 mod client;
 mod echo;
@@ -48,7 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// What follows the first two words.
+/// The options after the first two words.
 pub(crate) struct Options(HashMap<String, String>);
 
 impl Options {

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use crate::Options;
 use crate::client::{Client, connect};
 
-/// What a run came to; prints itself as a JSON array with an object for each target.
+/// The result of a run; prints itself as a JSON array with an object for each target.
 pub(crate) struct Figures(Vec<Target>);
 
-/// What was measured of one target.
+/// The measurements of one target.
 #[derive(Default)]
 struct Target {
     /// Calls a second in each of its slices.
@@ -28,7 +28,7 @@ struct Target {
     cpu: Duration,
 }
 
-/// What one thread saw of one target.
+/// The measurements of one thread for one target.
 #[derive(Default)]
 struct Tally {
     times: Vec<u32>,
@@ -158,7 +158,7 @@ fn watch_processes(schedule: &Schedule, pids: &[usize], cpu: &mut [Duration]) {
     }
 }
 
-/// What the threads of a process have used, as far as they live.
+/// Returns the processor time of a process's live threads.
 fn processor_time(pid: usize) -> Duration {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let used = tasks.filter_map(|task| {
