@@ -98,7 +98,7 @@ class FakeOpenSIPS:
         self.hazards = hazards
         self.sip_socket = sip_socket
         self.server: Server = Server("opensips", emulate=version, hazards=hazards)
-        deployment = Deployment(version, self.modules, hazards, sip_socket, self.server, self.stop)
+        self._deployment = deployment = Deployment(version, self.modules, hazards, sip_socket, self.server, self.stop)
         self.core: Core = Core(deployment)
         self.events: Events = Events(deployment)
         self.cache: Cache = Cache(deployment)
@@ -124,6 +124,15 @@ class FakeOpenSIPS:
         if receive_buf_size is not None:
             self._http_options["receive_buf_size"] = receive_buf_size
         self._directory: Optional[str] = None
+
+    def loads(self, module: str) -> bool:
+        """Return whether the configuration loads a module."""
+        return self._deployment.loads(module)
+
+    @property
+    def http_socket(self) -> str:
+        """The address at which ``ps`` reports that HTTP is served."""
+        return self._deployment.http_socket
 
     # -- life -----------------------------------------------------------------------------------------
 
