@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import doctest
+import importlib
 import inspect
+import pkgutil
 import re
 from pathlib import Path
 
@@ -18,8 +20,11 @@ SNIPPETS = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
 
 
 def test_the_examples_of_the_module_run() -> None:
-    failed, tried = doctest.testmod(affinity, optionflags=doctest.ELLIPSIS)
-    assert (failed, tried > 10) == (0, True)
+    names = [found.name for found in pkgutil.iter_modules(affinity.__path__)]
+    modules = [affinity, *(importlib.import_module(f"sipmi.affinity.{name}") for name in names)]
+    results = [doctest.testmod(module, extraglobs=vars(affinity), optionflags=doctest.ELLIPSIS) for module in modules]
+    assert sum(result.failed for result in results) == 0
+    assert sum(result.attempted for result in results) > 10
 
 
 @pytest.mark.parametrize("number", range(len(SNIPPETS)))

@@ -19,14 +19,14 @@ from stub_docs import STUB, with_docs
 #: What an example may use without saying where it is from, beside what its own module has.
 NAMES = {name: getattr(sipmi, name) for name in sipmi.__all__}
 #: Those that tests of their own run (`test_affinity_docs.py`), or that are no modules to import.
-OTHERS = ("sipmi.affinity", "sipmi.server._affinity", "sipmi.__main__", "sipmi.testing.pytest_plugin")
+OTHERS = ("sipmi.server._affinity", "sipmi.__main__", "sipmi.testing.pytest_plugin")
 
 
 def modules() -> Iterator[ModuleType]:
     """All modules of the package."""
     yield sipmi
     for found in pkgutil.walk_packages(sipmi.__path__, "sipmi."):
-        if found.name not in OTHERS and not found.name.startswith("sipmi.cli"):
+        if found.name not in OTHERS and not found.name.startswith(("sipmi.affinity", "sipmi.cli")):
             yield importlib.import_module(found.name)
 
 

@@ -9,10 +9,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Union
-
-if TYPE_CHECKING:
-    from sipmi.affinity import Host
+from typing import Union
 
 FILES = (
     "proc/interrupts",
@@ -144,9 +141,9 @@ def device_links(root: Path) -> Iterator[str]:
             yield str(link.relative_to(root))
 
 
-def write(host: Host, file: Union[str, os.PathLike[str]]) -> int:
-    """Capture a machine; the number of files."""
-    root = Path(host.root)
+def write(machine: str, file: Union[str, os.PathLike[str]]) -> int:
+    """Capture the machine below a folder, and return the number of files."""
+    root = Path(machine)
     with tarfile.open(file, "w:gz") as tar:
         captured = Captured(root, tar)
         for name in FILES:

@@ -1,78 +1,19 @@
-"""CPU and interrupt affinity: from a device and a server's name to a plan that is applied, verified and undone.
-
-    >>> from sipmi.affinity import CpuSet, Host
-    >>> CpuSet("0-3,8").mask
-    '10f'
-    >>> host = Host()                                   # Host(root="folder") reads a captured machine
-    >>> host.interrupts().cpus == host.topology().online
-    True
-
-The rules are in the Rust core; this file adds what is easier said in Python. Linux only.
-"""
+"""The machine with its devices, interrupts and processes: :class:`Host`."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
-import sys
 import threading
-import time
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Optional, Union
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Optional, Union
 
-if not sys.platform.startswith("linux"):
-    raise ImportError(f"sipmi.affinity needs Linux: it reads /proc and /sys; this is {sys.platform}")
-
-from sipmi import _core
-from sipmi._core import (
-    Applied,
-    CpuSet,
-    Device,
-    InterruptRow,
-    InterruptTable,
-    Irq,
-    Irqbalance,
-    Outcome,
-    Plan,
-    Process,
-    Sample,
-    Topology,
-    set_thread_affinity,
-    thread_affinity,
-)
-
-if TYPE_CHECKING:
-    from typing import Protocol
-
-    class Caller(Protocol):
-        """A client of an MI server: what `sipmi.connect` returns."""
-
-        def call(self, command: str, /, *args: Any, **kwargs: Any) -> Any: ...
-
-
-__all__ = [
-    "Applied",
-    "CpuSet",
-    "Device",
-    "Evidence",
-    "Host",
-    "InterruptRow",
-    "InterruptSample",
-    "InterruptTable",
-    "InterruptWatch",
-    "Irq",
-    "Irqbalance",
-    "Outcome",
-    "Plan",
-    "Process",
-    "Sample",
-    "Topology",
-    "set_thread_affinity",
-    "thread_affinity",
-]
+from .._core import CpuSet, Plan, Process, set_thread_affinity
+from .._core import Host as CoreHost
+from ._evidence import Caller, Evidence, call_for, roles_of, wait_for
+from ._interrupts import InterruptWatch
 
 Cpus = Union[CpuSet, str, Iterable[int]]
 """CPUs as users write them: a CpuSet, the text of a list (`"0-3,8"`), or numbers."""
@@ -80,7 +21,7 @@ Cpus = Union[CpuSet, str, Iterable[int]]
 Processes = Union[str, int, Process, Iterable[Process]]
 
 
-class Host(_core.Host):
+class Host(CoreHost):
     """A machine: this one, or the tree of one that was captured.
 
     `root` is `/`, a folder with `proc/` and `sys/` in it, or a file that `capture` wrote. A captured machine takes
@@ -105,7 +46,7 @@ class Host(_core.Host):
     ) -> Host:
         extracted = None
         if os.path.isfile(root):
-            from sipmi._affinity_capture import extract
+            from ._capture import extract
 
             root = extracted = extract(root)
         host = super().__new__(cls, root, faults=None if faults is None else dict(faults), kill_after=kill_after)
@@ -241,9 +182,9 @@ class Host(_core.Host):
         `Host(root=file)` reads it anywhere. Command lines are cut to their first word; nothing else of processes but
         names, states and affinities is taken.
         """
-        from sipmi._affinity_capture import write
+        from ._capture import write
 
-        return write(self, file)
+        return write(self.root, file)
 
     def watch_interrupts(
         self,
@@ -286,170 +227,3 @@ class Host(_core.Host):
         before = self.sample(pids)
         latencies = call_for(seconds, mi, command) if mi is not None else wait_for(seconds)
         return Evidence(self.sample(pids).since(before, irqs=irqs), tuple(latencies))
-
-
-def wait_for(seconds: float) -> list[float]:
-    """Let time pass."""
-    time.sleep(seconds)
-    return []
-
-
-def call_for(seconds: float, mi: Caller, command: str) -> list[float]:
-    """Call one command again and again; how long each call took, in seconds."""
-    end = time.monotonic() + seconds
-    taken = []
-    while True:
-        start = time.perf_counter()
-        mi.call(command)
-        taken.append(time.perf_counter() - start)
-        if time.monotonic() >= end:
-            return taken
-
-
-def roles_of(ps: Any) -> dict[int, str]:
-    """Pid and type of each process in the answer to MI `ps`: `{"Processes": [{"PID": 904, "Type": "attendant"}]}`."""
-    rows = ps.get("Processes", ps) if isinstance(ps, Mapping) else ps
-    rows = [rows] if isinstance(rows, Mapping) else rows
-    try:
-        return {int(row["PID"]): str(row.get("Type", "")) for row in rows}
-    except (TypeError, KeyError, AttributeError, ValueError):
-        found = repr(ps)[:120]
-        raise ValueError(f"expected PID and Type of each process in the answer to ps, found {found}") from None
-
-
-@dataclass(frozen=True)
-class InterruptSample:
-    """Interrupts a second between two looks at the table; keys are label and name of a row."""
-
-    time: float
-    """When, in seconds since the epoch."""
-    cpus: CpuSet
-    """The online CPUs, which `per_cpu` belongs to in this order."""
-    rates: dict[tuple[str, str], float]
-    per_cpu: dict[tuple[str, str], list[float]]
-
-
-class InterruptWatch:
-    """Samples of a machine's interrupts; `Host.watch_interrupts` makes it. Each loop begins anew."""
-
-    def __init__(
-        self, host: Host, *, device: Optional[str], action: Optional[str], interval: float, count: Optional[int]
-    ) -> None:
-        if not interval > 0:
-            raise ValueError(f"expected an interval of more than 0 seconds, found {interval}")
-        if device is not None:
-            host.device(device)  # LookupError now, not later
-        self._host, self._device, self._action = host, device, action
-        self.interval: float = interval
-        self._count = count
-
-    @property
-    def address(self) -> str:
-        """What is watched."""
-        what = self._device or self._action or "all"
-        return f"interrupts of {what}" + ("" if self._host.live else f" in {self._host.root}")
-
-    def __iter__(self) -> Iterator[InterruptSample]:
-        table, clock, left = self._host.interrupts(), time.monotonic(), self._count
-        while left is None or left > 0:
-            time.sleep(max(0.0, clock + self.interval - time.monotonic()))
-            earlier, before = table, clock
-            table, clock, now = self._host.interrupts(), time.monotonic(), time.time()
-            wanted = {row.label for row in table.select_rows(device=self._device, action=self._action)}
-            rows = [row for row in table.rates(earlier, clock - before) if row["label"] in wanted]
-            left = None if left is None else left - 1
-            yield InterruptSample(
-                now,
-                table.cpus,
-                {(row["label"], row["name"]): row["rate"] for row in rows},
-                {(row["label"], row["name"]): [row["per_cpu"].get(cpu, 0.0) for cpu in table.cpus] for row in rows},
-            )
-
-    def _ipython_display_(self) -> None:
-        from .display import chart
-
-        chart(self).show()
-
-    def __repr__(self) -> str:
-        return f"<InterruptWatch of {self.address} each {self.interval:g} s>"
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What was counted in a span of time; two of them, before and after, say what a plan has brought.
-
-    `counters` has `interrupts` (rate per second for each row and CPU), `softnet` (per CPU), `udp_rcvbuf_errors`,
-    `voluntary_switches` and `forced_switches`; `latencies` are seconds per MI call.
-    """
-
-    counters: dict[str, Any]
-    latencies: tuple[float, ...] = ()
-
-    @property
-    def seconds(self) -> float:
-        """How long it was counted."""
-        return float(self.counters["seconds"])
-
-    def latency(self, percent: float) -> Optional[float]:
-        """The latency in seconds that `percent` of the calls did not exceed; None without calls."""
-        if not self.latencies:
-            return None
-        ordered = sorted(self.latencies)
-        return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
-
-    @property
-    def summary(self) -> dict[str, Optional[float]]:
-        """One number a line, comparable between two spans: rates per second, latencies in milliseconds."""
-        softnet = self.counters["softnet"]
-        span = self.seconds or 1.0
-
-        def rate(number: Optional[float]) -> Optional[float]:
-            return None if number is None else number / span
-
-        def milliseconds(value: Optional[float]) -> Optional[float]:
-            return None if value is None else value * 1000
-
-        return {
-            "interrupts/s": sum(row["rate"] for row in self.counters["interrupts"]),
-            "CPUs with interrupts": float(len({cpu for row in self.counters["interrupts"] for cpu in row["per_cpu"]})),
-            "softnet dropped/s": rate(sum(line["dropped"] for line in softnet)),
-            "softnet squeezed/s": rate(sum(line["squeezed"] for line in softnet)),
-            "UDP RcvbufErrors/s": rate(self.counters["udp_rcvbuf_errors"]),
-            "context switches/s": rate(self.counters["voluntary_switches"] + self.counters["forced_switches"]),
-            "forced switches/s": rate(self.counters["forced_switches"]),
-            "MI call p50 ms": milliseconds(self.latency(50)),
-            "MI call p99 ms": milliseconds(self.latency(99)),
-        }
-
-    def compare(self, after: Evidence) -> str:
-        """A table of before, after and the change between them."""
-        lines = [f"{'':24}{'before':>12}{'after':>12}{'change':>9}"]
-        for name, old in self.summary.items():
-            new = after.summary[name]
-            if old is None or new is None:
-                continue
-            change = "" if old == 0 else f"{(new - old) / old:+.0%}"
-            lines.append(f"{name:24}{old:12.3f}{new:12.3f}{change:>9}")
-        return "\n".join(lines)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The counters, with the latencies' percentiles in seconds."""
-        return {
-            **self.counters,
-            "mi_p50": self.latency(50),
-            "mi_p99": self.latency(99),
-            "mi_calls": len(self.latencies),
-        }
-
-    def __str__(self) -> str:
-        rows = sorted(self.counters["interrupts"], key=lambda row: -row["rate"])
-        lines = [f"{row['irq']:>6} {row['name']:28} {row['rate']:10.1f}/s  on {shares(row['per_cpu'])}" for row in rows]
-        lines += [f"{name:24}{value:12.3f}" for name, value in self.summary.items() if value is not None]
-        return "\n".join(lines)
-
-
-def shares(per_cpu: Mapping[str, float], *, most: int = 4) -> str:
-    """The busiest CPUs of a row, as `CPU2 812/s, CPU3 40/s`."""
-    busiest = sorted(per_cpu.items(), key=lambda pair: (-pair[1], int(pair[0])))
-    shown = ", ".join(f"CPU{cpu} {rate:.0f}/s" for cpu, rate in busiest[:most])
-    return shown + (f" and {len(busiest) - most} more" if len(busiest) > most else "")
