@@ -17,9 +17,9 @@ from typing import Any, Callable
 import pytest
 
 import sipmi
-from calls import error_of, result_of, rpc
 from descriptors import descriptors
 from endpoints import PATIENCE, Endpoints, recorded
+from jsonrpc_calls import error_of, result_of, rpc
 from sipmi.events import Event, Receiver, listen
 
 TRANSPORTS = ["udp", "unix", "fifo"]

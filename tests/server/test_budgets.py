@@ -15,8 +15,8 @@ from typing import Any, Callable
 
 import pytest
 
-from calls import error_of, eventually, result_of
 from http_peer import request, rpc
+from jsonrpc_calls import error_of, eventually, result_of
 from measured_server import MeasuredServer
 
 MIB = 1 << 20

@@ -10,8 +10,8 @@ from typing import Any, Callable, Optional
 import pytest
 
 import sipmi
-from calls import eventually, statistic
 from endpoints import DatagramPeer, Endpoints
+from jsonrpc_calls import eventually, statistic
 from sipmi.testing import FakeOpenSIPS
 
 ANSWERS = [

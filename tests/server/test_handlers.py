@@ -13,8 +13,8 @@ from typing import Any, Callable
 import pytest
 
 import sipmi
-from calls import HttpEndpoint, call, error_of, eventually, result_of, statistic
 from endpoints import PATIENCE, Endpoints
+from jsonrpc_calls import HttpEndpoint, call, error_of, eventually, result_of, statistic
 
 
 def async_server() -> tuple[sipmi.Server, list[sipmi.AsyncHandler]]:

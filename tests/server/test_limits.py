@@ -12,8 +12,8 @@ from typing import Any, Callable
 import pytest
 
 import sipmi
-from calls import HttpEndpoint, call, error_of, eventually, result_of, statistic
 from endpoints import PATIENCE, Endpoints
+from jsonrpc_calls import HttpEndpoint, call, error_of, eventually, result_of, statistic
 
 
 def limited(serve: Callable[..., Endpoints], **limits: Any) -> tuple[sipmi.Server, Endpoints]:

@@ -14,8 +14,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import sipmi
-from calls import HttpEndpoint, call, error_of, eventually, result_of
 from endpoints import PATIENCE, Endpoints
+from jsonrpc_calls import HttpEndpoint, call, error_of, eventually, result_of
 from sipmi.metrics import CONTENT_TYPE, exposition
 
 

@@ -15,8 +15,8 @@ from typing import Any, Callable
 import pytest
 
 import sipmi
-from calls import error_of, result_of, rpc
 from endpoints import Endpoints
+from jsonrpc_calls import error_of, result_of, rpc
 
 TRANSPORTS = ["udp", "unix"]
 

@@ -16,8 +16,8 @@ from typing import Any, Callable
 import pytest
 
 import sipmi
-from calls import HttpEndpoint, call, error_of, eventually, result_of, statistic
 from endpoints import PATIENCE, Endpoints
+from jsonrpc_calls import HttpEndpoint, call, error_of, eventually, result_of, statistic
 from measured_server import MeasuredServer
 
 #: Far more than any pipe or socket holds.

@@ -14,8 +14,8 @@ from typing import Any, Callable, Optional
 import pytest
 
 import sipmi
-from calls import eventually, statistic
 from endpoints import Endpoints
+from jsonrpc_calls import eventually, statistic
 from measured_server import MeasuredServer
 
 MIB = 1 << 20
