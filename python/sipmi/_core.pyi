@@ -111,7 +111,7 @@ class Tree:
     def from_value(value: Any) -> Tree:
         """A tree (200 OK) whose nodes say this value, by the rule of docs/trees-and-values.md.
 
-        Raises TypeError for what no wire can carry.
+        Raises TypeError for a value that no wire can carry.
 
         >>> [node.name for node in Tree.from_value({"AOR": ["a", "b"]}).children]
         ['AOR', 'AOR']
@@ -396,7 +396,7 @@ class Feeder:
     """A sender of nodes into a reply while it is sent, from a task or a thread."""
 
     def put(self, yielded: Any) -> str:
-        """Puts in what a handler yields: "some" room is left, it is "full", or "closed"."""
+        """Send an element that a handler yields: "some" room is left, it is "full", or "closed"."""
 
     def on_room(self, function: Callable[[], Any]) -> None:
         """Call `function()` once there is room, or the client reads no more."""
@@ -471,7 +471,7 @@ class Server:
         """The counter `group:name`, made when there is none."""
 
     def statistics(self) -> list[tuple[str, str, bool, int]]:
-        """All statistics: group, name, whether it only grows, and what it says."""
+        """List all statistics: group, name, True for a counter, and the value."""
 
     def trace(self, patterns: list[str], secrets: list[str]) -> None:
         """Records commands that these patterns mean, without secrets and the values of these names."""
@@ -553,7 +553,7 @@ class Client:
         """Close idle connections and sockets. The facts found about the server stay known."""
 
     def renewed(self) -> Client:
-        """The same client with sockets, files and locks of its own: what a child of this process goes on with."""
+        """Return the same client with its own sockets, files and locks, for a child of this process."""
 
 @final
 class Driver:
@@ -726,7 +726,7 @@ class Processes:
         """In a forked process: has endpoints looked after at once."""
 
     def restore(self) -> list[str]:
-        """Makes FIFOs again that are gone, and says what came of it."""
+        """Make missing FIFOs again, and return a message for each."""
 
     def answer_orphans(self) -> int:
         """Answers for processes that have ended, and says how many answers wait for their receivers."""
@@ -738,10 +738,10 @@ class Processes:
         """The log level that the process of a rank shall have, as OpenSIPS counts them."""
 
     def name(self, rank: int, name: str) -> None:
-        """Says what the process of a rank is for."""
+        """Set the description of the process of a rank."""
 
     def set(self, rank: int, pid: int, state: str) -> None:
-        """Says which process has a rank, and what it is at: "starting", "running", "stopping", "dead" or "absent"."""
+        """Set the pid and the state of the process of a rank: "starting", "running", "stopping", "dead" or "absent"."""
 
     def close(self) -> None:
         """Closes the endpoints and removes their files."""

@@ -1,4 +1,4 @@
-//! Evidence: what the kernel counts, sampled twice and subtracted.
+//! Evidence: the kernel's counters, sampled twice and subtracted.
 
 use serde_json::{Value, json};
 

@@ -162,7 +162,7 @@ impl CpuSet {
         Ok(set)
     }
 
-    /// An error if there is no CPU in the set: what `smp_affinity` would silently not do.
+    /// Returns an error if there is no CPU in the set: `smp_affinity` would silently ignore the write.
     pub fn require_some(self) -> Result<Self, CpuSetError> {
         if self.is_empty() { Err(CpuSetError::Empty { text: self.to_list() }) } else { Ok(self) }
     }

@@ -1,4 +1,4 @@
-//! The names by which a device can be given, and what to say of one that is none.
+//! The names by which a device can be given, and the errors for unknown names.
 
 use super::device::{device_folder, walk};
 use super::error::{Error, Result};

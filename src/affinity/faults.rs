@@ -1,4 +1,4 @@
-//! Faults to inject into a root: what cannot be made to happen on the machine that runs a test.
+//! Faults to inject into a root: failures that a test cannot cause on the machine that runs it.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -36,7 +36,7 @@ impl Host {
         Self::at("/", None)
     }
 
-    /// The machine below a folder: `/`, or a captured tree; with faults to rehearse what goes wrong.
+    /// The machine below a folder: `/`, or a captured tree; with faults to rehearse failures.
     pub fn at(dir: impl Into<PathBuf>, faults: Option<Faults>) -> Result<Self> {
         Ok(Host { root: Root::new(dir, faults)? })
     }

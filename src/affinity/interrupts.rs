@@ -268,7 +268,7 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// The actions as printed; for the kernel's own counters what they count.
+    /// The actions as printed; for the kernel's own counters their descriptions.
     pub fn name(&self) -> String {
         self.tail().actions.to_owned()
     }
@@ -282,7 +282,7 @@ pub(super) fn split_actions(text: &str) -> Vec<&str> {
 const GLUED: [&str; 8] = ["-edge", "-fasteoi", "-level", "-msi-x", "-virq", "-ipi", "-event", "-msi"];
 
 impl<'a> Tail<'a> {
-    /// Takes `PCI-MSI 65537-edge      eth0-rx-0` apart; never fails, what it does not know becomes the actions.
+    /// Splits `PCI-MSI 65537-edge      eth0-rx-0`; never fails, unknown parts become the actions.
     pub fn parse(text: &'a str) -> Self {
         let text = text.trim();
         let (chip, _) = text.split_at(chip_length(text));

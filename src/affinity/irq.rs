@@ -303,7 +303,7 @@ pub(crate) fn judge(outcome: Outcome, path: &str, target: &CpuSet) -> Outcome {
     }
 }
 
-/// `default_smp_affinity`: what a new interrupt starts with.
+/// `default_smp_affinity`: the initial CPUs of a new interrupt.
 pub fn default_affinity(root: &Root) -> Result<Option<CpuSet>> {
     root.cpu_mask("/proc/irq/default_smp_affinity")
 }

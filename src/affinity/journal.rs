@@ -1,4 +1,4 @@
-//! The journal: what was there before each write, on disk before the write is made.
+//! The journal: the state before each write, on disk before the write is made.
 //!
 //! One JSON object a line, each synced before the kernel is asked. A crash can tear only the last line, whose write had not
 //! been made. `/var/lib/sipmi` for root, `$XDG_STATE_HOME/sipmi` for others.
@@ -187,7 +187,7 @@ impl Journal {
         attempt().map_err(|error| Error::io(&shown, "start the journal", error))
     }
 
-    /// Puts down what is about to be changed, all in one write, and waits until it is on disk.
+    /// Records the next changes, all in one write, and waits until they are on disk.
     pub fn record(&mut self, entries: &[Entry]) -> Result<()> {
         if entries.is_empty() {
             return Ok(());

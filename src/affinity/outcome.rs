@@ -104,7 +104,7 @@ impl Reason {
     }
 }
 
-/// One change: what was asked, what was written, what is there now.
+/// One change: the requested CPUs, the written ones and the present ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// `IRQ 57`, `thread 1234`.

@@ -1,4 +1,4 @@
-//! A plan: which interrupts, queues and processes go to which CPUs, and what stands in the way. Making one changes nothing.
+//! A plan: which interrupts, queues and processes go to which CPUs, and the conflicts. Making one changes nothing.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -194,7 +194,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Makes a plan from what the machine is now.
+    /// Makes a plan from the machine's present state.
     pub fn make(host: &Host, request: &Request) -> Result<Self> {
         if request.devices.is_empty() && request.processes.is_empty() {
             return Err(Error::Usage("expected a device, a process, or both, found neither".into()));
@@ -339,7 +339,7 @@ impl Plan {
         Ok(items)
     }
 
-    /// First of all: what is moved before the ban holds is moved back within 10 seconds.
+    /// First of all: irqbalance moves an interrupt back within 10 seconds unless the ban precedes the move.
     fn add_bans(&mut self, balance: &super::irqbalance::Irqbalance) {
         let irqs = self.irqs();
         if irqs.is_empty() || balance.pid.is_none() {
@@ -397,7 +397,7 @@ fn queues(host: &Host, devices: &[Device], table: Option<&super::InterruptTable>
 }
 
 impl fmt::Display for Plan {
-    /// The dry run: a table of what changes, then what stands in the way.
+    /// The dry run: a table of the changes, then the conflicts.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self.devices.iter().map(|device| device.name.as_str()).collect();
         let how = if self.chosen { format!(" ({})", self.choice) } else { String::new() };

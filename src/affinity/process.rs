@@ -95,7 +95,7 @@ impl Process {
         root.thread_affinity(self.pid, self.pid).map_err(|error| Error::io(&path, "read the affinity of", error))
     }
 
-    /// Moves one thread and says what came of it.
+    /// Moves one thread and returns the outcome.
     pub fn set_thread_affinity(&self, root: &Root, tid: u32, cpus: &CpuSet) -> Result<Outcome> {
         let (online, possible) = cpus_of(root)?;
         let asked = CpuSet::parse_list(&cpus.to_list(), Some(possible))?.require_some()?;
@@ -216,7 +216,7 @@ fn argv0(root: &Root, pid: u32) -> Option<String> {
     Some(text.rsplit('/').next().unwrap_or_default().split([' ', ':']).next().unwrap_or_default().to_owned())
 }
 
-/// The process of a pidfile and all its descendants: the attendant and what it forked.
+/// The process of a pidfile and all its descendants: the attendant and its forked processes.
 pub fn by_pidfile(root: &Root, path: &str) -> Result<Vec<Process>> {
     let text = root.text(path)?;
     let pid = text.split_ascii_whitespace().next().and_then(|pid| pid.parse().ok());

@@ -18,7 +18,7 @@ use super::error::{Error, Result};
 use super::faults::{Fault, Faults};
 use super::{emulate, sched};
 
-/// Files of `/proc` and `/sys` are small; a larger one is not what its name says.
+/// Files of `/proc` and `/sys` are small; a larger one is a wrong file under that name.
 const MAX_FILE: u64 = 64 << 20;
 /// A folder with more entries than this is not one of ours.
 const MAX_ENTRIES: usize = 1 << 20;
@@ -81,7 +81,7 @@ impl Root {
         if bytes.len() as u64 > MAX_FILE { Err(io::Error::from_raw_os_error(libc::EFBIG)) } else { Ok(bytes) }
     }
 
-    /// Opens a file for reading. `O_NONBLOCK`: a FIFO planted in a captured tree must not hold the reader for ever.
+    /// Opens a file for reading. `O_NONBLOCK`: a FIFO planted in a captured tree must not block the reader.
     fn open(&self, path: &str) -> io::Result<File> {
         let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         if let Some(tree) = &self.tree {
@@ -119,7 +119,7 @@ impl Root {
         }
     }
 
-    /// A decimal number, or none. An empty file, as captures have of what could not be read, is none.
+    /// A decimal number, or none. An empty file is none: captures store unreadable files as empty ones.
     pub fn number(&self, path: &str) -> Result<Option<i64>> {
         let Some(text) = self.text_if_any(path)?.filter(|text| !text.trim().is_empty()) else { return Ok(None) };
         let number = text.trim().parse().map_err(|_| Error::content(path, "a decimal number", text.as_str()))?;
@@ -238,7 +238,7 @@ impl Root {
             if let Some(Fault::Write(errno)) = self.fault(path) {
                 return Err(io::Error::from_raw_os_error(*errno));
             }
-            // A link stays a link: what it leads to is replaced.
+            // A link stays a link: its target is replaced.
             let target = self.inside(path).or_else(|error| {
                 if error.kind() == io::ErrorKind::NotFound { Ok(self.real(path)) } else { Err(error) }
             })?;

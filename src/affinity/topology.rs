@@ -1,4 +1,4 @@
-//! The machine's shape: packages, NUMA nodes, last-level cache domains, cores and SMT siblings, and what is set apart.
+//! The machine's topology: packages, NUMA nodes, last-level cache domains, cores, SMT siblings and isolated CPUs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;

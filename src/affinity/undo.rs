@@ -1,4 +1,4 @@
-//! Taking a journal back, and seeing what has moved since: by identity, never by number.
+//! Undoing a journal, and finding later moves: by identity, never by number.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -24,7 +24,7 @@ pub struct Undone {
     pub complete: bool,
 }
 
-/// Restores what a journal says, the last change first, and removes it when nothing is left.
+/// Restores the state in a journal, the last change first, and removes the journal when no change is left.
 ///
 /// An ended process, a removed device and, after a reboot, everything but files need no restoring. A file that another
 /// process has changed is not restored, and the journal stays.

@@ -10,7 +10,7 @@ const NONE: &str = ".";
 /// The one list that takes the values at all further positions.
 const STATISTICS: &str = "statistics";
 
-/// One place: what 4.0 calls the parameter, and what is there when it was not given.
+/// One position: the name of the parameter in 4.0, and the value without one.
 type Place = (&'static str, Option<&'static str>);
 
 /// The positions of each command's parameters that have names in 4.0, and how many of them are required. A command
@@ -84,7 +84,7 @@ const PLACES: [(&str, usize, &[Place]); 41] = [
     ),
 ];
 
-/// Commands of 1.x and 2.x that take nothing, beside those that ignore what they are given.
+/// Commands of 1.x and 2.x without parameters, except those that ignore their parameters.
 const WITHOUT: [&str; 9] = [
     "dlg_db_sync",
     "dlg_restore_db",

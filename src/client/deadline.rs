@@ -1,4 +1,4 @@
-//! How long a call may wait, where it waits, and what may end the waiting earlier.
+//! The deadline of a call, its waits, and the events that end a wait earlier.
 //!
 //! Exchanges are written once, as futures. With a deadline that blocks they wait on the calling thread and are done
 //! when [`run`] has polled them once; with a driven one they wait on a [`Driver`](super::driver::Driver), among others.
@@ -53,7 +53,7 @@ enum Way<'a> {
     Driven(&'a Waiter),
 }
 
-/// Why a wait ended before what it waited for.
+/// The reason why a wait ended early.
 #[derive(Debug)]
 pub(super) enum WaitError {
     /// The deadline has passed.
@@ -64,7 +64,7 @@ pub(super) enum WaitError {
     Io(io::Error),
 }
 
-/// Runs what waits with a deadline that blocks.
+/// Runs a future with a deadline that blocks.
 pub(super) fn run<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     loop {
@@ -158,7 +158,7 @@ impl<'a> Deadline<'a> {
         Ok(())
     }
 
-    /// Waits until the descriptor is ready, and says for what.
+    /// Waits until the descriptor is ready, and returns the ready events.
     pub(super) async fn wait(&mut self, fd: BorrowedFd<'_>, events: PollFlags) -> Result<PollFlags, WaitError> {
         self.checkpoint().await?;
         let eagerness = self.eagerness();

@@ -137,13 +137,13 @@ impl<T: Send> Driver<T> {
         (id, output)
     }
 
-    /// Lets all calls go on that can, and gives what came of those that are done. Never waits.
+    /// Polls all calls that can continue, and returns the results of completed ones. Never waits.
     pub fn turn(&self) -> Vec<(CallId, T)> {
         let mut done = Vec::new();
         let mut calls = self.lock();
         self.queue.suppress_wakeups();
         let mut events = [EpollEvent::empty(); BATCH];
-        // A signal is no reason to report anything: what is ready stays so.
+        // A signal is no reason to report anything: a ready descriptor stays ready.
         let count = self.epoll.wait(&mut events, EpollTimeout::ZERO).unwrap_or(0);
         // Taken before any call goes on: one that yields is due later, and so in the next turn.
         let now = Instant::now();
@@ -173,7 +173,7 @@ impl<T: Send> Driver<T> {
         done
     }
 
-    /// Gives up a call, which lets go of all that it had. Does nothing when it is done.
+    /// Cancels a call and frees its resources. Does nothing when it is done.
     pub fn cancel(&self, id: CallId) {
         if self.process != std::process::id() {
             return;
@@ -200,7 +200,7 @@ impl<T: Send> Driver<T> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells a call what it waited for, and lets it go on.
+    /// Passes a call the readiness that it waited for, and polls it.
     fn serve(&self, calls: &mut Calls<T>, id: CallId, ready: io::Result<PollFlags>, done: &mut Vec<(CallId, T)>) {
         if let Some(running) = calls.running(id) {
             running.waiter.lock().ready = Some(ready);
@@ -208,7 +208,7 @@ impl<T: Send> Driver<T> {
         }
     }
 
-    /// Polls a call, and sees to what it waits for next.
+    /// Polls a call, and registers its next wait.
     fn go_on(&self, calls: &mut Calls<T>, id: CallId) -> Option<T> {
         loop {
             let running = calls.running(id)?;
@@ -266,7 +266,7 @@ impl<T: Send> Driver<T> {
 
 impl<T> Drop for Driver<T> {
     fn drop(&mut self) {
-        // A child has no part in the calls of its parent, and locks that they need may be held for ever in it.
+        // A forked child has no part in its parent's calls, and may inherit their locks in a locked state.
         if self.process != std::process::id() {
             let calls = self.calls.get_mut().unwrap_or_else(PoisonError::into_inner);
             std::mem::forget(std::mem::take(&mut calls.places));
@@ -313,7 +313,7 @@ impl CallId {
 }
 
 impl Waiter {
-    /// Waits until a descriptor is ready, and says for what; `None` when it is then.
+    /// Waits until a descriptor is ready, and returns the ready events; `None` when the deadline has passed.
     pub(super) async fn wait(&self, fd: Option<(RawFd, PollFlags)>, until: Instant) -> io::Result<Option<PollFlags>> {
         self.lock().ready = None;
         let mut is_asked = false;
@@ -331,7 +331,7 @@ impl Waiter {
         .await
     }
 
-    /// Says for what the call is about to wait.
+    /// Registers the next wait of the call.
     pub(super) fn set_interest(&self, fd: Option<(RawFd, PollFlags)>, until: Instant) {
         self.lock().interest = Some(Interest { fd, until });
     }

@@ -8,7 +8,7 @@ use super::guard::Refusal;
 use crate::codec::CodecError;
 use crate::transport::reply_fifo::CommandError;
 
-/// A failed call keeps this much of what was received.
+/// The number of received bytes that a failed call keeps.
 const KEPT_OF_FAILURE: usize = 1 << 20;
 
 /// The error of a call.

@@ -72,7 +72,7 @@ pub enum ClientError {
 }
 
 impl Client {
-    /// A client that finds out what the server speaks at its first call, unless it is told. Touches no network.
+    /// A client that detects the server's wire at its first call, unless one is named. Touches no network.
     pub fn new(address: Address, wire: Option<Wire>) -> Result<Self, ClientError> {
         Self::with_options(address, wire, &LinkOptions::default())
     }
@@ -124,7 +124,7 @@ impl Client {
         self
     }
 
-    /// The same client with sockets, files and locks of its own: what a child of this process goes on with.
+    /// The same client with its own sockets, files and locks, for a child of this process.
     #[must_use]
     pub fn after_fork(&self) -> Self {
         Client {
@@ -141,13 +141,13 @@ impl Client {
         }
     }
 
-    /// A client of its own that has yet to find out what the server speaks: another version may have taken its place.
+    /// A client of its own that detects the server's wire again: another version may have taken its place.
     #[must_use]
     pub fn without_cache(&self) -> Self {
         Client { found: RwLock::default(), ..self.after_fork() }
     }
 
-    /// Whom it calls.
+    /// The address of the server.
     pub fn address(&self) -> &Address {
         &self.address
     }
@@ -157,7 +157,7 @@ impl Client {
         self.link.close_idle();
     }
 
-    /// Lets go of sockets and reply FIFOs. Calls in progress end as they would have, later ones fail.
+    /// Closes sockets and reply FIFOs. Calls in progress end as they would have, later ones fail.
     pub fn close(&self) {
         self.is_closed.store(true, Ordering::Relaxed);
         self.link.close();
@@ -274,7 +274,7 @@ impl Client {
             if self.is_closed.load(Ordering::Relaxed) {
                 return Err(CallError::Closed.into());
             }
-            // One asks, the others wait for what it finds; if it fails the next one asks.
+            // One call asks, and the others wait for its result; if it fails, the next one asks.
             let _permit = self.probing.acquire(1, deadline).await?;
             if self.known().is_none() {
                 let found = detect(&self.link, self.wire, deadline)

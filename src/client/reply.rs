@@ -18,7 +18,7 @@ pub struct Arguments {
     pub positional: Vec<Item>,
     /// By name.
     pub named: Vec<(Str, Item)>,
-    /// Strings in order, each with a name or without: what a shell has. Only without the other two.
+    /// Strings in order, each with or without a name, as a shell has them. Only without the other two.
     pub strings: Vec<Param>,
 }
 
@@ -80,7 +80,7 @@ pub struct Reply {
     pub wire: Wire,
     /// True if the answer may also be an error: 1.x gives some errors an empty answer too.
     pub is_unclear: bool,
-    /// A change that the server makes to what it was sent.
+    /// A change that the server makes to the sent parameters.
     pub notice: Option<&'static str>,
     /// True if the wire keeps types, so that values have the types of 3.x and 4.x.
     pub is_typed: bool,

@@ -40,7 +40,7 @@ pub(super) fn take_names_of(version: Version, request: &mut Request) {
     }
 }
 
-/// Changes the parameters of a request into what this server means by them.
+/// Translates the parameters of a request for this server.
 pub(super) fn fit(route: Route, request: &mut Request) -> Result<(), Refusal> {
     if request.params.is_empty() {
         return Ok(());

@@ -62,7 +62,7 @@ impl Semaphore {
 }
 
 impl State {
-    /// Lets in whom there is room for.
+    /// Wakes the waiters that there are permits for.
     fn admit(&mut self) {
         while self.held < self.most
             && let Some(first) = self.waiting.pop_front()

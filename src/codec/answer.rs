@@ -1,4 +1,4 @@
-//! Tells answers from requests. A server that answers an answer may do so for ever, with another server or itself.
+//! Tells answers from requests. A server that answers answers may loop endlessly with another server or itself.
 
 use super::{json, jsonrpc};
 use crate::item::Item;

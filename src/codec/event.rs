@@ -13,7 +13,7 @@ use crate::request::Params;
 /// The largest event that is read from a stream: far more than a datagram could carry.
 pub const LARGEST_EVENT: usize = 1 << 20;
 
-/// Something that happened, and what belongs to it.
+/// An event and its parameters.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Event {
     /// `E_UL_AOR_INSERT`.
@@ -115,14 +115,14 @@ pub fn decode(bytes: &[u8]) -> Result<Received, CodecError> {
     }
 }
 
-/// Appends what a subscriber answers to an event with an `id`.
+/// Appends a subscriber's reply to an event with an `id`.
 pub fn encode_reply(out: &mut Vec<u8>, id: &Item) {
     out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"result\":\"OK\",\"id\":");
     json::write(out, id);
     out.push(b'}');
 }
 
-/// Reads what a subscriber answered: which event, and whether it took it.
+/// Reads a subscriber's reply: the event, and whether the subscriber accepted it.
 pub fn decode_reply(bytes: &[u8]) -> Result<(Item, bool), CodecError> {
     let reply = json::parse(bytes)?;
     let id = reply.get("id").cloned().ok_or_else(|| CodecError::unexpected("a reply with an id", bytes, 0))?;
@@ -141,7 +141,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Takes what came.
+    /// Appends received bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }

@@ -20,13 +20,13 @@ use std::fmt::Write as _;
 use crate::item::Str;
 use crate::response::Failure;
 
-/// How many bytes of what was found an error shows: enough to recognise it, too few to flood a log.
+/// The number of found bytes that an error shows: enough to recognise them, too few to flood a log.
 const SHOWN_BYTES: usize = 24;
 
-/// Bytes that cannot be read as what they should be, or a request that a wire cannot say.
+/// Bytes that do not have the expected format, or a request that a wire cannot carry.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
-    /// The bytes are not what the format has at this place.
+    /// The bytes do not have the expected format at this place.
     #[error("expected {expected}, found {found} at byte {offset}")]
     Unexpected {
         /// The token that the format has at this place.
@@ -63,7 +63,7 @@ pub enum CodecError {
 }
 
 impl CodecError {
-    /// An [`CodecError::Unexpected`] that shows what `bytes` have at `offset`.
+    /// An [`CodecError::Unexpected`] that shows the bytes at `offset`.
     pub(crate) fn unexpected(expected: &'static str, bytes: &[u8], offset: usize) -> Self {
         let rest = bytes.get(offset..).unwrap_or_default();
         let shown = &rest[..rest.len().min(SHOWN_BYTES)];
@@ -83,7 +83,7 @@ impl CodecError {
     }
 }
 
-/// Bytes that are no request, and what to answer: the encoders of replies take both parts.
+/// Bytes that are no request, and the answer to them: the encoders of replies take both parts.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{failure}")]
 pub struct RequestError {

@@ -55,7 +55,7 @@ enum Shape {
 /// A node that this reply cannot have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PieceError {
-    /// It belongs to what was written long ago.
+    /// It belongs to a list that was written before.
     #[error(
         "the name '{0}' comes back after another: in a streamed reply the nodes of a name must follow one another"
     )]

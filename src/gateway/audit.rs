@@ -1,4 +1,4 @@
-//! One entry of the audit log for each forwarded request: who asked for what, and what came of it. Secrets are masked.
+//! One entry of the audit log for each forwarded request: caller, command and result. Secrets are masked.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -110,7 +110,7 @@ fn show(item: &Item) -> Item {
     }
 }
 
-/// The beginning of a text, without what is secret in it.
+/// The beginning of a text, with its secrets masked.
 fn cut(text: &[u8]) -> Item {
     let mut text = secrets::hidden(&String::from_utf8_lossy(text));
     if let Some((end, _)) = text.char_indices().find(|(at, _)| *at >= LONGEST) {

@@ -152,7 +152,7 @@ impl ResponseCache {
         flight.take()
     }
 
-    /// Something may have changed: what is known is no longer good, and what is being asked is not kept.
+    /// A write may have changed the state: cached answers are invalid, and answers in flight are not cached.
     pub(super) fn forget(&self) {
         if !self.times.is_empty() {
             self.lock().clear();

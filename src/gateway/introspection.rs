@@ -24,7 +24,7 @@ use crate::response::{Failure, Response};
 pub(super) enum Subject {
     /// `which`: the names of all commands, or the parameters of one.
     Which,
-    /// `help`: what one command does.
+    /// `help`: the description of one command.
     Help,
     /// `system.listMethods`.
     Methods,
@@ -68,7 +68,7 @@ impl Handler for Asking {
         let params = raw(arguments);
         let legacy = call.origin.wire.is_legacy();
         match (self.subject, first(&params)) {
-            // Before 3.0 it took no input, and ignored what it was given.
+            // Before 3.0 it took no input, and ignored its parameters.
             (Subject::Which, _) if legacy => self.list(routes, &service, None, &mut call),
             (Subject::Which, None) | (Subject::Methods, _) => self.list(routes, &service, None, &mut call),
             (Subject::Which, Some(name)) if name.ends_with(b":") => {

@@ -1,4 +1,4 @@
-//! One upstream: its queue, the threads that call it, and what is known of it.
+//! One upstream: its queue, the threads that call it, and the known facts about it.
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -46,7 +46,7 @@ pub struct UpstreamOptions {
 /// Unless it is said otherwise, requests may wait in this number; that is memory for as many.
 const QUEUE: usize = 4096;
 
-/// Unless it is said otherwise: enough for what a server may be given at a time.
+/// The default: as many as a server may be given at a time.
 const THREADS: usize = 4;
 
 impl Default for UpstreamOptions {
@@ -124,13 +124,13 @@ impl Upstream {
         origin.deadline.map_or(ours, |theirs| ours.min(theirs))
     }
 
-    /// Notes that a caller asked for what it may not have.
+    /// Logs that a caller requested a forbidden command.
     pub(super) fn note_refused(&self, origin: &Origin, method: &[u8], params: &Params) {
         let entry = self.entry(origin, method, params);
         self.note(entry, &Err(Failure::Forbidden), false);
     }
 
-    /// Has a request answered, by what is known or by the upstream.
+    /// Answers a request from the cache or by the upstream.
     pub(super) fn forward(
         self: &Arc<Self>,
         method: &Str,

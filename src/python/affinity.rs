@@ -1,4 +1,4 @@
-//! `sipmi.affinity` for Python: the classes that show `crate::affinity`, and what their errors become.
+//! `sipmi.affinity` for Python: the classes that wrap `crate::affinity`, and the exceptions for its errors.
 
 // pyo3 hands arguments over by value.
 #![allow(clippy::needless_pass_by_value)]

@@ -1,4 +1,4 @@
-//! The client as Python's `sipmi.client` drives it, and what its errors become.
+//! The client as Python's `sipmi.client` drives it, and the exceptions for its errors.
 
 use std::ffi::CString;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -201,7 +201,7 @@ impl PyClient {
         self.client.close_idle();
     }
 
-    /// The same client with sockets, files and locks of its own: what a child of this process goes on with.
+    /// Return the same client with its own sockets, files and locks, for a child of this process.
     fn renewed(&self) -> Self {
         let is_looked_at = AtomicBool::new(self.is_looked_at.load(Ordering::Relaxed));
         PyClient { client: Arc::new(self.client.after_fork()), is_looked_at }
@@ -358,7 +358,7 @@ fn value_of<'py>(
     value.or_else(|error| Err(told_of(py, error, reply, &address(), command)?))
 }
 
-/// The error of a reply that has come, with what every error of a call says and knows.
+/// The exception for an error reply, with the attributes of every error of a call.
 fn told_of(py: Python<'_>, error: PyErr, reply: &Reply, address: &str, command: &Str) -> PyResult<PyErr> {
     let class = errors::codec_class(py)?;
     let error = if error.is_instance(py, class) {
@@ -399,7 +399,7 @@ fn warn_of_old(py: Python<'_>, address: &str, version: &str) -> PyResult<()> {
     PyErr::warn(py, class, &text, 2)
 }
 
-/// Says that the server changes what it was sent.
+/// Warns that the server changes the sent parameters.
 fn warn_of_change(py: Python<'_>, address: &str, command: &Str, notice: &str) -> PyResult<()> {
     static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let class = errors::class(py, &CLASS, "ChangedParameterWarning")?;
@@ -452,7 +452,7 @@ fn exception(py: Python<'_>, failure: &CallFailure, address: &str, command: &Str
     with_context(py, PyErr::from_value(exception), address, command, sent, received)
 }
 
-/// Adds what every error of a call knows.
+/// Adds the attributes of every error of a call.
 fn with_context(
     py: Python<'_>,
     exception: PyErr,

@@ -22,7 +22,7 @@ impl From<EventError> for PyErr {
     }
 }
 
-/// Reads what `raise_event` is given.
+/// Reads the arguments of `raise_event`.
 pub(super) fn event_from_python(name: &Bound<'_, PyString>, params: &Bound<'_, PyAny>) -> PyResult<Event> {
     let item = item_from_python(params)?;
     Event::with(text_from_python(name)?, item).ok_or_else(|| {

@@ -1,4 +1,4 @@
-//! A program that forks: what `os.register_at_fork` calls.
+//! The hooks of a program that forks, for `os.register_at_fork`.
 
 use std::cell::RefCell;
 
@@ -25,7 +25,7 @@ fn before_fork(py: Python<'_>, running: Vec<Py<PyServer>>) {
     for server in running {
         // No thread waits for the interpreter while it holds one of these locks.
         let still = server.get().server.hold_still();
-        // SAFETY: the server is kept beside it, and let go of after it.
+        // SAFETY: the server is kept beside it, and dropped after it.
         let still: Still<'static> = unsafe { std::mem::transmute(still) };
         STILL.with_borrow_mut(|all| all.push((still, server.clone_ref(py))));
     }

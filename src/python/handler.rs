@@ -32,7 +32,7 @@ pub(super) struct PyHandler {
     function: Py<PyAny>,
     /// Given to `(root, param)` handlers (`mi_export_t.param`).
     param: Py<PyAny>,
-    /// Runs what must be awaited: `submit(function, args, kwargs, responder, context)`.
+    /// Runs an awaitable handler: `submit(function, args, kwargs, responder, context)`.
     submit: Option<Py<PyAny>>,
     /// Told of exceptions: `log(command, exception)`.
     log: Py<PyAny>,

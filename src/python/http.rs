@@ -11,7 +11,7 @@ use super::exit;
 use super::number::{MOST_BYTES, MOST_REQUESTS, count, seconds};
 use crate::server::listener::http::{Credentials, HttpOptions, JsonGet, NeverMatches, Roots, check_hosts, tls};
 
-/// Reads them one by one; what belongs together is put together in the end.
+/// Reads them one by one; options that depend on each other are combined in the end.
 #[derive(Default)]
 pub(super) struct HttpReader {
     options: HttpOptions,

@@ -102,7 +102,7 @@ fn take_turn(
     Ok(wait(py, receiver, deadline)?.map(Some).ok_or(Failure::Timeout))
 }
 
-/// Waits for what is sent; nothing after the deadline.
+/// Waits for a message; `None` after the deadline.
 fn wait<T: Send>(py: Python<'_>, mut receiver: Receiver<T>, deadline: Option<Instant>) -> PyResult<Option<T>> {
     loop {
         let sent;

@@ -112,7 +112,7 @@ pub(super) fn start(py: Python<'_>) -> PyResult<()> {
     set_level(py)
 }
 
-/// In a forked process: the thread that forwards is not there. The parent tells what it dropped.
+/// In a forked process the forwarding thread does not exist. The parent logs the number of dropped lines.
 pub(super) fn forget() {
     for (_, dropped) in &DROPPED {
         dropped.store(0, Ordering::Relaxed);

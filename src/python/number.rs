@@ -1,4 +1,4 @@
-//! Numbers that Python gives as options: read with their name, and refused with what was expected.
+//! Numbers that Python passes as options: read with their name; an error states the expected range.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -15,7 +15,7 @@ pub(super) const MOST_THREADS: usize = 1 << 15;
 /// More requests or connections than fit any memory.
 pub(super) const MOST_REQUESTS: usize = 1 << 31;
 
-/// The longest time in seconds: about what a [`Duration`] has room for.
+/// The longest time in seconds: about the range of a [`Duration`].
 const LONGEST: f64 = 1e19;
 
 /// A time in seconds, 0 included.

@@ -58,7 +58,7 @@ impl PyProcesses {
         exit::detach(py, || self.server().look_after());
     }
 
-    /// Makes FIFOs again that are gone, and says what came of it.
+    /// Make missing FIFOs again, and return a message for each.
     fn restore(&self) -> Vec<String> {
         self.server().restore()
     }
@@ -78,14 +78,14 @@ impl PyProcesses {
         self.server().service.processes.log_level(rank)
     }
 
-    /// Says what the process of a rank is for.
+    /// Set the description of the process of a rank.
     fn name(&self, rank: usize, name: &str) -> PyResult<()> {
         check(rank)?;
         self.server().service.processes.name(rank, name);
         Ok(())
     }
 
-    /// Says which process has a rank, and what it is at: "starting", "running", "stopping", "dead" or "absent".
+    /// Set the pid and the state of the process of a rank: "starting", "running", "stopping", "dead" or "absent".
     fn set(&self, rank: usize, pid: i32, state: &str) -> PyResult<()> {
         check(rank)?;
         let known = [

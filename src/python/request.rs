@@ -1,4 +1,5 @@
-//! The requests that the handlers of a thread are answering: who asked, and what a handler sends before it returns.
+//! The requests that the handlers of a thread are answering: their callers, and nodes that a handler sends before it
+//! returns.
 //!
 //! A handler may be suspended in a greenlet while another one runs on the same thread, and then its part of the stack
 //! is elsewhere. So all that is known of a request is owned here, and belongs to the greenlet of its handler.
@@ -179,7 +180,7 @@ impl Current {
         })
     }
 
-    /// Ends it, and gives what the handler has begun to send.
+    /// Ends the request, and returns the reply that the handler has begun to send.
     pub(super) fn leave(self) -> Option<Flow> {
         self.remove().and_then(|frame| frame.flow)
     }
@@ -208,7 +209,7 @@ pub(super) struct Flow {
 }
 
 impl Flow {
-    /// Sends the rest: what the handler returned, or why it did not.
+    /// Sends the rest: the handler's result, or its error.
     pub(super) fn end(self, py: Python<'_>, value: PyResult<Bound<'_, PyAny>>) -> Answer {
         let rest = value.and_then(|value| response_from_python(&value, false));
         match rest {
@@ -235,7 +236,7 @@ fn move_nodes(from: &Tree, to: &mut Tree) {
     }
 }
 
-/// Has what the next call from within flushes given to a function.
+/// Passes the nodes that the next call from within flushes to a function.
 pub(super) fn flush_to(function: Option<Py<PyAny>>) {
     let before = CURRENT.with_borrow_mut(|current| std::mem::replace(&mut current.next_flush, function));
     drop(before);

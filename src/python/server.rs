@@ -236,7 +236,7 @@ impl PyServer {
         PyCounter { counter: exit::detach(py, || statistics.counter(group, name, Growth::Incremental)) }
     }
 
-    /// All statistics: group, name, whether it only grows, and what it says.
+    /// List all statistics: group, name, True for a counter, and the value.
     fn statistics(&self, py: Python<'_>) -> Vec<(String, String, bool, i64)> {
         let statistics = exit::detach(py, || self.server.service.statistics.select(&[b"all"]));
         let said = statistics.iter().map(|statistic| {
@@ -381,7 +381,7 @@ fn read_conduct(given: &Bound<'_, PyDict>) -> PyResult<Conduct> {
     Ok(conduct)
 }
 
-/// Reads what `listen` was given beside the address.
+/// Reads the options of `listen`.
 fn read_options(address: &mut Address, given: &Bound<'_, PyDict>) -> PyResult<ListenOptions> {
     let mut options = ListenOptions::default();
     let mut http = HttpReader::default();

@@ -1,4 +1,4 @@
-//! Generators as sources of streamed replies, and what feeds a reply from elsewhere.
+//! Generators as sources of streamed replies, and senders from other tasks and threads.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -19,10 +19,10 @@ use crate::convert::add_item;
 use crate::item::Str;
 use crate::tree::{Flags, NodeId, Tree};
 
-/// A generator is asked for more for at most so long before what there is goes on its way.
+/// The longest time in which a generator is asked for more before its pending nodes are sent.
 const TURN: Duration = Duration::from_millis(2);
 
-/// Adds what a handler yields: a node, or a value, which is a node without a name. A run of one name is a list.
+/// Adds a yielded element: a node, or a value, which is a node without a name. A run of one name is a list.
 pub(super) fn add_yielded(tree: &mut Tree, yielded: &Bound<'_, PyAny>) -> PyResult<()> {
     if let Ok(node) = yielded.cast::<PyNode>() {
         let top = node.get().graft_onto(tree, NodeId::ROOT)?;
@@ -114,7 +114,7 @@ impl PyFeeder {
 
 #[pymethods]
 impl PyFeeder {
-    /// Puts in what a handler yields: "some" room is left, it is "full", or "closed".
+    /// Send an element that a handler yields: "some" room is left, it is "full", or "closed".
     fn put(&self, py: Python<'_>, yielded: &Bound<'_, PyAny>) -> PyResult<&'static str> {
         let mut added = Tree::ok();
         add_yielded(&mut added, yielded)?;
@@ -165,7 +165,7 @@ pub(super) fn hook(function: Py<PyAny>) -> crate::command::Hook {
     })
 }
 
-/// A source that Python feeds, and what stops its maker when it is dropped.
+/// A source that Python feeds, and a hook that stops its producer when it is dropped.
 pub(super) struct Tapped {
     pub(super) receiver: Receiver,
     pub(super) stop: Option<Py<PyAny>>,

@@ -178,7 +178,7 @@ impl PyTree {
 
     /// A tree (200 OK) whose nodes say this value, by the rule of docs/trees-and-values.md.
     ///
-    /// Raises TypeError for what no wire can carry.
+    /// Raises TypeError for a value that no wire can carry.
     ///
     /// >>> [node.name for node in Tree.from_value({"AOR": ["a", "b"]}).children]
     /// ['AOR', 'AOR']

@@ -15,7 +15,7 @@ type AsUtf8 = unsafe extern "C" fn(*mut PyObject, *mut Py_ssize_t) -> *const c_c
 fn as_utf8() -> Option<AsUtf8> {
     static FUNCTION: OnceLock<Option<AsUtf8>> = OnceLock::new();
     *FUNCTION.get_or_init(|| {
-        // SAFETY: the name is a C string, and what is found under it has had this signature since CPython 3.3.
+        // SAFETY: the name is a C string, and the function under it has had this signature since CPython 3.3.
         unsafe {
             let symbol: *mut c_void = libc::dlsym(libc::RTLD_DEFAULT, c"PyUnicode_AsUTF8AndSize".as_ptr());
             (!symbol.is_null()).then(|| std::mem::transmute::<*mut c_void, AsUtf8>(symbol))

@@ -25,7 +25,7 @@ impl Route {
         checked.or_else(|refusal| if self.force && refusal.is_only_a_limit() { Ok(()) } else { Err(refusal) })
     }
 
-    /// Checks what can be known before the request is written.
+    /// Makes the checks that precede the writing of the request.
     pub(in crate::client) fn check_request(self, request: &Request) -> Result<(), Refusal> {
         let bad = |byte: &u8| is_blank(*byte) || *byte < b' ' || matches!(byte, b'"' | b'\\' | 0x7f);
         if request.method.is_empty() || request.method.len() > LONGEST_NAME || request.method.iter().any(bad) {

@@ -24,7 +24,7 @@ pub(in crate::client) enum Carrier {
     Http,
 }
 
-/// Whom a request goes to, and how.
+/// The server of a request, and the transport to it.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::client) struct Route {
     pub(in crate::client) wire: Wire,

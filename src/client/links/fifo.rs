@@ -11,7 +11,7 @@ use crate::codec::{CodecError, text};
 use crate::request::Request;
 use crate::response::{Failure, Response};
 
-/// Sends a request and gives what was sent, what was received and what it means.
+/// Sends a request and returns the sent bytes, the received bytes and the decoded response.
 pub(in crate::client) async fn exchange(
     fifo: &Fifo,
     route: Route,

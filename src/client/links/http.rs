@@ -22,7 +22,7 @@ use crate::response::{Body, Response};
 /// Commands that every server has. Before any other command over XML-RPC the client asks the server if it exists.
 const ALWAYS_THERE: [&[u8]; 2] = [b"version", b"which"];
 
-/// Where servers of all versions answer by default, and what they speak there.
+/// The paths where servers of all versions answer by default, and their wires.
 const ROOTS: [(&str, Wire); 4] =
     [("/mi", Wire::Json), ("/json", Wire::MiJson), ("/RPC2", Wire::XmlRpc), ("/xmlrpc", Wire::XmlRpc)];
 
@@ -92,20 +92,20 @@ impl HttpLink {
         Some(format!("the MI of this server answers at {roots}: connect to {first}"))
     }
 
-    /// Forgets what is known of a server that another may have replaced.
+    /// Discards the facts about a server that another may have replaced.
     pub(in crate::client) fn forget(&self) {
         lock(&self.known).clear();
         *lock(&self.listed) = None;
         self.is_abyss.store(false, Ordering::Relaxed);
     }
 
-    /// Adds what only HTTP knows of the way to the server.
+    /// Adds the facts about the route that only HTTP knows.
     pub(in crate::client) fn complete(&self, route: Route) -> Route {
         let is_abyss = self.is_abyss.load(Ordering::Relaxed);
         Route { is_abyss, receive_buf_size: self.receive_buf_size.map(NonZeroUsize::get), ..route }
     }
 
-    /// The address without what is secret.
+    /// The address without its secrets.
     pub(in crate::client) fn shown(&self) -> &str {
         self.http.shown()
     }
@@ -302,7 +302,7 @@ impl HttpLink {
 /// Interprets an answer.
 fn read(route: Route, answer: &HttpReply, id: u32) -> Result<Response, CallError> {
     if answer.status != 200 {
-        // Some say in the body what is wrong, as the wire has it.
+        // Some replies state the error in the body, in the form of the wire.
         let said = (route.wire == Wire::Json && jsonrpc::looks_like_json(&answer.body))
             .then(|| read_json(&answer.body, id))
             .flatten();

@@ -116,7 +116,7 @@ impl Link {
         }
     }
 
-    /// Forgets what is known of a server that another may have replaced.
+    /// Discards the facts about a server that another may have replaced.
     pub(in crate::client) fn forget_server(&self) {
         if let Transport::Http(http) = &self.transport {
             http.forget();

@@ -205,7 +205,7 @@ fn identify(dialog: &mut Item) {
     }
 }
 
-/// 1.x has no partitions: what it lists is 4.0's default one.
+/// 1.x has no partitions: its list is 4.0's default partition.
 fn ds_list(tree: &Tree) -> Option<Item> {
     let mut lists = lists(tree, &[PARTITION, SET, SET_NO])?;
     let (mut partitions, sets) = (lists.next()?, lists.next()?);

@@ -1,4 +1,4 @@
-//! The objects of 4.0, and what their parts were called before.
+//! The objects of 4.0, and the earlier names of their members.
 
 /// Nodes of one name, and the objects that 4.0 has for them.
 pub(super) struct Kind {
@@ -16,7 +16,7 @@ pub(super) struct Kind {
     pub inner: &'static [Kind],
 }
 
-/// A member: its name in old replies, its name in 4.0, and what it is there.
+/// A member: its name in old replies, its name in 4.0, and its kind there.
 pub(super) type Member = (&'static str, &'static str, Type);
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! The few replies of 3.x and 4.x that are not what they say.
+//! The few replies of 3.x and 4.x whose form is misleading.
 
 use crate::codec::json;
 use crate::item::Item;

@@ -91,7 +91,7 @@ impl<'t> Reading<'t> {
         if self.tree.name(node).is_empty() { Str::default() } else { text_of(self.tree, node) }
     }
 
-    /// Passes over a node and what is below it.
+    /// Skips a node and its children.
     fn skip(&mut self, depth: usize) {
         self.at += 1;
         while self.nodes.get(self.at).is_some_and(|(below, _)| *below > depth) {

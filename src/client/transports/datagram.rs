@@ -235,7 +235,7 @@ impl Pool {
             .ok_or(WaitError::TimedOut)
     }
 
-    /// Has a datagram read into a buffer, and gives what came.
+    /// Receives a datagram into a buffer, and returns its bytes.
     fn with_buffer(
         &self,
         read: impl FnOnce(&mut [u8]) -> Result<Option<usize>, WaitError>,

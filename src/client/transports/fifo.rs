@@ -165,7 +165,7 @@ impl Fifo {
         Ok(Line { made: now, inbox, command: None, is_tight })
     }
 
-    /// Keeps what the call used, or removes it.
+    /// Keeps the resources of the call, or removes them.
     fn end(&self, line: Line, keep: bool) {
         let reply = line.inbox.close();
         let mut kept = self.lock();
@@ -277,7 +277,7 @@ async fn read(
     let mut has_ended = false;
     loop {
         let ready = match deadline.wait(inbox.as_fd(), PollFlags::POLLIN).await {
-            // All that will come has come, and the caller sees what it lacks.
+            // The stream has ended, and the caller finds out if the reply is complete.
             Err(WaitError::TimedOut) if has_ended && !received.is_empty() => return Ok(()),
             other => other?,
         };

@@ -1,4 +1,4 @@
-//! Asks the system what host names mean.
+//! Resolves host names through the system.
 
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};

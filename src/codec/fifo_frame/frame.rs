@@ -2,7 +2,7 @@
 
 use crate::response::Failure;
 
-/// A request, or what was meant to be one.
+/// A request, or a malformed one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
     /// A text request of 1.x and 2.x.

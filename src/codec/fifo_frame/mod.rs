@@ -21,7 +21,7 @@ const USUAL_READ: usize = 64 << 10;
 /// Each byte is looked at once, but for those of a malformed request, which are looked at again for the start of
 /// the next. The framer keeps at most the limit (or the longest first line) and the bytes of the last push.
 ///
-/// Versions of OpenSIPS get what they understand (text or JSON); what they are silent about is dropped here.
+/// Versions of OpenSIPS get the requests that they understand (text or JSON); those that they ignore are dropped here.
 #[derive(Debug)]
 pub struct Framer {
     dialect: Dialect,
@@ -103,7 +103,7 @@ impl Framer {
         Framer { dialect, limit, buffer, start: 0, at: 0, state: State::Between }
     }
 
-    /// Takes what was read. Call [`Framer::next_frame`] until it has nothing more before the next read.
+    /// Appends the bytes of a read. Call [`Framer::next_frame`] until it has nothing more before the next read.
     pub fn push(&mut self, bytes: &[u8]) {
         // Dropped when it is most of the buffer: so a byte is moved a bounded number of times.
         if self.start > self.buffer.len() / 2 {
@@ -172,14 +172,14 @@ impl Framer {
         &self.buffer[self.start..]
     }
 
-    /// Ends the frame in progress, or what turned out to be none, before this byte of it.
+    /// Ends the frame in progress, or the bytes that turned out to be none, before this byte of it.
     fn end_frame(&mut self, len: usize) {
         self.start += len;
         self.at = 0;
         self.state = State::Between;
     }
 
-    /// Ends the frame in progress and gives it with what stands between these places: parameters or JSON.
+    /// Ends the frame in progress and returns it with the bytes between these positions: parameters or JSON.
     fn complete(&mut self, len: usize, known: Known, from: usize, to: usize) -> Found {
         let Known { reply, method, json } = known;
         let frame = if len > self.limit {
@@ -194,7 +194,7 @@ impl Framer {
         Found::Frame(frame)
     }
 
-    /// All bytes were looked at, and none of them ends what is looked for.
+    /// All bytes were scanned, and the end marker is not among them.
     fn need_more(&mut self, state: State) -> Found {
         self.at = self.bytes().len();
         self.state = state;

@@ -2,7 +2,7 @@
 
 use crate::codec::is_blank;
 
-/// The longest name of a reply FIFO: what a directory entry can hold (`NAME_MAX`).
+/// The longest name of a reply FIFO: the limit of a directory entry (`NAME_MAX`).
 pub(super) const MAX_NAME: usize = 255;
 
 /// How many bytes are looked at to tell the start of a request among others: two colons, a name, `{` and `"`

@@ -210,7 +210,7 @@ pub fn reply_page(
     Ok(page.end())
 }
 
-/// A page that says what is wrong.
+/// A page that explains an error.
 pub fn error_page(frame: &Frame, title: &str, explanation: &str) -> Vec<u8> {
     let mut page = Page::begin(frame, &[], title.as_bytes());
     page.push(b"<p role=\"alert\">");
@@ -239,7 +239,7 @@ pub fn reply_status(result: &Result<Response, Failure>, style: Style, dialect: D
     }
 }
 
-/// Code, reason and body of what is shown as lines.
+/// The code, reason and body of a reply that is shown as lines.
 fn answer_in_words(result: &Result<Response, Failure>, command: &Str) -> Response {
     match result {
         Ok(response) => response.clone(),

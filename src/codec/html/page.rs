@@ -81,7 +81,7 @@ impl Page {
         push_escaped(&mut self.0, text);
     }
 
-    /// A link to what is this far below the root.
+    /// A link to a page this far below the root.
     pub(super) fn link(&mut self, frame: &Frame, path: &[&[u8]], label: &[u8]) {
         self.push(b"<a href=\"");
         self.address(frame, path);

@@ -63,7 +63,7 @@ impl<'a> From<&'a str> for RequestId<'a> {
     }
 }
 
-/// Reads what a client sent. Text after the first JSON value is ignored.
+/// Reads a client's message. Text after the first JSON value is ignored.
 ///
 /// Member names of the request are matched without regard to case; of two members with the same name the
 /// first counts. Emulated versions turn numeric ids into 32-bit integers, keep what parameters repeat, and

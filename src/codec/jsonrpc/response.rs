@@ -69,7 +69,7 @@ pub fn skim_response(bytes: &[u8]) -> Result<(Response, Id), CodecError> {
     read_response(bytes, true)
 }
 
-/// Reads what a server answered, and to which request.
+/// Reads a server's answer and the id of its request.
 ///
 /// `"OK"` is success without a body. An error whose code is 200 to 299 is a success whose value is the message.
 /// The plain texts of the datagram transport (`400 Parse_error`) are errors with that code; those of the FIFO
@@ -108,7 +108,7 @@ enum Outcome<'a> {
     Error(Item),
 }
 
-/// A result, or what is its JSON text already.
+/// A result as a value, or as its JSON text.
 enum Value<'a> {
     Item(Cow<'a, Item>),
     Text(&'a [u8]),

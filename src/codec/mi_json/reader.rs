@@ -28,7 +28,7 @@ enum Part {
 }
 
 impl Part {
-    /// The part of this name, when what follows it may be one.
+    /// The part of this name, when the next character allows one.
     fn of(name: &[u8], first: u8) -> Option<Part> {
         match (name, first) {
             (b"attributes", b'{') => Some(Part::Attributes),
@@ -230,7 +230,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Appends what the escape at this place stands for, and says where it ends.
+    /// Appends the character of the escape at this place, and returns its end.
     fn escape(&self, at: usize, out: &mut Vec<u8>) -> Result<usize, CodecError> {
         let byte = match self.bytes.get(at + 1) {
             Some(byte @ (b'"' | b'\\' | b'/')) => *byte,

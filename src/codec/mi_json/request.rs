@@ -11,7 +11,7 @@ use crate::response::Failure;
 /// The member of the query that holds all parameters, separated by commas.
 const PARAMS: &[u8] = b"params";
 
-/// Reads a request: what follows `/json/` in the path, and the query, both as they were sent.
+/// Reads a request: the path after `/json/`, and the query, both as they were sent.
 ///
 /// `params=a,b` are parameters by position; a comma after the last one ends it. `+` is a blank, `%` begins two hex
 /// digits or stands for itself. Sipmi splits at the commas before it decodes, so that `%2C` is a comma in a value, and
@@ -61,7 +61,7 @@ pub fn encode_request(out: &mut Vec<u8>, request: &Request, server: Dialect) -> 
     push_query(out, &params, server).inspect_err(|_| out.truncate(start))
 }
 
-/// Appends what `params=` lists; whether it can be understood.
+/// Appends the list of `params=`; returns whether it can be understood.
 fn push_listed(params: &mut Vec<Param>, listed: &[u8], dialect: Dialect) -> bool {
     let decoded;
     let listed = if dialect.is_emulated() {

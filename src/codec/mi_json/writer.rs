@@ -110,7 +110,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Appends what a node has: value, attributes, children.
+    /// Appends the parts of a node: value, attributes, children.
     fn parts(&mut self, node: NodeId, depth: usize) -> Result<(), TooDeep> {
         let tree = self.tree;
         let mut separator: &[u8] = b"";

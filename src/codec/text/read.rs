@@ -10,7 +10,7 @@ use crate::item::Str;
 use crate::response::Response;
 use crate::tree::{NodeId, Tree, Value};
 
-/// No server indents deeper than this per level; what is deeper belongs to a value.
+/// No server indents deeper than this per level; a deeper line belongs to a value.
 const MAX_BLANKS_A_LEVEL: usize = 16;
 
 /// Reads a reply. Its nodes come as a tree, in which an empty value without attributes and children is an empty
@@ -76,7 +76,7 @@ pub(in crate::codec) fn read_elements<'a>(lines: impl Iterator<Item = &'a [u8]>)
     reader.tree
 }
 
-/// The code that a reply begins with, and what follows the blank after it.
+/// The code at the beginning of a reply, and the text after the following blank.
 fn read_code(bytes: &[u8]) -> Result<(i32, &[u8]), CodecError> {
     let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit() || **byte == b'-').count();
     let code = std::str::from_utf8(&bytes[..digits]).ok().and_then(|code| code.parse().ok());

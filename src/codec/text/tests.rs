@@ -383,7 +383,7 @@ fn trees() -> impl Strategy<Value = Tree> {
         for (level, name, value, attrs) in nodes {
             path.truncate(level);
             let parent = path.last().copied().unwrap_or(NodeId::ROOT);
-            // Without a value, a node is told from one that has an empty string by what else it has.
+            // Without a value, a node is told from one that has an empty string by its other parts.
             let value = value.unwrap_or_default();
             let node = tree.add_child(parent, &name, if value.is_empty() { Value::None } else { (&*value).into() });
             let may_have = Attributes::of(name.as_bytes(), false) == Attributes::Any;
@@ -402,7 +402,7 @@ fn trees() -> impl Strategy<Value = Tree> {
     })
 }
 
-/// Trees of what readers trip over: separators, blanks, newlines, equals signs, brackets, empty names and values.
+/// Trees that readers misread easily: separators, blanks, newlines, equals signs, brackets, empty names and values.
 fn any_trees() -> impl Strategy<Value = Tree> {
     let piece = || {
         prop_oneof![

@@ -15,7 +15,7 @@ const BYTE_ORDER_MARK: char = '\u{feff}';
 /// The expected token at an end tag that does not close the innermost element.
 const MISMATCH: &str = "the end of the innermost element";
 
-/// A document type declares what its entities expand to, which could be anything.
+/// A document type declares the expansion of its entities, which could be anything.
 const NO_DOCTYPE: &str = "no document type";
 
 /// How long a reference may be: `&#x10FFFF;` with room for leading zeros.
@@ -163,7 +163,7 @@ pub(super) struct Document<'s> {
     strict: bool,
     /// Where the next tag or text begins.
     at: usize,
-    /// Where the last tag, or what stood in its place, began.
+    /// The start of the last tag, or of the markup in its place.
     last: usize,
     /// The names of the elements that are open.
     open: Vec<&'s str>,
@@ -262,7 +262,7 @@ impl<'s> Document<'s> {
         }
     }
 
-    /// The last tag, or what stood in its place, is not what should have been there.
+    /// The last tag, or the markup in its place, is not the expected one.
     pub(super) fn unexpected(&self, expected: &'static str) -> CodecError {
         self.unexpected_at(expected, self.last)
     }
@@ -426,7 +426,7 @@ impl<'s> Document<'s> {
         }
     }
 
-    /// Where in the bytes stands what stands there in the text.
+    /// Translates a position in the text to its position in the bytes.
     fn offset_in_bytes(&self, offset: usize) -> usize {
         if self.source.is_transcoded() {
             let before = self.text.as_bytes().get(..offset).unwrap_or_default();

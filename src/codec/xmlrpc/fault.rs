@@ -1,4 +1,4 @@
-//! Faults: what each form says when there is no answer, and what an answer with an error's code becomes.
+//! Faults: the answer of each form to a failure, and to a reply with an error's code.
 
 use super::value::push_value;
 use super::write::{Escapes, Unsayable, push_escaped};
@@ -8,7 +8,7 @@ use crate::dialect::Dialect;
 use crate::item::{Item, Str};
 use crate::response::{Body, Failure, Response};
 
-/// The member of a fault that holds what JSON-RPC calls its data. Ours: the originals have two members.
+/// The member of a fault that holds JSON-RPC's `data`. It is sipmi's own: OpenSIPS has two members.
 const FAULT_DATA: &str = "faultData";
 
 /// The fault codes of 3.x and 4.x whose texts are fixed.

@@ -45,7 +45,7 @@ pub fn refuse(body: &[u8], form: Form, dialect: Dialect) -> Option<Response> {
     }
 }
 
-/// An element with what is in it.
+/// An element with its content.
 #[derive(Default)]
 struct Tree<'s> {
     name: &'s str,

@@ -53,7 +53,7 @@ pub(super) fn push_nodes(
     Ok(())
 }
 
-/// Appends the line of a node. `string` and `array` do not show what is below what.
+/// Appends the line of a node. `string` and `array` do not show the levels.
 ///
 /// The originals of `ng` and `ng1` indent nodes with a name alone, and write one that has nothing else without
 /// separator. Sipmi indents all, and writes a separator wherever the line would be read as another.

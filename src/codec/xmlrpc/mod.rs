@@ -136,7 +136,7 @@ pub fn encode_response(
     }
 }
 
-/// Appends the answer to a `system.multicall`: for each request, in order, its method and what became of it.
+/// Appends the answer to a `system.multicall`: for each request, in order, its method and its result.
 ///
 /// A success is an array with its one value, anything else the struct of a fault.
 pub fn encode_multicall<'a>(
@@ -198,7 +198,7 @@ fn end_multicall(out: &mut Vec<u8>, form: Form) {
     push_end(out, form);
 }
 
-/// Reads what a server answered, in whatever form: a fault is a response with its code.
+/// Reads a server's answer, in whatever form: a fault is a response with its code.
 ///
 /// - `native`: the value; the string `OK` is success without a body. A struct without members is an empty object, which
 ///   is also what 2.4 says for success without nodes.

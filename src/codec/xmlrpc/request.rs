@@ -24,7 +24,7 @@ pub enum Incoming {
     Multicall(Vec<Result<Request, RequestError>>),
 }
 
-/// Reads what a client sent.
+/// Reads a client's message.
 ///
 /// In `native` one struct alone is parameters by name, anything else parameters by position. In the other forms
 /// scalars are strings; Sipmi takes lists and structs there as well, as `native` does. Line ends become newlines, as

@@ -37,7 +37,7 @@ impl Kinds {
     }
 }
 
-/// Reads values, and says what they were made of.
+/// A reader of values that records their kinds.
 #[derive(Default)]
 pub(super) struct ValueReader {
     /// The text of the last element that had one.
@@ -135,7 +135,7 @@ impl ValueReader {
     }
 }
 
-/// Makes a value of the text in an element, or says what that should have been.
+/// Makes a value of the text in an element; the error names the expected type.
 type Parse = fn(&[u8]) -> Result<Item, &'static str>;
 
 fn parser_of(element: Element) -> Option<Parse> {

@@ -1,4 +1,4 @@
-//! Text in an XML document, written as each version writes it, and what no document may hold.
+//! Text in an XML document, written as each version writes it, and the characters that no document may hold.
 
 use crate::dialect::Dialect;
 
@@ -31,7 +31,7 @@ impl Unsayable {
 pub(super) struct Escapes {
     /// Quotes and apostrophes are references, as `mi_xmlrpc_ng` has them.
     quotes: bool,
-    /// A carriage return is a reference and bytes are UTF-8, so that every XML parser reads what was written.
+    /// A carriage return is a reference and bytes are UTF-8, so that every XML parser reads the written text back.
     exact: bool,
     /// The reader decodes references of two digits twice.
     twice: bool,
@@ -84,7 +84,7 @@ const CLASSES: [u8; 256] = {
     classes
 };
 
-/// Appends text with references for what is no text.
+/// Appends text with references for markup characters.
 pub(super) fn push_escaped(out: &mut Vec<u8>, text: &[u8], escapes: Escapes) -> Result<(), Unsayable> {
     if escapes.exact && std::str::from_utf8(text).is_err() {
         return Err(Unsayable::Bytes);

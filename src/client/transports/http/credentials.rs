@@ -31,7 +31,7 @@ impl fmt::Debug for Credentials {
 }
 
 impl Credentials {
-    /// Appends the value of the header `Authorization`; the error says what HTTP cannot carry.
+    /// Appends the value of the header `Authorization`; the error names the character that HTTP cannot carry.
     pub(in crate::client) fn write(&self, headers: &mut Vec<u8>) -> Result<(), &'static str> {
         let has_control = |text: &Str| text.iter().any(|byte| *byte < b' ' || *byte == 0x7f);
         match self {

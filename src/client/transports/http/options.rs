@@ -12,13 +12,13 @@ use super::url::UrlError;
 pub struct HttpOptions {
     /// The caller's credentials; the address may hold them too.
     pub credentials: Option<Credentials>,
-    /// Whom to trust, for https.
+    /// The trusted certificates, for https.
     pub tls: TlsOptions,
     /// Modparam `receive_buf_size` of the server's `httpd` (3.6 and later), in bytes; `None`: its default.
     pub receive_buf_size: Option<NonZeroUsize>,
 }
 
-/// Whom to trust, and how to prove who calls.
+/// The trusted certificates, and the client's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsOptions {
     /// True if the server has to prove its identity. Without it, a man in the middle can read and change everything.

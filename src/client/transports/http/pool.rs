@@ -8,7 +8,7 @@ use super::channel::Channel;
 /// More connections than this are not kept.
 const MOST: usize = 64;
 
-/// OpenSIPS 3.5 and later close a connection that was idle for 30 s. Ours are let go before.
+/// OpenSIPS 3.5 and later close a connection that was idle for 30 s. The client closes its connections earlier.
 const LONGEST_IDLE: Duration = Duration::from_secs(25);
 
 /// Idle connections to one server; the one that was used last is used first.

@@ -13,7 +13,7 @@ const MOST_HEADERS: usize = 128;
 /// The greatest line before a chunk in bytes: its size, and perhaps extensions.
 const LONGEST_CHUNK_LINE: usize = 4096;
 
-/// The room for the next bytes grows with what was received, from the least to the most.
+/// The size of the next read grows with the received bytes, from the least to the most.
 const LEAST_PIECE: usize = 16 * 1024;
 const MOST_PIECE: usize = 1 << 17;
 

@@ -26,7 +26,7 @@ const MOST_QUIET_READS: usize = 16;
 pub(in crate::client) struct Secured {
     stream: Stream,
     tls: ClientConnection,
-    /// How much of what is to be written is in records that have not all gone.
+    /// The number of bytes of the current write that are in records not fully sent.
     in_records: usize,
 }
 
@@ -198,7 +198,7 @@ fn explain(error: &rustls::Error) -> String {
     }
 }
 
-/// Reads certificates and keys, and decides whom to trust.
+/// Reads certificates and keys, and decides which certificates are trusted.
 pub(in crate::client) fn configure(options: &TlsOptions) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -257,7 +257,7 @@ fn read_roots(path: &Path) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-/// Whom this machine trusts; read once, which takes some milliseconds.
+/// The certificates that this machine trusts; read once, which takes some milliseconds.
 fn system_roots() -> Arc<RootCertStore> {
     static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
     let read = || {

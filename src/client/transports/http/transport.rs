@@ -30,7 +30,7 @@ pub(in crate::client) enum Message<'a> {
 pub(in crate::client) struct Http {
     url: Url,
     scheme: Scheme,
-    /// The headers that every request has. They hold what is secret.
+    /// The headers of every request. They hold secrets.
     headers: Headers,
     known: Known,
     pool: Pool,
@@ -85,7 +85,7 @@ impl Http {
         Http { url: self.url.at(path), ..self.after_fork() }
     }
 
-    /// The address without what is secret.
+    /// The address without its secrets.
     pub(in crate::client) fn shown(&self) -> &str {
         &self.url.shown
     }
@@ -110,7 +110,7 @@ impl Http {
         self.pool.clear();
     }
 
-    /// Sends a message and gives what is answered, whatever its status.
+    /// Sends a message and returns the answer, whatever its status.
     pub(in crate::client) async fn exchange(
         &self,
         message: Message<'_>,
@@ -168,7 +168,7 @@ impl Http {
         })
     }
 
-    /// Head and body in one piece: a server may not read what comes later.
+    /// Head and body in one piece: a server may not read a second piece.
     fn write(&self, message: Message<'_>) -> Vec<u8> {
         let body = message.body();
         let mut request = Vec::with_capacity(256 + self.headers.0.len() + body.len());

@@ -5,7 +5,7 @@ use super::credentials::Credentials;
 /// Where requests go when an address has no path: the root of JSON-RPC.
 const DEFAULT_PATH: &str = "/mi";
 
-/// Whom to connect to and what to ask for.
+/// The host to connect to and the path to request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::client) struct Url {
     pub(in crate::client) is_secure: bool,
@@ -20,7 +20,7 @@ pub(in crate::client) struct Url {
     pub(in crate::client) credentials: Option<Credentials>,
 }
 
-/// An address is no URL of a server. Says nothing of what it holds, which may be a password.
+/// An address is no URL of a server. Shows nothing of its text, which may hold a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("cannot read the address {shown:?}: {why}")]
 pub struct UrlError {
@@ -97,7 +97,7 @@ impl Url {
     }
 }
 
-/// The host without brackets, and what follows the colon.
+/// The host without brackets, and the text after the colon.
 fn split_port(place: &str) -> Option<(&str, Option<&str>)> {
     if let Some(inner) = place.strip_prefix('[') {
         let (host, rest) = inner.split_once(']')?;
