@@ -43,8 +43,8 @@ def the_problem(address: str, **options: Any) -> sipmi.Finding:
 #: Becomes a user without rights. What it needs is imported before: the interpreter may be where only root may read.
 BECOME_NOBODY = f"""
 import os
-from sipmi import client, diagnosis, server
-from sipmi._doctor import datagram, events, fifo, machine, silence, web
+from sipmi import client, server
+from sipmi.diagnosis import _datagram, _events, _fifo, _http, _machine, _silence
 import grp, json, pwd, sys, sipmi
 os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})
 """

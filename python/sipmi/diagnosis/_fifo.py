@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional
 
-from .. import client
-from ..diagnosis import Finding
-from . import machine
+from ..client import Client
+from . import _machine
+from ._finding import Finding
 
 #: Where servers have their FIFO.
 USUAL = ("/run/opensips/opensips_fifo", "/var/run/opensips/opensips_fifo", "/tmp/opensips_fifo")
@@ -20,7 +20,7 @@ START = "systemctl restart opensips"
 LONGEST_REPLY, NAME = 127, 30
 
 
-def look(address: str, mi: client.Client, options: dict[str, Any]) -> Iterator[Finding]:
+def look(address: str, mi: Client, options: dict[str, Any]) -> Iterator[Finding]:
     """From the directory to whoever reads."""
     path, _, given = mi.address[len("fifo:") :].partition("?reply_dir=")
     reply_dir = given or "/tmp"
@@ -40,12 +40,12 @@ def look(address: str, mi: client.Client, options: dict[str, Any]) -> Iterator[F
 
 def _look_at_file(path: str) -> Optional[Finding]:
     """Whether it is there, is a FIFO, and may be written."""
-    closed = machine.first_closed(path)
+    closed = _machine.first_closed(path)
     if closed is not None and os.path.exists(closed):
         found = os.stat(closed)
-        text = f"{machine.me()} may not enter {closed} ({machine.describe(found)})."
+        text = f"{_machine.me()} may not enter {closed} ({_machine.describe(found)})."
         return Finding(
-            "problem", "directory-closed", text, f"usermod -aG {machine.group_name(found.st_gid)} {machine.me()}"
+            "problem", "directory-closed", text, f"usermod -aG {_machine.group_name(found.st_gid)} {_machine.me()}"
         )
     try:
         found = os.stat(path)
@@ -54,20 +54,20 @@ def _look_at_file(path: str) -> Optional[Finding]:
     except OSError as error:
         return Finding("problem", "fifo-unreadable", f"{path} cannot be looked at: {error.strerror}.")
     if not stat.S_ISFIFO(found.st_mode):
-        text = f"{path} is {machine.kind(found)}, not a FIFO."
+        text = f"{path} is {_machine.kind(found)}, not a FIFO."
         if stat.S_ISREG(found.st_mode):
             text += " Whoever writes to the FIFO of a server that does not run makes such a file (echo ... > FIFO)."
         return Finding("problem", "not-a-fifo", text, f"rm {path} && {START}" if stat.S_ISREG(found.st_mode) else None)
     if not os.access(path, os.W_OK, effective_ids=True):
-        text = f"{machine.me()} may not write to {path} ({machine.describe(found)})."
-        group = machine.group_name(found.st_gid)
-        fix = f'modparam("mi_fifo", "fifo_mode", 0660)\nusermod -aG {group} {machine.me()}'
+        text = f"{_machine.me()} may not write to {path} ({_machine.describe(found)})."
+        group = _machine.group_name(found.st_gid)
+        fix = f'modparam("mi_fifo", "fifo_mode", 0660)\nusermod -aG {group} {_machine.me()}'
         return Finding("problem", "fifo-mode", text, fix)
     return None
 
 
 def _missing(path: str) -> Finding:
-    elsewhere = machine.elsewhere(path)
+    elsewhere = _machine.elsewhere(path)
     if elsewhere:
         text = (
             f"{path} is not there, but {elsewhere[0]} sees it: that process has a file system of its own (a container,"
@@ -75,7 +75,7 @@ def _missing(path: str) -> Finding:
         )
         fix = f'modparam("mi_fifo", "fifo_name", "{USUAL[0]}")\nnsenter -m -t {elsewhere[0].pid}'
         return Finding("problem", "other-mount-namespace", text, fix)
-    missing = machine.first_missing(path)
+    missing = _machine.first_missing(path)
     if missing is not None:
         text = f"The directory {missing} does not exist, so a server cannot have its FIFO {path}."
         return Finding("problem", "directory-missing", text, f"install -d -o opensips -g opensips {Path(path).parent}")
@@ -87,16 +87,16 @@ def _missing(path: str) -> Finding:
             f"There is no FIFO at {path}, but one at {others[0]}.",
             f"sipmi doctor fifo:{others[0]}",
         )
-    deleted = machine.holders_of_deleted(path)
+    deleted = _machine.holders_of_deleted(path)
     if deleted:
         text = f"{path} was deleted while {deleted[0]} reads it: what is made there now is read by nobody."
         return Finding("problem", "fifo-deleted", text, START)
-    running = list(machine.processes(machine.SERVER))
+    running = list(_machine.processes(_machine.SERVER))
     if running:
         text = f"There is no FIFO at {path}, though {running[0]} runs: it has another path, or no module mi_fifo."
         fix = f'loadmodule "mi_fifo.so"\nmodparam("mi_fifo", "fifo_name", "{path}")'
         return Finding("problem", "fifo-missing", text, fix)
-    text = f"There is no FIFO at {path}, and no process called {machine.SERVER} runs here."
+    text = f"There is no FIFO at {path}, and no process called {_machine.SERVER} runs here."
     return Finding("problem", "fifo-missing", text, "systemctl start opensips")
 
 
@@ -113,7 +113,7 @@ def _look_at_directory(path: str) -> Iterator[Finding]:
         return
     text = (
         f"{Path(path).parent} is sticky and fs.protected_fifos is {protected}, so shells and opensipsctl, which open"
-        f" with O_CREAT, are refused unless they run as {machine.user_name(owner)}. This client is not."
+        f" with O_CREAT, are refused unless they run as {_machine.user_name(owner)}. This client is not."
     )
     fix = f'modparam("mi_fifo", "fifo_name", "{USUAL[0]}")\nsysctl fs.protected_fifos=0'
     yield Finding("hint", "protected-fifos", text, fix)
@@ -126,7 +126,7 @@ def _protected_fifos() -> int:
         return 0
 
 
-def _readers(path: str) -> Finding | list[machine.Process]:
+def _readers(path: str) -> Finding | list[_machine.Process]:
     """Who reads, or that nobody does."""
     try:
         fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
@@ -136,25 +136,25 @@ def _readers(path: str) -> Finding | list[machine.Process]:
     else:
         found = os.fstat(fd)
         os.close(fd)
-        return [process for process in machine.holders(found) if process.pid != os.getpid()]
-    deleted = machine.holders_of_deleted(path)
+        return [process for process in _machine.holders(found) if process.pid != os.getpid()]
+    deleted = _machine.holders_of_deleted(path)
     if deleted:
         text = (
             f"Nobody reads {path}: {deleted[0]} reads one that was there before and was deleted. Only versions 2.x"
             " notice, within 30 seconds."
         )
         return Finding("problem", "fifo-deleted", text, START)
-    elsewhere = machine.elsewhere(path)
+    elsewhere = _machine.elsewhere(path)
     if elsewhere:
         text = f"Nobody reads {path}: {elsewhere[0]} has a file system of its own, in which this path is another file."
         fix = f'modparam("mi_fifo", "fifo_name", "{USUAL[0]}")\nnsenter -m -t {elsewhere[0].pid}'
         return Finding("problem", "other-mount-namespace", text, fix)
-    running = any(True for _ in machine.processes(machine.SERVER))
+    running = any(True for _ in _machine.processes(_machine.SERVER))
     why = "its FIFO process has ended, or has another path" if running else "no server runs, and left it behind"
     return Finding("problem", "fifo-no-reader", f"{path} is a FIFO that nobody reads: {why}.", START)
 
 
-def _look_at_replies(reply_dir: str, readers: list[machine.Process]) -> Iterator[Finding]:
+def _look_at_replies(reply_dir: str, readers: list[_machine.Process]) -> Iterator[Finding]:
     """Whether reply FIFOs can be made, and the server finds them."""
     fix = f'modparam("mi_fifo", "reply_dir", "{Path(USUAL[0]).parent}/")'
     try:
@@ -164,10 +164,10 @@ def _look_at_replies(reply_dir: str, readers: list[machine.Process]) -> Iterator
         yield Finding("problem", "reply-dir-missing", text, f"install -d -m 1777 {reply_dir}")
         return
     if not stat.S_ISDIR(found.st_mode):
-        yield Finding("problem", "reply-dir-missing", f"{reply_dir} is {machine.kind(found)}, not a directory.", fix)
+        yield Finding("problem", "reply-dir-missing", f"{reply_dir} is {_machine.kind(found)}, not a directory.", fix)
         return
     if not os.access(reply_dir, os.W_OK | os.X_OK, effective_ids=True):
-        text = f"{machine.me()} may not make reply FIFOs in {reply_dir} ({machine.describe(found)})."
+        text = f"{_machine.me()} may not make reply FIFOs in {reply_dir} ({_machine.describe(found)})."
         yield Finding("problem", "reply-dir-mode", text, f"chmod 1777 {reply_dir}")
         return
     if len(reply_dir.encode()) + 1 + NAME > LONGEST_REPLY:
@@ -186,7 +186,7 @@ def _look_at_replies(reply_dir: str, readers: list[machine.Process]) -> Iterator
             return
         except OSError:
             continue
-        if not machine.is_same(theirs, found):
+        if not _machine.is_same(theirs, found):
             text = (
                 f"{reader} sees another directory under {reply_dir}, so its replies do not come here (a container, or"
                 " PrivateTmp=yes of systemd)."
@@ -194,10 +194,10 @@ def _look_at_replies(reply_dir: str, readers: list[machine.Process]) -> Iterator
             yield Finding("problem", "other-mount-namespace", text, fix)
             return
         user = reader.user
-        if user is not None and not machine.may(user, found, 1):
+        if user is not None and not _machine.may(user, found, 1):
             text = (
-                f"{reader} runs as {machine.user_name(user[0])}, who may not enter {reply_dir}"
-                f" ({machine.describe(found)})."
+                f"{reader} runs as {_machine.user_name(user[0])}, who may not enter {reply_dir}"
+                f" ({_machine.describe(found)})."
             )
             yield Finding("problem", "reply-dir-closed", text, f"chmod o+x {reply_dir}")
             return

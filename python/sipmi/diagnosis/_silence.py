@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional
 
-from .. import client
-from ..diagnosis import Finding
+from ..client import Client, Reply, connect
 from ..errors import CallTimeout, CodecError, MiError
-from . import datagram, machine, web
+from . import _datagram, _http, _machine
+from ._finding import Finding
 
 #: An answer that takes longer, in seconds, is worth a word.
 SLOW = 0.5
@@ -24,7 +24,7 @@ SLOW = 0.5
 _MODPARAM = re.compile(r'^\s*modparam\(\s*"([\w|]+)"\s*,\s*"(\w+)"\s*,\s*"([^"]*)"', re.MULTILINE)
 
 
-def explain(mi: client.Client, options: dict[str, Any], scheme: str, error: CallTimeout) -> Iterator[Finding]:
+def explain(mi: Client, options: dict[str, Any], scheme: str, error: CallTimeout) -> Iterator[Finding]:
     """No answer in time."""
     spoken = _speaks(mi, options)
     if spoken is not None:
@@ -47,15 +47,15 @@ def explain(mi: client.Client, options: dict[str, Any], scheme: str, error: Call
         yield Finding("problem", "busy", text, "opensips-cli -x mi ps    # over another transport")
 
 
-def _silent_fifo(mi: client.Client) -> Finding:
+def _silent_fifo(mi: Client) -> Finding:
     path, _, given = mi.address[len("fifo:") :].partition("?reply_dir=")
     reply_dir = given or "/tmp"
-    readers: list[machine.Process] = []
+    readers: list[_machine.Process] = []
     waiting = 0
     with contextlib.suppress(OSError):
         fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
         try:
-            readers = machine.holders(os.fstat(fd))
+            readers = _machine.holders(os.fstat(fd))
             waiting = struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, bytes(4)))[0]
         finally:
             os.close(fd)
@@ -90,9 +90,9 @@ def _silent_fifo(mi: client.Client) -> Finding:
     )
 
 
-def _silent_udp(mi: client.Client) -> Finding:
+def _silent_udp(mi: Client) -> Finding:
     host, _, port = mi.address[len("udp:") :].rpartition(":")
-    waiting = datagram.waiting(int(port))
+    waiting = _datagram.waiting(int(port))
     if waiting:
         text = f"{waiting} bytes wait on port {port}: the process that has it is stopped, or busy with another request."
         return Finding("problem", "busy", text, f"ss -lunp sport = :{port}")
@@ -103,10 +103,10 @@ def _silent_udp(mi: client.Client) -> Finding:
     return Finding("problem", "udp-silent", text, f"tcpdump -ni any udp port {port}")
 
 
-def unreadable(mi: client.Client, options: dict[str, Any], scheme: str, error: CodecError) -> Iterator[Finding]:
+def unreadable(mi: Client, options: dict[str, Any], scheme: str, error: CodecError) -> Iterator[Finding]:
     """Something came that is no answer."""
     if scheme in ("http", "https"):
-        yield from web.explain(mi, options, error)
+        yield from _http.explain(mi, options, error)
         return
     spoken = _speaks(mi, options)
     if spoken is not None:
@@ -115,15 +115,15 @@ def unreadable(mi: client.Client, options: dict[str, Any], scheme: str, error: C
     yield Finding("problem", "not-mi", f"Somebody answers, but not as MI does: {error}.")
 
 
-def transport(mi: client.Client, options: dict[str, Any], scheme: str, error: MiError) -> Iterator[Finding]:
+def transport(mi: Client, options: dict[str, Any], scheme: str, error: MiError) -> Iterator[Finding]:
     """The server cannot be reached after all, or went away."""
     if scheme in ("http", "https"):
-        yield from web.explain(mi, options, error)
+        yield from _http.explain(mi, options, error)
     else:
         yield Finding("problem", "transport", f"{error}.")
 
 
-def wrong_wire(mi: client.Client, options: dict[str, Any], reply: client.Reply) -> Iterator[Finding]:
+def wrong_wire(mi: Client, options: dict[str, Any], reply: Reply) -> Iterator[Finding]:
     """An error answer to a question that every server understands in its own wire."""
     spoken = _speaks(mi, options)
     if spoken is not None:
@@ -134,29 +134,29 @@ def wrong_wire(mi: client.Client, options: dict[str, Any], reply: client.Reply) 
         )
 
 
-def _speaks(mi: client.Client, options: dict[str, Any]) -> Optional[str]:
+def _speaks(mi: Client, options: dict[str, Any]) -> Optional[str]:
     """What the server speaks, if the user said that it is something else."""
     if options.get("wire", "auto") == "auto":
         return None
-    with client.connect(mi.address, timeout=mi.timeout, **{**options, "reply_dir": None, "wire": "auto"}) as other:
+    with connect(mi.address, timeout=mi.timeout, **{**options, "reply_dir": None, "wire": "auto"}) as other:
         try:
             return other.wire if other.version is not None else None
         except MiError:
             return None
 
 
-def _wrong_wire(mi: client.Client, options: dict[str, Any], spoken: str) -> Finding:
+def _wrong_wire(mi: Client, options: dict[str, Any], spoken: str) -> Finding:
     text = f"The server speaks {spoken}, not {options['wire']}."
     return Finding("problem", "wrong-wire", text, f"sipmi doctor '{mi.address}' --wire {spoken}")
 
 
-def _state(process: machine.Process) -> str:
+def _state(process: _machine.Process) -> str:
     with contextlib.suppress(OSError, IndexError):
         return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]
     return "?"
 
 
-def _configured(process: machine.Process, module: str, parameter: str) -> Optional[str]:
+def _configured(process: _machine.Process, module: str, parameter: str) -> Optional[str]:
     """What the configuration of a server says, as far as it can be found and read."""
     with contextlib.suppress(OSError):
         arguments = Path(f"/proc/{process.pid}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")

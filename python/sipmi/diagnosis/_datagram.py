@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .. import client
-from ..diagnosis import Finding
-from . import machine
+from ..client import Client
+from . import _machine
+from ._finding import Finding
 
 #: The longest path of a UNIX socket, in bytes.
 LONGEST_PATH = 107
@@ -21,7 +21,7 @@ LONGEST_PATH = 107
 QUESTION = b'{"jsonrpc":"2.0","id":1,"method":"version"}'
 
 
-def look_udp(address: str, mi: client.Client, options: dict[str, Any]) -> Iterator[Finding]:
+def look_udp(address: str, mi: Client, options: dict[str, Any]) -> Iterator[Finding]:
     """Whether the host is known and somebody listens."""
     host, _, port = address[len("udp:") :].rpartition(":")
     host = host.strip("[]")
@@ -58,7 +58,7 @@ def _closed(host: str, port: int) -> Finding:
     if others:
         text = f"Nobody listens on {host} port {port}, but somebody does on {others[0]}: that is another address."
         return Finding("problem", "udp-other-address", text, f"sipmi doctor udp:{others[0]}:{port}")
-    hidden = [process for process in machine.processes(machine.SERVER) if process.is_in_other("net")]
+    hidden = [process for process in _machine.processes(_machine.SERVER) if process.is_in_other("net")]
     if hidden:
         text = f"Nobody listens on {host} port {port} here; {hidden[0]} has a network of its own (a container)."
         return Finding("problem", "other-net-namespace", text, f"nsenter -n -t {hidden[0].pid} ss -lun")
@@ -95,14 +95,14 @@ def too_long(path: str) -> Finding:
     return Finding("problem", "unix-path-long", text, 'modparam("mi_datagram", "socket_name", "/run/opensips/mi.sock")')
 
 
-def look_unix(address: str, mi: client.Client, options: dict[str, Any]) -> Iterator[Finding]:
+def look_unix(address: str, mi: Client, options: dict[str, Any]) -> Iterator[Finding]:
     """Whether there is a socket of the right kind, open to this user, that somebody has."""
     path = address[len("unix:") :]
     fix = f'loadmodule "mi_datagram.so"\nmodparam("mi_datagram", "socket_name", "{path}")'
     try:
         found = os.stat(path)
     except FileNotFoundError:
-        elsewhere = machine.elsewhere(path)
+        elsewhere = _machine.elsewhere(path)
         if elsewhere:
             text = f"{path} is not there, but {elsewhere[0]} sees it: that process has a file system of its own."
             yield Finding("problem", "other-mount-namespace", text, f"nsenter -m -t {elsewhere[0].pid}")
@@ -110,17 +110,17 @@ def look_unix(address: str, mi: client.Client, options: dict[str, Any]) -> Itera
         yield Finding("problem", "unix-missing", f"There is no socket at {path}.", fix)
         return
     except OSError as error:
-        closed = machine.first_closed(path)
-        where = f": {machine.me()} may not enter {closed}" if closed else ""
+        closed = _machine.first_closed(path)
+        where = f": {_machine.me()} may not enter {closed}" if closed else ""
         yield Finding("problem", "directory-closed", f"{path} cannot be looked at ({error.strerror}){where}.")
         return
     if not stat.S_ISSOCK(found.st_mode):
-        yield Finding("problem", "not-a-socket", f"{path} is {machine.kind(found)}, not a socket.", fix)
+        yield Finding("problem", "not-a-socket", f"{path} is {_machine.kind(found)}, not a socket.", fix)
         return
     if not os.access(path, os.W_OK, effective_ids=True):
-        text = f"{machine.me()} may not write to {path} ({machine.describe(found)})."
-        group = machine.group_name(found.st_gid)
-        mode = f'modparam("mi_datagram", "unix_socket_mode", 0660)\nusermod -aG {group} {machine.me()}'
+        text = f"{_machine.me()} may not write to {path} ({_machine.describe(found)})."
+        group = _machine.group_name(found.st_gid)
+        mode = f'modparam("mi_datagram", "unix_socket_mode", 0660)\nusermod -aG {group} {_machine.me()}'
         yield Finding("problem", "unix-mode", text, mode)
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:

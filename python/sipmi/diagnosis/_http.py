@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Optional
 from urllib.parse import urlsplit
 
-from .. import client
-from ..diagnosis import Finding
-from . import machine
+from ..client import Client
+from . import _machine
+from ._finding import Finding
 
 #: Why a certificate is not believed, by the number that OpenSSL has for it.
 CERTIFICATE = {
@@ -37,7 +37,7 @@ ROOTS = {
 }
 
 
-def look(address: str, mi: client.Client, options: dict[str, Any]) -> Iterator[Finding]:
+def look(address: str, mi: Client, options: dict[str, Any]) -> Iterator[Finding]:
     """From the name of the host to the TLS session."""
     url = urlsplit(address)
     host = url.hostname or ""
@@ -84,7 +84,7 @@ def _closed(host: str, port: int) -> Finding:
             " 127.0.0.1 unless it is told otherwise."
         )
         return Finding("problem", "http-other-address", text, f'modparam("httpd", "ip", "{host}")')
-    hidden = [process for process in machine.processes(machine.SERVER) if process.is_in_other("net")]
+    hidden = [process for process in _machine.processes(_machine.SERVER) if process.is_in_other("net")]
     if hidden:
         text = f"Nobody listens on {host} port {port} here; {hidden[0]} has a network of its own (a container)."
         return Finding("problem", "other-net-namespace", text, f"nsenter -n -t {hidden[0].pid} ss -ltn")
@@ -140,7 +140,7 @@ def _context(options: dict[str, Any]) -> ssl.SSLContext:
     return context
 
 
-def explain(mi: client.Client, options: dict[str, Any], error: Exception) -> Iterator[Finding]:
+def explain(mi: Client, options: dict[str, Any], error: Exception) -> Iterator[Finding]:
     """Why somebody who listens gave no answer to the question."""
     url = urlsplit(mi.address)
     host, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
@@ -207,7 +207,7 @@ def explain(mi: client.Client, options: dict[str, Any], error: Exception) -> Ite
 
 
 def _ask_at(
-    mi: client.Client, options: dict[str, Any], path: str, content_type: Optional[str] = None
+    mi: Client, options: dict[str, Any], path: str, content_type: Optional[str] = None
 ) -> Optional[tuple[int, bytes]]:
     """The status and body of an answer to the question at a path; None when nothing came."""
     import base64

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Optional
 from urllib.parse import urlsplit
 
-from ..diagnosis import Finding
+from ._finding import Finding
 
 
 def look(address: str, event_address: str) -> Iterator[Finding]:
