@@ -18,6 +18,9 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
+#: The text for a reply that may be a success or an error.
+UNCLEAR = "unclear: OpenSIPS 1.x answers nothing both for success and for some errors over this wire"
+
 
 class MiError(Exception):
     """The base of all errors of a call.

@@ -1,9 +1,9 @@
 """Many servers asked at once: :class:`Fleet` and its results."""
 
+from ..errors import UNCLEAR as UNCLEAR
 from ._fleet import Fleet
 from ._nodes import FleetNode
 from ._policy import PolicyOptions
-from ._result import UNCLEAR as UNCLEAR
 from ._result import FleetError, FleetResult, NodeResult, Unhealthy
 
 __all__ = ["Fleet", "FleetError", "FleetNode", "FleetResult", "NodeResult", "PolicyOptions", "Unhealthy"]

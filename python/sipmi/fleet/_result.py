@@ -7,14 +7,10 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
-from ..errors import MiError
+from ..errors import UNCLEAR, MiError
 
 if TYPE_CHECKING:
     import pandas
-
-
-#: An unclear answer, in words.
-UNCLEAR = "unclear: OpenSIPS 1.x answers nothing both for success and for some errors over this wire"
 
 
 class FleetError(MiError):

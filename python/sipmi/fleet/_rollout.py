@@ -7,9 +7,10 @@ import time
 from collections.abc import Coroutine, Iterable
 from typing import Any, Protocol
 
+from ..errors import UNCLEAR
 from ._nodes import FleetNode
 from ._policy import Policy, Progress
-from ._result import UNCLEAR, FleetResult, NodeResult, Unhealthy
+from ._result import FleetResult, NodeResult, Unhealthy
 from ._round import Tell
 from ._waiting import Waiter
 

@@ -13,7 +13,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
-from .display import compact
+from ._numbers import compact
 
 if TYPE_CHECKING:
     from typing import Protocol
@@ -367,7 +367,7 @@ def _widget_class() -> Any:
         return None
 
     class ChartWidget(anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
-        _esm = Path(__file__).with_name("_notebook.js").read_text()
+        _esm = Path(__file__).with_name("notebook.js").read_text()
         html = traitlets.Unicode("").tag(sync=True)
         paused = traitlets.Bool(False).tag(sync=True)
 
