@@ -29,7 +29,7 @@ from sipmi.testing import FakeOpenSIPS
 _IS = rb"(?:</name><value>(?:<int>|<string>)?|\W{1,5})"
 _QUANTITY = rb"(?:total_size|(?:real_|max_)?used_size|free_size|fragments)"
 
-#: What differs every time, each with the field it is: what is in the first group stays.
+#: Parts that differ every time, each with its field; the first group stays.
 MASKS = {
     "time": rb"()(?:\w{3} \w{3} {1,2}\d{1,2} \d\d:\d\d:\d\d \d{4}|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)",
     "seconds": rb"((?:core:timestamp|timestart|timeout|expires|Up time)" + _IS + rb")\d+",
@@ -101,7 +101,7 @@ def session(version: str, *files: str, cases: str = "", **options: Any) -> Sessi
     return Session(version, tuple(f"{version}-{file}" for file in files), cases, tuple(options.items()))
 
 
-#: What was asked of the process with ``pretty_printing`` and, in 4.0, a larger ``receive_buf_size``.
+#: Requests to the process with ``pretty_printing`` and, in 4.0, a larger ``receive_buf_size``.
 _SECOND = "bigbuf_|oneshot_|nudge_"
 _FIRST = f"(?!{_SECOND})"
 
@@ -207,7 +207,7 @@ class Replay:
     def _restart_as_recorded(self, pair: dict[str, Any]) -> None:
         """A dead one is started again, and so is one whose original was: its uptime says so."""
         began = re.search(rb"Up since\W+(\w[\w: ]+\d)", pair["replies"][0]) if pair["replies"] else None
-        # What cured the FIFO between these is not in the recording.
+        # The request that cured the FIFO between these is not in the recording.
         is_cured = pair["case"].startswith("poison_") and "_next" not in pair["case"]
         if is_cured or (began and self.began not in (None, began[1]) and not self.is_fresh):
             self.fake.stop()
@@ -220,7 +220,7 @@ class Replay:
             self.began, self.is_fresh = began[1], False
 
     def _await_death(self) -> None:
-        """The original crashed here, so the fake does, a moment after it was asked; if not, it begins anew as well."""
+        """The original crashed here, so the fake does, a moment after it was asked; if not, it restarts as well."""
         deadline = time.monotonic() + PATIENCE / 5
         while self.fake.server.is_running and time.monotonic() < deadline:
             time.sleep(0.005)
@@ -228,7 +228,7 @@ class Replay:
         self.gateways = {each.uri: each.state for group in self.fake.dispatcher.sets.values() for each in group}
 
     def _seed_counters(self, pair: dict[str, Any]) -> None:
-        """What the recorded server counted of SIP traffic, which no fake has."""
+        """SIP traffic as the recorded server counted it, which no fake has."""
         for reply in pair["replies"] if b"statistics" in pair["request"] else ():
             reply = comparable(reply) if is_http(pair) else reply
             for name, value in re.findall(rb"((?:core|tm|sl|cdb):\w+)" + _IS + rb"(\d+)", reply):
@@ -236,7 +236,7 @@ class Replay:
                     self.fake.statistics[name.decode()] = int(value)
 
     def _seed_subscribers(self) -> None:
-        """Who had subscribed before the recording began."""
+        """The subscribers of before the recording."""
         pairs = [pair for _, pair in self.pairs]
         listed = next((pair["replies"][0].decode() for pair in pairs if pair["case"] == "subscribers_list"), "")
         own = {port for pair in pairs for port in re.findall(r"(\d+) \d+$", pair["what"])}
@@ -273,7 +273,7 @@ class Replay:
         fake.start()
 
     def _recorded(self, pattern: str) -> str:
-        """What the configuration said, where a recording shows it."""
+        """The configuration, where a recording shows it."""
         replies = "".join(reply.decode("latin-1") for _, pair in self.pairs for reply in pair["replies"])
         found = re.search(pattern, replies)
         return found[1] if found else ""
@@ -289,7 +289,7 @@ class Replay:
             self.fake.dispatcher.add(1, uri, attr=attr, description=description, state=self.gateways.get(uri, "Active"))
 
     def _neighbours(self) -> list[dict[str, Any]]:
-        """What another process of the same configuration was asked."""
+        """The requests to another process of the same configuration."""
         return recorded("1.11-xmlrpc-ro1") if self.session.files == ("1.11-xmlrpc-ro1-fresh",) else []
 
     def _seed_dialogs(self, port: int) -> None:
@@ -351,7 +351,7 @@ class Replay:
             return b"".join(self._answer(connection, pair["what"], one, expected) for one in requests)
 
     def _answer(self, connection: socket.socket, what: str, request: bytes, expected: bytes) -> bytes:
-        """What comes until the connection is closed, the answer complete, or nothing comes."""
+        """Read until the connection is closed, the answer is complete, or no byte comes."""
         for pause, piece in http_pieces(what, request):
             time.sleep(pause)
             with contextlib.suppress(ConnectionError):  # some pieces are one too many
@@ -373,7 +373,7 @@ class Replay:
             if is_complete(reply, request):
                 deadline = min(deadline, time.monotonic() + 0.02)
         if not reply and self.session.version == "4.0" and len(request) > 16384:
-            # It waits for somebody else; the next pair's connection may come too close behind that.
+            # It waits for another client; the next pair's connection may come too close behind that.
             socket.create_connection(connection.getpeername(), timeout=PATIENCE).close()
             time.sleep(0.1)
         return reply
@@ -402,7 +402,7 @@ class Replay:
         try:
             written = request
             if pair["case"] == "fifo_quoted_60_lines":
-                write(command, b"\n")  # the recording began anew with this, after what left the server out of step
+                write(command, b"\n")  # the recording restarted with this, after what left the server out of step
             for part in request.split(THEN):
                 for pause, piece in pieces(pair["what"], part):
                     time.sleep(pause)
@@ -428,12 +428,12 @@ class Replay:
 
 
 def is_http(pair: dict[str, Any]) -> bool:
-    """Whether a pair is of HTTP: its request begins as one, or its note tells a status line."""
+    """Return whether a pair is of HTTP: its request begins as one, or its note tells a status line."""
     return bool(re.match(rb"[A-Z]+ \S* HTTP/1", pair["request"])) or " ct=`" in pair["note"]
 
 
 def is_complete(reply: bytes, request: bytes) -> bool:
-    """Whether a reply is all there, as far as its head says."""
+    """Return whether a reply is complete by its head."""
     head, end, body = reply.partition(b"\r\n\r\n")
     length = re.search(rb"(?i)content-length: (\d+)", head)
     if not end or head.endswith(b" 100 Continue"):
@@ -445,7 +445,7 @@ def is_complete(reply: bytes, request: bytes) -> bool:
 
 
 def comparable(reply: bytes) -> bytes:
-    """What is compared of an HTTP reply: status, type, connection, and body, of pages what people see of it."""
+    """Return the compared parts of an HTTP reply: status, type, connection, and body, of pages what people see of it."""
     head, _, body = reply.partition(b"\r\n\r\n")
     if head.endswith(b" 100 Continue"):
         return b"100\n" + comparable(body)
@@ -512,7 +512,7 @@ class PageText(HTMLParser):
 
 
 def page(body: bytes) -> bytes:
-    """What is compared of a page."""
+    """Return the compared parts of a page."""
     found = PageText()
     found.feed(body.decode("utf-8", "surrogateescape"))
     found.close()
@@ -588,7 +588,7 @@ class ReplyFifo:
         self.fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
 
     def read(self, patience: float, writers: int) -> bytes:
-        """What is written until it is closed as often as it is named, or until nobody comes any more."""
+        """Read until the FIFO is closed as often as it is named, or until no writer comes any more."""
         reply = b""
         with select.epoll() as watch:
             watch.register(self.fd, select.EPOLLIN | select.EPOLLHUP | select.EPOLLET)

@@ -241,7 +241,7 @@ def _reachable(start: str, graph: dict[str, set[str]]) -> set[str]:
 
 
 def complaints(sources: pathlib.Path) -> Iterator[str]:
-    """What is wrong with the imports of the sources below a folder, a line each."""
+    """Return the faults of the imports below a folder, a line each."""
     modules = read(sources)
     edges = imports(modules)
     yield from _circles_of_folders(modules, edges)

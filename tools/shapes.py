@@ -55,7 +55,7 @@ ASKED = {
     "subscribers_list": "subscribers_list_after",
 }
 
-#: What differs every time, by the names that it has.
+#: Names of values that differ every time.
 VOLATILE = {
     "New global log level",
     "WD",
@@ -75,7 +75,7 @@ SHOWN = 1
 
 
 def value(name: str, cases: str) -> Any:
-    """What our client gives for the first of these cases that a recording has; None when it has none."""
+    """Return the client's value for the first of these cases that a recording has; None without one."""
     file = Recorded(name)
     for case in cases.split():
         question = file.question(case) if case in file.pairs else None
@@ -89,7 +89,7 @@ def value(name: str, cases: str) -> Any:
 
 
 def steady(found: Any, name: str = "") -> Any:
-    """A value without what differs every time, and lists as far as they are shown."""
+    """A value without the parts that differ every time, and lists up to their shown length."""
     if name in VOLATILE or (":" in name and isinstance(found, int)):
         return f"<{type(found).__name__}>"
     if isinstance(found, dict):

@@ -26,7 +26,7 @@ EXIT_CODES = {
 }
 
 ENVIRONMENT = {
-    "SIPMI_ADDRESS": "What is called where nothing is named: an address, or a name in sipmi.toml.",
+    "SIPMI_ADDRESS": "The server that is called if none is named: an address, or a name in sipmi.toml.",
     "SIPMI_AUTH": "USER:PASSWORD for addresses of HTTP; no list of processes shows it, as it would --auth.",
     "SIPMI_TOKEN": "A bearer token for addresses of HTTP.",
     "SIPMI_CONFIG": "The file of servers, in place of sipmi.toml.",
@@ -38,9 +38,9 @@ ENVIRONMENT = {
 FILES = {
     "~/.config/sipmi.toml": "Servers by name. "
     'default = "edge1" names what is called where nothing is named. '
-    "Each server is a table [servers.NAME] with address and, as far as they are needed, timeout, wire, reply_dir, "
+    "Each server is a table [servers.NAME] with address and, where needed, timeout, wire, reply_dir, "
     'auth, token, cafile, cert, key, verify; or a line in [servers], NAME = "ADDRESS".',
-    "~/.local/state/sipmi/history": "What was typed in sipmi shell; for its owner alone.",
+    "~/.local/state/sipmi/history": "The history of sipmi shell, readable by its owner alone.",
 }
 
 EXAMPLES = {

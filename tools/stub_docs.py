@@ -48,7 +48,7 @@ def document(node: Documented, thing: Any) -> None:
 
 
 def is_setter(function: ast.FunctionDef) -> bool:
-    """Whether it is decorated as ``@name.setter``."""
+    """Return whether it is decorated as ``@name.setter``."""
     return any(isinstance(decorator, ast.Attribute) for decorator in function.decorator_list)
 
 

@@ -19,7 +19,7 @@ from terminal import Terminal
 
 DOCS = Path(__file__).parent.parent / "docs" / "cli"
 
-#: What a busy server counts, a second: the middle, and how far it goes up and down.
+#: The counts of a busy server per second: the middle, and the range around it.
 TRAFFIC = {
     "core:rcv_requests": (420, 190),
     "core:fwd_requests": (380, 170),
@@ -71,7 +71,7 @@ def busy_server() -> Iterator[FakeOpenSIPS]:
             worker.join()
 
 
-#: What is typed in a shell, and what comes of it at last.
+#: Lines that are typed in a shell, and the text that ends the picture.
 SESSION = {
     "sipmi call edge1 which ul_show_contact": "]",
     "sipmi call edge1 get_statistics active_dialogs load": "}",

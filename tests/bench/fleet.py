@@ -34,7 +34,7 @@ THREADS = 32
 
 @contextlib.contextmanager
 def servers(count: int) -> Iterator[list[str]]:
-    """So many endpoints, in a process of their own."""
+    """A number of endpoints, in a process of their own."""
     command = [sys.executable, "-c", SERVERS, str(count)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None

@@ -1,4 +1,4 @@
-"""What a gateway adds to a call: UDP before UDP, and HTTP before a FIFO, beside the same call without it.
+"""The cost that a gateway adds to a call: UDP before UDP, and HTTP before a FIFO, beside the same call without it.
 
 One client in a closed loop, the upstream, the gateway and the client each a process of its own, in turns.
 """

@@ -63,7 +63,7 @@ CALLERS: dict[str, Caller] = {"sipmi": sipmi_caller, "aiohttp": aiohttp_caller, 
 
 
 async def measure(kind: str, address: str, in_flight: int, seconds: float) -> dict[str, float]:
-    """Closed loops, so many at a time."""
+    """Closed loops, a number of them at a time."""
     call, close = await CALLERS[kind](address)
     expected = await call()
     times: list[float] = []

@@ -1,7 +1,7 @@
 """Counts the instructions of one call, on each path of the server and of the client.
 
 The process that is measured runs under callgrind, its peer beside it. Counters are reset after a warm-up and read after
-a number of calls, so start-up does not count. All run on one processor, where nobody spins for what comes from another
+a number of calls, so start-up does not count. All run on one processor, where no thread spins for work from another
 one; and what is done by the clock and not for a call, by the thread that watches over the others, is not counted. So
 figures repeat within one in a hundred, whatever else the machine does.
 

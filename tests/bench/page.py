@@ -31,7 +31,7 @@ Row = dict[str, Any]
 
 
 def is_drawn(row: Row) -> bool:
-    """Whether a row belongs to the chart: sipmi's server beside the raw echo."""
+    """Return whether a row belongs to the chart: sipmi's server beside the raw echo."""
     return bool(row["against"] == "raw echo" and row["unit"] == "ratio" and " CPU" not in row["what"])
 
 

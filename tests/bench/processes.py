@@ -21,7 +21,7 @@ from typing import Callable
 
 import sipmi
 
-#: What a call costs its worker: far more than the client spends on it.
+#: Seconds that a call costs its worker: far more than the client spends on it.
 WORK_MS = 5.0
 CLIENTS = 8
 
@@ -72,7 +72,7 @@ def turns_of_work() -> int:
 
 @contextlib.contextmanager
 def serving(workers: int, turns: int) -> Iterator[dict[str, str]]:
-    """A server of so many processes, and its addresses."""
+    """A server of a number of processes, and its addresses."""
     with tempfile.TemporaryDirectory(prefix="mi") as directory:
         port = free_port()
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
@@ -102,7 +102,7 @@ def measure(transport: str, workers: int, turns: int, seconds: float) -> float:
 
 
 def waits(busy: int, workers: int, turns: int, calls: int) -> list[float]:
-    """How long a quick command takes, in milliseconds, while others keep so many slow ones running."""
+    """How long a quick command takes, in milliseconds, while others keep a number of slow ones running."""
     end = threading.Event()
 
     def keep_busy(address: str) -> None:

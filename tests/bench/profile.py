@@ -20,7 +20,7 @@ from pathlib import Path
 
 import run
 
-#: What code outside the kernel is for, by the name of its function; the first that fits counts.
+#: The purpose of code outside the kernel, by the name of its function; the first match counts.
 PARTS = (
     ("clock", r"vdso|clock_gettime|Timespec|Instant"),
     (
@@ -60,7 +60,7 @@ def records(script: str) -> Iterator[tuple[str, list[tuple[str, str]]]]:
 
 
 def part_of(stack: list[tuple[str, str]]) -> str:
-    """What a sample was taken in."""
+    """The code in which a sample was taken."""
     if not stack:
         return "unknown"
     function, binary = stack[0]

@@ -28,7 +28,7 @@ from typing import Any, Callable, Optional
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 
-#: What a process of a round may take beyond the round itself.
+#: Seconds that a process of a round may take beyond the round itself.
 GRACE = 20.0
 
 REQUESTS = {
@@ -50,7 +50,7 @@ REPLY_NAME = "load_0000000000_0000"
 
 @dataclasses.dataclass(frozen=True)
 class Figures:
-    """What was measured of one side."""
+    """The measurements of one side."""
 
     #: Calls a second, one figure a round.
     rates: list[float]
@@ -69,7 +69,7 @@ class Figures:
 
 #: Runs this many rounds of this many seconds; gives the figures of the baseline and of the subject.
 Contest = Callable[[int, float], tuple[Figures, Figures]]
-#: Runs one round of so many seconds on one side.
+#: Runs one round of a number of seconds on one side.
 Side = Callable[[float], Figures]
 
 
@@ -82,7 +82,7 @@ class Row:
     prepare: Prepare
     #: 0: nothing, the row is there to be looked at.
     wanted: float
-    #: What OpenSIPS in C reaches against the same baseline.
+    #: The ratio that OpenSIPS in C reaches against the same baseline.
     in_c: str = ""
     #: `ratio` of calls a second, or `ms`: the subject's own 99th percentile.
     unit: str = "ratio"
@@ -244,7 +244,7 @@ def taskset(processors: str) -> list[str]:
 
 #: How long a slice is where both sides share one client process.
 SLICE = 0.1
-#: So many slices a side, then the clients begin anew: where the scheduler once puts a client and its server,
+#: Slices for each side before the clients are restarted: where the scheduler once puts a client and its server,
 #: it leaves them, and that decides more than anything else.
 BATCH = 4
 
@@ -472,7 +472,7 @@ def all_rows() -> Iterator[Row]:
     for transport, clients in (("udp", 1), ("udp", 8), ("unix", 8), ("fifo", 1), ("fifo", 4)):
         place, pinned = (", 1 on one CPU", (0, 0)) if clients == 1 else (f", {clients} clients", None)
         prepare = beside(transport, clients, sleeper(transport), pinned)
-        yield Row(f"{transport} while a handler sleeps{place}", "nobody sleeps", prepare, 0.9)
+        yield Row(f"{transport} while a handler sleeps{place}", "without a sleeper", prepare, 0.9)
     for kind, command, pause in (
         ("never-open", "account", 0.05),
         ("never-read", "flood", 1.0),
@@ -490,7 +490,7 @@ def all_rows() -> Iterator[Row]:
             what = f"{transport}, sipmi's client {place}".rstrip()
             yield Row(what, "opensips package", client_beside(transport, "opensips", pinned=pinned), wanted)
             yield Row(what, "raw Rust client", client_beside(transport, "raw", pinned=pinned), 0.7)
-            # What no client can pass, whatever it is written in.
+            # The upper bound for a client in any language.
             what = f"{transport}, raw Rust client {place}".rstrip()
             yield Row(what, "opensips package", client_beside(transport, "opensips", "raw", pinned), 0.0)
 
@@ -514,7 +514,7 @@ class Measured:
 
     @property
     def figure(self) -> float:
-        """What is compared with what is wanted."""
+        """The figure that is compared with the wanted one."""
         return self.subject.p99_us / 1000 if self.row.unit == "ms" else statistics.median(self.ratios)
 
     @property

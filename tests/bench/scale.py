@@ -1,7 +1,7 @@
 """Scale: idle connections, many commands, a long life, a long reply. Each server is a process of its own.
 
-`--calls 10000000` compares memory after so many calls with memory after ten thousand and
-`--nodes 10000000` streams so many.
+`--calls 10000000` compares memory after ten million calls with memory after ten thousand and
+`--nodes 10000000` streams that many.
 """
 
 from __future__ import annotations

@@ -222,7 +222,7 @@ def trimmed(value: Any) -> Any:
 
 
 def http_nodes(file: Recorded, case: str) -> bool:
-    """Whether a reply of 1.11 holds anything."""
+    """Return whether a reply of 1.11 holds anything."""
     body = http_body(file.reply(case))
     return bool(body) and b"<string></string>" not in body
 
@@ -290,7 +290,7 @@ def test_names_are_put_into_their_places_for_servers_that_know_no_names(name: st
 
 
 def in_order(request: bytes, values: list[bytes]) -> bool:
-    """Whether a request holds these values, one after the other."""
+    """Return whether a request holds these values, one after the other."""
     rest = request.partition(b"\r\n\r\n")[2] or request
     for value in values:
         found = re.search(rb"(?<![0-9a-z@])" + re.escape(value) + rb"(?![0-9a-z@])", rest)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import functools
 from collections import Counter
 
+import calls
 from outcomes import Outcome, ask
 from servers import Endpoint
-
-import calls
 
 #: For each endpoint, the number of calls by how they compare with the reference endpoint of the same server.
 table: dict[Endpoint, Counter[str]] = {}

@@ -1,14 +1,13 @@
-"""Whether the outcome of a call on one wire is what another wire of the same server led to expect."""
+"""Return whether the outcome of a call on one wire is what another wire of the same server led to expect."""
 
 from __future__ import annotations
 
 import re
 from typing import Any, Optional
 
+from calls import KEY, Call
 from outcomes import Outcome, leaves, loose
 from servers import Endpoint
-
-from calls import KEY, Call
 
 SAME, REFUSED, UNCLEAR, OWN_WORDS, SPOILT, DIFFERENT = (
     "same", "refused", "unclear", "own words", "spoilt", "different",
@@ -63,5 +62,5 @@ def _are_one_value(call: Call, endpoint: Endpoint, found: Outcome, expected: Out
 
 
 def is_empty(value: Any) -> bool:
-    """Whether a success has no nodes. Only some wires tell an empty list from no value."""
+    """Return whether a success has no nodes. Only some wires tell an empty list from no value."""
     return value in ("OK", []) or (isinstance(value, dict) and all(each == [] for each in value.values()))

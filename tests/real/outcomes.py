@@ -7,8 +7,9 @@ import re
 import warnings
 from typing import Any, Optional
 
-import sipmi
 from calls import Call
+
+import sipmi
 
 #: Fields that differ from one moment, or one wire's process, to the next.
 VOLATILE = {

@@ -40,7 +40,7 @@ class Endpoint:
 
     @property
     def is_html(self) -> bool:
-        """Whether the address serves pages for people: mi_html, or mi_http before 3.0."""
+        """True if the address serves pages for people: mi_html, or mi_http before 3.0."""
         path = urlsplit(self.address).path if self.transport == "http" else ""
         return path == "/html" or (path == "/mi" and self.generation in ("1.x", "2.x"))
 
@@ -52,17 +52,17 @@ class Endpoint:
 
     @property
     def is_typed(self) -> bool:
-        """Whether values have types on the wire: JSON-RPC and the XML-RPC of 3.x and 4.x."""
+        """True if values have types on the wire: JSON-RPC and the XML-RPC of 3.x and 4.x."""
         return self.generation in ("3.x", "4.x")
 
     @property
     def loses_errors(self) -> bool:
-        """Whether an error and a success without nodes are one answer: 1.11's mi_json and /xmlrpc."""
+        """True if an error and a success without nodes are one answer: 1.11's mi_json and /xmlrpc."""
         return self.generation == "1.x" and self.label in ("http/json", "http/xmlrpc")
 
     @property
     def loses_nesting(self) -> bool:
-        """Whether replies are lines without indentation: mi_xmlrpc of 1.x."""
+        """True if replies are lines without indentation: mi_xmlrpc of 1.x."""
         return self.generation == "1.x" and self.label == "http/RPC2"
 
     @property
@@ -73,7 +73,7 @@ class Endpoint:
         return sipmi.connect(self.address, **{"timeout": TIMEOUT, **options})
 
     def is_alive(self) -> bool:
-        """Whether the server answers ``version`` on this address."""
+        """Return whether the server answers ``version`` on this address."""
         try:
             with self.connect(timeout=2.0) as mi:
                 return "Server" in mi.call("version")

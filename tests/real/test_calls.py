@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
+import calls
 import pytest
 from answers import answers, table
 from comparison import DIFFERENT, REFUSED, compare
 from outcomes import fits, shape
 from servers import Endpoint, RealServer
-
-import calls
 
 
 def compared(endpoint: Endpoint, reference: Endpoint) -> tuple[Counter[str], list[str]]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 
 import pytest
+from calls import CONTACT
 from servers import Endpoint, RealServer
 
 import sipmi
-from calls import CONTACT
 
 AOR = "sipmi-real-event@127.0.0.1"
 #: Seconds that an event may take.

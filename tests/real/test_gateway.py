@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import calls
 import pytest
 from answers import ask_all
 from comparison import DIFFERENT, compare
 from servers import TIMEOUT, Endpoint, RealServer
 
-import calls
 import sipmi
 from sipmi.gateway import make_gateway
 

@@ -43,7 +43,7 @@ ALWAYS_SILENT = ("raw_empty", "raw_no_lead_colon", "raw_empty_cmd", "invalid_jso
 
 
 def is_hazard(pair: dict[str, Any], previous: Optional[dict[str, Any]]) -> bool:
-    """Whether the reply shows a fault of the original, not an answer."""
+    """Return whether the reply shows a fault of the original, not an answer."""
     case, silent = pair["case"], pair["replies"] == [b""]
     if "CRASHED" in pair["note"] or case.startswith("split_"):
         return True

@@ -63,7 +63,7 @@ class Tally:
 
 
 def judge(token: str, reply: Optional[bytes]) -> Optional[str]:
-    """Whether a reply is this request's: its result, that its command failed, or the end of the connection."""
+    """Return whether a reply is this request's: its result, that its command failed, or the end of the connection."""
     if reply is None:
         return None
     if reply == b"":

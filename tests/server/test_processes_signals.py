@@ -86,7 +86,7 @@ def test_a_second_signal_skips_the_wait(group: Callable[..., Group], processes: 
 
 
 def accepts(many: Group) -> bool:
-    """Whether new requests are taken."""
+    """Return whether new requests are taken."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
         client.bind("")
         client.settimeout(0.3)

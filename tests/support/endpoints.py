@@ -102,7 +102,7 @@ def read_reply(fd: int, silence: float = PATIENCE, writers: int = 1) -> Optional
 
 
 def writer_within(fd: int, seconds: float) -> bool:
-    """Whether somebody writes to a FIFO that was read to its end.
+    """Return whether somebody writes to a FIFO that was read to its end.
 
     The end keeps ``poll`` ready, so only its edge tells of another writer.
     """

@@ -81,7 +81,7 @@ class HttpPeer:
         return self.read(**options)
 
     def is_closed(self) -> bool:
-        """Whether the server closes the connection without another byte."""
+        """Return whether the server closes the connection without another byte."""
         return self.file.read(1) == b""
 
 

@@ -178,7 +178,7 @@ def is_version(request: bytes) -> bool:
 
 
 def is_look_ahead(version: str, question: Optional[Question], requests: list[bytes]) -> bool:
-    """Whether this is the question whether there is such a command, which is asked before others."""
+    """Return whether this is the question whether there is such a command, which is asked before others."""
     return version >= "4" and question is not None and question.command == "which" and len(question.args) == 1
 
 

@@ -1,4 +1,4 @@
-"""What differs between two replies, for people: line by line, a node a line."""
+"""Differences between two replies, for people: line by line, a node a line."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def differences(left: Any, right: Any) -> Optional[list[str]]:
 
 
 def compared(operator: str, left: Any, right: Any) -> Optional[list[str]]:
-    """What an assertion says of trees, nodes and CPU sets that are not equal; None leaves it to others."""
+    """Return the explanation of an assertion on unequal trees, nodes or CPU sets; None for other types."""
     if operator != "==":
         return None
     sets = getattr(_core, "CpuSet", ())  # Linux only

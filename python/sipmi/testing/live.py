@@ -15,7 +15,7 @@ TRANSPORTS = ("fifo", "udp", "unix", "http")
 
 
 class LiveServer(Server):
-    """A :class:`sipmi.Server` on a FIFO, a UDP port, a UNIX socket and an HTTP port that nobody else has.
+    """A :class:`sipmi.Server` on a FIFO, a UDP port, a UNIX socket and an HTTP port of its own.
 
     Files lie in a directory of its own, which goes with it; ports are picked by the system. So any number of them may
     run at once, also in parallel test processes.

@@ -130,7 +130,7 @@ def mi_client(request: pytest.FixtureRequest, mi_server: LiveServer) -> Iterator
 
 @pytest.fixture
 def mi_async_client(request: pytest.FixtureRequest, mi_server: LiveServer) -> Iterator[AsyncClient]:
-    """As `mi_client`, for coroutines: whoever runs them, pytest-asyncio, anyio or the test itself."""
+    """As `mi_client`, for coroutines that pytest-asyncio, anyio or the test itself runs."""
     import sipmi
 
     client = sipmi.AsyncClient(mi_server.address(getattr(request, "param", "udp")))
@@ -251,7 +251,7 @@ def _cassette_path(test_file: Path, nodeid: str) -> Path:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """What a new recording has changed."""
+    """The changes of a new recording."""
     told = [
         value
         for reports in terminalreporter.stats.values()

@@ -9,7 +9,7 @@ from typing import Any, Callable, Optional
 
 from ..errors import Fault, MiError, RequestRefused
 
-#: What is not given: None is an answer that may be waited for.
+#: No value: None is an answer that may be expected.
 _UNSET: Any = object()
 
 
@@ -74,7 +74,7 @@ async def _eventually_awaited(probe: Callable[[], Any], first: Awaitable[Any], w
 
 
 class _Wait:
-    """What is waited for, how long yet, and what came last."""
+    """Return the expected value, the time that is left, and the last reply."""
 
     def __init__(self, expected: Any, within: float, every: float, until: Optional[Callable[[Any], object]]) -> None:
         if expected is not _UNSET and until is not None:

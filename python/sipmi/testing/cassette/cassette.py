@@ -56,7 +56,7 @@ class Cassette:
         if not found and mode in ("none", "check"):
             raise FileNotFoundError(f"no cassette at {self.path}: record it with the mode 'once' or 'all'")
         self.mode = mode
-        #: Whether real servers are asked.
+        #: True if real servers are called.
         self.is_live: bool = mode in ("all", "check") or not found
         self._timeout = timeout
         self._old = Tape.load(self.path) if found else Tape()
@@ -125,7 +125,7 @@ class Cassette:
 
     @property
     def missing(self) -> list[str]:
-        """What was asked and is not on the tape: each with the recorded request that is nearest to it."""
+        """The requests that the tape does not have, each with the recorded request that is nearest to it."""
         return [self._told_missing(one) for one in self._missing]
 
     @property
@@ -248,7 +248,7 @@ class Cassette:
 
 
 def _trusting(cafile: Any = None, cert: Any = None, verify: bool = True) -> ssl.SSLContext:
-    """What `sipmi.connect` makes of its options, for Python's own TLS."""
+    """Return the TLS context of Python for the options that `sipmi.connect` takes."""
     context = ssl.create_default_context(cafile=cafile)
     if not verify:
         context.check_hostname = False

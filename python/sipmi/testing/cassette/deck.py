@@ -32,7 +32,7 @@ _LARGEST = 1 << 20
 
 
 class Question(NamedTuple):
-    """What came to an endpoint."""
+    """A request that arrived at an endpoint."""
 
     body: bytes
     target: str = ""
@@ -42,7 +42,7 @@ class Question(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What goes back."""
+    """The reply to a request."""
 
     body: Optional[bytes]
     """None: nothing at all."""
@@ -114,7 +114,7 @@ def _datagrams(family: int, where: Any, ask: Ask) -> Iterator[Any]:
         def reply(request: bytes, peer: Any) -> None:
             answer = ask(Question(request))
             if answer.body is not None and peer:
-                with contextlib.suppress(OSError):  # whoever asked is gone
+                with contextlib.suppress(OSError):  # the client is gone
                     answering.sendto(answer.body, peer)
 
         def serve(stop: int) -> None:
@@ -186,7 +186,7 @@ def with_reply_name(request: bytes, name: str) -> tuple[str, bytes]:
 
 
 def _write_reply(path: str, reply: bytes, patience: float = 1.0) -> None:
-    """Writes to whoever reads, if somebody comes to read."""
+    """Write to the reader of a FIFO, if one opens it in time."""
     end = time.monotonic() + patience
     while time.monotonic() < end:
         try:
@@ -228,7 +228,7 @@ def _http(path: str, ask: Ask) -> Iterator[str]:
         daemon_threads = True
 
         def handle_error(self, request: Any, client_address: Any) -> None:
-            pass  # whoever asked is gone
+            pass  # the client is gone
 
     with Endpoint(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -240,7 +240,7 @@ def _http(path: str, ask: Ask) -> Iterator[str]:
             thread.join()
 
 
-#: What of a request's head a server goes by.
+#: The header fields of a request that a server uses.
 _PASSED_ON = ("content-type", "authorization", "accept")
 
 # -- the way on ---------------------------------------------------------------------------------------
@@ -268,7 +268,7 @@ class Upstream:
         self._closed.set()
 
     def _wait(self, fd: int, end: Optional[float] = None) -> bool:
-        """Whether there is something to read before the time is up."""
+        """Return whether there is something to read before the time is up."""
         poller = select.poll()
         poller.register(fd, select.POLLIN)
         end = time.monotonic() + self.timeout if end is None else end

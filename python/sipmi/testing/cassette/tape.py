@@ -37,7 +37,7 @@ class Interaction:
 
     @property
     def key(self) -> tuple[int, str, bytes]:
-        """What makes two requests the same: neither the id of JSON-RPC nor the blanks around it."""
+        """The parts that make two requests equal: neither the id of JSON-RPC nor the blanks around it."""
         return self.track, self.target, essence(self.request)
 
 

@@ -1,4 +1,4 @@
-"""What the files of this folder share: marking methods as commands, and the trees of 1.x and 2.x."""
+"""Shared parts of the modules: marking methods as commands, and the trees of 1.x and 2.x."""
 
 from __future__ import annotations
 
@@ -47,21 +47,21 @@ class Module:
 
     @property
     def legacy(self) -> bool:
-        """Whether replies have the shapes of 1.x and 2.x."""
+        """True if replies have the shapes of 1.x and 2.x."""
         return self.fake.version in LEGACY
 
     @property
     def modular(self) -> bool:
-        """Whether commands are called ``module:name`` (4.x)."""
+        """True if commands are called ``module:name`` (4.x)."""
         return self.fake.version in MODULAR
 
     @property
     def before_2(self) -> bool:
-        """Whether it is a version of 1.x."""
+        """True if it is a version of 1.x."""
         return self.fake.version.startswith("1.")
 
     def is_lost(self, value: str) -> bool:
-        """Whether 1.x and 2.x lose a node with this value: they print it to a buffer of 2,048 bytes."""
+        """Return whether 1.x and 2.x lose a node with this value: they print it to a buffer of 2,048 bytes."""
         return self.fake.hazards and len(value.encode("utf-8", "surrogateescape")) > 2047
 
     def commands(self) -> Iterator[tuple[Marked, Callable[..., Any]]]:

@@ -33,7 +33,7 @@ class Process:
 
 
 class Core(Module):
-    """What a process knows of itself.
+    """A process as it describes itself.
 
     :ivar started: when it was started, in seconds since 1970.
     :ivar log_level: the level of all processes that have none of their own.
@@ -52,7 +52,7 @@ class Core(Module):
 
     @property
     def release(self) -> str:
-        """What the command ``version`` says."""
+        """The reply of the command ``version``."""
         return f"OpenSIPS ({RELEASES[self.fake.version]} (x86_64/linux))"
 
     @property
@@ -217,7 +217,7 @@ def attributes(name: str, **values: Any) -> Node:
 
 
 def process_types(version: str, sip: str, http: str) -> list[str]:
-    """What ``ps`` calls the processes of a version, the attendant first."""
+    """Return the names that ``ps`` gives to the processes of a version, the attendant first."""
     first = ["attendant", f"HTTPD {http}"]
     if version in ("1.8", "1.11"):
         first += ["MI XMLRPC", "MI Datagram", "MI FIFO", *[f"SIP receiver {sip} "] * 2, "time_keeper"]

@@ -47,7 +47,7 @@ _EXPORTERS = {"E_UL_": "usrloc", "E_DLG_": "dialog", "E_DISPATCHER_": "dispatche
 
 @dataclasses.dataclass
 class Subscriber:
-    """Who wants an event, and until when."""
+    """A subscriber of an event, and its time of expiry."""
 
     socket: str
     expire: int
@@ -86,11 +86,11 @@ class Events(Module):
             known.expire, known.since = expire, time.monotonic()
 
     def subscribers(self, event: str) -> list[Subscriber]:
-        """Who wants an event, the newest first; also those whose time is over, until it is raised."""
+        """Return the subscribers of an event, the newest first; expired ones stay until the event is raised."""
         return list(self._subscribers.get(event, ()))
 
     def publish(self, event: str, values: dict[str, Any]) -> None:
-        """Sends an event to its subscribers, as the version writes it. An event that it has not goes to nobody."""
+        """Sends an event to its subscribers, as the version writes it. An event that the version lacks has no subscriber."""
         self._send(event, json_event(event, values) if not self.legacy else text_event(event, values))
 
     def _send(self, event: str, datagram: bytes) -> None:
@@ -180,7 +180,7 @@ class Events(Module):
 
 
 def is_reachable(address: str) -> bool:
-    """Whether datagrams can go there: UDP to an IPv4 address, or a UNIX socket, that may come later.
+    """Return whether datagrams can go there: UDP to an IPv4 address, or a UNIX socket, that may come later.
 
     >>> is_reachable("udp:127.0.0.1:5099"), is_reachable("udp:[::1]:5099")
     (True, False)

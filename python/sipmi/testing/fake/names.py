@@ -27,7 +27,7 @@ LOADABLE = tuple(loadable_modules())
 #: The commands of each version by the names they had before 4.0, in order.
 COMMANDS = {version: tuple(cataloged_commands(version) or ()) for version in VERSIONS}
 
-#: What 3.x calls the modules that 4.0 made of the core.
+#: The names in 3.x of the modules that 4.0 split off the core.
 _OF_THE_CORE = {"tcp", "mem", "cache", "status_report", "evi"}
 
 

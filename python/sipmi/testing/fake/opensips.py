@@ -29,7 +29,7 @@ from .usrloc import Usrloc
 
 #: The transports that a fake listens on by default.
 TRANSPORTS = ("fifo", "udp", "unix", "http")
-#: What may end an address of ``listen``; a fake has all roots of its version on each port.
+#: The paths that an address of ``listen`` may end with; a fake has all roots of its version on each port.
 ROOTS = ("", "/", "/mi", "/json", "/xmlrpc", "/RPC2", "/html")
 #: Versions whose mi_xmlrpc is a web server of its own.
 XMLRPC_APART = ("1.8", "1.11")
@@ -62,7 +62,7 @@ class FakeOpenSIPS:
     :ivar dialog: ``fake.dialog.add("call-id@192.0.2.1")``.
     :ivar dispatcher: ``fake.dispatcher.add(1, "sip:192.0.2.1:5060")``.
     :ivar ratelimit: ``fake.ratelimit.add("gw1", limit=20)``.
-    :ivar events: who subscribed to what.
+    :ivar events: the subscribers of each event.
     :ivar tm: ``fake.tm.answers["OPTIONS"] = "200 OK"``.
     :raises ValueError: there is no such version, module or transport.
 
@@ -247,7 +247,7 @@ class FakeOpenSIPS:
                 self._register(name, method, options)
 
     def _taken_by(self, name: str) -> dict[str, Any]:
-        """What a command takes that is not written out."""
+        """Return the parameters of a command that the fake does not implement."""
         if recipes(name) == [[]]:
             return {"no_input": True}
         return {"recipes": recipes(name), "named_only": takes_names_only(name) and self.version not in LEGACY}
@@ -279,7 +279,7 @@ def transport_of(address: str) -> str:
 
 
 def checked(what: str, given: Iterable[str], known: tuple[str, ...]) -> tuple[str, ...]:
-    """What was given, when all of it is known."""
+    """Return the given names, if all of them are known."""
     listed = tuple(given)
     for one in listed:
         if one not in known:

@@ -1,4 +1,4 @@
-"""Commands of other modules, as far as they answer without a SIP server: blacklists, tcp, cfgutils, httpd, status."""
+"""Commands of other modules that answer without a SIP server: blacklists, tcp, cfgutils, httpd, status."""
 
 from __future__ import annotations
 

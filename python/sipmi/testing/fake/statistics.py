@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .dialog import Dialog
     from .usrloc import Usrloc
 
-#: What a statistic says: a number, or what finds it out.
+#: The value of a statistic: a number, or a function that returns it.
 Source = Union[int, Callable[[], int]]
 
 _MEMORY = "total_size used_size real_used_size max_used_size free_size fragments"
@@ -44,7 +44,7 @@ _DIALOG = (
     "delete_sent create_recv update_recv delete_recv"
 )
 
-#: What shows a state instead of counting events.
+#: Gauges: statistics that show a state instead of counting events.
 _STATES = {
     "timestamp", "waiting_udp", "waiting_tcp", "waiting_tls", "inuse_transactions", "registered_users",
     "location-users", "location-contacts", "max_expires", "max_contacts", "default_expire", "active_dialogs",
@@ -68,12 +68,12 @@ class Statistic:
 
     @property
     def growth(self) -> str:
-        """Whether it only grows, as ``list_statistics`` says it."""
+        """True if it only grows, as ``list_statistics`` says it."""
         return "incremental" if self.incremental else "non-incremental"
 
     @property
     def value(self) -> int:
-        """What it says now."""
+        """The value now."""
         return self.source() if callable(self.source) else self.source
 
 
@@ -160,7 +160,7 @@ class Statistics(Module):
             self._all[statistic.full_name] = statistic
 
     def __getitem__(self, name: str) -> int:
-        """What ``group:name`` says.
+        """Return the value of ``group:name``.
 
         :raises KeyError: there is no such statistic.
         """

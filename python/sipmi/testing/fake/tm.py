@@ -1,4 +1,4 @@
-"""Requests into the SIP network: t_uac_dlg, t_uac_cancel, t_hash (``tm``). Nobody is there to answer but the test."""
+"""Requests into the SIP network: t_uac_dlg, t_uac_cancel, t_hash (``tm``). Only the test can answer them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from .deployment import Deployment
     from .statistics import Statistics
 
-#: What a transaction ends with when nobody answers.
+#: The status of a transaction without an answer.
 TIMEOUT = "408 Request Timeout"
 
 
 class Tm(Module):
-    """Transactions; ``fake.tm.answers["OPTIONS"] = "200 OK"`` has somebody answer.
+    """Transactions; ``fake.tm.answers["OPTIONS"] = "200 OK"`` answers them.
 
     :ivar answers: the status line by the URI that is asked, or by the method of the request; others are not answered.
     """
@@ -79,7 +79,7 @@ class Tm(Module):
         return status, "".join(f"{line}\r\n" for line in [*answer, ""])
 
     def _count(self, status: str) -> None:
-        """What a transaction and its answer add to the statistics."""
+        """Count a transaction and its answer in the statistics."""
         counted = ["tm:UAC_transactions", f"tm:{status[0]}xx_transactions"]
         if status != TIMEOUT:
             counted += ["core:rcv_replies", "tm:received_replies", "tm:relayed_replies"]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 #: Slots of the table, which ``ul_dump`` lists one after the other.
 HASH_SIZE = 512
-#: What a contact made by ``ul_add`` is said to come from.
+#: The source that is shown for a contact made by ``ul_add``.
 CALLID = "dfjrewr12386fd6-343@opensips.mi"
 USER_AGENT = "OpenSIPS MI Server"
 
@@ -44,14 +44,14 @@ class Contact:
 
     @property
     def expires(self) -> Union[int, str]:
-        """What the listings show: seconds, or a word."""
+        """The expiry as the listings show it: seconds, or a word."""
         if not self.expires_at:
             return "permanent"
         left = round(self.expires_at - time.time())
         return left if left > 0 else "expired"
 
     def fields(self) -> Iterator[tuple[str, Any]]:
-        """What the listings show of it after URI and weight, in order."""
+        """The fields that the listings show after URI and weight, in order."""
         yield "Callid", self.callid
         yield "Cseq", self.cseq
         yield "User-agent", self.user_agent
@@ -146,7 +146,7 @@ class Usrloc(Module):
                 self._forget(user, contact)
 
     def clear(self) -> None:
-        """Forgets everybody; nobody is told."""
+        """Remove all users without raising an event."""
         self._users.clear()
 
     # -- commands ---------------------------------------------------------------------------------
