@@ -445,7 +445,7 @@ def is_complete(reply: bytes, request: bytes) -> bool:
 
 
 def comparable(reply: bytes) -> bytes:
-    """Return the compared parts of an HTTP reply: status, type, connection, and body, of pages what people see of it."""
+    """Return the compared parts of an HTTP reply: status, type, connection and body; of pages the visible text."""
     head, _, body = reply.partition(b"\r\n\r\n")
     if head.endswith(b" 100 Continue"):
         return b"100\n" + comparable(body)

@@ -90,7 +90,7 @@ class Events(Module):
         return list(self._subscribers.get(event, ()))
 
     def publish(self, event: str, values: dict[str, Any]) -> None:
-        """Sends an event to its subscribers, as the version writes it. An event that the version lacks has no subscriber."""
+        """Send an event to its subscribers, as the version writes it. Events that the version lacks have none."""
         self._send(event, json_event(event, values) if not self.legacy else text_event(event, values))
 
     def _send(self, event: str, datagram: bytes) -> None:
