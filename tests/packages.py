@@ -26,7 +26,7 @@ FOLDER = Path(os.environ.get("SIPMI_PACKAGES", Path(__file__).parent.parent / "t
 
 #: What each extra is for, as a script that needs it.
 USES = {
-    "cli": "from sipmi.cli.prompt import Prompt; from sipmi.cli.screen import Live",
+    "cli": "from sipmi.cli.commands._prompt import Prompt; from sipmi.cli.commands._screen import Live",
     "notebook": "import pandas, anywidget; from sipmi.statistics import _frames; _frames.import_pandas()",
     "metrics": "import sipmi.exporter, prometheus_client",
     "fleet": "import sipmi, yaml, dns.resolver, rich.progress; sipmi.Fleet",

@@ -512,7 +512,7 @@ def test_the_command_is_installed() -> None:
 
 
 def test_the_examples_of_its_functions_run() -> None:
-    modules = [importlib.import_module(f"sipmi.cli.{found.name}") for found in pkgutil.iter_modules(sipmi.cli.__path__)]
+    modules = [importlib.import_module(found.name) for found in pkgutil.walk_packages(sipmi.cli.__path__, "sipmi.cli.")]
     results = [doctest.testmod(module) for module in (sipmi.cli, *modules)]
     assert sum(result.failed for result in results) == 0
     assert sum(result.attempted for result in results) > 3

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sipmi.cli.board import Board
+from sipmi.cli.commands._board import Board
 from sipmi.statistics import Meaning, Sample, Value
 from sipmi.testing import FakeOpenSIPS
 from terminal import Terminal

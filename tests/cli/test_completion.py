@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import sipmi
-from sipmi.cli.completion import SCRIPTS
+from sipmi.cli.commands.completion import SCRIPTS
 from terminal import Terminal
 
 

@@ -3,7 +3,8 @@
 Exit codes: 0 success, 1 the server answered with an error or what was asked for could not be done, 2 usage,
 3 the server cannot be reached or understood, 4 no answer in time, 130 Ctrl-C.
 
-Each subcommand is a file here: its ``add`` describes it to argparse, its ``run`` does it and gives the exit code.
+Each subcommand is a file in ``commands``: its ``add`` describes it to argparse, its ``run`` does it and
+gives the exit code.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import sys
 from collections.abc import Sequence
 from typing import Callable, Optional
 
-from .. import __version__
+from .._core import __version__
 from ..errors import MiError
-from . import call, completion, doctor, events, fifo, fleet, gateway, irq, pin, serve, shell, top, watch
+from .commands import call, completion, doctor, events, fifo, fleet, gateway, irq, pin, serve, shell, top, watch
 from .ending import INTERRUPTED, OK, USAGE, Failure, complain, explain
 from .parser import Parser, shorten_usage
 

@@ -8,15 +8,15 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InvalidParams
-from . import colour
-from .ending import OK, Failure, complain, on_one_line
-from .options import ADDRESS_HELP, add_client_options, add_http_options, add_json, client
-from .output import print_json
-from .servers import take_target
+from ...errors import InvalidParams
+from .. import colour
+from ..ending import OK, Failure, complain, on_one_line
+from ..options import ADDRESS_HELP, add_client_options, add_http_options, add_json, client
+from ..output import print_json
+from ..servers import take_target
 
 if TYPE_CHECKING:
-    from ..events import Event
+    from ...events import Event
 
 
 def add(subcommands: Any) -> None:

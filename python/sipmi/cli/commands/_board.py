@@ -6,10 +6,10 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Optional
 
-from .numbers import amount, chart, rate, span, sparkline
+from ..numbers import amount, chart, rate, span, sparkline
 
 if TYPE_CHECKING:
-    from ..statistics import Sample, Value
+    from ...statistics import Sample, Value
 
 #: As many samples as are kept of each statistic; more than a wide terminal shows.
 KEPT = 300

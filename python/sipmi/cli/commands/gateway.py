@@ -6,13 +6,13 @@ import argparse
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from .ending import Usage
-from .options import ADDRESS_HELP, add_client_options, add_http_options, add_json, client_options
+from ..ending import Usage
+from ..options import ADDRESS_HELP, add_client_options, add_http_options, add_json, client_options
+from ..servers import resolve
 from .serve import add_drain_timeout, serve
-from .servers import resolve
 
 if TYPE_CHECKING:
-    from ..server import ListenOptions
+    from ...server import ListenOptions
 
 
 def add(subcommands: Any) -> None:
@@ -50,7 +50,7 @@ def add(subcommands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     import logging
 
-    from ..gateway import make_gateway
+    from ...gateway import make_gateway
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     target = resolve(options.address)

@@ -7,11 +7,11 @@ import shutil
 import sys
 from typing import Any
 
-from .board import Board
-from .ending import OK, exit_code
-from .options import add_address, add_client_options, add_http_options, add_json, client
-from .output import print_json
-from .servers import resolve
+from ..ending import OK, exit_code
+from ..options import add_address, add_client_options, add_http_options, add_json, client
+from ..output import print_json
+from ..servers import resolve
+from ._board import Board
 from .watch import Absent, add_interval, sample_value
 
 
@@ -42,10 +42,10 @@ def run(options: argparse.Namespace) -> int:
     with client(target, options) as mi:
         board = Board(target.name, options.interval)
         if is_live:
-            from .extras import need
+            from ..extras import need
 
             need("prompt_toolkit", "top")
-            from .screen import run_live
+            from ._screen import run_live
 
             return run_live(mi, board, selectors)
         code, absent = OK, Absent()

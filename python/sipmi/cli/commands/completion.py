@@ -7,14 +7,14 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any, Optional
 
-from ..client import connect
-from ..errors import MiError
-from .ending import OK, Failure
+from ...client import connect
+from ...errors import MiError
+from ..ending import OK, Failure
+from ..live import PATIENCE, Choice, Live, matching
+from ..options import client_options
+from ..output import print_bytes
+from ..servers import SCHEMES, Target, default, find, read_servers
 from .events import names_of
-from .live import PATIENCE, Choice, Live, matching
-from .options import client_options
-from .output import print_bytes
-from .servers import SCHEMES, Target, default, find, read_servers
 
 BASH = """\
 # Completion of sipmi for bash: eval "$(sipmi completion bash)" in ~/.bashrc

@@ -15,10 +15,10 @@ from prompt_toolkit.layout import FormattedTextControl, Layout, Window
 from prompt_toolkit.output.color_depth import ColorDepth
 from prompt_toolkit.styles import Style
 
-from ..client import Client
-from ..errors import MiError
-from .board import Board
-from .ending import INTERRUPTED, OK
+from ...client import Client
+from ...errors import MiError
+from ..ending import INTERRUPTED, OK
+from ._board import Board
 
 #: Seconds between two readings that + and - choose from.
 INTERVALS = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)

@@ -11,7 +11,7 @@ import traceback
 from pathlib import Path
 from typing import Callable, NoReturn
 
-from .ending import OK, Failure, complain
+from ..ending import OK, Failure, complain
 
 #: Seconds between two looks at the files.
 PAUSE = 0.5

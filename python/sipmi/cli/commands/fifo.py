@@ -6,13 +6,13 @@ import argparse
 import os
 from typing import Any
 
-from .arguments import ask_pairs, with_stdin
-from .confirm import confirm
-from .ending import ERROR_ANSWER, OK
-from .opensipsctl import as_opensipsctl, quoted
-from .options import add_client_options, add_json, add_yes, client
-from .output import print_bytes, print_json
-from .servers import Target
+from ..arguments import ask_pairs, with_stdin
+from ..confirm import confirm
+from ..ending import ERROR_ANSWER, OK
+from ..opensipsctl import as_opensipsctl, quoted
+from ..options import add_client_options, add_json, add_yes, client
+from ..output import print_bytes, print_json
+from ..servers import Target
 
 #: Where OpenSIPS has its FIFO: 1.x and 2.x unless told otherwise, and packages of 3.x and 4.x.
 USUAL_FIFOS = ("/tmp/opensips_fifo", "/run/opensips/opensips_fifo", "/var/run/opensips/opensips_fifo")

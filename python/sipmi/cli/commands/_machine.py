@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Optional
 
-from ..errors import MiError
-from .ending import USAGE, Failure
+from ...errors import MiError
+from ..ending import USAGE, Failure
 
 if TYPE_CHECKING:
-    from ..affinity import CpuSet, Host
+    from ...affinity import CpuSet, Host
 
 CPUS_HELP = (
     "CPUs as a list: 0-3,8 (3 is CPU 3). Beware: taskset without -c reads a mask, where 3 is CPUs 0 and 1; "
@@ -59,14 +59,14 @@ def no_traceback() -> Iterator[None]:
 
 
 def open_host(options: argparse.Namespace) -> Host:
-    from ..affinity import Host
+    from ...affinity import Host
 
     return Host(options.root)
 
 
 def chosen_cpus(options: argparse.Namespace, host: Host) -> Optional[CpuSet]:
     """The CPUs that --cpus or --mask mean on this machine; None without either."""
-    from ..affinity import CpuSet
+    from ...affinity import CpuSet
 
     topology = host.topology()
     count = max([*topology.possible, *topology.online], default=0) + 1

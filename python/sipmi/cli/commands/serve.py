@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
-from .ending import OK, TRANSPORT, Failure, Usage, complain
-from .options import add_json
-from .output import print_bytes, print_json
+from ..ending import OK, TRANSPORT, Failure, Usage, complain
+from ..options import add_json
+from ..output import print_bytes, print_json
 
 if TYPE_CHECKING:
-    from ..server import Server
+    from ...server import Server
 
 
 def add(subcommands: Any) -> None:
@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     if options.reload:
-        from .reload import serve_again
+        from ._reload import serve_again
 
         return serve_again(options.app, lambda: serve_app(options))
     return serve_app(options)
@@ -102,7 +102,7 @@ def find_server(app: str) -> Server:
     """The server that a file makes."""
     import runpy
 
-    from ..server import Server
+    from ...server import Server
 
     path, name = app, None
     if not Path(path).exists():

@@ -7,17 +7,17 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Optional, Union
 
-from ..errors import MiError
-from . import colour
-from .arguments import read_arguments, with_stdin
-from .confirm import confirm
-from .ending import ERROR_ANSWER, OK, Usage, exit_code, on_one_line
-from .options import add_json, add_yes, client_options
-from .output import print_json, table
-from .servers import config_path, read_servers
+from ...errors import MiError
+from .. import colour
+from ..arguments import read_arguments, with_stdin
+from ..confirm import confirm
+from ..ending import ERROR_ANSWER, OK, Usage, exit_code, on_one_line
+from ..options import add_json, add_yes, client_options
+from ..output import print_json, table
+from ..servers import config_path, read_servers
 
 if TYPE_CHECKING:
-    from ..fleet import Fleet, FleetResult, NodeResult
+    from ...fleet import Fleet, FleetResult, NodeResult
 
 #: A value with more members than this is shown below its server, and not beside the others.
 WIDEST = 6
@@ -92,7 +92,7 @@ def run(options: argparse.Namespace) -> int:
 
 def open_fleet(options: argparse.Namespace) -> Fleet:
     """The servers that are meant."""
-    from ..fleet import Fleet
+    from ...fleet import Fleet
 
     if options.file is not None:
         try:
@@ -161,7 +161,7 @@ def show(result: FleetResult) -> None:
     if result.is_dry:
         print(result)
         return
-    from ..fleet import UNCLEAR
+    from ...fleet import UNCLEAR
 
     painted = colour.is_wanted(sys.stdout)
     answered = [node for node in result if node.ok]

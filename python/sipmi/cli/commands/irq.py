@@ -9,9 +9,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
-from .ending import ERROR_ANSWER, OK
-from .machine import add_cpu_options, add_machine_options, chosen_cpus, cpus_help, no_traceback, open_host, seconds
-from .output import print_json, table
+from ..ending import ERROR_ANSWER, OK
+from ..output import print_json, table
+from ._machine import add_cpu_options, add_machine_options, chosen_cpus, cpus_help, no_traceback, open_host, seconds
 
 
 def add(subcommands: Any) -> None:
@@ -132,7 +132,7 @@ def capture_machine(options: argparse.Namespace) -> int:
 
 def frame(rates: Sequence[Mapping[str, Any]], *, lines: int, width: int, when: str) -> str:
     """One picture of `irq top`: the busiest rows first, each with its busiest CPUs."""
-    from ..affinity import shares
+    from ...affinity import shares
 
     busy = sorted((rate for rate in rates if rate["rate"] > 0), key=lambda rate: (-rate["rate"], rate["label"]))
     total = sum(rate["rate"] for rate in busy)

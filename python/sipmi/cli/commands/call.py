@@ -8,14 +8,14 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from ..client import Client
-from ..errors import MiError
-from .arguments import ask, read_json, with_stdin
-from .confirm import confirm
-from .ending import ERROR_ANSWER, OK, UNCLEAR_HINT, USAGE, Failure, Usage, complain, explain
-from .options import ADDRESS_HELP, add_client_options, add_force, add_http_options, add_json, add_yes, client
-from .output import print_value
-from .servers import Target, take_target
+from ...client import Client
+from ...errors import MiError
+from ..arguments import ask, read_json, with_stdin
+from ..confirm import confirm
+from ..ending import ERROR_ANSWER, OK, UNCLEAR_HINT, USAGE, Failure, Usage, complain, explain
+from ..options import ADDRESS_HELP, add_client_options, add_force, add_http_options, add_json, add_yes, client
+from ..output import print_value
+from ..servers import Target, take_target
 
 
 def add(subcommands: Any) -> None:

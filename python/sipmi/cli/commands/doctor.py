@@ -6,14 +6,14 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from . import colour
-from .ending import ERROR_ANSWER, OK
-from .options import add_address, add_client_options, add_http_options, add_json, client_options
-from .output import print_json
-from .servers import resolve
+from .. import colour
+from ..ending import ERROR_ANSWER, OK
+from ..options import add_address, add_client_options, add_http_options, add_json, client_options
+from ..output import print_json
+from ..servers import resolve
 
 if TYPE_CHECKING:
-    from ..diagnosis import Diagnosis
+    from ...diagnosis import Diagnosis
 
 COLOURS = {"ok": colour.GREEN, "hint": colour.YELLOW, "problem": colour.RED}
 
@@ -37,7 +37,7 @@ def add(subcommands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from ..diagnosis import doctor
+    from ...diagnosis import doctor
 
     target = resolve(options.address)
     diagnosis = doctor(target.address, event_address=options.events_at, **client_options(target, options))

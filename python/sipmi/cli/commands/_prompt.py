@@ -18,13 +18,13 @@ from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.output.color_depth import ColorDepth
 from prompt_toolkit.styles import Style
 
-from .._core import command_risk
-from .ending import OK
-from .live import Choice, matching
-from .servers import read_servers
+from ..._core import command_risk
+from ..ending import OK
+from ..live import Choice, matching
+from ..servers import read_servers
 
 if TYPE_CHECKING:
-    from ..schema import CommandSchema
+    from ...schema import CommandSchema
     from .shell import Shell
 
 ORDERS = {

@@ -7,16 +7,16 @@ import shlex
 import sys
 from typing import Any, Optional
 
-from ..client import Client
-from ..errors import MiError
-from .arguments import ask, read_json
+from ...client import Client
+from ...errors import MiError
+from ..arguments import ask, read_json
+from ..confirm import confirm
+from ..ending import OK, USAGE, Failure, Usage, complain, explain
+from ..live import Live
+from ..options import add_address, add_client_options, add_force, add_http_options, add_json, add_yes, client
+from ..output import print_value, value_text
+from ..servers import Target, read_servers, resolve
 from .call import call_lines
-from .confirm import confirm
-from .ending import OK, USAGE, Failure, Usage, complain, explain
-from .live import Live
-from .options import add_address, add_client_options, add_force, add_http_options, add_json, add_yes, client
-from .output import print_value, value_text
-from .servers import Target, read_servers, resolve
 
 HELP = """\
 COMMAND [ARG...]         calls a command; an ARG is a value, or name::value
@@ -69,10 +69,10 @@ class Shell:
         """Seconds that the last call took."""
 
     def run(self) -> int:
-        from .extras import need
+        from ..extras import need
 
         need("prompt_toolkit", "shell")
-        from .prompt import Prompt
+        from ._prompt import Prompt
 
         prompt = Prompt(self)
         try:

@@ -6,12 +6,12 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Any
 
-from .ending import ERROR_ANSWER, INTERRUPTED, OK, Failure, complain
-from .machine import add_cpu_options, add_machine_options, chosen_cpus, cpus_help, no_traceback, open_host
-from .output import print_json
+from ..ending import ERROR_ANSWER, INTERRUPTED, OK, Failure, complain
+from ..output import print_json
+from ._machine import add_cpu_options, add_machine_options, chosen_cpus, cpus_help, no_traceback, open_host
 
 if TYPE_CHECKING:
-    from ..affinity import Host, Processes
+    from ...affinity import Host, Processes
 
 
 def add(subcommands: Any) -> None:
@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
 
 def processes(options: argparse.Namespace, host: Host) -> Processes | None:
     if options.mi is not None:
-        from ..client import connect
+        from ...client import connect
 
         with connect(options.mi) as mi:
             name = options.process if options.process and not options.process.isdigit() else None
