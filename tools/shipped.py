@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from sipmi.cli import make_parser
-from sipmi.cli.completion import SCRIPTS
+from sipmi.cli.commands.completion import SCRIPTS
 from sipmi.cli.options import ADDRESS_HELP
 
 ROOT = Path(__file__).parent.parent
