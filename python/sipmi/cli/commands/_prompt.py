@@ -25,7 +25,7 @@ from ..servers import read_servers
 
 if TYPE_CHECKING:
     from ...schema import CommandSchema
-    from .shell import Shell
+    from ._session import Session
 
 ORDERS = {
     ".help": "what can be typed here",
@@ -58,11 +58,11 @@ STYLE = Style.from_dict(
 class Prompt:
     """Reads lines for a shell."""
 
-    def __init__(self, shell: Shell) -> None:
-        self._shell = shell
+    def __init__(self, session: Session) -> None:
+        self._state = session
         self._session: PromptSession[str] = PromptSession(
             history=_history(),
-            completer=ThreadedCompleter(LineCompleter(shell)),
+            completer=ThreadedCompleter(LineCompleter(session)),
             auto_suggest=AutoSuggestFromHistory(),
             complete_while_typing=True,
             bottom_toolbar=self._below,
@@ -82,17 +82,17 @@ class Prompt:
                 return None
 
     def _message(self) -> HTML:
-        mark = "&gt;" if self._shell.code == OK else "<failed>&gt;</failed>"
-        return HTML(f"<server>{escape(self._shell.target.name)}</server> {mark} ")
+        mark = "&gt;" if self._state.code == OK else "<failed>&gt;</failed>"
+        return HTML(f"<server>{escape(self._state.target.name)}</server> {mark} ")
 
     def _below(self) -> HTML:
         """What the command that is being typed takes; or who is there."""
         text = self._session.default_buffer.document.text_before_cursor
         words = text.split()
-        known = self._shell.live.known.get(words[0]) if words else None
+        known = self._state.live.known.get(words[0]) if words else None
         if known is None:
-            took = "" if self._shell.elapsed is None else f"   last call {self._shell.elapsed * 1000:.1f} ms"
-            return HTML(f" {escape(self._shell.mi.address)}<quiet>{took}   Tab completes   .help</quiet>")
+            took = "" if self._state.elapsed is None else f"   last call {self._state.elapsed * 1000:.1f} ms"
+            return HTML(f" {escape(self._state.mi.address)}<quiet>{took}   Tab completes   .help</quiet>")
         what = command_risk(known.name)
         warning = f"   <risk>{what}</risk>" if what else ""
         about = f"   <quiet>{escape(known.help)}</quiet>" if known.help else ""
@@ -124,8 +124,8 @@ def _history() -> History:
 class LineCompleter(Completer):
     """Completes a line. Runs in a thread: the server may take its time."""
 
-    def __init__(self, shell: Shell) -> None:
-        self._shell = shell
+    def __init__(self, session: Session) -> None:
+        self._state = session
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:
         text = document.text_before_cursor.lstrip()
@@ -139,8 +139,8 @@ class LineCompleter(Completer):
         if words == [".use"]:
             return matching(begun, ((name, target.address) for name, target in read_servers().targets.items()))
         if not words or words == ["?"]:
-            return self._shell.live.commands(begun)
-        return iter(()) if "|" in words else self._shell.live.arguments(words[0], words[1:], begun)
+            return self._state.live.commands(begun)
+        return iter(()) if "|" in words else self._state.live.arguments(words[0], words[1:], begun)
 
 
 def _split(text: str) -> list[str]:

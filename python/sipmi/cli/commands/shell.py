@@ -7,15 +7,14 @@ import shlex
 import sys
 from typing import Any, Optional
 
-from ...client import Client
 from ...errors import MiError
 from ..arguments import ask, read_json
 from ..confirm import confirm
 from ..ending import OK, USAGE, Failure, Usage, complain, explain
-from ..live import Live
 from ..options import add_address, add_client_options, add_force, add_http_options, add_json, add_yes, client
 from ..output import print_value, value_text
 from ..servers import Target, read_servers, resolve
+from ._session import Session
 from .call import call_lines
 
 HELP = """\
@@ -55,18 +54,8 @@ def run(options: argparse.Namespace) -> int:
     return Shell(target, options).run()
 
 
-class Shell:
-    """One session: a server at a time, and what was said of how values are shown."""
-
-    def __init__(self, target: Target, options: argparse.Namespace) -> None:
-        self.options = options
-        self.target: Target = target
-        self.mi: Client = client(target, options)
-        self.live: Live = Live(self.mi)
-        self.code: int = OK
-        """How the last line ended."""
-        self.elapsed: Optional[float] = None
-        """Seconds that the last call took."""
+class Shell(Session):
+    """A session whose lines are typed at a prompt."""
 
     def run(self) -> int:
         from ..extras import need
@@ -87,7 +76,7 @@ class Shell:
             self.mi.close()
 
     def _greet(self) -> None:
-        """Says who is there, once somebody has answered."""
+        """Print the server's name and version, if it answers."""
         try:
             who = "sipmi" if self.mi.generation == "sipmi" else "OpenSIPS"
             version = f" {self.mi.version}" if self.mi.version else ""
@@ -147,18 +136,16 @@ class Shell:
             if not servers.targets:
                 print(f"none: {servers.path} may name some")
         elif order == "use" and len(words) == 1:
-            self._use(resolve(words[0]))
+            self._go_to(resolve(words[0]))
         elif order == "timeout" and len(words) == 1:
             self.options.timeout = float(words[0])
-            self._use(self.target)
+            self.use(self.target)
         else:
             raise Usage(f"nothing is done by .{' '.join([order, *words])}", ".help")
 
-    def _use(self, target: Target) -> None:
-        mi = client(target, self.options)
-        self.mi.close()
+    def _go_to(self, target: Target) -> None:
         moved = target != self.target
-        self.mi, self.live, self.target = mi, Live(mi), target
+        self.use(target)
         if moved:
             self._greet()
 
