@@ -25,11 +25,16 @@ QUOTED = "prose: quoted"
 Line = tuple[int, str]
 
 
-def read_rules() -> list[tuple[re.Pattern[str], str]]:
-    """Read the rules: a pattern, and the words to write instead."""
+def read_file() -> configparser.ConfigParser:
+    """Read the rule file."""
     file = configparser.ConfigParser(delimiters=("=",), interpolation=None)
     file.optionxform = str  # type: ignore[assignment,method-assign]
     file.read(ROOT / "tools/prose.ini")
+    return file
+
+
+def read_rules(file: configparser.ConfigParser) -> list[tuple[re.Pattern[str], str]]:
+    """Return the rules: a pattern, and the words to write instead."""
     words = [(rf"\b{pattern}\b", instead) for pattern, instead in file["words"].items()]
     # A sentence begins after the end of another, or where a doc comment, a docstring or a paragraph begins.
     begins = [
@@ -83,22 +88,27 @@ def prose_of(path: Path) -> Iterator[Line]:
         yield number, re.sub(r"`[^`]*`", "`", line)
 
 
-def files() -> Iterable[Path]:
-    """The files that are kept in git and hold prose."""
+def files(pending: Iterable[str]) -> Iterable[Path]:
+    """Yield the files that are kept in git, hold prose and are not pending."""
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    return (ROOT / name for name in listed.splitlines() if Path(name).suffix in SUFFIXES and name not in EXCLUDED)
+    for name in listed.splitlines():
+        is_prose = Path(name).suffix in SUFFIXES and name not in EXCLUDED and (ROOT / name).is_file()
+        if is_prose and not name.startswith(tuple(pending)):
+            yield ROOT / name
 
 
 def main(names: list[str]) -> int:
     """Print every match; return the number of the program's exit."""
-    rules = read_rules()
+    file = read_file()
+    rules, pending = read_rules(file), list(file["pending"])
     found = 0
-    for path in map(Path, names) if names else files():
+    for path in map(Path, names) if names else files(pending):
         for number, line in prose_of(path):
             for pattern, instead in rules:
                 if match := pattern.search(line):
                     found += 1
                     print(f"{path.resolve().relative_to(ROOT)}:{number}: {match[0].strip(' .:')!r} ({instead}): {line}")
+    print(f"prose: {found} lines to rewrite; not yet checked: {', '.join(pending) or 'nothing'}")
     return 1 if found else 0
 
 

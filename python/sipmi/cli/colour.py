@@ -10,7 +10,7 @@ BOLD, DIM, RED, GREEN, YELLOW, BLUE, CYAN = "1", "2", "31", "32", "33", "34", "3
 
 
 def is_wanted(stream: Optional[TextIO]) -> bool:
-    """Whether what is written there may be in colour (https://no-color.org)."""
+    """Return whether the stream may be written in color (https://no-color.org)."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
     return stream is not None and stream.isatty()

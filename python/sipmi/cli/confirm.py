@@ -9,7 +9,7 @@ from .ending import Failure
 
 
 def confirm(command: str, where: str, *, yes: bool) -> None:
-    """Asks on a terminal before a risk. Scripts, which nobody can ask, are taken to know what they do.
+    """Asks on a terminal before a risk. Scripts cannot be asked and are not.
 
     :param where: the server, or how many of them.
     :raises Failure: the answer was no.

@@ -22,12 +22,12 @@ from . import colour
 OK, ERROR_ANSWER, USAGE, TRANSPORT, TIMEOUT, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 
-#: What to do about an answer that says neither success nor failure.
+#: The hint for a reply that shows neither success nor failure.
 UNCLEAR_HINT = "OpenSIPS 1.x answers nothing for both over /json and /xmlrpc; a FIFO, udp: and unix: tell them apart"
 
 
 class Failure(Exception):
-    """What was asked for could not be done; ``hint`` says what may help."""
+    """A command that failed; ``hint`` says what may help."""
 
     code: int = ERROR_ANSWER
 
@@ -58,7 +58,7 @@ def complain(code: int, message: str, hint: Optional[str] = None) -> int:
 
 
 def on_one_line(text: str) -> str:
-    """What came from a wire may hold anything: line ends, bytes that are no UTF-8, what moves a cursor.
+    """Escape a text from the wire, which may hold line ends, bytes that are no UTF-8, controls that move a cursor.
 
     >>> on_one_line("a\\nb\\x1b[2J \\udce9")
     'a b\\\\x1b[2J \\\\udce9'

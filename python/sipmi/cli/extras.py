@@ -1,4 +1,4 @@
-"""What is only there when it was installed beside the package."""
+"""Libraries that are installed beside the package."""
 
 from __future__ import annotations
 

@@ -12,20 +12,20 @@ from ..errors import MiError
 if TYPE_CHECKING:
     from ..schema import CommandSchema
 
-#: Nobody waits longer than this for words that might be typed, in seconds.
+#: Seconds to wait at most for words that might be typed.
 PATIENCE = 2.0
 
-#: What could stand there, and what it is.
+#: A word that could follow, and its meaning.
 Choice = tuple[str, str]
 
 
 class Live:
-    """What one server could be asked. It is asked for nothing twice, and errors are no words."""
+    """Commands and parameters of one server, each asked for once. Errors give no words."""
 
     def __init__(self, mi: Client) -> None:
         self.mi = mi
         self.known: dict[str, CommandSchema] = {}
-        """What was asked for so far."""
+        """The answers so far."""
         self._statistics: dict[str, list[str]] = {}
 
     def commands(self, begun: str) -> Iterator[Choice]:
@@ -42,7 +42,7 @@ class Live:
         return ((name, _core.command_risk(name) or "") for name in [*begin, *inside])
 
     def arguments(self, command: str, given: Sequence[str], begun: str) -> Iterator[Choice]:
-        """What a command could be given next."""
+        """Return the next parameters of a command."""
         if command.rpartition(":")[2] in ("which", "help"):
             yield from self.commands(begun)
         elif _core.list_position(command) == 0 and "statistics" in command:
@@ -55,7 +55,7 @@ class Live:
             yield from matching(begun, ((f"{name}::", "parameter") for name in names))
 
     def selectors(self, begun: str) -> Iterator[Choice]:
-        """What the server's own commands take: groups, and names without their group."""
+        """Return parameters of the server's own commands: groups, and names without their group."""
         listed = self._listed("all")
         groups = dict.fromkeys(name.partition(":")[0] for name in listed)
         names = dict.fromkeys(name.partition(":")[2] for name in listed) if begun else ()

@@ -40,7 +40,7 @@ def span(seconds: float) -> str:
 
 
 def rate(value: float, unit: str = "") -> str:
-    """So many a second.
+    """Return a rate per second.
 
     >>> rate(0.25), rate(12.34), rate(1234.5), rate(2048, "bytes"), rate(0)
     ('0.25', '12.3', '1,234', '2.0 KiB', '0')

@@ -78,7 +78,7 @@ def client(target: Target, options: argparse.Namespace, *, wire: Optional[str] =
 
 
 def client_options(target: Target, options: argparse.Namespace, *, wire: Optional[str] = None) -> dict[str, Any]:
-    """What :func:`connect` is to be given beside the address."""
+    """Return the options of :func:`connect` beside the address."""
 
     def said(name: str) -> Any:
         value = getattr(options, name, None)
@@ -95,7 +95,7 @@ def client_options(target: Target, options: argparse.Namespace, *, wire: Optiona
 
 
 def _http_options(target: Target, options: argparse.Namespace, said: Any) -> dict[str, Any]:
-    """What was said of HTTP. The environment counts for HTTP addresses alone, and after all else."""
+    """Return the options of HTTP. The environment counts for HTTP addresses alone, and after all else."""
     is_http = target.address.startswith(("http:", "https:"))
     auth, token = said("auth"), said("token")
     if is_http and auth is None and token is None and "@" not in target.address:

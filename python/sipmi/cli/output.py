@@ -1,4 +1,4 @@
-"""What is printed: values, JSON, tables."""
+"""Printing of values, JSON and tables."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def print_json(value: Any, *, spread: bool = False) -> None:
 
 
 def value_text(value: Any, *, as_json: bool) -> bytes:
-    """What a call gave, for another program."""
+    """Return the result of a call for another program."""
     if isinstance(value, str) and not as_json:
         return value.encode("utf-8", "surrogateescape") + b"\n"
     return json.dumps(value, indent=None if as_json else 2).encode() + b"\n"

@@ -64,7 +64,7 @@ def _shown(action: argparse.Action) -> str:
 
 
 def _meant(message: str) -> Optional[str]:
-    """What was probably meant by a word that is none of the choices."""
+    """Return the nearest choice to a word that is none of them."""
     found = re.match(r".*invalid choice: '(?P<word>.*)' \(choose from (?P<choices>.*)\)", message)
     if found is None:
         return None

@@ -29,7 +29,7 @@ from .ending import Usage
 #: By what an address begins. Names and commands never do.
 SCHEMES = ("fifo:", "udp:", "unix:", "http:", "https:")
 
-#: What a server in the file may have beside its address, with the type that it needs.
+#: Options of a server in the file beside its address, with their types.
 OPTIONS: Mapping[str, tuple[type, ...]] = {
     "timeout": (int, float),
     "wire": (str,),
@@ -54,13 +54,13 @@ class Target(NamedTuple):
     name: str
     """As the user called it: its name, or its address."""
     options: Mapping[str, Any]
-    """What the file says of it."""
+    """The options from the file."""
     tags: tuple[str, ...] = ()
     """Words by which a fleet chooses it."""
 
 
 class Servers(NamedTuple):
-    """What the file says."""
+    """The content of the file."""
 
     path: Path
     default: Optional[str]
@@ -79,7 +79,7 @@ def config_path() -> Path:
 def read_servers() -> Servers:
     """The file, read once; empty where there is none.
 
-    :raises Usage: it cannot be read, or says something that nobody knows.
+    :raises Usage: it cannot be read, or has an unknown entry.
     """
     path = config_path()
     try:
@@ -92,7 +92,7 @@ def read_servers() -> Servers:
 
 
 def parse_servers(text: str, path: Path) -> Servers:
-    """What a file of servers says.
+    """Read a file of servers.
 
     >>> servers = parse_servers('default = "a"\\n[servers]\\na = "udp:127.0.0.1:8080"', Path("sipmi.toml"))
     >>> servers.default, servers.targets["a"].address
@@ -152,7 +152,7 @@ def _target(name: str, said: Any, path: Path) -> Target:
 
 
 def _user(said: Any, where: str) -> tuple[str, Any]:
-    """Who calls: "user:password", or a user and where the password is."""
+    """Read credentials: "user:password", or a user and the place of the password."""
     pair = said.split(":", 1) if isinstance(said, str) else said
     if len(pair) != 2 or not isinstance(pair[0], str):
         raise Usage(f'{where}: expected "user:password" or ["user", {{file = "/path"}}]')
@@ -172,7 +172,7 @@ def _secret(said: Any, where: str) -> Any:
 
 
 def is_address(word: str) -> bool:
-    """Whether it is written as an address is.
+    """Return whether a text has the form of an address.
 
     >>> is_address("udp:127.0.0.1:8080"), is_address("edge1"), is_address("usrloc:dump")
     (True, False, False)
@@ -186,7 +186,7 @@ def find(word: str) -> Optional[Target]:
 
 
 def default() -> Optional[Target]:
-    """What is called where nothing is named: SIPMI_ADDRESS (an address or a name), or the file's default."""
+    """Return the server to call if none is named: SIPMI_ADDRESS (an address or a name), or the file's default."""
     named = os.environ.get("SIPMI_ADDRESS") or read_servers().default
     return resolve(named) if named else None
 

@@ -22,7 +22,7 @@ QUESTION = b'{"jsonrpc":"2.0","id":1,"method":"version"}'
 
 
 def look_udp(address: str, mi: Client, options: dict[str, Any]) -> Iterator[Finding]:
-    """Whether the host is known and somebody listens."""
+    """Look whether the host is known and a process listens."""
     host, _, port = address[len("udp:") :].rpartition(":")
     host = host.strip("[]")
     try:
@@ -52,17 +52,17 @@ def look_udp(address: str, mi: Client, options: dict[str, Any]) -> Iterator[Find
 
 
 def _closed(host: str, port: int) -> Finding:
-    """Nobody listens there; perhaps somebody does elsewhere."""
+    """Explain a closed port, and name a listener on another address."""
     fix = f'loadmodule "mi_datagram.so"\nmodparam("mi_datagram", "socket_name", "udp:{host}:{port}")'
     others = [other for other in _listeners(port) if other not in (host, "0.0.0.0", "::")]
     if others:
-        text = f"Nobody listens on {host} port {port}, but somebody does on {others[0]}: that is another address."
+        text = f"No process listens on {host} port {port}, but one does on {others[0]}: that is another address."
         return Finding("problem", "udp-other-address", text, f"sipmi doctor udp:{others[0]}:{port}")
     hidden = [process for process in _machine.processes(_machine.SERVER) if process.is_in_other("net")]
     if hidden:
-        text = f"Nobody listens on {host} port {port} here; {hidden[0]} has a network of its own (a container)."
+        text = f"No process listens on {host} port {port} here; {hidden[0]} has a network of its own (a container)."
         return Finding("problem", "other-net-namespace", text, f"nsenter -n -t {hidden[0].pid} ss -lun")
-    text = f"Nobody listens on {host} port {port}: the machine is there, and says that the port is closed."
+    text = f"No process listens on {host} port {port}: the machine is there, and says that the port is closed."
     return Finding("problem", "udp-closed", text, fix)
 
 
@@ -96,7 +96,7 @@ def too_long(path: str) -> Finding:
 
 
 def look_unix(address: str, mi: Client, options: dict[str, Any]) -> Iterator[Finding]:
-    """Whether there is a socket of the right kind, open to this user, that somebody has."""
+    """Look for a socket of the right kind, open to this user, that a process has open."""
     path = address[len("unix:") :]
     fix = f'loadmodule "mi_datagram.so"\nmodparam("mi_datagram", "socket_name", "{path}")'
     try:
@@ -128,7 +128,7 @@ def look_unix(address: str, mi: Client, options: dict[str, Any]) -> Iterator[Fin
             # Sends nothing. The question itself is asked by the client, whose socket is never connected.
             probe.connect(path)
         except ConnectionRefusedError:
-            text = f"{path} was left behind by a server that has ended: nobody has it open."
+            text = f"{path} was left behind by a server that has ended: no process has it open."
             yield Finding("problem", "unix-stale", text, "systemctl restart opensips")
             return
         except OSError as error:
@@ -146,4 +146,4 @@ def look_unix(address: str, mi: Client, options: dict[str, Any]) -> Iterator[Fin
             "problem", "other-net-namespace", text, 'modparam("mi_datagram", "socket_name", "udp:127.0.0.1:8080")'
         )
         return
-    yield Finding("ok", "unix-open", f"{path} is a datagram socket that somebody has open.")
+    yield Finding("ok", "unix-open", f"{path} is a datagram socket that a process has open.")

@@ -55,7 +55,7 @@ def doctor(
 
     def findings() -> Iterator[Finding]:
         with mi:
-            # What is found to be broken is not asked as well: it would only say the same in other words.
+            # A broken endpoint is not called as well: the error would repeat the finding.
             broken = False
             for finding in look[scheme](address, mi, given):
                 broken |= finding.level == "problem"

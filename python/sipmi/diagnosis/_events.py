@@ -1,4 +1,4 @@
-"""Whether events reach the address at which they are wanted."""
+"""Findings on the way of events to the address of their subscriber."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _is(host: str, what: str) -> bool:
 
 
 def _is_here(host: str) -> bool:
-    """Whether a host is this machine: whether one of its addresses can be bound."""
+    """Return whether a host is this machine: whether one of its addresses can be bound."""
     try:
         found = socket.getaddrinfo(host, 0, type=socket.SOCK_DGRAM)
     except OSError:

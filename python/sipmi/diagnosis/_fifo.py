@@ -21,7 +21,7 @@ LONGEST_REPLY, NAME = 127, 30
 
 
 def look(address: str, mi: Client, options: dict[str, Any]) -> Iterator[Finding]:
-    """From the directory to whoever reads."""
+    """Look at the FIFO, from its directory to its reader."""
     path, _, given = mi.address[len("fifo:") :].partition("?reply_dir=")
     reply_dir = given or "/tmp"
     problem = _look_at_file(path)
@@ -39,7 +39,7 @@ def look(address: str, mi: Client, options: dict[str, Any]) -> Iterator[Finding]
 
 
 def _look_at_file(path: str) -> Optional[Finding]:
-    """Whether it is there, is a FIFO, and may be written."""
+    """Look whether the FIFO exists, is a FIFO, and may be written."""
     closed = _machine.first_closed(path)
     if closed is not None and os.path.exists(closed):
         found = os.stat(closed)
@@ -56,7 +56,7 @@ def _look_at_file(path: str) -> Optional[Finding]:
     if not stat.S_ISFIFO(found.st_mode):
         text = f"{path} is {_machine.kind(found)}, not a FIFO."
         if stat.S_ISREG(found.st_mode):
-            text += " Whoever writes to the FIFO of a server that does not run makes such a file (echo ... > FIFO)."
+            text += " A write to the FIFO of a server that does not run makes such a file (echo ... > FIFO)."
         return Finding("problem", "not-a-fifo", text, f"rm {path} && {START}" if stat.S_ISREG(found.st_mode) else None)
     if not os.access(path, os.W_OK, effective_ids=True):
         text = f"{_machine.me()} may not write to {path} ({_machine.describe(found)})."
@@ -89,7 +89,7 @@ def _missing(path: str) -> Finding:
         )
     deleted = _machine.holders_of_deleted(path)
     if deleted:
-        text = f"{path} was deleted while {deleted[0]} reads it: what is made there now is read by nobody."
+        text = f"{path} was deleted while {deleted[0]} reads it: a new file there has no reader."
         return Finding("problem", "fifo-deleted", text, START)
     running = list(_machine.processes(_machine.SERVER))
     if running:
@@ -127,7 +127,7 @@ def _protected_fifos() -> int:
 
 
 def _readers(path: str) -> Finding | list[_machine.Process]:
-    """Who reads, or that nobody does."""
+    """Look for the reader of the FIFO."""
     try:
         fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
     except OSError as error:
@@ -140,22 +140,24 @@ def _readers(path: str) -> Finding | list[_machine.Process]:
     deleted = _machine.holders_of_deleted(path)
     if deleted:
         text = (
-            f"Nobody reads {path}: {deleted[0]} reads one that was there before and was deleted. Only versions 2.x"
+            f"No process reads {path}: {deleted[0]} reads one that was there before and was deleted. Only versions 2.x"
             " notice, within 30 seconds."
         )
         return Finding("problem", "fifo-deleted", text, START)
     elsewhere = _machine.elsewhere(path)
     if elsewhere:
-        text = f"Nobody reads {path}: {elsewhere[0]} has a file system of its own, in which this path is another file."
+        text = (
+            f"No process reads {path}: {elsewhere[0]} has a file system of its own, in which this path is another file."
+        )
         fix = f'modparam("mi_fifo", "fifo_name", "{USUAL[0]}")\nnsenter -m -t {elsewhere[0].pid}'
         return Finding("problem", "other-mount-namespace", text, fix)
     running = any(True for _ in _machine.processes(_machine.SERVER))
     why = "its FIFO process has ended, or has another path" if running else "no server runs, and left it behind"
-    return Finding("problem", "fifo-no-reader", f"{path} is a FIFO that nobody reads: {why}.", START)
+    return Finding("problem", "fifo-no-reader", f"{path} is a FIFO without a reader: {why}.", START)
 
 
 def _look_at_replies(reply_dir: str, readers: list[_machine.Process]) -> Iterator[Finding]:
-    """Whether reply FIFOs can be made, and the server finds them."""
+    """Look whether reply FIFOs can be made, and the server finds them."""
     fix = f'modparam("mi_fifo", "reply_dir", "{Path(USUAL[0]).parent}/")'
     try:
         found = os.stat(reply_dir)

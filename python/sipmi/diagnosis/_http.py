@@ -1,4 +1,4 @@
-"""HTTP and TLS: whether somebody listens, who it is, and what is served where."""
+"""Findings on HTTP and TLS: the listener, its certificate, and the paths that it serves."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ CERTIFICATE = {
     62: ("tls-wrong-host", "is for another host"),
     64: ("tls-wrong-host", "is for another host"),
     18: ("tls-unknown-authority", "vouches for itself"),
-    19: ("tls-unknown-authority", "is vouched for by an authority that nobody here knows"),
-    20: ("tls-unknown-authority", "is vouched for by an authority that nobody here knows"),
-    21: ("tls-unknown-authority", "is vouched for by an authority that nobody here knows"),
+    19: ("tls-unknown-authority", "is issued by an authority that this machine does not trust"),
+    20: ("tls-unknown-authority", "is issued by an authority that this machine does not trust"),
+    21: ("tls-unknown-authority", "is issued by an authority that this machine does not trust"),
 }
 
 JSON = b'{"jsonrpc":"2.0","id":1,"method":"version"}'
@@ -60,7 +60,7 @@ def look(address: str, mi: Client, options: dict[str, Any]) -> Iterator[Finding]
         yield Finding("problem", "unreachable", f"There is no way to {host} port {port}: {error.strerror}.")
         return
     with way:
-        yield Finding("ok", "http-open", f"Somebody listens on {host} port {port}.")
+        yield Finding("ok", "http-open", f"A process listens on {host} port {port}.")
         if url.scheme == "https":
             yield _look_at_tls(way, host, port, options)
 
@@ -80,15 +80,15 @@ def _closed(host: str, port: int) -> Finding:
     others = [other for other in _listeners(port) if other not in (host, "0.0.0.0")]
     if others:
         text = (
-            f"Nobody listens on {host} port {port}, but somebody does on {others[0]}. From 4.0 on, httpd binds"
+            f"No process listens on {host} port {port}, but one does on {others[0]}. From 4.0 on, httpd binds"
             " 127.0.0.1 unless it is told otherwise."
         )
         return Finding("problem", "http-other-address", text, f'modparam("httpd", "ip", "{host}")')
     hidden = [process for process in _machine.processes(_machine.SERVER) if process.is_in_other("net")]
     if hidden:
-        text = f"Nobody listens on {host} port {port} here; {hidden[0]} has a network of its own (a container)."
+        text = f"No process listens on {host} port {port} here; {hidden[0]} has a network of its own (a container)."
         return Finding("problem", "other-net-namespace", text, f"nsenter -n -t {hidden[0].pid} ss -ltn")
-    return Finding("problem", "http-closed", f"Nobody listens on {host} port {port}.", fix)
+    return Finding("problem", "http-closed", f"No process listens on {host} port {port}.", fix)
 
 
 def _listeners(port: int) -> list[str]:
@@ -141,7 +141,7 @@ def _context(options: dict[str, Any]) -> ssl.SSLContext:
 
 
 def explain(mi: Client, options: dict[str, Any], error: Exception) -> Iterator[Finding]:
-    """Why somebody who listens gave no answer to the question."""
+    """Explain why a listener did not answer."""
     url = urlsplit(mi.address)
     host, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
     where = f"{url.scheme}://{url.netloc}"
@@ -251,7 +251,7 @@ def _read(way: socket.socket) -> bytes:
 
 
 def _is_mi(answer: Optional[tuple[int, bytes]]) -> bool:
-    """Whether it is the answer of MI to the question for its version: JSON or XML-RPC."""
+    """Return whether it is the answer of MI to the question for its version: JSON or XML-RPC."""
     if answer is None or answer[0] != 200:
         return False
     body = answer[1].lstrip()
@@ -259,7 +259,7 @@ def _is_mi(answer: Optional[tuple[int, bytes]]) -> bool:
 
 
 def _is_page(answer: Optional[tuple[int, bytes]]) -> bool:
-    """Whether it is a page for browsers. 1.11 has them at /mi, with status 200 whatever is asked there."""
+    """Return whether it is a page for browsers. 1.11 has them at /mi, with status 200 whatever is asked there."""
     return answer is not None and answer[1].lstrip()[:5].lower() == b"<html"
 
 

@@ -1,4 +1,4 @@
-"""What this machine knows of files, processes, namespaces and users."""
+"""Facts of this machine about files, processes, namespaces and users."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Optional
 
-#: What a server's processes are called.
+#: Names of a server's processes.
 SERVER = "opensips"
 
 
 @dataclasses.dataclass(frozen=True)
 class Process:
-    """A process, as far as it lets itself be looked at."""
+    """A process, with the facts that may be read."""
 
     pid: int
     name: str
@@ -30,7 +30,7 @@ class Process:
         return Path(f"/proc/{self.pid}/root")
 
     def is_in_other(self, namespace: str) -> bool:
-        """Whether it is known to be in another namespace ("mnt", "net") than this one."""
+        """Return whether it is known to be in another namespace ("mnt", "net") than this one."""
         try:
             return os.readlink(f"/proc/{self.pid}/ns/{namespace}") != os.readlink(f"/proc/self/ns/{namespace}")
         except OSError:
@@ -58,7 +58,7 @@ def processes(name: Optional[str] = None) -> Iterator[Process]:
 
 
 def holders(wanted: os.stat_result) -> list[Process]:
-    """The processes that have a file open, as far as they can be seen; this one is none."""
+    """The processes that have a file open and may be read, without this one."""
     return [process for process in processes() if process.pid != os.getpid() and _holds(process, wanted)]
 
 
@@ -89,12 +89,12 @@ def _link(link: str) -> str:
 
 
 def is_same(one: os.stat_result, other: os.stat_result) -> bool:
-    """Whether both are one file."""
+    """Return whether both are one file."""
     return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
 
 
 def may(user: tuple[int, set[int]], found: os.stat_result, wanted: int) -> bool:
-    """Whether a user may read (4), write (2) or search (1) a file, by its owner and mode."""
+    """Return whether a user may read (4), write (2) or search (1) a file, by its owner and mode."""
     number, groups = user
     if number == 0:
         return True
@@ -128,12 +128,12 @@ def group_name(number: int) -> str:
 
 
 def me() -> str:
-    """Who this process is."""
+    """Return the user of this process."""
     return user_name(os.geteuid())
 
 
 def kind(found: os.stat_result) -> str:
-    """What a file is, in words."""
+    """Return the kind of a file in words."""
     kinds = [
         (stat.S_ISREG, "a regular file"),
         (stat.S_ISDIR, "a directory"),

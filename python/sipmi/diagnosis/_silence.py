@@ -1,4 +1,4 @@
-"""What it means that a server which is there does not answer, or not so that it can be read."""
+"""Explanations of a server that does not answer, or answers unreadably."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def explain(mi: Client, options: dict[str, Any], scheme: str, error: CallTimeout
     else:
         text = (
             "The connection is made, but no answer comes. One process of OpenSIPS serves all of HTTP: an asynchronous"
-            " command or a client that reads slowly holds up everybody."
+            " command or a client that reads slowly delays all clients."
         )
         yield Finding("problem", "busy", text, "opensips-cli -x mi ps    # over another transport")
 
@@ -97,7 +97,7 @@ def _silent_udp(mi: Client) -> Finding:
         text = f"{waiting} bytes wait on port {port}: the process that has it is stopped, or busy with another request."
         return Finding("problem", "busy", text, f"ss -lunp sport = :{port}")
     text = (
-        f"{host} port {port} does not answer, and nobody says that it is closed: a firewall drops what comes, or it is"
+        f"{host} port {port} does not answer, and no error says that it is closed: a firewall drops packets, or it is"
         " no server of MI."
     )
     return Finding("problem", "udp-silent", text, f"tcpdump -ni any udp port {port}")
@@ -112,7 +112,7 @@ def unreadable(mi: Client, options: dict[str, Any], scheme: str, error: CodecErr
     if spoken is not None:
         yield _wrong_wire(mi, options, spoken)
         return
-    yield Finding("problem", "not-mi", f"Somebody answers, but not as MI does: {error}.")
+    yield Finding("problem", "not-mi", f"A program answers, but not as MI does: {error}.")
 
 
 def transport(mi: Client, options: dict[str, Any], scheme: str, error: MiError) -> Iterator[Finding]:
@@ -135,7 +135,7 @@ def wrong_wire(mi: Client, options: dict[str, Any], reply: Reply) -> Iterator[Fi
 
 
 def _speaks(mi: Client, options: dict[str, Any]) -> Optional[str]:
-    """What the server speaks, if the user said that it is something else."""
+    """Return the wire of the server, if the user gave another one."""
     if options.get("wire", "auto") == "auto":
         return None
     with connect(mi.address, timeout=mi.timeout, **{**options, "reply_dir": None, "wire": "auto"}) as other:
@@ -157,7 +157,7 @@ def _state(process: _machine.Process) -> str:
 
 
 def _configured(process: _machine.Process, module: str, parameter: str) -> Optional[str]:
-    """What the configuration of a server says, as far as it can be found and read."""
+    """Return the configuration of a server, if it can be found and read."""
     with contextlib.suppress(OSError):
         arguments = Path(f"/proc/{process.pid}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")
         place = arguments[arguments.index("-f") + 1] if "-f" in arguments[:-1] else "/etc/opensips/opensips.cfg"

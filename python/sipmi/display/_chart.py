@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Sampled(Protocol):
-        """What can be drawn: samples one after the other."""
+        """A source of samples that can be drawn."""
 
         address: str
 
@@ -90,7 +90,7 @@ class Chart:
         self._resumed.set()
 
     def wait(self, timeout: Optional[float] = None) -> bool:
-        """Whether it has ended within so many seconds: a watch with ``count=`` ends by itself."""
+        """Return whether it ends within a number of seconds: a watch with ``count=`` ends by itself."""
         return self._ended.wait(timeout)
 
     def _follow(self) -> None:
@@ -341,7 +341,7 @@ class _Screen:
             self._handle.update(self._bundle(), raw=True)
 
     def end(self) -> None:
-        """Leaves the last picture where the chart was, for those who open the notebook later."""
+        """Leaves the last picture where the chart was, for readers of the notebook."""
         widget, self._widget = self._widget, None
         self._handle.update(self._bundle(), raw=True)
         if widget is not None:

@@ -13,7 +13,7 @@ _STYLE = f"<style>{Path(__file__).with_name('notebook.css').read_text()}</style>
 
 
 def html(thing: Any) -> str:
-    """What a notebook shows of a thing: a Tree, Reply, FleetResult, CpuSet, InterruptTable, Topology or Plan.
+    """Show a value in a notebook: a Tree, Reply, FleetResult, CpuSet, InterruptTable, Topology or Plan.
 
     :raises TypeError: of other things nothing is known.
 

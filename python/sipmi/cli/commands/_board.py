@@ -1,4 +1,4 @@
-"""What `sipmi top` knows and how it looks: samples in, coloured text out. Knows no terminal."""
+"""The board of `sipmi top`: samples in, colored text out. It knows no terminal."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ UPTIME = "core:timestamp"
 
 ORDERS = ("activity", "name", "value")
 
-#: Names of statistics that nobody wants to see grow.
+#: Names of statistics whose growth is a problem.
 TROUBLE = ("err", "fail", "drop", "bad_", "timeout", "unsupported", "reject", "negative", "waiting", "lost")
 
-#: What the head shows, where the server has it: a label, the statistic, and what it is a part of.
+#: Entries of the head, where the server has them: a label, the statistic, and the total that it is a part of.
 GAUGES = (
     ("load", "load:load", None),
     ("shm", "shmem:used_size", "shmem:total_size"),
@@ -48,7 +48,7 @@ class Row:
         self.is_trouble: bool = any(word in name.lower() for word in TROUBLE)
 
     def take(self, value: Optional[Value], sample: Sample) -> None:
-        """What a sample says of it; None where it says nothing."""
+        """Return its value in a sample; None if the sample lacks it."""
         if value is None:
             self.rate = None
             self.values.append(None)
@@ -92,7 +92,7 @@ class Board:
         self.filter = ""
         self.selected: Optional[str] = None
         self._top = 0
-        #: What came while the picture stands still, so that nothing is missing afterwards.
+        #: Samples that arrive while the picture stands still, so that nothing is missing afterwards.
         self._held: deque[Sample] = deque(maxlen=KEPT)
 
     def pause(self) -> None:
@@ -127,11 +127,11 @@ class Board:
             return sorted(rows, key=lambda row: row.name)
         if self.order == "value":
             return sorted(rows, key=lambda row: (-(row.value or 0), row.name))
-        # Counters are so many a second; gauges of bytes or seconds would always be above them.
+        # Counters are rates per second; gauges of bytes or seconds would always be above them.
         return sorted(rows, key=lambda row: (not row.is_counter or row.activity == 0, -row.activity, row.name))
 
     def move(self, lines: int) -> None:
-        """Selects another row, so many lines down."""
+        """Select another row, a number of lines down."""
         names = [row.name for row in self.shown()]
         if not names:
             self.selected = None

@@ -1,4 +1,4 @@
-"""What `sipmi irq` and `sipmi pin` have in common: the machine, its CPUs, and what can go wrong."""
+"""Shared parts of `sipmi irq` and `sipmi pin`: the machine, its CPUs, and its errors."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def seconds(text: str) -> float:
 
 @contextmanager
 def no_traceback() -> Iterator[None]:
-    """What a machine refuses or does not have is a failure to tell of, not a bug."""
+    """Turn a refusal of the machine, or a missing part, into a failure with a message."""
     try:
         yield
     except MiError:

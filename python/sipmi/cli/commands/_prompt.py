@@ -86,7 +86,7 @@ class Prompt:
         return HTML(f"<server>{escape(self._state.target.name)}</server> {mark} ")
 
     def _below(self) -> HTML:
-        """What the command that is being typed takes; or who is there."""
+        """Return the parameters of the typed command, or the name of the server."""
         text = self._session.default_buffer.document.text_before_cursor
         words = text.split()
         known = self._state.live.known.get(words[0]) if words else None
@@ -110,7 +110,7 @@ def _parameters(command: CommandSchema) -> str:
 
 
 def _history() -> History:
-    """What was typed before, for its owner alone; of this session only where it cannot be kept."""
+    """Return the history of typed lines, for its owner alone; of this session only where no file can be kept."""
     folder = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "sipmi"
     try:
         folder.mkdir(parents=True, exist_ok=True)

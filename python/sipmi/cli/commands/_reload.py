@@ -67,7 +67,7 @@ class Files:
         self._seen = {self._app: modified(self._app)}
 
     def have_changed(self) -> bool:
-        """Whether one was written since this process began."""
+        """Return whether a file was written since this process started."""
         for module in list(sys.modules.values()):
             name = getattr(module, "__file__", None)
             path = Path(name) if isinstance(name, str) else None
@@ -76,7 +76,7 @@ class Files:
         return any(modified(path) != then or then > self._began for path, then in self._seen.items())
 
     def add_those_of(self, error: Exception) -> None:
-        """What failed to be imported is no module; but the error knows where it is."""
+        """Return the file of a module that failed to be imported, from its error."""
         names = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
         if isinstance(error, SyntaxError) and error.filename:
             names.append(error.filename)

@@ -84,7 +84,7 @@ complete -c sipmi -f -a '(__sipmi_complete)'
 SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
 
 FILES, DIRECTORIES = ":files", ":directories"
-#: What the names of arguments say of what could stand there.
+#: The kinds of words that complete an argument, by its name.
 PATHS = {"FILE": FILES, "PATH": FILES, "APP": FILES, "DIRECTORY": DIRECTORIES, "FOLDER": DIRECTORIES}
 
 
@@ -119,7 +119,7 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
 
 
 def choices(parser: argparse.ArgumentParser, given: Sequence[str], begun: str) -> Iterator[Choice]:
-    """What could stand after the words that are there."""
+    """Return the words that could follow."""
     names = []
     words: list[str] = []
     awaited: Optional[argparse.Action] = None
@@ -161,7 +161,7 @@ def _short(action: argparse.Action) -> str:
 
 
 def _values(action: argparse.Action, begun: str) -> Iterator[Choice]:
-    """What an option, or an argument that is not of a server, could be."""
+    """Return the values of an option, or of an argument that is no server."""
     if action.choices is not None:
         return matching(begun, ((str(choice), "") for choice in action.choices))
     if "--device" in action.option_strings:

@@ -66,7 +66,7 @@ def usual_fifo() -> str:
 
 
 def without_status(text: bytes) -> bytes:
-    """What opensipsctl prints of a reply: no first line that is ``200 OK``, and no empty lines.
+    """Return a reply as opensipsctl prints it: no first line that is ``200 OK``, and no empty lines.
 
     >>> without_status(b"200 OK\\nServer:: x\\n\\n")
     b'Server:: x\\n'

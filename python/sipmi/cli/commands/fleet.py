@@ -29,7 +29,7 @@ def add(subcommands: Any) -> None:
         help="call a command on many servers at once, or in batches",
         usage="sipmi fleet [OPTION...] COMMAND [ARG...]",
         description="Calls a command on all servers of sipmi.toml, or of a file of a fleet, at the same time.\n"
-        "With --batch it is a rollout: so many at a time, and on only as long as they succeed.",
+        "With --batch it is a rollout: N servers at a time, and the next ones only if these succeed.",
         epilog="COMMAND and ARG are those of `sipmi call`. Without COMMAND, the servers are listed.",
     )
     parser.add_argument("words", nargs="*", metavar="WORD", help="COMMAND [ARG...]; see below")
@@ -42,7 +42,9 @@ def add(subcommands: Any) -> None:
         help="only servers with such a name: edge*",
     )
     parser.add_argument("--tag", action="append", default=[], help="only servers with this tag; once or more: with all")
-    parser.add_argument("--batch", type=share, metavar="N", help="a rollout: so many at a time, or such a part: 0.1")
+    parser.add_argument(
+        "--batch", type=share, metavar="N", help="a rollout: N servers at a time, or a part of them: 0.1"
+    )
     parser.add_argument("--check", metavar="COMMAND", help="(rollout) what has to succeed after each batch")
     parser.add_argument("--pause", type=float, metavar="SECONDS", help="(rollout) between batches; 0")
     parser.add_argument("--quorum", type=share, metavar="N", help="how many have to succeed, or which part: 0.5; all")
@@ -59,7 +61,7 @@ def add(subcommands: Any) -> None:
 
 
 def share(text: str) -> Union[int, float]:
-    """So many, or such a part, as argparse's ``type``."""
+    """Read a number of servers, or a part of them (argparse's ``type``)."""
     value = float(text)
     if value.is_integer() and value >= 1:
         return int(value)
@@ -114,7 +116,7 @@ def open_fleet(options: argparse.Namespace) -> Fleet:
 
 
 def policy(options: argparse.Namespace) -> dict[str, Any]:
-    """How they are asked, as far as the command line says it."""
+    """Return the options of the call that the command line gives."""
     said = {name: getattr(options, name) for name in ("batch", "check", "pause", "quorum", "unclear", "timeout")}
     return {**{name: value for name, value in said.items() if value is not None}, "dry_run": options.dry_run}
 

@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def listen_options(address: str, options: argparse.Namespace) -> ListenOptions:
-    """What one endpoint is told, as far as its transport has it."""
+    """Return the options of one endpoint that its transport has."""
     said: ListenOptions = {}
     is_http = address.startswith("http")
     if options.allow_from and (is_http or address.startswith("udp:")):

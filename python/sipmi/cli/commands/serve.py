@@ -30,7 +30,7 @@ def add(subcommands: Any) -> None:
         "--processes",
         type=int,
         metavar="N",
-        help="so many workers, each with an interpreter of its own; 1",
+        help="number of worker processes, each with an interpreter of its own; 1",
     )
     add_drain_timeout(parser)
     parser.add_argument(

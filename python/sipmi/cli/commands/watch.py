@@ -25,7 +25,7 @@ def add(subcommands: Any) -> None:
         "watch",
         help="statistics line by line, as they change",
         usage="sipmi watch [OPTION...] [ADDRESS] STATISTIC...",
-        description="Prints statistics again and again: counters as so many a second, the rest as it is.",
+        description="Prints statistics again and again: counters as rates per second, others as they are.",
         epilog=f"ADDRESS is {ADDRESS_HELP}\nSTATISTIC is a group (core:) or one of its statistics (core:rcv_requests).",
     )
     parser.add_argument("words", nargs="+", metavar="WORD", help="[ADDRESS] STATISTIC...; see below")
@@ -111,7 +111,7 @@ class Lines:
         yield _clock(sample) + "".join(cells)
 
     def _changed(self, sample: Sample) -> Iterator[str]:
-        """What does not fit beside each other: a line for each that changed."""
+        """Print a line for each changed value, where a row does not fit."""
         changes = sample.change or dict.fromkeys(sample, 1)
         width = max(map(len, sample))
         for name, value in sample.items():
@@ -124,7 +124,7 @@ def _clock(sample: Sample) -> str:
 
 
 def _cell(sample: Sample, value: Value) -> str:
-    """A counter as so many a second, as soon as that is known."""
+    """Return a counter as a rate per second, as soon as it is known."""
     if value.name in sample.rates:
         return f"{rate(sample.rates[value.name], value.unit)}/s"
     return amount(value, value.unit)
