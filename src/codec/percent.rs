@@ -1,5 +1,7 @@
 //! Percent-encoding of paths and forms.
 
+use std::borrow::Cow;
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
 
 /// All but the bytes that every part of a URL may hold.
@@ -8,7 +10,8 @@ const ESCAPED: &AsciiSet =
 
 /// Decodes a part of a path. A percent sign without two hex digits stands for itself.
 pub(crate) fn decode(bytes: &[u8]) -> Vec<u8> {
-    percent_decode(bytes).collect()
+    // Without a percent sign this is one copy; byte by byte it would grow the buffer again and again.
+    Cow::from(percent_decode(bytes)).into_owned()
 }
 
 /// Decodes a name or a value of a form, in which `+` is a blank.
