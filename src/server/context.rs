@@ -11,7 +11,7 @@ use crate::server::multiprocess::in_flight::{InFlightTable, WorkerSlots};
 use crate::server::scheduling::leadership::{LeaderMonitor, Led};
 use crate::server::scheduling::thread_pool::Pool;
 
-/// What several processes have in common.
+/// The state that several processes share.
 #[derive(Clone)]
 pub(crate) struct Common {
     pub(crate) slots: Arc<InFlightTable>,
@@ -19,7 +19,7 @@ pub(crate) struct Common {
     pub(crate) streams: Arc<[Option<FifoStream>]>,
 }
 
-/// What all listeners of a running server share.
+/// The state that all listeners of a running server share.
 pub(crate) struct Context {
     pub(crate) resources: Arc<Resources>,
     /// Where requests are kept for the case that this process dies.
@@ -59,9 +59,9 @@ impl Context {
 
 /// An open endpoint with what reads, runs and answers its requests.
 pub(crate) trait Listener: Led {
-    /// What reads, runs and answers its requests.
+    /// The dispatcher, which reads, runs and answers its requests.
     fn dispatcher(&self) -> &Arc<Dispatcher>;
-    /// Whether one process at a time reads it, when there are several.
+    /// Returns true if only one of several processes may read it at a time.
     fn has_one_reader(&self) -> bool {
         false
     }

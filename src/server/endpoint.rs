@@ -1,4 +1,4 @@
-//! An endpoint that is open, before anybody serves it: bound once, and then served by one process or by several.
+//! An endpoint that is open before any process serves it: bound once, then served by one process or by several.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};

@@ -6,7 +6,7 @@ use super::lifecycle::{Server, State};
 use crate::command::registry::Registry;
 use crate::sys::descriptor;
 
-/// Locks that nobody has in hand while the process is forked, or they would stay so for ever in the child.
+/// Locks that no thread may hold while the process is forked, or they would stay locked in the child.
 pub struct Still<'a> {
     state: MutexGuard<'a, State>,
     _registry: RwLockWriteGuard<'a, Registry>,
@@ -20,7 +20,7 @@ pub trait Guard {}
 impl<T> Guard for T {}
 
 impl Server {
-    /// Waits until nobody is at what the child of a fork needs, and keeps it so.
+    /// Acquires the locks that the child of a fork needs, and holds them.
     pub fn hold_still(&self) -> Still<'_> {
         Still {
             state: self.lock(),

@@ -45,7 +45,7 @@ const UNSENT_IN_ALL: usize = 256 << 20;
 
 /// A server and its endpoints.
 pub struct Server {
-    /// What it offers.
+    /// The commands that it offers.
     pub service: Arc<Service>,
     scope: ThreadScope,
     state: Arc<Mutex<State>>,
@@ -57,11 +57,11 @@ pub(super) struct State {
     pub(super) endpoints: Vec<(Address, ListenOptions)>,
     /// Those that are open and served by other processes.
     pub(super) bound: Vec<Endpoint>,
-    /// What those processes have in hand.
+    /// The in-flight requests of those processes.
     pub(super) common: Option<Common>,
-    /// Answers to whoever a dead process had in hand.
+    /// Answers to the abandoned requests of dead processes.
     pub(super) answers: Vec<Answer>,
-    /// Whether the server is one of several processes, or looks after them.
+    /// True if the server is one of several processes, or supervises them.
     pub(super) is_divided: bool,
     pub(super) running: Option<Running>,
 }
@@ -71,7 +71,7 @@ pub(super) struct Running {
     pub(super) listeners: Vec<Arc<dyn Listener>>,
     /// FIFOs that another process reads.
     pub(super) unread: Vec<Arc<dyn Listener>>,
-    /// What a child of a fork has of the endpoints.
+    /// The descriptors of the endpoints that a child of a fork inherits.
     pub(super) fds: Vec<std::os::fd::RawFd>,
 }
 
@@ -83,7 +83,7 @@ impl Server {
         Server { service, scope, state: Arc::default(), delivery }
     }
 
-    /// Whether subscribers over TCP have to confirm each event (`reliable_mode` of `event_stream`).
+    /// Sets if subscribers over TCP have to confirm each event (`reliable_mode` of `event_stream`).
     pub fn set_reliable_events(&self, reliable: bool) {
         self.delivery.set_reliable(reliable);
     }
@@ -177,7 +177,7 @@ impl Server {
         self.service.events.end_all();
     }
 
-    /// Whether it serves, here or in processes of its own.
+    /// Returns true if it serves, here or in processes of its own.
     pub fn is_running(&self) -> bool {
         let state = self.lock();
         state.running.is_some() || state.is_divided
@@ -268,7 +268,7 @@ impl Running {
         Ok(())
     }
 
-    /// Whether requests are in progress anywhere.
+    /// Returns true if any request is in progress.
     fn is_busy(&self) -> bool {
         self.listeners.iter().any(|listener| listener.dispatcher().in_progress.load(Ordering::Relaxed) > 0)
     }
@@ -303,7 +303,7 @@ impl Running {
             log::info!("{left} commands still run when the server stops; they are answered for");
         }
         deadlines.stop();
-        // What was answered in the end is delivered, and whoever was at work for it told to stop.
+        // Late answers are delivered, and the handlers of abandoned requests are told to stop.
         let deadline = Instant::now() + LAST_WORDS;
         self.context.deferred_writer.stop(deadline);
         let _ = self.context.resources.aside.drain(deadline);

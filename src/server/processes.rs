@@ -14,7 +14,7 @@ use crate::server::options::ListenOptions;
 impl Server {
     /// Opens all endpoints, for processes that are forked afterwards, and makes what these have in common. No thread
     /// is begun.
-    /// What another thread counts during the call may be lost.
+    /// Counts of other threads during the call may be lost.
     pub fn bind(&self, workers: usize) -> Result<(), ServerError> {
         let mut state = self.lock();
         state.bound = self.open_all(&state)?;
@@ -55,7 +55,7 @@ impl Server {
         state.answers.extend(answers);
     }
 
-    /// Answers for workers that have ended, as far as that can be done without waiting. Says how many answers wait.
+    /// Answers for dead workers until a write would block. Returns the number of answers that wait.
     pub fn answer_orphans(&self) -> usize {
         let mut state = self.lock();
         let mut answers = std::mem::take(&mut state.answers);
@@ -89,7 +89,7 @@ impl Server {
         }
     }
 
-    /// Makes FIFOs again that somebody removed or replaced, and says which, and which could not be made.
+    /// Makes removed or replaced FIFOs again, and returns the names of those and of failed ones.
     pub fn restore(&self) -> Vec<String> {
         let mut state = self.lock();
         let restored = state.bound.iter_mut().filter_map(|endpoint| match endpoint {

@@ -19,7 +19,7 @@ use crate::item::{Item, Str};
 use crate::request::Request;
 use crate::response::{Failure, Response};
 
-/// What the console may do: run its own script, wear its own style, ask its own server.
+/// Limits the console to its own script, its own style and requests to its own server.
 const CONSOLE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
      base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
@@ -45,10 +45,10 @@ const ASSETS: [Asset; 2] = [
     Asset { name: "console.js", content_type: "text/javascript; charset=utf-8", bytes: include_bytes!("console.js") },
 ];
 
-/// What the console knows of the commands.
+/// The path of the list of commands, for the console's script.
 const COMMANDS: &str = "commands.json";
 
-/// What a browser asks.
+/// A browser's request.
 pub(crate) struct PageRequest<'a> {
     pub(crate) method: &'a str,
     /// The path below [`Site::root`], as it came: empty, or beginning with a slash.
@@ -65,14 +65,14 @@ pub(crate) struct Site<'a> {
     pub(crate) root: &'a str,
     /// The path of JSON-RPC; none: there are pages, but no console.
     pub(crate) mi_root: Option<&'a str>,
-    /// Whether this is where 1.x and 2.x have their pages, whose words are shown as lines.
+    /// True for the pages of 1.x and 2.x, which show their words as lines.
     pub(crate) words: bool,
     pub(crate) service: &'a Service,
-    /// Whether a command may be run here; those that may not are not shown either.
+    /// Returns true if a command may run here; the console hides the others.
     pub(crate) allowed: &'a dyn Fn(&Command) -> bool,
 }
 
-/// What becomes of a request.
+/// The outcome of a request.
 pub(crate) enum Asked {
     /// The answer.
     Page(Page),
@@ -96,7 +96,7 @@ pub(crate) struct PageCall {
     pub(crate) reply: Box<ReplyPage>,
 }
 
-/// What a reply needs to become a page.
+/// The context that turns a reply into a page.
 pub(crate) struct ReplyPage {
     frame: Frame,
     /// The page is that of a version.
@@ -233,7 +233,7 @@ impl Site<'_> {
 
     /// The commands that may be run here, in the order of registration.
     fn commands(&self) -> Vec<Arc<Command>> {
-        // Whoever decides may look at the registry too: it must not be held.
+        // `allowed` may lock the registry, so the lock must not be held here.
         let mut commands = self.all_commands();
         commands.retain(|command| (self.allowed)(command));
         commands
@@ -278,7 +278,7 @@ impl Site<'_> {
         commands.iter().filter(|command| command.module == *module).map(|command| self.describe(command)).collect()
     }
 
-    /// A command's form. `notice` says why it was not run, if somebody asked for that.
+    /// A command's form. `notice` says why the command was not run, if the browser requested that.
     fn form_page(&self, described: &Described, asked: (Style, &[u8]), notice: Option<&str>) -> Vec<u8> {
         let (module, name) = (&described.module, &described.name);
         match self.menu() {
@@ -508,7 +508,7 @@ fn plain(status: u16, body: &'static [u8]) -> Page {
     finish(Page { status, content_type: HTML, headers: Vec::new(), body: body.into() })
 }
 
-/// What may be kept by the browser, as long as it asks each time whether it changed.
+/// A page that the browser may cache, provided it revalidates the page each time.
 fn cached(content_type: &'static str, body: Cow<'static, [u8]>, request: &PageRequest<'_>) -> Page {
     let mut hasher = DefaultHasher::new();
     body.hash(&mut hasher);

@@ -14,15 +14,15 @@ use crate::server::dispatch::dispatcher::Dispatcher;
 use crate::server::scheduling::thread_pool::Pool;
 use crate::transport::fifo::{Opened, ReplyFifo};
 
-/// Nothing tells of a reader that blocks in open(2), so whoever waits for one asks again this often at first.
+/// The kernel does not report a reader that blocks in open(2), so the writer retries at this interval at first.
 const RETRY: Duration = Duration::from_micros(250);
-/// Who was not there after so long will hardly come at all, and is asked for half as often.
+/// A reader that has not opened its FIFO by now rarely comes, so the writer retries half as often.
 const LATE: Duration = Duration::from_millis(10);
 const RETRY_LATE: Duration = Duration::from_micros(500);
 /// How long a quiet deferred writer sleeps before it looks at its deadlines.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// What is to be delivered.
+/// A write to be delivered.
 pub(crate) enum PendingWrite {
     /// A request whose reply FIFO has no reader yet: it runs once it has one.
     AwaitReader {
@@ -42,7 +42,7 @@ pub(crate) enum PendingWrite {
         /// The reply's bytes.
         waiting: Reservation,
     },
-    /// Somebody goes on with a reply once its reader has taken some of it, or has taken nothing for too long.
+    /// Continues a reply once its reader has taken some bytes, or has taken none before the deadline.
     Room { fifo: Arc<ReplyFifo>, deadline: Instant, then: Box<dyn FnOnce(bool) + Send> },
     /// Replies in datagrams, in queues of their own. `serve` says when to serve them again; nothing when all are gone.
     Queues { serve: Box<dyn Fn(Instant) -> Option<Instant> + Send> },
@@ -212,7 +212,7 @@ impl DeferredWriter {
             _ => None,
         }));
         let forever = carried.is_empty() && self.wake_fd.is_some();
-        // Interrupted or not: whoever waits is looked at again.
+        // Interrupted or not, the writer checks every pending write again.
         let _ = nix::poll::ppoll(&mut fds, (!forever).then(|| TimeSpec::from_duration(timeout)), None);
         if let Some(wake_fd) = &self.wake_fd {
             let _ = wake_fd.read();

@@ -20,19 +20,19 @@ pub(crate) enum Asked {
     Custom(Request, Wire, Box<dyn ReplyWriter>),
 }
 
-/// Who asks.
+/// The caller of a request.
 #[derive(Clone)]
 pub(crate) struct Caller {
     pub(crate) peer: Peer,
     /// How many bytes the request has.
     pub(crate) size: usize,
     pub(crate) user: Option<Arc<str>>,
-    /// Whether only commands that change nothing are run for this request.
+    /// True if this request may run only commands that change nothing.
     pub(crate) reads_only: bool,
 }
 
 impl Caller {
-    /// Somebody of whom the transport knows no more than this.
+    /// A caller of which the transport knows only the peer and the size of its request.
     pub(crate) fn of(peer: Peer, size: usize) -> Self {
         Caller { peer, size, user: None, reads_only: false }
     }

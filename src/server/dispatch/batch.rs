@@ -57,7 +57,7 @@ impl Batch {
         batch
     }
 
-    /// Whether the answer has been sent, so that no call has to be run for it.
+    /// Returns true if the answer has been sent, so that no call has to run for it.
     pub(crate) fn is_over(&self) -> bool {
         self.is_over.load(Ordering::Relaxed)
     }
@@ -174,7 +174,7 @@ impl Dispatcher {
         out
     }
 
-    /// What stands for the answer to a call that was given up without one.
+    /// The placeholder for the answer of a call that was given up without one.
     fn lost_part(&self, joint: BatchForm) -> Vec<u8> {
         let mut out = Vec::new();
         if let BatchForm::Xml(form) = joint {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// When so many bytes have waited, their memory is given back to the system.
+/// After this many bytes have waited, the server returns their memory to the system.
 const WORTH_GIVING_BACK: usize = 32 << 20;
 
 /// Counts bytes that wait for clients. A budget within another one takes from both.

@@ -16,7 +16,7 @@ pub(crate) trait Due: Send + Sync {
     fn deadline(&self) -> Option<Instant>;
     /// Gives it its place among the open requests; false when it has one.
     fn set_key(&self, key: DeadlineKey) -> bool;
-    /// Whether it has no answer yet.
+    /// Returns true while it has no answer.
     fn is_open(&self) -> bool;
     /// Answers it in the place of its handler, which is told to stop.
     fn give_up(&self, failure: Failure);
@@ -51,7 +51,7 @@ impl Deadlines {
         state.next += 1;
         state.open.insert((due, number), request.clone());
         if !request.is_open() {
-            // Answered before it had a place, so nobody else takes it out.
+            // Answered before it was registered, so no other thread removes it.
             state.open.remove(&(due, number));
         } else if !state.has_thread {
             state.has_thread = true;

@@ -36,7 +36,7 @@ pub(crate) struct Carriage {
     pub(crate) group: &'static str,
     /// The largest reply in bytes.
     pub(crate) reply_limit: usize,
-    /// Whether a server that stops rejects requests that it has read.
+    /// True if a stopping server rejects requests that it has read.
     pub(crate) rejects_while_stopping: bool,
 }
 
@@ -44,13 +44,13 @@ pub(crate) struct Dispatcher {
     pub(super) resources: Arc<Resources>,
     pub(super) service: Arc<Service>,
     pub(crate) counters: TransportCounters,
-    /// What it lets callers ask.
+    /// The limits on callers' requests.
     pub(crate) limits: ListenerLimits,
     /// Bytes that wait for its clients.
     pub(super) unsent: Arc<ByteBudget>,
     /// How many requests are in progress here.
     pub(crate) in_progress: AtomicUsize,
-    /// The request that the leader has in hand. When another takes its place, or it stays there for long, it is filed.
+    /// The leader's current request. It is registered for its deadline when another replaces it or the leader is slow.
     pub(super) current: Mutex<Option<Arc<dyn Due>>>,
     pub(super) listener: Arc<str>,
     pub(super) transport: Transport,
@@ -60,7 +60,7 @@ pub(crate) struct Dispatcher {
     pub(super) permit: Permit,
     /// The largest reply that the transport carries, in bytes.
     pub(super) reply_limit: usize,
-    /// Whether a server that stops rejects requests that it has read.
+    /// True if a stopping server rejects requests that it has read.
     pub(super) rejects_while_stopping: bool,
     pub(super) policy: Arc<dyn ReplyPolicy>,
 }
@@ -101,7 +101,7 @@ impl Dispatcher {
         &self.service
     }
 
-    /// Whether a command may be run here.
+    /// Returns true if a command may run here.
     pub(crate) fn permits(&self, command: &Command) -> bool {
         self.permit.allows(command)
     }
@@ -123,7 +123,7 @@ impl Dispatcher {
         self.resources.is_stopping()
     }
 
-    /// Has something done by a thread that nobody waits for.
+    /// Runs a job on a thread that no caller waits for.
     pub(crate) fn aside(&self, job: Hook) {
         self.resources.aside.run_or_do(job);
     }
@@ -166,7 +166,7 @@ impl Dispatcher {
         self.unsent.trim();
     }
 
-    /// Whether there is memory to read and run a request of so many bytes; if not, that is counted.
+    /// Returns true if there is memory to read and run a request of `size` bytes; counts a shortage.
     pub(crate) fn has_memory_for(&self, size: usize) -> bool {
         let has_room = memory::has_room_for(size);
         if !has_room {
@@ -193,7 +193,7 @@ impl Dispatcher {
         Asked::Json(jsonrpc::decode_request_of(body, self.dialect(), self.batch.calls))
     }
 
-    /// The leader begins a request. Another that was in hand is served by somebody who no longer leads.
+    /// Tracks the leader's new request. A thread that no longer leads runs the previous one.
     pub(super) fn track_current(&self, request: Arc<dyn Due>) {
         let other = self.current().replace(request);
         if let Some(other) = other {
@@ -208,7 +208,7 @@ impl Dispatcher {
         }
     }
 
-    /// Whoever has a request in hand has had it for long: it is watched over from now on.
+    /// Registers the leader's current request with the deadline thread.
     pub(crate) fn hand_to_deadlines(&self) {
         let request = self.current().take();
         if let Some(request) = request {

@@ -1,4 +1,4 @@
-//! What a listener lets callers ask: its limits, what is counted beyond each, and a line in the log a second at most.
+//! The limits of a listener on requests, counters of the excess, and at most one log line a second.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
@@ -111,7 +111,7 @@ impl ListenerLimits {
         }
     }
 
-    /// Whether a request may be run.
+    /// Returns an error if a limit forbids the request.
     pub(crate) fn check(
         &self,
         command: &Command,
@@ -169,7 +169,7 @@ impl ListenerLimits {
     }
 }
 
-/// Whether parameters nest no deeper than this: scalars have one level.
+/// Returns true if parameters nest at most `levels` deep: scalars have one level.
 fn is_within(params: &Params, levels: usize) -> bool {
     match params {
         Params::Positional(items) => items.iter().all(|item| is_shallow(item, levels)),

@@ -1,4 +1,4 @@
-//! What a dispatcher counts and tells of requests that went wrong, and the records of those that are traced.
+//! Counters and log lines for failed requests, and the records of traced requests.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -90,7 +90,7 @@ impl Dispatcher {
         }
     }
 
-    /// What was asked and answered, where that is recorded.
+    /// Records a traced request and its answer.
     pub(crate) fn record(&self, command: &Command, record: &Record, started: Instant, reply: &str) {
         let (name, elapsed) = (command.canonical_name().to_string(), started.elapsed().as_secs_f64());
         let (peer, user) = (record.peer.to_string(), record.user.as_deref().unwrap_or_default());
@@ -121,7 +121,7 @@ impl Dispatcher {
     }
 }
 
-/// What is recorded of a request that is traced.
+/// The record of a traced request.
 pub(crate) struct Record {
     pub(super) request: String,
     pub(super) peer: Peer,

@@ -1,20 +1,20 @@
-//! What is done exactly once, by whoever comes first: the core of answering a request.
+//! An action that runs exactly once, for the first thread that claims it: the core of answering a request.
 //!
 //! `tests/loom.rs` goes through every interleaving of it.
 
 use super::sync::Mutex;
 
-/// Something that one may take, to answer with it, or give up, to answer in the place of whoever was at work.
+/// A value that one thread takes to answer with, or gives up to answer in place of the handler.
 pub(crate) struct OneShot<W, H> {
     state: Mutex<State<W, H>>,
 }
 
 enum State<W, H> {
-    /// Nobody has taken it. Whoever is at work may have left word how to stop it.
+    /// No thread has taken it. The handler may have registered a hook that stops it.
     Open(W, Option<H>),
     /// It was taken.
     Taken,
-    /// It was given up; whoever is at work need not go on.
+    /// It was given up; the handler need not continue.
     GivenUp,
 }
 
@@ -28,7 +28,7 @@ impl<W, H> OneShot<W, H> {
         self.replace(State::Taken).map(|(way, _)| way)
     }
 
-    /// Takes it from whoever is at work, with what stops that.
+    /// Takes it from the handler, with the hook that stops the handler.
     pub(crate) fn give_up(&self) -> Option<(W, Option<H>)> {
         self.replace(State::GivenUp)
     }
@@ -46,7 +46,7 @@ impl<W, H> OneShot<W, H> {
         }
     }
 
-    /// Whether nobody has taken it or given it up.
+    /// Returns true until a thread has taken it or given it up.
     pub(crate) fn is_open(&self) -> bool {
         matches!(*lock(&self.state), State::Open(..))
     }

@@ -20,7 +20,7 @@ pub(crate) struct PendingRequest {
     started: Instant,
     pub(super) once: OneShot<ReplyTarget, Hook>,
     key: OnceLock<DeadlineKey>,
-    /// What was asked, where that is recorded.
+    /// The recorded request, if it is traced.
     record: Option<Box<Record>>,
 }
 
@@ -65,12 +65,12 @@ impl PendingRequest {
         self.started
     }
 
-    /// Whether its answer is still of use, where none has been given.
+    /// Returns true if it has no answer and the client still waits for one.
     pub(crate) fn is_awaited(&self) -> bool {
         self.once.peek(|way| way.route.is_awaited()).unwrap_or(false)
     }
 
-    /// Answers from the thread that read the request, if nobody has; `out` is a buffer to write in.
+    /// Answers from the thread that read the request, unless it is answered; `out` is a buffer to write in.
     pub(crate) fn reply(&self, result: &Result<Response, Failure>, out: &mut Vec<u8>) {
         let way = self.take();
         if way.is_some() {
@@ -85,7 +85,7 @@ impl PendingRequest {
         }
     }
 
-    /// Answers, if nobody has.
+    /// Answers, unless it is answered already.
     pub(crate) fn answer(&self, result: &Result<Response, Failure>) {
         match self.take() {
             Some(way) => self.send(way, result),

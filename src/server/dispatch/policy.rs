@@ -5,7 +5,7 @@ use crate::response::{Failure, Response};
 
 /// How a listener's requests are counted and answered. The defaults are sipmi's own.
 pub(crate) trait ReplyPolicy: Send + Sync {
-    /// Whether the statistics of a command count its answers.
+    /// Returns true if the statistics of a command count its answers.
     fn counts_commands(&self) -> bool {
         true
     }
@@ -16,7 +16,7 @@ pub(crate) trait ReplyPolicy: Send + Sync {
         None
     }
 
-    /// Whether the client is told that its reply was too large to send.
+    /// Returns true if the client is told that its reply was too large to send.
     fn explains_oversize(&self) -> bool {
         true
     }

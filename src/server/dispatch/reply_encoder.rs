@@ -12,7 +12,7 @@ use crate::response::{Failure, Response};
 use crate::server::panics::contained;
 
 impl Dispatcher {
-    /// What writes a reply in this form node by node, where that can be.
+    /// Returns the encoder that writes a reply in this form node by node, if the form has one.
     pub(crate) fn pieces(&self, form: &Form) -> Option<Pieces> {
         match form {
             Form::Text { .. } => Some(Pieces::text(self.style)),
@@ -40,7 +40,7 @@ impl Dispatcher {
             }
             return;
         }
-        // What is refused is told in few words, however small the limit.
+        // An error is a short reply, however small the command's limit.
         let limit = if result.is_ok() { self.limit_of_replies(command) } else { self.reply_limit };
         let size = out.len() - before;
         if size > limit {
@@ -56,7 +56,7 @@ impl Dispatcher {
         self.count(command, is_error, started, out.len() - before);
     }
 
-    /// Counts an answer of so many bytes.
+    /// Counts an answer of `size` bytes.
     pub(crate) fn count(&self, command: Option<&Arc<Command>>, is_error: bool, started: Instant, size: usize) {
         let elapsed = started.elapsed();
         self.counters.answered(is_error, elapsed);

@@ -1,6 +1,6 @@
 //! A reply that is made while it is sent: from the first nodes to the last byte, at the pace of the slower side.
 //!
-//! Nobody waits for either side. A stream goes on when its route asks for more, on the thread that asks; while its
+//! No thread waits for either side. A stream goes on when its route asks for more, on the thread that asks; while its
 //! source has nothing or its reader takes nothing, it holds no thread and not the interpreter.
 
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::tree::{NodeId, Tree};
 
 /// How much is handed over at a time.
 const CHUNK: usize = 64 << 10;
-/// What there is after so long is sent, even if it is little.
+/// After this time the stream sends its buffered bytes, even if there are few.
 const PROMPT: Duration = Duration::from_millis(100);
 
 struct Stream {

@@ -1,4 +1,4 @@
-//! The answer of a handler that has returned before: whoever holds the responder answers the request.
+//! The answer of a handler that returned before it: the holder of the responder answers the request.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ impl Detach for PendingRequest {
     }
 }
 
-/// Whoever holds it answers; when it is dropped, the caller is told that the command failed.
+/// Its holder answers; when it is dropped, the caller is told that the command failed.
 pub(crate) struct Pending(Option<Arc<PendingRequest>>);
 
 impl Pending {
@@ -59,7 +59,7 @@ impl Responder for Pending {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        // Nobody is told that an answer which nobody waits for comes late.
+        // A late answer that no client waits for is not reported.
         if let Some(request) = self.0.take().filter(|request| request.is_open()) {
             request.answer(&Err(Failure::Handler));
         }

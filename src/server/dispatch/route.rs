@@ -24,7 +24,7 @@ pub(crate) trait ReplySink: Send {
         usize::MAX
     }
 
-    /// Whether the client still has use for the answer.
+    /// Returns true if the client still waits for the answer.
     fn is_awaited(&self) -> bool {
         true
     }
@@ -52,7 +52,7 @@ pub(crate) trait ReplySink: Send {
     }
 }
 
-/// What an answer needs: it is written in this form and sent.
+/// The target of an answer: the form to write it in and the route to send it on.
 pub(crate) struct ReplyTarget {
     pub(crate) form: Form,
     pub(crate) route: Box<dyn ReplySink>,

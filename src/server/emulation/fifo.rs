@@ -19,7 +19,7 @@ pub(super) struct FaultyFifo {
     dialect: Dialect,
     /// Held while a request is served.
     turn: Mutex<()>,
-    /// Whether the current request is for a command that answers later, which is deadly in other ways.
+    /// True if the current request is for a command that answers later, which crashes the server in other ways.
     answers_later: AtomicBool,
 }
 
@@ -28,7 +28,7 @@ impl FaultyFifo {
         FaultyFifo { dialect, turn: Mutex::default(), answers_later: AtomicBool::new(false) }
     }
 
-    /// Whether a real server would not survive a request. It opens the reply FIFO before it dies.
+    /// Returns true if a real server would crash on the request. It opens the reply FIFO before it crashes.
     fn is_deadly(&self, replies: &dyn ReplySide, frame: &Frame) -> bool {
         let (reply, deadly) = match frame {
             Frame::Json { reply, body } => (reply, hazards::dies_of_json(self.dialect, body, true)),

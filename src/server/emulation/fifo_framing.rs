@@ -9,16 +9,16 @@ use crate::server::listener::fifo::policy::Framing;
 
 /// How much one read of a command FIFO brings to 3.x and 4.x, what the read before left over included.
 const READ: usize = 4096;
-/// What the parameters of a text request may be in all.
+/// The limit on all parameters of a text request, in bytes.
 const TEXT_PARAMS: usize = 8192;
-/// What 2.4 takes in a line for a command that wants none.
+/// The limit of 2.4 on a line for a command that takes no parameters, in bytes.
 const UNWANTED_LINE: usize = 1023;
 /// A request over this is cut where a third read of it would begin, and 1.11 is back in step after it.
 const TWO_READS: usize = 2 * (TEXT_PARAMS - 1);
 
 /// Reads a command FIFO as 3.x and 4.x do: a command must come in one read.
 ///
-/// What follows a good command in its read is kept, and each further read is put behind it. When that does not make a
+/// The bytes after a good command in its read are kept, and each further read is appended. When that does not make a
 /// command, the read is dropped and the rest kept: so a broken one is never got rid of.
 #[derive(Default)]
 pub(super) struct JsonReader {
@@ -86,7 +86,7 @@ enum Step {
     Between,
     /// In its parameters.
     Params { method: Vec<u8>, reply: Vec<u8>, params: Vec<u8> },
-    /// In something to be dropped, up to so many empty lines.
+    /// Dropping a request, up to `empty_lines` empty lines.
     Dropping { empty_lines: u8 },
     /// Out of step, until a read brings an empty line alone.
     Lost,
@@ -154,7 +154,7 @@ impl TextReader {
     }
 }
 
-/// What the first line of a request says: `:method:reply`.
+/// Parses the first line of a request: `:method:reply`.
 fn begin(line: &[u8]) -> Step {
     let parts = line.strip_prefix(b":").and_then(|rest| {
         let colon = memchr::memchr(b':', rest)?;

@@ -1,4 +1,4 @@
-//! What real servers do wrong, version by version: what a listener asks when its server has hazards.
+//! The faults of real servers, version by version, for a listener whose server has hazards.
 //!
 //! Nothing here reads or writes; these are the rules alone. They exist so that clients can be tested against them.
 
@@ -25,7 +25,7 @@ pub(super) const READER_LOOKS: [Duration; 5] = [
     Duration::from_millis(80),
 ];
 
-/// Whether this request takes the server down before it is looked at: JSON that is no request at all.
+/// Returns true if this request crashes the server before it is read: JSON that is no request at all.
 ///
 /// Over a FIFO all of 3.x and 4.x die of it, over datagrams only 4.x.
 pub(super) fn dies_of_json(dialect: Dialect, body: &[u8], over_fifo: bool) -> bool {
@@ -51,12 +51,12 @@ pub(super) fn answers_later(frame: &Frame) -> bool {
     }
 }
 
-/// Whether 3.x and 4.x do not survive this answer that came later: one of its strings is too long for a reply FIFO.
+/// Returns true if 3.x and 4.x crash on this late answer: one of its strings is too long for a reply FIFO.
 pub(super) fn dies_of_reply(dialect: Dialect, reply: &[u8]) -> bool {
     dialect.reads_json() && long_string(reply).is_some()
 }
 
-/// What of a reply a server of this version writes to a reply FIFO.
+/// Cuts a reply to the part that a server of this version writes to a reply FIFO.
 pub(super) fn cut_fifo_reply(dialect: Dialect, mut reply: Vec<u8>) -> Vec<u8> {
     if dialect.reads_text() {
         let mut start = 0;

@@ -54,7 +54,7 @@ impl Udp {
     }
 }
 
-/// The way to a UDP port. Its socket is shared and not connected, so that a port where nobody listens, which the
+/// The way to a UDP port. Its socket is shared and not connected, so that a refused connection, which the
 /// network may report, disturbs no other subscriber.
 pub(super) struct UdpOutlet {
     from: Arc<UdpSocket>,
@@ -97,7 +97,7 @@ impl Unix {
         }
         outlets.retain(|_, outlet| outlet.strong_count() > 0);
         if self.from.get().is_none() {
-            // Nobody else makes one meanwhile: the outlets are locked.
+            // No other thread makes one meanwhile: the outlets are locked.
             let _ = self.from.set(Arc::new(nonblocking_unix()?));
         }
         let from = self.from.get().cloned().ok_or(io::ErrorKind::NotFound)?;
@@ -136,7 +136,7 @@ fn unix_address(path: &str) -> io::Result<net::SocketAddr> {
 /// The way to a UNIX socket, and what waits for room in it.
 pub(super) struct UnixOutlet {
     me: Weak<UnixOutlet>,
-    /// Not connected: whoever has the name now gets the event.
+    /// Not connected: the current owner of the name gets the event.
     from: Arc<UnixDatagram>,
     to: net::SocketAddr,
     dialect: Dialect,

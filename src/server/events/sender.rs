@@ -1,4 +1,4 @@
-//! The thread that waits for subscribers, so that nobody who raises an event does.
+//! The thread that waits for subscribers, so that the threads that raise events do not.
 
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -18,13 +18,13 @@ const DEAF_SLEEP: Duration = Duration::from_millis(5);
 pub(super) trait Line: Send + Sync {
     /// Moves what moves without waiting, and says what to wait for.
     fn work(&self, now: Instant) -> Wait;
-    /// Whether nothing is on its way.
+    /// Returns true if no event is in flight.
     fn is_empty(&self) -> bool;
     /// Drops what is on its way, and the connection.
     fn give_up(&self);
 }
 
-/// What a line waits for; nothing at all until it is woken.
+/// The conditions that a line waits for; none until it is woken.
 #[derive(Default)]
 pub(super) struct Wait {
     pub(super) ready: Option<(Arc<dyn AsFd + Send + Sync>, PollFlags)>,
@@ -78,7 +78,7 @@ impl EventSender {
         if thread.is_some() {
             self.ring();
         }
-        // It ends at the deadline; and it never waits for the interpreter or for whoever stops it.
+        // The thread ends at the deadline; it never waits for the interpreter or for the thread that stops it.
         if thread.is_some_and(|thread| thread.join().is_err()) {
             log::error!("the thread that delivers events panicked");
         }
@@ -100,7 +100,7 @@ impl EventSender {
                 let mut state = self.lock();
                 let lines: Vec<Arc<dyn Line>> = state.lines.iter().filter_map(Weak::upgrade).collect();
                 if lines.is_empty() {
-                    // Nobody subscribes any more. Whoever wakes it later begins a new thread.
+                    // No subscriber is left. The next wake-up starts a new thread.
                     state.thread = None;
                     return;
                 }

@@ -16,10 +16,10 @@ use crate::command::event::{DeliveryStats, Raised, SubscriberSink};
 use crate::item::{Item, Str};
 use crate::server::events::sender::{EventSender, Line, Wait};
 
-/// So many events wait for one subscriber, or so many bytes of them: a minute of a busy server, little of its memory.
+/// The limits on queued events and bytes for one subscriber: a minute of a busy server, little of its memory.
 const MOST_WAITING: usize = 8192;
 const MOST_BYTES: usize = 4 << 20;
-/// An event older than this tells nobody anything.
+/// An event older than this is of no use to a subscriber.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -65,7 +65,7 @@ impl SubscriberSink for StreamOutlet {
 pub(super) struct Stream {
     me: Weak<Stream>,
     addresses: Vec<SocketAddr>,
-    /// Whether each event wants a reply.
+    /// True if each event needs a reply.
     reliable: bool,
     queue: Mutex<Queue>,
     /// Touched by the messenger, and taken before the queue.
@@ -98,7 +98,7 @@ struct ReplySink {
     link: Link,
     /// Which of the addresses is next.
     next: usize,
-    /// Nobody is asked before then.
+    /// The sender does not connect before this time.
     retry_at: Option<Instant>,
     /// How long the wait after the next failure is.
     retry: Duration,
@@ -133,14 +133,14 @@ impl Queue {
         Some(entry)
     }
 
-    /// What is to be written next.
+    /// The bytes to write next.
     fn slices(&self) -> Vec<IoSlice<'_>> {
         let unwritten = self.entries.range(self.written..).take(SLICES);
         let from = |place: usize| if place == 0 { self.offset } else { 0 };
         unwritten.enumerate().map(|(place, entry)| IoSlice::new(&entry.bytes[from(place)..])).collect()
     }
 
-    /// So many bytes were written. What wants no reply is done then.
+    /// Marks `size` bytes as written. Events that need no reply are then done.
     fn wrote(&mut self, mut size: usize, now: Instant) {
         while let Some(entry) = self.entries.get_mut(self.written) {
             let left = entry.bytes.len() - self.offset;
@@ -249,7 +249,7 @@ impl Stream {
         route.retry = (route.retry * 2).min(LAST_RETRY);
     }
 
-    /// Reads replies and writes events, as far as both go without waiting.
+    /// Reads replies and writes events until either would block.
     fn exchange(&self, connection: &mut Connection, now: Instant) -> Result<Wait, Box<dyn std::error::Error>> {
         self.read(connection)?;
         let mut flags = PollFlags::POLLIN;
@@ -402,7 +402,7 @@ fn begin_to_connect(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(socket)
 }
 
-/// Whether the connection is made; an error when it failed.
+/// Returns true if the connection is made; an error when it failed.
 fn is_connected(socket: &TcpStream) -> io::Result<bool> {
     if let Some(error) = socket.take_error()? {
         return Err(error);

@@ -1,4 +1,4 @@
-//! What a FIFO's reader has read and not served yet, kept where the next reader finds it when the first has died.
+//! The bytes that a FIFO's reader has read and not served, kept for the next reader in case the first dies.
 //!
 //! The kernel does not note how much it has read into memory. So what lies beyond the bytes that are accounted for is
 //! kept zeroed, and what is not zero there was read: no request ends with a NUL.
@@ -31,7 +31,7 @@ struct Head {
 }
 
 impl FifoStream {
-    /// Room for so many bytes. Shared with processes that are forked afterwards.
+    /// Room for `room` bytes. Shared with processes that are forked afterwards.
     pub(crate) fn new(room: usize, read_size: usize) -> io::Result<Self> {
         Ok(FifoStream { memory: SharedTable::new_shared(room)?, read_size })
     }
@@ -68,18 +68,18 @@ impl FifoStream {
         Ok(size)
     }
 
-    /// So many bytes of it were read.
+    /// Notes that `size` bytes of it were read.
     pub(crate) fn note_read(&self, size: usize) {
         self.head().read.fetch_add(size as u64, Ordering::Release);
     }
 
-    /// The place up to which all is served when so many bytes of what was read are not.
+    /// The place up to which all is served when `unserved` of the bytes read are not.
     pub(crate) fn place(&self, unserved: usize) -> u64 {
         let epoch = self.head().served.load(Ordering::Acquire) / EPOCH;
         epoch * EPOCH + self.read().saturating_sub(unserved) as u64
     }
 
-    /// All is served, or in somebody's hands, up to a place.
+    /// Notes that all requests up to a place are served or in flight.
     pub(crate) fn note_served(&self, place: u64) {
         self.head().served.store(place, Ordering::Release);
         if (place % EPOCH) as usize >= self.read() {

@@ -1,6 +1,6 @@
 //! Between processes that serve one socket: one whose processor is taken leaves what comes to those that are idle.
 //!
-//! The kernel gives a datagram to whoever has waited longest. That may be a thread of a process whose interpreter is at
+//! The kernel gives a datagram to the thread that has waited longest. It may be of a process whose interpreter is at
 //! work, while all of another wait.
 
 use std::sync::atomic::{AtomicIsize, Ordering};
@@ -53,7 +53,7 @@ impl BusyLeaders {
     }
 }
 
-/// What a leader knows of the others.
+/// The leader's view of the other processes.
 #[derive(Default)]
 pub(crate) struct IdleFirst {
     trusted_until: Option<Instant>,

@@ -1,4 +1,4 @@
-//! What the workers of a server have in hand, kept where the process that looks after them sees it when one dies.
+//! The in-flight requests of a server's workers, kept where the supervising process sees them when a worker dies.
 //!
 //! A datagram is received into this memory and answered from it, so the kernel keeps the account (`Envelope`). Of a
 //! FIFO's request the name of its reply FIFO and its bytes are put here before the bytes are taken off the stream.
@@ -24,7 +24,7 @@ const PLACES: usize = 1024;
 /// The longest name of a reply FIFO.
 const LONGEST_NAME: usize = 255;
 
-// What is in a place.
+// The content of a place.
 const NOTHING: u32 = 0;
 const DATAGRAM: u32 = 1;
 const TEXT: u32 = 2;
@@ -109,7 +109,7 @@ struct Free {
 pub(crate) struct Slot {
     owner: Arc<WorkerSlots>,
     number: usize,
-    /// What the place holds before anything is answered.
+    /// The content of the place before anything is answered.
     content: u32,
     /// One thread at a time uses its request.
     not_sync: PhantomData<Cell<()>>,
@@ -131,7 +131,7 @@ pub(crate) enum AbandonedRequest<'a> {
 }
 
 impl InFlightTable {
-    /// Places for so many workers, whose ranks count from 1. Shared with processes that are forked afterwards.
+    /// Places for `workers` workers, whose ranks count from 1. Shared with processes that are forked afterwards.
     pub(crate) fn new(workers: usize) -> std::io::Result<Arc<Self>> {
         Ok(Arc::new(InFlightTable { table: SharedTable::new_shared(workers * PLACES)? }))
     }
@@ -149,7 +149,7 @@ impl InFlightTable {
         Arc::new(WorkerSlots { all: self.clone(), rank, free: Mutex::default() })
     }
 
-    /// What a worker that has ended had in hand, by endpoint; its places are free then. `stream` gets how far it had
+    /// Takes the in-flight requests of a dead worker, by endpoint, and frees its places. `stream` gets how far it had
     /// taken requests off a FIFO's stream.
     pub(crate) fn recover(
         &self,
@@ -216,7 +216,7 @@ impl WorkerSlots {
         };
         let mut slot = self.take()?;
         slot.content = content;
-        // What is too long is answered without its id.
+        // A request that is too long is answered without its id.
         let bytes = if bytes.len() <= ROOM { &bytes[..] } else { &[] };
         let reply = if reply.len() <= LONGEST_NAME { &reply[..] } else { &[] };
         let request = slot.request_mut();
@@ -262,7 +262,7 @@ impl Slot {
         Ok(Received { size: delivery.size, peer: delivery.peer, user })
     }
 
-    /// The datagram that was received, as far as it was kept.
+    /// The kept part of the datagram that was received.
     pub(crate) fn datagram(&self) -> &[u8] {
         self.request().envelope.datagram()
     }
@@ -290,7 +290,7 @@ impl Slot {
         self.content().store(self.content, Ordering::Release);
     }
 
-    /// The answer is about to be written into the client's FIFO: nobody else may write there any more.
+    /// The answer is about to be written into the client's FIFO: no other process may write there any more.
     pub(crate) fn begin_answer(&self) {
         self.content().store(ANSWERED, Ordering::Release);
     }

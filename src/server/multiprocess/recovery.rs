@@ -1,4 +1,4 @@
-//! Answering for a worker that has died: whoever it had in hand is told that the command failed.
+//! Answers for a worker that has died: its clients are told that the command failed.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -41,7 +41,7 @@ enum To {
 }
 
 impl Answer {
-    /// What to say to an abandoned request; nothing if it wants no answer.
+    /// Returns the answer to an abandoned request; None if it wants no answer.
     pub(crate) fn to(
         orphan: &AbandonedRequest<'_>,
         endpoint: usize,

@@ -11,11 +11,11 @@ pub type AskPassword = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
 /// How requests prove who sends them.
 #[derive(Clone, Default)]
 pub struct Credentials {
-    /// User names and their passwords (Basic); no user at all lets nobody in by password.
+    /// User names and their passwords (Basic); an empty list rejects every password.
     pub users: Option<Vec<(String, String)>>,
     /// Asked whether a user has this password (Basic).
     pub ask: Option<AskPassword>,
-    /// A bearer token; an empty one lets nobody in.
+    /// A bearer token; an empty one rejects every client.
     pub token: Option<String>,
 }
 
@@ -59,12 +59,12 @@ impl Credentials {
         Ok(())
     }
 
-    /// Whether every request is let in.
+    /// Returns true if every request is accepted.
     pub(crate) fn are_not_asked_for(&self) -> bool {
         self.users.is_none() && self.ask.is_none() && self.token.is_none()
     }
 
-    /// Whether a token is all that lets in.
+    /// Returns true if a token is the only credential.
     pub(crate) fn are_a_token(&self) -> bool {
         self.users.is_none() && self.ask.is_none() && self.token.is_some()
     }

@@ -8,7 +8,7 @@ use super::credentials::Credentials;
 use super::roots::Roots;
 use crate::codec::xmlrpc;
 
-/// What a listener for HTTP has beside the options of all.
+/// The options that only a listener for HTTP has.
 #[derive(Clone, Debug, Default)]
 pub struct HttpOptions {
     /// Where it answers what; `None`: where the imitated version does.
@@ -17,15 +17,15 @@ pub struct HttpOptions {
     pub xmlrpc: Option<xmlrpc::Form>,
     /// Which `GET` requests run commands that change something.
     pub json_get: JsonGet,
-    /// Who is let in.
+    /// The accepted credentials.
     pub credentials: Credentials,
     /// Names by which browsers may call it, beside addresses and `localhost`.
     pub hosts: Vec<String>,
     /// How long a head, a body and a pause between requests may take.
     pub timeouts: Timeouts,
-    /// What 3.6 and 4.0 take of a body, where their faults are imitated (`receive_buf_size`); 0: as much as they do.
+    /// The limit of 3.6 and 4.0 on a body, where their faults are imitated (`receive_buf_size`); 0: their default.
     pub receive_buffer: usize,
-    /// Whether `GET /metrics` shows what is counted.
+    /// True if `GET /metrics` shows the counters.
     pub shows_metrics: bool,
     /// How many connections there may be.
     pub connections: usize,

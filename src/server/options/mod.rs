@@ -27,13 +27,13 @@ pub struct ListenOptions {
     pub workers: usize,
     /// The largest request in bytes.
     pub request_limit: usize,
-    /// Whether JSON replies are spread over lines (`pretty_printing`).
+    /// True if JSON replies are spread over lines (`pretty_printing`).
     pub pretty_printing: bool,
     /// How text replies on a FIFO show levels (`reply_indent`).
     pub indent: Indent,
     /// The CPUs that its workers run on; empty: anywhere (Linux only).
     pub cpus: Vec<usize>,
-    /// Whether it hangs, stalls, swallows and dies where the imitated version does.
+    /// True if it hangs, stalls, drops requests and crashes where the imitated version does.
     pub hazards: bool,
     /// Which commands it runs.
     pub permit: Permit,
@@ -45,7 +45,7 @@ pub struct ListenOptions {
     pub batch: BatchLimits,
     /// The networks that it serves (UDP and HTTP); `None`: all.
     pub allow_from: Option<Vec<Network>>,
-    /// What only HTTP has.
+    /// The options for HTTP alone.
     pub http: HttpOptions,
 }
 

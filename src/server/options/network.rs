@@ -15,7 +15,7 @@ pub struct Network {
 pub struct NetworkError(String);
 
 impl Network {
-    /// Whether an address is in it.
+    /// Returns true if an address is in it.
     pub fn contains(self, address: IpAddr) -> bool {
         number(address) & self.mask == self.address
     }
@@ -36,7 +36,7 @@ impl std::str::FromStr for Network {
     }
 }
 
-/// Whether an address is in one of these networks; `None` are all networks.
+/// Returns true if an address is in one of these networks; `None` are all networks.
 pub(crate) fn is_from_any(networks: Option<&[Network]>, address: IpAddr) -> bool {
     networks.is_none_or(|networks| networks.iter().any(|network| network.contains(address)))
 }

@@ -1,4 +1,4 @@
-//! What is mounted where: the path of a request says in which form it is asked and answered.
+//! The routes of HTTP: the path of a request selects the form of the request and of its reply.
 
 use crate::dialect::Dialect;
 
@@ -37,7 +37,7 @@ impl Roots {
         }
     }
 
-    /// What is at a path.
+    /// The route at a path.
     pub(crate) fn find<'p>(&self, path: &'p str) -> Option<Route<'p>> {
         let below = |root: &Option<String>| below(path, root.as_deref()?);
         if below(&self.mi).is_some() {
@@ -59,7 +59,7 @@ impl Roots {
     }
 }
 
-/// What is at a path, with the rest of the path where that says something.
+/// The route at a path, with the rest of the path where the route uses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route<'p> {
     Mi,

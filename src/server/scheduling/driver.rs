@@ -16,7 +16,7 @@ pub(crate) struct Driver {
 }
 
 pub(crate) trait Task: Send {
-    /// Goes as far as it can; true when it is done, else the waker will be woken.
+    /// Polls until it would block; true when it is done, else the waker will be woken.
     fn go(&mut self, waker: &Waker) -> bool;
 }
 

@@ -1,4 +1,4 @@
-//! Who leads a listener: one thread waits for requests, and another takes over while it is busy for long.
+//! The leader of a listener: one thread waits for requests, and another takes over while it is busy.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
@@ -10,9 +10,9 @@ use crate::server::scheduling::thread_pool::Pool;
 
 /// How long a handler may keep its listener waiting.
 const PATIENCE: Duration = Duration::from_millis(1);
-/// When all threads have been busy for so many rounds, there may be one more.
+/// After this many rounds with all threads busy, the pool may add one more.
 const EXCESS_AFTER: u32 = 50;
-/// After so many rounds without a request, the watch sleeps until one comes.
+/// After this many rounds without a request, the watch sleeps until one comes.
 const QUIET_ROUNDS: u32 = 200;
 /// How often listeners are looked after, so that a removed FIFO is back within a second.
 pub(crate) const LOOK_AFTER: Duration = Duration::from_millis(400);
@@ -64,7 +64,7 @@ impl Leadership {
         self.state.compare_exchange(mine, mine & !BUSY, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
-    /// Whether the leader of `term` still leads.
+    /// Returns true if the leader of `epoch` still leads.
     pub(crate) fn leads(&self, epoch: Epoch) -> bool {
         self.state.load(Ordering::SeqCst) >> TERM_SHIFT == epoch.0
     }

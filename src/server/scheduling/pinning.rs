@@ -1,4 +1,4 @@
-//! The CPUs of a listener's workers: whoever leads runs there, and goes back where it was afterwards.
+//! The CPUs of a listener's workers: a leading thread runs there, and returns to its own CPUs afterwards.
 
 /// Where the threads that lead a listener run; nowhere in particular if it is empty.
 #[derive(Debug, Default)]

@@ -1,11 +1,11 @@
-//! Whose turn it is to poll something that many may wake, and one at a time may poll.
+//! The state of a task that many threads may wake and one at a time may poll.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
 #[derive(Default)]
 pub(crate) struct TaskState(AtomicU8);
 
-/// Nobody's: nothing has happened.
+/// Idle: no thread polls it, and nothing has happened.
 const IDLE: u8 = 0;
 /// It is in line, or about to be.
 const SCHEDULED: u8 = 1;

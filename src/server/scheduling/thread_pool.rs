@@ -1,4 +1,4 @@
-//! Threads that run jobs: made when needed, kept while busy, gone when idle for long.
+//! Threads that run jobs: made when needed, kept while busy, ended after an idle time.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ pub type ThreadScope = Arc<dyn Fn(&mut (dyn FnMut() + Send)) + Send + Sync>;
 
 /// A thread that had nothing to do for this long ends.
 const IDLE: Duration = Duration::from_secs(10);
-/// So many threads more may be allowed while all are busy.
+/// The number of extra threads that are allowed while all are busy.
 const EXCESS: usize = 256;
 
 pub(crate) struct Pool {
@@ -90,7 +90,7 @@ impl Pool {
         self.lock().jobs.len()
     }
 
-    /// Whether a job would find a thread at once.
+    /// Returns true if a job would find a thread at once.
     pub(crate) fn has_room(&self) -> bool {
         let state = self.lock();
         state.idle > state.jobs.len() || state.threads < state.most
@@ -138,7 +138,7 @@ impl Pool {
     }
 
     /// A thread that was counted did not begin. The others do its jobs; where there are none, the jobs are dropped, and
-    /// that answers those who wait for them.
+    /// that answers their waiting callers.
     fn do_without(&self, error: &std::io::Error) {
         log::error!("cannot start a thread: {error}");
         let mut state = self.lock();

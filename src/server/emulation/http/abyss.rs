@@ -9,13 +9,13 @@ use crate::server::listener::http::policy::Verdict;
 use crate::server::listener::http::reply::{self, Reply};
 use crate::server::options::roots::{Roots, Route};
 
-/// Whether a request at this path goes to Abyss.
+/// Returns true if a request at this path goes to Abyss.
 pub(super) fn has_path(dialect: Dialect, roots: &Roots, path: &str) -> bool {
     let is_there = dialect.is_1x() && matches!(roots.find(path), Some(Route::Rpc));
     is_there || has_port(dialect, roots)
 }
 
-/// Whether the listener's port is that of Abyss.
+/// Returns true if the listener's port is that of Abyss.
 pub(super) fn has_port(dialect: Dialect, roots: &Roots) -> bool {
     dialect.is_1x() && roots.rpc.is_some() && roots.paths().count() == 1
 }

@@ -23,12 +23,12 @@ pub(super) enum ArrayReply {
 }
 
 impl DeferredFaults {
-    /// Whether 1.11 does not survive this request of `mi_json`: it is the one after one with an empty parameter.
+    /// Returns true if 1.11 crashes on this request of `mi_json`: it follows one with an empty parameter.
     pub(super) fn dies_of_mi_json(&self, had_empty_parameter: bool) -> bool {
         self.is_doomed.swap(had_empty_parameter, Ordering::Relaxed)
     }
 
-    /// What `mi_xmlrpc` makes of a reply after its first success: it has no array any more to put nodes into.
+    /// Returns how `mi_xmlrpc` treats a reply after its first success: it has no array any more to put nodes into.
     pub(super) fn fate_of_array(&self, reply: &[u8]) -> ArrayReply {
         let has = |what: &[u8]| memchr::memmem::find(reply, what).is_some();
         if has(b"<fault>") || !self.has_given_array.swap(true, Ordering::Relaxed) {

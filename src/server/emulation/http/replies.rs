@@ -12,7 +12,7 @@ use crate::server::listener::http::body::ReplyBody;
 use crate::server::listener::http::policy::Preferences;
 use crate::server::listener::http::reply::{self, Problem, Reply};
 
-/// What a reply has to respect of a request's head.
+/// Returns the preferences for a reply from a request's head.
 pub(super) fn preferences(head: &HeaderMap, version: Version, is_of_abyss: bool) -> Preferences {
     let known = [("text/xml", reply::XML), ("application/json", reply::JSON), ("text/html", reply::HTML)];
     let named = |header| {

@@ -57,7 +57,7 @@ pub(super) fn rule(dialect: Dialect, mount: Route<'_>, head: &Parts, hazards: bo
     }
 }
 
-/// Whether `mi_http` takes a body of this type: it looks at the beginning alone.
+/// Returns true if `mi_http` accepts a body of this type: it compares the beginning alone.
 pub(super) fn begins_as_json(head: &HeaderMap) -> bool {
     const PREFIX: &[u8] = b"application/json";
     let found = head.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
@@ -106,7 +106,7 @@ fn rule_body(dialect: Dialect, answers: HeaderValue, head: &Parts, hazards: bool
     rule_size(dialect, head, hazards)
 }
 
-/// Whether a body may come as it does: only those that join reads take one in chunks.
+/// Returns true if the server accepts the body's encoding: only versions that join reads accept chunks.
 fn takes_encoding(dialect: Dialect, head: &Parts) -> bool {
     joins_pieces(dialect) || !head.headers.contains_key(TRANSFER_ENCODING)
 }
