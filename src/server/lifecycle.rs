@@ -26,7 +26,7 @@ use crate::server::scheduling::thread_pool::{Pool, ThreadScope};
 
 /// How long a server that is dropped waits for what it is doing.
 const DRAIN: Duration = Duration::from_secs(5);
-/// After so many looks it looks whether somebody is in a hurry.
+/// The drain checks for a hurried stop after this many of its own checks.
 const HURRY_LOOKS: u32 = 25;
 /// As often as that.
 const SLICE: Duration = Duration::from_millis(50);
@@ -83,7 +83,7 @@ impl Server {
         Server { service, scope, state: Arc::default(), delivery }
     }
 
-    /// Sets if subscribers over TCP have to confirm each event (`reliable_mode` of `event_stream`).
+    /// Makes subscribers over TCP confirm each event, or not (`reliable_mode` of `event_stream`).
     pub fn set_reliable_events(&self, reliable: bool) {
         self.delivery.set_reliable(reliable);
     }

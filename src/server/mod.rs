@@ -3,7 +3,7 @@
 //! A request stays on the thread that read it, from the first byte to the reply. Each listener has one
 //! leader: the thread that waits for requests and runs their handlers. When a handler takes longer than
 //! a millisecond, another thread of the pool takes the lead over (`scheduling/leadership`), so a slow command holds up
-//! nobody. What would make a thread wait for a client, a reply FIFO that has no reader yet or is full,
+//! no other request. A write that would block on a client, a reply FIFO that has no reader yet or is full,
 //! goes to the deferred writer instead.
 
 mod console;

@@ -32,8 +32,8 @@ impl Server {
         Ok(())
     }
 
-    /// A worker has ended: whoever it had in hand will be answered by [`Server::answer_orphans`], and what it had
-    /// read from FIFOs waits for the next reader.
+    /// Takes over the requests of a dead worker: [`Server::answer_orphans`] will answer its clients, and the bytes that
+    /// it read from FIFOs wait for the next reader.
     pub fn recover(&self, rank: u16) {
         let mut state = self.lock();
         self.service.statistics.clear_gauges(rank);
@@ -55,7 +55,7 @@ impl Server {
         state.answers.extend(answers);
     }
 
-    /// Answers for dead workers until a write would block. Returns the number of answers that wait.
+    /// Answers for dead workers where no write would block. Returns the number of answers that wait.
     pub fn answer_orphans(&self) -> usize {
         let mut state = self.lock();
         let mut answers = std::mem::take(&mut state.answers);
@@ -89,7 +89,7 @@ impl Server {
         }
     }
 
-    /// Makes removed or replaced FIFOs again, and returns the names of those and of failed ones.
+    /// Makes removed or replaced FIFOs again, and returns a message for each, and for each failure.
     pub fn restore(&self) -> Vec<String> {
         let mut state = self.lock();
         let restored = state.bound.iter_mut().filter_map(|endpoint| match endpoint {

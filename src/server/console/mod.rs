@@ -1,7 +1,7 @@
 //! The web console and the pages of `mi_http` and `mi_html`: from what a browser asks to a page, or to the call whose
 //! reply is one.
 //!
-//! A function of values: [`answer`] gives a [`Page`], or a [`PageCall`] that somebody runs, now or later, and whose
+//! A function of values: [`answer`] gives a [`Page`], or a [`PageCall`] that the listener runs, now or later, and whose
 //! [`ReplyPage`] then makes a page of the result.
 
 use std::borrow::Cow;

@@ -38,8 +38,7 @@ pub(super) fn dies_of_json(dialect: Dialect, body: &[u8], over_fifo: bool) -> bo
     !matches!(method, Some((_, Item::Str(_))))
 }
 
-/// Whether this request is for a command that answers later. Without a way back for its answer it takes the server
-/// down.
+/// Returns true if this request is for a command that answers later. Without a reply address it crashes the server.
 pub(super) fn answers_later(frame: &Frame) -> bool {
     match frame {
         Frame::Text { method, .. } => is_asynchronous(method),

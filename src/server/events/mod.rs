@@ -1,7 +1,7 @@
-//! Delivering events: the way to the sockets of `event_subscribe`, which never makes anybody wait.
+//! Delivering events: the way to the sockets of `event_subscribe`, which never blocks the caller.
 //!
-//! A datagram is sent by whoever raises the event. What its receiver has no room for, and all that goes over TCP,
-//! waits in a bounded queue for the messenger: one thread for all of them.
+//! The thread that raises an event sends its datagram. Datagrams that the receiver has no room for, and all events over
+//! TCP, wait in a bounded queue for the sender: one thread for all of them.
 
 mod datagram;
 mod sender;
@@ -49,13 +49,13 @@ impl Delivery {
         })
     }
 
-    /// Whether subscribers over TCP have to confirm each event (`reliable_mode` of `event_stream`). Holds for
+    /// Makes subscribers over TCP confirm each event, or not (`reliable_mode` of `event_stream`). Holds for
     /// connections that are not made yet.
     pub(crate) fn set_reliable(&self, reliable: bool) {
         self.reliable.store(reliable, Ordering::Relaxed);
     }
 
-    /// Sends what is on its way, as far as its receivers take it soon, and gives up the rest.
+    /// Sends the queued events that their receivers accept soon, and drops the rest.
     pub(crate) fn stop(&self) {
         self.sender.stop(Instant::now() + FLUSH);
     }

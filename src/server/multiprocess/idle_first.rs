@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
 
-/// So long others may come first, for each handler at work, up to so many: those of a process take turns at computing
-/// anyway. A process that waits is woken much sooner.
+/// The time that other processes may come first, for each handler at work, up to `MOST` handlers: those of a process
+/// take turns at computing anyway. A process that waits is woken much sooner.
 const PRECEDENCE: Duration = Duration::from_millis(1);
 const MOST: u32 = 10;
 /// Handlers that were found asleep are taken to sleep on for so long.

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::dialect::Dialect;
 
-/// Whether a version joins the pieces of a body; the others want it in one.
+/// Returns true if a version joins the pieces of a body; the others require it in one piece.
 pub(super) fn joins_pieces(dialect: Dialect) -> bool {
     dialect >= Dialect::V3_6 && dialect.is_emulated()
 }
