@@ -32,6 +32,7 @@ lint: build
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tools/rust_layers.py
+	$(BIN)/python tools/prose.py
 	$(BIN)/lint-imports >target/imports || { cat target/imports; exit 1; }
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest sipmi._core

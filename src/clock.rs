@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// As good as no deadline: a hundred years. The clock of the system goes on for much longer.
+/// An upper bound instead of no deadline: a hundred years. The clock of the system goes on for much longer.
 const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// The moment after so much time from now, or one that never comes.

@@ -150,7 +150,7 @@ impl From<i64> for Item {
 }
 
 impl From<u64> for Item {
-    /// An [`Item::Int`] as far as that goes, so that equal numbers are equal items.
+    /// An [`Item::Int`] where it fits, so that equal numbers are equal items.
     fn from(value: u64) -> Self {
         i64::try_from(value).map_or(Item::UInt(value), Item::Int)
     }

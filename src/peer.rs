@@ -62,7 +62,7 @@ impl UnixName {
 }
 
 impl From<&[u8]> for UnixName {
-    /// What is longer than the kernel allows is cut there.
+    /// A name longer than the kernel allows is cut there.
     fn from(name: &[u8]) -> Self {
         let len = name.len().min(LONGEST_UNIX_NAME);
         let mut bytes = [0; LONGEST_UNIX_NAME];

@@ -56,7 +56,7 @@ impl PeerAddress {
         Ok(address)
     }
 
-    /// Whether there is an address to answer to: an unbound UNIX socket has none.
+    /// True if there is an address to answer to: an unbound UNIX socket has none.
     #[inline]
     pub fn can_be_answered(&self) -> bool {
         self.len as usize > FAMILY

@@ -83,7 +83,7 @@ impl<H: FromZeros + Sync, E: FromZeros + Sync> SharedTable<H, E> {
 
     /// The elements.
     pub fn items(&self) -> &[E] {
-        // SAFETY: zeroes are an `E`, and the mapping has room for so many behind the head.
+        // SAFETY: zeroes are an `E`, and the mapping has room for `len` elements behind the head.
         unsafe { std::slice::from_raw_parts(self.start().add(Self::FIRST).cast(), self.len) }
     }
 

@@ -163,7 +163,7 @@ impl DeferredWriter {
                     Some(PendingWrite::AwaitReader { request, deadline, dispatcher, waiting })
                 }
                 Opened::NoReader => {
-                    given_up(&dispatcher, "nobody opened the reply FIFO in time, the request was not run")
+                    given_up(&dispatcher, "no client opened the reply FIFO in time, the request was not run")
                 }
                 Opened::NoDescriptor => {
                     dispatcher.note_shortage("a request was not run, its reply FIFO could not be opened in time");

@@ -45,7 +45,7 @@ impl Dispatcher {
                 return self.serve_multicall(calls, form, (started, &caller), route);
             }
             Asked::Xml(form, Ok(xmlrpc::Incoming::One(request))) => {
-                // Whoever asks about the server expects the answer that XML-RPC itself describes.
+                // A client that asks about the server expects the answer that XML-RPC itself describes.
                 let form = if introspect::is_question(&request.method) { xmlrpc::Form::Native } else { form };
                 (Form::Xml { form, method: request.method.clone() }, Ok(request), xml_wire(form))
             }
@@ -217,7 +217,7 @@ impl Dispatcher {
         let run = move |turn: Option<crate::command::serial::Turn>| {
             dispatcher.limits.leave_queue(request.command());
             drop(waiting);
-            // Nobody waits for it any more, so it need not run at all.
+            // The client is gone, so the command need not run.
             if !request.is_awaited() {
                 return request.abandon();
             }

@@ -113,14 +113,14 @@ class Shell(Session):
             raise Usage("expected a command before the |", ".help")
         confirm(words[0], self.target.name, yes=self.options.yes)
         reply = ask(self.mi, words[0], words[1:], read=read_json, force=self.options.force)
-        self.elapsed = reply.elapsed
+        self.elapsed: Optional[float] = reply.elapsed
         if program is None:
             print_value(reply.value, as_json=self.options.json)
             return
         import subprocess
 
         text = value_text(reply.value, as_json=self.options.json)
-        self.code = subprocess.run(program, shell=True, input=text, check=False).returncode
+        self.code: int = subprocess.run(program, shell=True, input=text, check=False).returncode
 
     def _order(self, order: str = "", *words: str) -> None:
         if order == "help":
