@@ -50,11 +50,12 @@ def test_replies_that_nobody_reads_from_fifos_are_bounded_and_their_memory_is_gi
         server.fifo.exchange(lambda name: b":text:%s\n%d\n\n" % (name.encode(), MIB))
         before = server.memory
         server.forget_peak()
-        with silent_readers(server, 100, MIB):
-            eventually(lambda: unsent_limit_hits(server, "mi_fifo") >= 90, "replies are given up")
+        with silent_readers(server, 200, MIB):
+            eventually(lambda: unsent_limit_hits(server, "mi_fifo") >= 180, "replies are given up")
             # On a busy machine several handlers make their replies at once, each with copies of its own.
-            assert server.peak - before < 50 * MIB, "half of what all replies have"
-        eventually(lambda: server.memory - before < 4 * MIB, "the memory is given back")
+            assert server.peak - before < 100 * MIB, "half of what all replies have"
+        # glibc keeps the end of each thread's heap, up to 2 MiB.
+        eventually(lambda: server.memory - before < 20 * MIB, "the memory is given back")
         reply = server.fifo.exchange(lambda name: b":text:%s\n%d\n\n" % (name.encode(), MIB))
         assert reply is not None
         assert len(reply) > MIB

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// After this many bytes have waited, the server returns their memory to the system.
+/// After this many bytes have waited or were refused, the server returns their memory to the system.
 const WORTH_GIVING_BACK: usize = 32 << 20;
 
 /// Counts bytes that wait for clients. A budget within another one takes from both.
@@ -12,6 +12,8 @@ pub(crate) struct ByteBudget {
     used: AtomicUsize,
     /// The most that was used since memory was given back.
     most: AtomicUsize,
+    /// The bytes that were refused since then: their replies were made, and freed.
+    refused: AtomicUsize,
     whole: Option<Arc<ByteBudget>>,
 }
 
@@ -23,7 +25,13 @@ pub(crate) struct Reservation {
 
 impl ByteBudget {
     pub(crate) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(ByteBudget { limit, used: AtomicUsize::new(0), most: AtomicUsize::new(0), whole: None })
+        Arc::new(ByteBudget {
+            limit,
+            used: AtomicUsize::new(0),
+            most: AtomicUsize::new(0),
+            refused: AtomicUsize::new(0),
+            whole: None,
+        })
     }
 
     /// A part of this budget with a limit of its own.
@@ -32,6 +40,7 @@ impl ByteBudget {
             limit,
             used: AtomicUsize::new(0),
             most: AtomicUsize::new(0),
+            refused: AtomicUsize::new(0),
             whole: Some(self.clone()),
         })
     }
@@ -48,7 +57,10 @@ impl ByteBudget {
 
     fn take(&self, bytes: usize) -> bool {
         let more = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
-        let Ok(before) = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) else { return false };
+        let Ok(before) = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) else {
+            self.refused.fetch_add(bytes, Ordering::Relaxed);
+            return false;
+        };
         self.most.fetch_max(before + bytes, Ordering::Relaxed);
         let fits = self.whole.as_ref().is_none_or(|whole| whole.take(bytes));
         if !fits {
@@ -57,11 +69,13 @@ impl ByteBudget {
         fits
     }
 
-    /// Gives memory back to the system when many bytes have waited and none waits any more.
+    /// Gives memory back to the system when many bytes have waited or were refused, and none waits any more.
     pub(crate) fn trim(&self) {
         let is_empty = self.used.load(Ordering::Relaxed) == 0;
-        if is_empty && self.most.load(Ordering::Relaxed) >= WORTH_GIVING_BACK {
+        let freed = || self.most.load(Ordering::Relaxed).saturating_add(self.refused.load(Ordering::Relaxed));
+        if is_empty && freed() >= WORTH_GIVING_BACK {
             self.most.store(0, Ordering::Relaxed);
+            self.refused.store(0, Ordering::Relaxed);
             crate::sys::process::trim_heap();
         }
     }
