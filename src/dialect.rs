@@ -1,9 +1,9 @@
-//! Which OpenSIPS a server answers as: the differences between versions that more than one file needs.
+//! The OpenSIPS version that a server emulates, with the differences between versions that more than one file needs.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A version of OpenSIPS to answer as; [`Dialect::Sipmi`] answers every wire in its best form.
+/// A version of OpenSIPS to emulate. [`Dialect::Sipmi`] emulates none and answers every wire in its best form.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
 pub enum Dialect {
     /// OpenSIPS 1.8, for 1.4 to 1.10: text, XML-RPC strings.
@@ -20,14 +20,14 @@ pub enum Dialect {
     V3_6,
     /// OpenSIPS 4.0: JSON-RPC, commands in modules.
     V4_0,
-    /// OpenSIPS 4.1, which is in development: as 4.0.
+    /// OpenSIPS 4.1, in development; so far the same as 4.0.
     V4_1,
     /// Not a version of OpenSIPS: sipmi itself.
     #[default]
     Sipmi,
 }
 
-/// There is no such version.
+/// The version is not known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no OpenSIPS version {found:?} to answer as: expected one of 1.8, 1.11, 2.4, 3.2, 3.4, 3.6, 4.0, 4.1")]
 pub struct UnknownVersion {
@@ -46,32 +46,32 @@ impl Dialect {
         ("4.1", "4.1.0-dev", Dialect::V4_1),
     ];
 
-    /// Whether text requests are understood (1.x and 2.x, sipmi).
+    /// Returns true if text requests are accepted (1.x and 2.x, sipmi).
     pub fn reads_text(self) -> bool {
         !self.is_emulated() || self <= Dialect::V2_4
     }
 
-    /// Whether JSON-RPC requests are understood (3.x and 4.x, sipmi).
+    /// Returns true if JSON-RPC requests are accepted (3.x and 4.x, sipmi).
     pub fn reads_json(self) -> bool {
         self > Dialect::V2_4
     }
 
-    /// Whether this is a version of OpenSIPS and not sipmi itself.
+    /// Returns true for every version of OpenSIPS; false for sipmi itself.
     pub fn is_emulated(self) -> bool {
         self != Dialect::Sipmi
     }
 
-    /// Whether commands are known by `module:name` (4.x); before, names are flat.
+    /// Returns true if commands have names of the form `module:name` (4.x); before 4.0, names are flat.
     pub fn has_modules(self) -> bool {
         self >= Dialect::V4_0
     }
 
-    /// Whether this is a version of OpenSIPS 1.x.
+    /// Returns true for OpenSIPS 1.x.
     pub fn is_1x(self) -> bool {
         self <= Dialect::V1_11
     }
 
-    /// Whether this is a version of OpenSIPS 4.x.
+    /// Returns true for OpenSIPS 4.x.
     pub fn is_4x(self) -> bool {
         matches!(self, Dialect::V4_0 | Dialect::V4_1)
     }

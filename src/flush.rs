@@ -1,32 +1,33 @@
-//! What can be sent of a tree that is still being made (`flush_mi_tree`), and how its nodes are known meanwhile.
+//! Trees that are sent in parts while their handler still builds them (`flush_mi_tree`), and stable numbers for their
+//! nodes.
 
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
 
 use crate::tree::{Flags, NodeId, Tree};
 
-/// By what a node is known for good.
+/// A number that identifies a node for good, also after a part of the tree was sent.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Number(u64);
 
 impl Number {
-    /// That of the root.
+    /// The number of the root.
     pub const ROOT: Number = Number(0);
 }
 
 /// A tree, and the numbers of its nodes.
 pub struct Growing {
     tree: Tree,
-    /// The numbers of the nodes that stayed when some were sent last.
+    /// The numbers of the nodes that stayed in the tree when the last part was sent.
     old: Vec<Number>,
-    /// The way back.
+    /// The nodes by number.
     places: HashMap<Number, NodeId>,
-    /// The number of the first node that came later.
+    /// The number of the first node that was added since.
     next: u64,
 }
 
 impl Growing {
-    /// A tree of which nothing was sent.
+    /// A tree of which no part was sent yet.
     pub fn new(tree: Tree) -> Self {
         Growing { tree, old: Vec::new(), places: HashMap::new(), next: 1 }
     }
@@ -37,7 +38,7 @@ impl Growing {
         self.old.get(place).copied().unwrap_or_else(|| Number(self.next + (place - self.old.len()) as u64))
     }
 
-    /// The node of a number; `None` when it was sent.
+    /// The node with a number; `None` if it was sent.
     pub fn find(&self, number: Number) -> Option<NodeId> {
         match number.0.checked_sub(self.next) {
             Some(later) => self.tree.node(usize::try_from(later).ok()? + self.old.len() + 1),
@@ -46,7 +47,8 @@ impl Growing {
         }
     }
 
-    /// Nodes that can be sent, for as long as nobody changes the tree; and what remains of it then, once they are.
+    /// Splits off the nodes that can be sent. Returns them and the remaining tree, which replaces this one once they
+    /// are sent; `None` if no node can be sent.
     pub fn part(&self, within: bool) -> Option<(Tree, Growing)> {
         let parted = part(&self.tree, within);
         if !parted.has_news() {
@@ -74,9 +76,10 @@ impl DerefMut for Growing {
     }
 }
 
-/// A tree, parted into what can be sent and what stays.
+/// A tree, split into the nodes to send and the nodes to keep.
 struct Parted {
-    /// Nodes that are complete. A node that is not may be around them, marked [`Flags::WRITTEN`] when it was sent before.
+    /// The complete nodes, and around them incomplete ancestors. An ancestor that was sent before is marked
+    /// [`Flags::WRITTEN`].
     complete: Tree,
     /// The rest of the tree.
     rest: Tree,
@@ -85,7 +88,7 @@ struct Parted {
 }
 
 impl Parted {
-    /// Whether there is anything to send.
+    /// Returns true if there are nodes to send.
     fn has_news(&self) -> bool {
         self.complete.walk().any(|(_, node)| !self.complete.flags(node).has(Flags::WRITTEN))
     }
@@ -105,8 +108,8 @@ impl Parted {
     }
 }
 
-/// Parts a tree at the first node that is not complete ([`Flags::NOT_COMPLETED`]): all after it stays. `within`: such a
-/// node is itself sent, once, and so are those of its children that are complete.
+/// Splits a tree at the first node that is not complete ([`Flags::NOT_COMPLETED`]); all nodes after it are kept. With
+/// `within`, that node is itself sent, once, and so are its complete children.
 fn part(tree: &Tree, within: bool) -> Parted {
     let mut parted =
         Parted { complete: Tree::ok(), rest: Tree::new(tree.code, tree.reason.clone()), places: Vec::new() };

@@ -1,36 +1,36 @@
-//! A request as every wire means it: a method and its parameters.
+//! A request, independent of its wire: a method and its parameters.
 
 use crate::item::{Item, Str};
 
-/// A command's name and what it is given (the request's `struct mi_root`, or `mi_params_t` from 3.0 on).
+/// The name of a command and its parameters (the request's `struct mi_root`, or `mi_params_t` from 3.0 on).
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Request {
     /// The name as the caller wrote it: `ul_dump`, `usrloc:dump`.
     pub method: Str,
-    /// What it is given.
+    /// The parameters.
     pub params: Params,
 }
 
 /// Parameters, in the three forms that wires have.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub enum Params {
-    /// None at all, or an empty list: the same to every server.
+    /// No parameters, or an empty list: no server tells them apart.
     #[default]
     None,
     /// By position, with types (JSON-RPC array, native XML-RPC).
     Positional(Vec<Item>),
     /// By name, with types (JSON-RPC object, native XML-RPC struct).
     Named(Vec<(Str, Item)>),
-    /// Strings in order, each with a name or without (the wires of 1.x and 2.x).
+    /// Strings in order, with optional names (the wires of 1.x and 2.x).
     Strings(Vec<Param>),
 }
 
 /// One parameter of a wire that has only strings (`struct mi_node` of a request).
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Param {
-    /// Empty when the caller gave none.
+    /// The name; empty if the caller gave none.
     pub name: Str,
-    /// What it said.
+    /// The value.
     pub value: Str,
 }
 
@@ -52,7 +52,7 @@ impl Request {
 }
 
 impl Params {
-    /// How many there are.
+    /// The number of parameters.
     pub fn len(&self) -> usize {
         match self {
             Params::None => 0,
@@ -62,7 +62,7 @@ impl Params {
         }
     }
 
-    /// Whether there are none.
+    /// Returns true if there are no parameters.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

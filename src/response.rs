@@ -1,33 +1,33 @@
-//! An answer as every wire means it: [`Response`], or the [`Failure`] to get one.
+//! An answer, independent of its wire: [`Response`], or the [`Failure`] to get one.
 
 use crate::dialect::Dialect;
 use crate::item::{Item, Str};
 use crate::tree::{Flags, NodeId, Tree};
 
-/// What a command answered: code, reason and nodes or a value (`struct mi_root`, `mi_response_t`).
+/// The answer of a command: code, reason and nodes or a value (`struct mi_root`, `mi_response_t`).
 ///
 /// A code of 200 to 299 is success; every other code is an error, on every wire.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Response {
-    /// 200, 404, -32602: what the wire says.
+    /// The code on the wire, such as 200, 404 or -32602.
     pub code: i32,
-    /// `OK`, `AOR not found`: what the code means.
+    /// The meaning of the code, such as `OK` or `AOR not found`.
     pub reason: Str,
-    /// The nodes or value; of an error, what JSON-RPC calls its `data`.
+    /// The nodes or value. For an error, the `data` of JSON-RPC.
     pub body: Body,
 }
 
-/// What a response carries beside code and reason.
+/// The content of a response beside code and reason.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub enum Body {
-    /// Nothing: `"OK"` on JSON-RPC, `200 OK` without nodes on text.
+    /// No content: `"OK"` on JSON-RPC, `200 OK` without nodes on text.
     #[default]
     Empty,
     /// A value.
     Item(Item),
-    /// A value as compact JSON text: written so by its command, or not read yet.
+    /// A value as compact JSON text, written by its command or not yet parsed.
     Json(Vec<u8>),
-    /// Nodes. The tree's own code and reason do not count.
+    /// Nodes. The tree's own code and reason are ignored.
     Tree(Tree),
 }
 
@@ -42,13 +42,13 @@ impl Response {
         Response { code, reason: reason.into(), body: Body::Empty }
     }
 
-    /// Whether the code is 200 to 299.
+    /// Returns true if the code is 200 to 299.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.code)
     }
 
-    /// Whether it is told as a success by who answers so: 3.x and 4.x tell one that has a reason of its own as an error,
-    /// as they do `200 Contacts already synced`.
+    /// Returns true if a server of this version sends it as a success. Versions 3.x and 4.x send a response with a
+    /// reason of its own, such as `200 Contacts already synced`, as an error.
     pub fn is_success_of(&self, dialect: Dialect) -> bool {
         let has_own_reason = self.reason != "OK" && matches!(self.body, Body::Empty);
         self.is_success() && !(has_own_reason && dialect.is_emulated() && dialect.reads_json())
@@ -76,13 +76,13 @@ impl From<Tree> for Response {
     }
 }
 
-/// Why there is no response from a command. Each wire has its own words for each of these.
+/// The reason why a command gave no response. Each wire has its own words for each reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// The bytes are no request.
+    /// The bytes cannot be parsed.
     #[error("the request cannot be read")]
     Parse,
-    /// Readable, but no JSON-RPC request.
+    /// The request is valid JSON but not a valid JSON-RPC request.
     #[error("not a JSON-RPC 2.0 request")]
     InvalidRequest,
     /// No command has this name.
@@ -103,7 +103,7 @@ pub enum Failure {
     /// Several recipes take this many parameters by position.
     #[error("ambiguous call, use named parameters instead")]
     AmbiguousCall,
-    /// The command wants its parameters by name.
+    /// The command accepts parameters by name only.
     #[error("command only supports named parameters")]
     NamedOnly,
     /// A parameter cannot be read as its type.
@@ -115,32 +115,32 @@ pub enum Failure {
     /// A list parameter without elements.
     #[error("empty array in parameter '{0}'")]
     EmptyArray(Str),
-    /// The handler raised, or returned what cannot be sent.
+    /// The handler raised an exception, or returned a value that cannot be sent.
     #[error("command failed")]
     Handler,
-    /// The command took too long.
+    /// The command exceeded its time limit.
     #[error("request timeout")]
     Timeout,
     /// Too many requests are in progress.
     #[error("server busy")]
     Busy,
-    /// The request is over the listener's limit.
+    /// The request exceeds the listener's limit.
     #[error("request too large: {size} bytes, limit {limit}")]
     RequestTooLarge {
-        /// Its size in bytes, as far as it was read.
+        /// The size in bytes of the part that was read.
         size: usize,
         /// The limit in bytes.
         limit: usize,
     },
-    /// A batch or a multicall has more calls than the listener takes.
+    /// A batch or a multicall has more calls than the listener accepts.
     #[error("too many calls: {calls}, limit {limit}")]
     TooManyCalls {
-        /// How many it has.
+        /// The number of its calls.
         calls: usize,
         /// The limit.
         limit: usize,
     },
-    /// The reply is over what the transport carries.
+    /// The reply exceeds the limit of the transport.
     #[error("reply too large: {size} bytes, limit {limit}")]
     ReplyTooLarge {
         /// Its size in bytes.

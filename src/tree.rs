@@ -8,42 +8,42 @@ use std::fmt;
 
 use crate::item::Str;
 
-/// A node of one tree. Valid for the tree that gave it, for as long as that tree lives.
+/// A node of a tree. It is valid for that tree alone, while the tree exists.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct NodeId(u32);
 
 impl NodeId {
-    /// The root: what the top nodes are children of.
+    /// The root, whose children are the top nodes.
     pub const ROOT: NodeId = NodeId(0);
 
-    /// Its place among the nodes as they were added; the root has 0.
+    /// Its index in the order in which nodes were added; the root has 0.
     pub const fn index(self) -> usize {
         self.0 as usize
     }
 }
 
-/// What a node says of its children beside their names.
+/// Properties of a node and of its children.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct Flags(u8);
 
 impl Flags {
-    /// Nothing.
+    /// No flags.
     pub const NONE: Flags = Flags(0);
     /// The children are the elements of a list (`MI_IS_ARRAY`).
     pub const IS_ARRAY: Flags = Flags(1);
-    /// More is to come; on the root of a provisional reply (`MI_NOT_COMPLETED`).
+    /// More nodes follow; on the root of a provisional reply (`MI_NOT_COMPLETED`).
     pub const NOT_COMPLETED: Flags = Flags(1 << 1);
-    /// This node is an element of the list that its name names, also when it stands alone.
+    /// This node is an element of the list that its name names, even if it is the only one.
     pub const IN_LIST: Flags = Flags(1 << 2);
-    /// The children are the members of an object, also when there are none or they have no names.
+    /// The children are the members of an object, even if there are none or they have no names.
     pub const IS_OBJECT: Flags = Flags(1 << 3);
-    /// The node itself has been sent, and is here for what is below it (`MI_WRITTEN`).
+    /// The node itself has been sent, and holds the nodes below it (`MI_WRITTEN`).
     pub const WRITTEN: Flags = Flags(1 << 4);
 
-    /// Those that Python sees.
+    /// The flags that Python sees.
     const PUBLIC: u8 = 0b1111;
 
-    /// Whether all of `other` is set.
+    /// Returns true if all flags of `other` are set.
     pub const fn has(self, other: Flags) -> bool {
         self.0 & other.0 == other.0
     }
@@ -53,7 +53,7 @@ impl Flags {
         self.0 & Flags::PUBLIC
     }
 
-    /// The same with other bits of those that Python sees; unknown ones are dropped.
+    /// Replaces the bits that Python sees; drops unknown bits.
     #[must_use]
     pub const fn with_bits(self, bits: u8) -> Flags {
         Flags(self.0 & !Flags::PUBLIC | bits & Flags::PUBLIC)
@@ -85,20 +85,20 @@ impl fmt::Debug for Flags {
 /// The value of a node or attribute, borrowed from its tree.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub enum Value<'a> {
-    /// No value at all (in C a null pointer), which is not the same as an empty one.
+    /// No value (a null pointer in C), which differs from an empty value.
     #[default]
     None,
-    /// Printed as `1` or `0`.
+    /// A boolean, printed as `1` or `0`.
     Bool(bool),
     /// A 64-bit integer.
     Int(i64),
-    /// An integer over what [`Value::Int`] holds.
+    /// An integer above the range of [`Value::Int`].
     UInt(u64),
     /// A double.
     Float(f64),
-    /// Text, or what should have been.
+    /// Text. It may be invalid UTF-8.
     Str(&'a [u8]),
-    /// Bytes on purpose.
+    /// Binary data.
     Bytes(&'a [u8]),
 }
 
@@ -133,9 +133,9 @@ impl From<i64> for Value<'_> {
 /// ```
 #[derive(Clone)]
 pub struct Tree {
-    /// 200 to 299 is success.
+    /// The code; 200 to 299 is success.
     pub code: i32,
-    /// What the code means, for people.
+    /// The meaning of the code, for people.
     pub reason: Str,
     nodes: Vec<NodeRecord>,
     attrs: Vec<AttrRecord>,
@@ -198,7 +198,7 @@ impl NodeRecord {
     }
 }
 
-/// The index of the next element. Four billion nodes would need 300 GB.
+/// The index of the next element. Four billion nodes would need 300 GB, so the index does not overflow.
 fn next_index(len: usize) -> u32 {
     u32::try_from(len).ok().filter(|index| *index != NIL).expect("a tree holds fewer than 2^32 - 1 nodes")
 }
@@ -215,32 +215,32 @@ impl Tree {
         }
     }
 
-    /// Success without nodes: 200 OK.
+    /// A success without nodes: 200 OK.
     pub fn ok() -> Self {
         Tree::new(200, "OK")
     }
 
-    /// Whether the code is 200 to 299.
+    /// Returns true if the code is 200 to 299.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.code)
     }
 
-    /// Whether there are no nodes.
+    /// Returns true if there are no nodes.
     pub fn is_empty(&self) -> bool {
         self.nodes[0].first_child == NIL
     }
 
-    /// How many nodes were added in all.
+    /// The number of all nodes that were added.
     pub fn len(&self) -> usize {
         self.nodes.len() - 1
     }
 
-    /// How many bytes its names and values have.
+    /// The size of all names and values in bytes.
     pub fn text_len(&self) -> usize {
         self.text.len()
     }
 
-    /// Takes all nodes away; code and reason stay, and so does the memory for others.
+    /// Removes all nodes. Keeps code, reason and the allocated memory.
     pub fn clear(&mut self) {
         self.nodes.truncate(1);
         self.nodes[0] = NodeRecord::new(Span::default(), Stored::None, NIL);
@@ -248,7 +248,7 @@ impl Tree {
         self.text.clear();
     }
 
-    /// Makes room for nodes and bytes of text that are about to be added.
+    /// Reserves memory for nodes and bytes of text that are about to be added.
     pub fn reserve(&mut self, nodes: usize, text: usize) {
         self.nodes.reserve(nodes);
         self.text.reserve(text);
@@ -285,17 +285,17 @@ impl Tree {
         }
     }
 
-    /// The node of this index, if there is one.
+    /// The node at an index; `None` if there is none.
     pub fn node(&self, index: usize) -> Option<NodeId> {
         u32::try_from(index).ok().filter(|_| index < self.nodes.len()).map(NodeId)
     }
 
-    /// Copies `node` of `other`, with all below it, under `parent` (`clone_mi_tree` for a part of a tree).
+    /// Copies `node` of `other`, with all nodes below it, under `parent` (`clone_mi_tree` for a part of a tree).
     pub fn graft(&mut self, parent: NodeId, other: &Tree, node: NodeId) -> NodeId {
         let root = self.copy_node(parent, other, node);
         let mut pending = vec![(root, node)];
         while let Some((to, from)) = pending.pop() {
-            // Children are appended in order; their own children come later and keep theirs.
+            // Children are appended in order. Their own children follow later, also in order.
             for child in other.children(from) {
                 pending.push((self.copy_node(to, other, child), child));
             }
@@ -303,7 +303,7 @@ impl Tree {
         root
     }
 
-    /// Copies a node alone.
+    /// Copies a node without its children.
     pub(crate) fn copy_node(&mut self, parent: NodeId, other: &Tree, node: NodeId) -> NodeId {
         let copy = self.add_child(parent, other.name(node), other.value(node));
         self.set_flags(copy, other.flags(node));
@@ -313,7 +313,7 @@ impl Tree {
         copy
     }
 
-    /// The name of a node; empty when it has none.
+    /// The name of a node; empty if it has none.
     pub fn name(&self, node: NodeId) -> &[u8] {
         self.slice(self.nodes[node.0 as usize].name)
     }
@@ -323,17 +323,17 @@ impl Tree {
         self.read(self.nodes[node.0 as usize].value)
     }
 
-    /// Gives a node another name.
+    /// Renames a node.
     pub fn set_name(&mut self, node: NodeId, name: impl AsRef<[u8]>) {
         self.nodes[node.0 as usize].name = self.keep(name.as_ref());
     }
 
-    /// Gives a node another value.
+    /// Replaces the value of a node.
     pub fn set_value<'v>(&mut self, node: NodeId, value: impl Into<Value<'v>>) {
         self.nodes[node.0 as usize].value = self.keep_value(value.into());
     }
 
-    /// The flags of a node; those of the tree at [`NodeId::ROOT`].
+    /// The flags of a node; at [`NodeId::ROOT`], those of the tree.
     pub fn flags(&self, node: NodeId) -> Flags {
         self.nodes[node.0 as usize].flags
     }
@@ -343,7 +343,7 @@ impl Tree {
         self.nodes[node.0 as usize].flags = flags;
     }
 
-    /// Sets flags beside those that are set.
+    /// Sets flags in addition to those that are set.
     pub fn mark(&mut self, node: NodeId, flags: Flags) {
         let old = self.flags(node);
         self.set_flags(node, old | flags);
@@ -379,7 +379,7 @@ impl Tree {
         })
     }
 
-    /// Whether a node has attributes.
+    /// Returns true if a node has attributes.
     pub fn has_attrs(&self, node: NodeId) -> bool {
         self.nodes[node.0 as usize].first_attr != NIL
     }
@@ -400,7 +400,7 @@ impl Tree {
         })
     }
 
-    /// The node after this one in [`Tree::walk`], without a stack however deep the tree is.
+    /// The next node in [`Tree::walk`]. Needs no stack, so a tree may have any depth.
     fn after(&self, level: usize, node: NodeId) -> Option<(usize, NodeId)> {
         if let Some(child) = self.first_child(node) {
             return Some((level + 1, child));
@@ -461,8 +461,8 @@ impl Default for Tree {
 }
 
 impl PartialEq for Tree {
-    /// Same code, reason, and nodes with the same levels, names, values and attributes in the same order.
-    /// Flags do not count: most wires cannot carry them.
+    /// Compares code, reason, and the levels, names, values and attributes of the nodes in order. Flags are ignored:
+    /// most wires cannot carry them.
     fn eq(&self, other: &Self) -> bool {
         let same_node = |(a, b): ((usize, NodeId), (usize, NodeId))| {
             a.0 == b.0
@@ -484,7 +484,7 @@ impl Tree {
 }
 
 impl fmt::Debug for Tree {
-    /// One line a node, children indented, as the text wire shows it but with values quoted.
+    /// Writes one line for each node, with children indented, like the text wire but with quoted values.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.code, self.reason)?;
         for (level, node) in self.walk() {

@@ -14,12 +14,12 @@ use super::stream::{Hook, Source};
 use crate::item::Str;
 use crate::response::{Failure, Response};
 
-/// What a command says of itself (`mi_export_t` flags).
+/// The properties that a command declares (`mi_export_t` flags).
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct CommandFlags(u8);
 
 impl CommandFlags {
-    /// Nothing.
+    /// No flags.
     pub const NONE: CommandFlags = CommandFlags(0);
     /// Answers later, from elsewhere (`MI_ASYNC_RPL_FLAG`).
     pub const ASYNC: CommandFlags = CommandFlags(1);
@@ -32,17 +32,17 @@ impl CommandFlags {
     /// Comes with every server; a command of the same name replaces it.
     pub const BUILT_IN: CommandFlags = CommandFlags(1 << 4);
 
-    /// Whether all of `other` is set.
+    /// Returns true if all flags of `other` are set.
     pub const fn has(self, other: CommandFlags) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// The bits, as Python sees them.
+    /// The bits in the form that Python uses.
     pub const fn bits(self) -> u8 {
         self.0
     }
 
-    /// From the bits that callers may set; others are dropped.
+    /// Creates flags from bits that callers may set; drops other bits.
     pub const fn from_bits(bits: u8) -> CommandFlags {
         CommandFlags(bits & 0b1111)
     }
@@ -63,34 +63,34 @@ pub struct Command {
     pub name: Str,
     /// One line for people.
     pub help: Str,
-    /// What it says of itself.
+    /// The properties that it declares.
     pub flags: CommandFlags,
-    /// What parameters it takes.
+    /// The parameters that it accepts.
     pub recipe: Recipe,
-    /// Other names it answers to.
+    /// Other names of the command.
     pub aliases: Vec<Str>,
-    /// What runs it.
+    /// The code that runs it.
     pub handler: Box<dyn Handler>,
-    /// Where it runs, and what it lets callers ask of it.
+    /// The thread it runs on, and its limits.
     pub conduct: Conduct,
 }
 
-/// How a command is run, beside what it does.
+/// The way a command is run: its threads, limits and counters.
 #[derive(Debug, Default)]
 pub struct Conduct {
-    /// It waits for others, so it has a thread of those kept for that.
+    /// The handler may block, so it runs on a thread of the blocking pool.
     pub is_blocking: bool,
     /// It runs one call at a time.
     pub serial: Option<Arc<Serial>>,
-    /// What callers may ask of it.
+    /// The limits for callers.
     pub limits: Limits,
     /// How often one peer may call it.
     pub rate: Option<Rate>,
-    /// What is counted of it.
+    /// Its counters.
     pub metrics: CommandMetrics,
-    /// How many of its calls are in progress, where that is limited.
+    /// The number of calls in progress, counted only if there is a limit.
     pub in_progress: AtomicUsize,
-    /// How many of its calls wait for a thread, or for their turn.
+    /// The number of calls that wait for a thread or for their turn.
     pub waiting: AtomicUsize,
 }
 
@@ -112,36 +112,37 @@ pub trait Handler: Send + Sync {
     /// Answers now, or takes the [`Responder`] of the call and answers later.
     fn run(&self, call: Call<'_>) -> Answer;
 
-    /// The handler itself, for whoever knows its type.
+    /// The handler itself, for callers that know its type.
     fn as_any(&self) -> &dyn std::any::Any;
 }
 
 /// One call of a command.
 pub struct Call<'a> {
-    /// What is called.
+    /// The command.
     pub command: &'a Arc<Command>,
-    /// What it is given.
+    /// Its arguments.
     pub arguments: Arguments,
-    /// Who calls.
+    /// The caller.
     pub origin: &'a Origin,
-    /// Makes what answers this call after its handler has returned.
+    /// Creates the responder that answers this call after its handler has returned.
     pub detach: &'a Arc<dyn Detach>,
 }
 
-/// Makes what answers a call after its handler has returned. A handler may keep it, and use it from any thread.
+/// Creates the responder of a call that is answered after its handler has returned. A handler may keep it, and use it
+/// from any thread.
 pub trait Detach: Send + Sync {
-    /// Who calls.
+    /// The caller.
     fn origin(&self) -> &Origin;
 
-    /// The responder of the call, which is then no longer answered by what its handler returns.
+    /// Returns the responder of the call. The handler's return value no longer answers the call.
     fn detach(self: Arc<Self>) -> Box<dyn Responder>;
 }
 
-/// What a handler gives back.
+/// The result of a handler.
 pub enum Answer {
     /// The answer.
     Now(Result<Response, Failure>),
-    /// Whoever holds the responder answers.
+    /// The answer comes later, from the holder of the responder.
     Later,
     /// The answer, made while it is sent.
     Stream(Box<dyn Source>),
@@ -162,13 +163,14 @@ pub trait Responder: Send {
     /// Answers with nodes that are made while they are sent.
     fn stream(self: Box<Self>, source: Box<dyn Source>);
 
-    /// Says something before the answer, where the wire can: text over FIFO and datagrams. Whether it could.
+    /// Sends a provisional reply where the wire can carry one: text over FIFO and datagrams. Returns true if it was
+    /// sent.
     fn provisional(&self, response: Response) -> bool;
 
-    /// Has this done when nobody waits for the answer any more: the deadline passed, the client left, the server
-    /// stops. At once, if that is so already; never, once it is answered.
+    /// Runs the hook when the call is no longer awaited: the deadline has passed, the client has left, or the server is
+    /// stopping. Runs it at once if that has already happened, and never after the call was answered.
     fn on_cancel(&self, hook: Hook);
 
-    /// Whether somebody still waits for the answer.
+    /// Returns true if a caller still waits for the answer.
     fn is_awaited(&self) -> bool;
 }

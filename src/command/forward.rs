@@ -1,4 +1,4 @@
-//! Commands of another server, where this one has none of the name.
+//! Commands of an upstream server, for names that this server does not have.
 
 use std::sync::Arc;
 
@@ -6,15 +6,15 @@ use super::Command;
 use super::permit::Permit;
 use crate::item::Item;
 
-/// Another server that commands may be left to.
+/// An upstream server to which commands are forwarded.
 pub trait Forwarder: Send + Sync {
-    /// The command that has requests of this name run there; `None` when they do not belong there. `permit` is what the
-    /// listener of the request runs.
+    /// Returns a command that forwards requests of this name; `None` if they do not belong to the upstream. `permit`
+    /// holds the commands that the request's listener runs.
     fn command(&self, method: &[u8], permit: &Permit) -> Option<Arc<Command>>;
 
-    /// The commands there, as they were listed when somebody last asked for them; nobody is asked now.
+    /// The upstream's commands as last listed, from memory. Sends no request.
     fn listed(&self) -> Vec<Arc<Command>>;
 
-    /// What `version` says of it, beside what it says of this server.
+    /// The members that the upstream adds to the reply of `version`.
     fn version(&self) -> Vec<(&'static str, Item)>;
 }

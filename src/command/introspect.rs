@@ -1,4 +1,4 @@
-//! What XML-RPC clients ask of a server about itself: `system.listMethods`, `methodHelp`, `methodSignature`.
+//! XML-RPC introspection: `system.listMethods`, `methodHelp` and `methodSignature`.
 
 use super::Command;
 use super::permit::Permit;
@@ -10,7 +10,7 @@ use crate::item::{Item, Str};
 use crate::request::Params;
 use crate::response::{Failure, Response};
 
-/// Answers a question about the server; `None` when it is none.
+/// Answers an introspection request; `None` for any other method.
 pub fn answer(
     service: &Service,
     permit: &Permit,
@@ -25,7 +25,7 @@ pub fn answer(
     }
 }
 
-/// What a question may be about.
+/// The subject of an introspection request.
 enum Method<'a> {
     Command(&'a Command),
     /// A method of this file, with its help.
@@ -78,8 +78,8 @@ fn help(method: &Method<'_>) -> Item {
     }
 }
 
-/// A list for each set of parameters: the type of the result, which is a tree's, and of each parameter; `undef` where
-/// anything goes.
+/// One list for each set of parameters: the type of the result, which is a struct, and of each parameter. `undef`
+/// stands for any type.
 fn signatures(method: &Method<'_>) -> Item {
     let Method::Command(Command { recipe: Recipe::Signature(signature), .. }) = method else { return "undef".into() };
     let kind_of = |name: &Str| signature.params.iter().find(|param| param.name == *name).map_or("string", kind_name);

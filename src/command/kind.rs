@@ -3,10 +3,10 @@
 use crate::codec::json;
 use crate::item::Item;
 
-/// What a parameter is read as.
+/// The type as which a parameter is read.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Kind {
-    /// Whatever it is.
+    /// Any type, unchanged.
     Any,
     /// Text; numbers are printed.
     Str,
@@ -22,17 +22,17 @@ pub enum Kind {
     Dict,
 }
 
-/// The rules that depend on who is imitated and on the wire.
+/// The rules that depend on the emulated version and on the wire.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules {
     /// All parameters came as strings.
     pub(super) strings: bool,
-    /// Numbers are cut to int32 and empty lists refused, as 3.x and 4.x do.
+    /// Numbers are truncated to int32 and empty lists are rejected, as in 3.x and 4.x.
     pub(super) emulated: bool,
 }
 
 impl Kind {
-    /// The item as this kind, or nothing when it cannot be read as that.
+    /// Reads the item as this kind; `None` if it cannot be read as that.
     pub(super) fn read(&self, item: Item, rules: Rules) -> Option<Item> {
         match self {
             Kind::Any => Some(item),

@@ -1,40 +1,40 @@
-//! How much a listener or a command lets callers ask of it.
+//! Limits of a listener or a command for its callers.
 
 use std::time::Duration;
 
-/// Limits; what is `None` is not limited here. A listener and a command each have some.
+/// Limits of a listener or of a command; `None` means no limit here.
 ///
-/// For `request`, `reply`, `depth` and `run` a command's own go before its listener's. The others hold for the
-/// listener and for the command, each by itself.
+/// For `request`, `reply`, `depth` and `run`, the limits of a command override those of its listener. The other limits
+/// apply to the listener and to the command independently.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Limits {
     /// The largest request in bytes.
     pub request: Option<usize>,
     /// The largest reply in bytes.
     pub reply: Option<usize>,
-    /// How deep parameters may nest.
+    /// The deepest nesting of parameters.
     pub depth: Option<usize>,
-    /// How long until a request is answered; for a streamed reply, until it begins.
+    /// The longest time until a request is answered. A streamed reply must start within it.
     pub run: Option<Run>,
-    /// How many requests may be in progress.
+    /// The most requests in progress.
     pub in_progress: Option<usize>,
-    /// How many requests may wait for a thread, or for their turn.
+    /// The most requests that wait for a thread or for their turn.
     pub queue: Option<usize>,
-    /// How many requests a second one peer may make.
+    /// The most requests of one peer, per second.
     pub rate: Option<f64>,
 }
 
-/// A time to run, or that there is none.
+/// A time limit, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Run {
-    /// As long as it takes.
+    /// No limit.
     Unlimited,
-    /// So long.
+    /// This duration.
     For(Duration),
 }
 
 impl Run {
-    /// The time, where there is one.
+    /// The duration, if there is one.
     pub fn time(self) -> Option<Duration> {
         match self {
             Run::Unlimited => None,

@@ -1,5 +1,5 @@
-//! Commands: who answers a request. `registry` finds one, `recipe` fits parameters to it, `service` runs it.
-//! `event` is what a server tells without being asked.
+//! Commands: `registry` finds a command, `recipe` fits parameters to it, `service` runs it. `event` holds the messages
+//! that a server sends without a request.
 
 pub mod builtin;
 mod definition;

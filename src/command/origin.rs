@@ -5,20 +5,20 @@ use std::time::Instant;
 
 use crate::peer::Peer;
 
-/// Who sent a request, and how.
+/// The sender of a request, and the way it came.
 #[derive(Clone, Debug)]
 pub struct Origin {
     /// The listener's address; `local` for a call without a transport.
     pub listener: Arc<str>,
-    /// What carried it.
+    /// The transport that carried it.
     pub transport: Transport,
-    /// In which form it was written.
+    /// The wire in which it was written.
     pub wire: Wire,
     /// The sender, where the transport tells.
     pub peer: Peer,
-    /// The name by which the sender was let in, where the listener asks for one.
+    /// The name with which the sender authenticated, where the listener requires one.
     pub user: Option<Arc<str>>,
-    /// When it must be answered.
+    /// The deadline of its reply.
     pub deadline: Option<Instant>,
 }
 
@@ -35,16 +35,16 @@ impl Origin {
         }
     }
 
-    /// Whether an answer goes out as JSON text, so that a value may as well be written at once.
+    /// Returns true if the reply is sent as JSON text, so that a value may be encoded at once.
     pub fn takes_json(&self) -> bool {
         self.wire == Wire::JsonRpc && self.transport != Transport::Local
     }
 }
 
-/// What carries requests.
+/// A transport that carries requests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Transport {
-    /// No transport: a call from within.
+    /// No transport: a call from this process.
     Local,
     /// A named pipe (`mi_fifo`).
     Fifo,
@@ -69,7 +69,7 @@ impl Transport {
     }
 }
 
-/// How a request is written.
+/// The format of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Wire {
     /// The text of 1.x and 2.x: parameters are strings, replies are lines.
@@ -100,7 +100,7 @@ impl Wire {
         }
     }
 
-    /// Whether replies have the shape of 1.x and 2.x.
+    /// Returns true if replies have the shape of 1.x and 2.x.
     pub const fn is_legacy(self) -> bool {
         matches!(self, Wire::Text | Wire::MiJson | Wire::XmlRpcText | Wire::HtmlWords)
     }

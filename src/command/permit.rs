@@ -1,18 +1,18 @@
-//! Which commands a listener runs.
+//! The commands that a listener runs.
 
 use super::{Command, CommandFlags};
 
-/// The commands that a listener runs; all of them unless it says otherwise.
+/// The commands that a listener runs; by default all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Permit {
     /// Patterns of names, bare, `module:name` or alias, with `*` for any bytes and `?` for one; `None`: every name.
     pub allow: Option<Vec<String>>,
-    /// Only commands that change nothing.
+    /// If true, only commands that change nothing.
     pub read_only: bool,
 }
 
 impl Permit {
-    /// Whether the listener runs this command.
+    /// Returns true if the listener runs this command.
     pub fn allows(&self, command: &Command) -> bool {
         (!self.read_only || command.flags.has(CommandFlags::READ_ONLY)) && self.names(command)
     }
@@ -21,29 +21,29 @@ impl Permit {
         self.allow.as_ref().is_none_or(|patterns| patterns.iter().any(|pattern| Permit::means(pattern, command)))
     }
 
-    /// A pattern that no name of a command matches: names are not empty and have no blanks.
+    /// Returns a pattern that cannot match any command: names are not empty and contain no blanks.
     pub fn pattern_without_match(&self) -> Option<&str> {
         let is_vain = |pattern: &&String| pattern.is_empty() || pattern.contains(char::is_whitespace);
         self.allow.iter().flatten().find(is_vain).map(String::as_str)
     }
 
-    /// Whether a pattern means a command, by any of its names: bare, `module:name` or an alias.
+    /// Returns true if a pattern matches one of a command's names: bare, `module:name` or an alias.
     pub fn means(pattern: &str, command: &Command) -> bool {
         let canonical = command.canonical_name();
         let mut names = [&command.name, &canonical].into_iter().chain(&command.aliases);
         names.any(|name| Permit::is_meant(pattern, name))
     }
 
-    /// Whether a pattern with `*` for any bytes and `?` for one means a name.
+    /// Returns true if a pattern matches a name; `*` stands for any bytes and `?` for one byte.
     pub fn is_meant(pattern: &str, name: &[u8]) -> bool {
         matches(pattern.as_bytes(), name)
     }
 }
 
-/// Whether a pattern with `*` and `?` means a text.
+/// Returns true if a pattern with `*` and `?` matches a text.
 fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut at, mut seen) = (0, 0);
-    // Where the last star was, and how much of the text it has taken so far.
+    // The position of the last star, and the length of the text that it has matched so far.
     let mut star = None;
     while seen < text.len() {
         match pattern.get(at) {

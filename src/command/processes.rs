@@ -1,4 +1,4 @@
-//! The processes of a server, as `ps` lists them: a table that all of them see.
+//! The processes of a server, as `ps` lists them: a table in memory that all of them share.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
 
@@ -6,29 +6,29 @@ use zerocopy::FromZeros;
 
 use crate::sys::shared_memory::SharedTable;
 
-/// The most processes of a server, the one that looks after the others included.
+/// The most processes of a server, including the supervisor.
 pub const MOST_PROCESSES: usize = 512;
-/// As much of a name as is shown.
+/// The length to which names are truncated.
 const LONGEST_NAME: usize = 116;
 
-/// What a process is at.
+/// The state of a process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum ProcessState {
-    /// There is none.
+    /// The process does not exist.
     Absent,
-    /// It was forked, and gets ready.
+    /// It was forked and is starting.
     Starting,
-    /// It serves, or runs its function.
+    /// It serves requests, or runs its function.
     Running,
-    /// It finishes what it has in hand.
+    /// It is finishing its requests in progress.
     Stopping,
-    /// It died, and will be replaced.
+    /// It died and will be replaced.
     Dead,
 }
 
 impl ProcessState {
-    /// In a word.
+    /// The state in one word.
     pub const fn name(self) -> &'static str {
         match self {
             ProcessState::Absent => "absent",
@@ -53,15 +53,15 @@ impl ProcessState {
 /// A line of `ps`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Process {
-    /// Its number; 0 is the process that looks after the others.
+    /// Its number in the server; 0 is the supervisor.
     pub rank: usize,
-    /// Its number at the system; 0 while there is none.
+    /// Its process id; 0 while it does not exist.
     pub pid: i32,
-    /// What it is for.
+    /// Its purpose.
     pub name: String,
-    /// What it is at.
+    /// Its state.
     pub state: ProcessState,
-    /// Its log level, as OpenSIPS counts them.
+    /// Its log level, in OpenSIPS's numbers.
     pub log_level: i32,
 }
 
@@ -88,7 +88,7 @@ impl Default for Processes {
 }
 
 impl Processes {
-    /// From now on, processes that are forked share the table with this one.
+    /// Shares the table with all processes that are forked after this call.
     pub fn share(&self) -> std::io::Result<()> {
         self.table.share(MOST_PROCESSES)?;
         (1..MOST_PROCESSES).for_each(|rank| self.set_log_level(rank, self.log_level(0)));
@@ -96,18 +96,18 @@ impl Processes {
         Ok(())
     }
 
-    /// The server is one process again.
+    /// Ends sharing: the server is one process again.
     pub fn clear(&self) {
         (0..MOST_PROCESSES).for_each(|rank| self.set(rank, 0, ProcessState::Absent));
         self.is_shared.store(false, Ordering::Relaxed);
     }
 
-    /// Whether the server has several processes.
+    /// Returns true if the server has several processes.
     pub fn are_several(&self) -> bool {
         self.is_shared.load(Ordering::Relaxed)
     }
 
-    /// Says what the process of a rank is for.
+    /// Sets the purpose of the process of a rank.
     pub fn name(&self, rank: usize, name: &str) {
         let row = self.row(rank);
         let fits =
@@ -117,29 +117,29 @@ impl Processes {
         row.name_len.store(bytes.len() as u8, Ordering::Release);
     }
 
-    /// Says which process has a rank, and what it is at.
+    /// Sets the process id and the state of a rank.
     pub fn set(&self, rank: usize, pid: i32, state: ProcessState) {
         let row = self.row(rank);
         row.pid.store(pid, Ordering::Release);
         row.state.store(state as u8, Ordering::Release);
     }
 
-    /// Says what the process of a rank is at.
+    /// Sets the state of a rank.
     pub fn set_state(&self, rank: usize, state: ProcessState) {
         self.row(rank).state.store(state as u8, Ordering::Release);
     }
 
-    /// Sets the log level of the process of a rank, which looks for it now and then.
+    /// Sets the log level of the process of a rank. The process polls it.
     pub fn set_log_level(&self, rank: usize, level: i32) {
         self.row(rank).log_level.store(level, Ordering::Release);
     }
 
-    /// The log level that the process of a rank shall have.
+    /// The log level that the process of a rank is to use.
     pub fn log_level(&self, rank: usize) -> i32 {
         self.row(rank).log_level.load(Ordering::Acquire)
     }
 
-    /// All processes; the server's only one, if it has no others.
+    /// All processes; a server without worker processes has one.
     pub fn list(&self) -> Vec<Process> {
         if !self.are_several() {
             let pid = i32::try_from(std::process::id()).unwrap_or(i32::MAX);

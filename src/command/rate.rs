@@ -1,4 +1,4 @@
-//! How often one peer asks: a bucket of tokens for each, which fills at the rate that is allowed.
+//! Rate limits: one token bucket for each peer, refilled at the permitted rate.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 
 use crate::peer::{Peer, UnixName};
 
-/// So many peers have buckets of their own. Full ones are forgotten then, which changes nothing for their peers.
+/// The most peers with buckets of their own. Beyond it, full buckets are dropped, which changes nothing for their
+/// peers.
 const MOST_PEERS: usize = 1 << 16;
-/// How often full buckets are looked for.
+/// The interval at which full buckets are dropped.
 const SWEEP: Duration = Duration::from_secs(1);
-/// A host with IPv6 has as many addresses as it likes, within a network of this many bits.
+/// The prefix length of an IPv6 network. All addresses in it count as one peer, since one host can use all of them.
 const NETWORK_BITS: u32 = 64;
 
-/// A limit of requests a second, for each peer by itself. A second's worth may come at once.
+/// A limit of requests per second for each peer. A burst may use the tokens of one second.
 #[derive(Debug)]
 pub struct Rate {
     per_second: f64,
@@ -27,8 +28,8 @@ struct Buckets {
     swept: Option<Instant>,
 }
 
-/// Who is counted as one. Names of reply FIFOs are new for each call, so all who use a FIFO are one peer; so are all
-/// for whom there is no room in the table.
+/// The identity of a peer. Names of reply FIFOs change with each call, so all FIFO clients are one peer. Peers for
+/// which the table has no room share one bucket, too.
 #[derive(PartialEq, Eq, Hash, Debug)]
 enum Key {
     Everybody,
@@ -45,12 +46,12 @@ struct Bucket {
 }
 
 impl Rate {
-    /// So many requests a second.
+    /// Creates a limit of `per_second` requests per second.
     pub fn new(per_second: f64) -> Self {
         Rate { per_second, buckets: Mutex::default() }
     }
 
-    /// Whether a request now is within the rate; it counts if it is.
+    /// Takes a token for a request; false if the peer is over the rate.
     pub fn allows(&self, peer: &Peer, now: Instant) -> bool {
         let (rate, most) = (self.per_second, self.per_second.max(1.0));
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
@@ -67,7 +68,7 @@ impl Rate {
 }
 
 impl Buckets {
-    /// The key itself where it has a bucket or there is room for one, else that of everybody.
+    /// The key itself if it has a bucket or there is room for one, else the shared key.
     fn room_for(&mut self, key: Key, now: Instant, is_in_use: impl Fn(&Bucket) -> bool) -> Key {
         if self.by_peer.len() < MOST_PEERS || self.by_peer.contains_key(&key) {
             return key;
@@ -93,7 +94,7 @@ impl Key {
                 IpAddr::V4(host) => Key::Host(host),
                 IpAddr::V6(host) => Key::Network(host.to_bits() >> (128 - NETWORK_BITS)),
             },
-            // A process has as many names as it likes.
+            // A process can bind any number of names, so the user identifies the peer.
             Peer::Unix(name) => name.user().map_or_else(|| Key::Socket(UnixName::as_bytes(name).to_vec()), Key::User),
             Peer::Fifo(_) | Peer::Unknown => Key::Everybody,
         }

@@ -1,4 +1,4 @@
-//! What parameters a command takes, and fitting those of a request to it (`mi_recipe_t`).
+//! The parameters that a command accepts, and binding those of a request to them (`mi_recipe_t`).
 
 use std::collections::HashMap;
 
@@ -11,28 +11,28 @@ use crate::request::{Param, Params};
 use crate::response::Failure;
 use crate::tree::{NodeId, Tree};
 
-/// So many names are looked through; more are looked up.
+/// Up to this many names are searched in order; more are found by a hash map.
 const LOOK_THROUGH: usize = 16;
 
-/// How parameters reach a handler.
+/// The form in which a handler gets parameters.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Recipe {
-    /// As a tree, whatever they are: the handler of the C programmer.
+    /// As a tree, unchecked: for handlers in the style of C modules.
     Tree,
-    /// Fitted to a signature.
+    /// Bound to a signature.
     Signature(Signature),
-    /// As they came, for whoever passes them on.
+    /// Unchanged, for handlers that forward them.
     Raw,
 }
 
-/// The parameters of a command in order, and which of them may come together.
+/// The parameters of a command in order, and the sets of them that may be given together.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Signature {
     /// All of them.
     pub params: Vec<ParamSpec>,
-    /// The sets that may be given, as places in `params`. Empty: any set that holds what is required.
+    /// The sets that may be given, as indexes into `params`. If empty: any set that contains the required ones.
     pub recipes: Vec<Vec<usize>>,
-    /// Whether names beside those of `params` are taken too (`**names`).
+    /// True if names other than those of `params` are accepted (`**names`).
     pub takes_any_name: bool,
 }
 
@@ -41,17 +41,17 @@ pub struct Signature {
 pub struct ParamSpec {
     /// Its name.
     pub name: Str,
-    /// What it is read as.
+    /// The type as which it is read.
     pub kind: Kind,
-    /// Whether null is a value it takes.
+    /// True if null is accepted.
     pub nullable: bool,
-    /// Whether it must be given.
+    /// True if it must be given.
     pub required: bool,
     /// By position or name, by name only, or the rest.
     pub passing: Passing,
-    /// What counts when it is left out, as far as it can be shown.
+    /// The default, if it can be shown.
     pub default: Option<Item>,
-    /// The only values it takes; empty: any of its kind.
+    /// The accepted values; if empty, any value of the kind.
     pub choices: Vec<Item>,
 }
 
@@ -62,24 +62,23 @@ pub enum Passing {
     Either,
     /// By name only.
     Named,
-    /// All further positions (`*values`).
+    /// All further positional values (`*values`).
     Rest,
 }
 
-/// What a handler is given.
+/// The arguments of a handler.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Arguments {
-    /// The parameters as they came.
+    /// The parameters, unchanged.
     Raw(Params),
     /// The parameters as nodes.
     Tree(Tree),
-    /// One slot for each of the signature's parameters, empty where the default counts,
-    /// and the named ones beside them.
+    /// One slot for each of the signature's parameters, empty where the default applies, and the additional named ones.
     Slots(Vec<Option<Item>>, Vec<(Str, Item)>),
 }
 
 impl Recipe {
-    /// Fits parameters to the recipe, or says which rule they break.
+    /// Binds parameters to the recipe, or returns the rule that they break.
     pub fn bind(&self, params: Params, dialect: Dialect, named_only: bool) -> Result<Arguments, Failure> {
         match self {
             Recipe::Tree => Ok(Arguments::Tree(params_tree(params))),
@@ -88,7 +87,7 @@ impl Recipe {
         }
     }
 
-    /// The sets of names that may be given, shortest first: what `which COMMAND` answers.
+    /// The sets of names that may be given, shortest first: the reply of `which COMMAND`.
     pub fn lists(&self) -> Vec<Vec<Str>> {
         match self {
             Recipe::Tree | Recipe::Raw => Vec::new(),
@@ -151,7 +150,8 @@ impl Signature {
         Ok(Arguments::Slots(slots.into_iter().map(read).collect::<Result<_, _>>()?, extra))
     }
 
-    /// By position first, then by name. Versions 1.x and 2.x ignore names: there position is all.
+    /// Binds positional parameters first, then named ones. OpenSIPS 1.x and 2.x ignore names and bind by position
+    /// alone.
     fn bind_strings(&self, params: Vec<Param>, rules: Rules) -> Result<Arguments, Failure> {
         let unnamed =
             if rules.emulated { params.len() } else { params.iter().take_while(|p| p.name.is_empty()).count() };
@@ -170,7 +170,7 @@ impl Signature {
         }
         for Param { name, value } in named {
             match members.find(&name) {
-                // A name again: one more element of a list.
+                // A repeated name adds an element to its list.
                 Some(Item::Array(elements)) => elements.push(Item::Str(value)),
                 Some(_) => return Err(Failure::ParamNames),
                 None => {
@@ -184,7 +184,7 @@ impl Signature {
         self.bind_named(members.list, rules)
     }
 
-    /// Which parameters a positional call of this many values fills.
+    /// The parameters that a positional call of this many values fills.
     fn places_by_count(&self, count: usize, rules: Rules) -> Result<Vec<usize>, Failure> {
         if !self.recipes.is_empty() {
             let mut fitting = self.recipes.iter().filter(|recipe| self.recipe_takes(recipe, count, rules));
@@ -204,7 +204,7 @@ impl Signature {
         Ok(by_position.into_iter().take(count).collect())
     }
 
-    /// Whether a recipe takes this many values; where lists are spread, its last may take several.
+    /// Returns true if a recipe accepts this many values. Where lists are spread, the last parameter may take several.
     fn recipe_takes(&self, recipe: &[usize], count: usize, rules: Rules) -> bool {
         let takes_rest = recipe.last().is_some_and(|place| self.params[*place].takes_rest(rules));
         recipe.len() == count || (takes_rest && count > recipe.len())
@@ -232,7 +232,7 @@ impl Signature {
         self.params.iter().enumerate().filter(|(_, spec)| spec.passing != Passing::Rest)
     }
 
-    /// The sets of names that may be given, shortest first; never none.
+    /// The sets of names that may be given, shortest first; at least one set.
     pub fn lists(&self) -> Vec<Vec<Str>> {
         let name = |place: usize| self.params[place].name.clone();
         if !self.recipes.is_empty() {
@@ -250,11 +250,11 @@ impl Signature {
     }
 }
 
-/// Parameters with different names, found by them in the same time however many there are.
+/// Parameters with unique names. The time to find one does not depend on their number.
 #[derive(Default)]
 struct Members {
     list: Vec<(Str, Item)>,
-    /// Their places by name, once there are too many to look through.
+    /// Their indexes by name, once there are more than a search in order is good for.
     places: HashMap<Str, usize>,
 }
 
@@ -322,7 +322,7 @@ impl ParamSpec {
     }
 }
 
-/// The parameters as nodes: a list is spread, as it is on wires that have none.
+/// The parameters as nodes. A list becomes several nodes, as on wires without lists.
 fn params_tree(params: Params) -> Tree {
     let mut tree = Tree::ok();
     match params {

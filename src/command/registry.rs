@@ -10,7 +10,7 @@ use crate::response::Failure;
 /// All commands of one server.
 #[derive(Default)]
 pub struct Registry {
-    /// In the order of registration, which `which` shows.
+    /// In the order of registration, in which `which` lists them.
     in_order: BTreeMap<u64, Arc<Command>>,
     next: u64,
     /// By `module:name`, with the place in the order.
@@ -23,7 +23,7 @@ pub struct Registry {
 /// A command cannot be registered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RegisterError {
-    /// There is one already.
+    /// The name is taken.
     #[error("command '{0}' is registered already")]
     Duplicate(Str),
     /// No wire can carry the name.
@@ -31,13 +31,13 @@ pub enum RegisterError {
     BadName {
         /// `command`, `module` or `alias`.
         what: &'static str,
-        /// What was given.
+        /// The rejected name.
         name: Str,
     },
 }
 
 impl Registry {
-    /// Adds a command. One that comes with every server makes room for it; any other of its name is an error.
+    /// Adds a command. It may replace a built-in command; any other command of its name is an error.
     pub fn register(&mut self, command: Command) -> Result<Arc<Command>, RegisterError> {
         check_name("module", &command.module)?;
         check_name("command", &command.name)?;
@@ -61,7 +61,7 @@ impl Registry {
         Ok(command)
     }
 
-    /// Takes a command away by its canonical name. Calls in progress end as they would have.
+    /// Removes a command by its canonical name. Calls in progress are not affected.
     pub fn unregister(&mut self, canonical: &[u8]) -> Option<Arc<Command>> {
         let (place, command) = self.canonical.remove(canonical)?;
         self.in_order.remove(&place);
@@ -72,10 +72,10 @@ impl Registry {
         Some(command)
     }
 
-    /// The command that a name means: a bare name when one module has it, `module:name`, or an alias.
-    /// A command of the user's goes before one that comes with every server.
+    /// Finds a command by a bare name that only one module has, by `module:name`, or by an alias. A command of the user
+    /// overrides a built-in one.
     pub fn lookup(&self, name: &[u8]) -> Result<Arc<Command>, Failure> {
-        // No bare name has a colon and every canonical one has, so the most frequent form may come first.
+        // A bare name has no colon and a canonical name has one, so the most frequent form is tried first.
         let candidates = match self.bare.get(name) {
             Some(candidates) => candidates,
             None => match self.canonical.get(name) {
@@ -98,7 +98,7 @@ impl Registry {
         self.in_order.values()
     }
 
-    /// The shortest name that means this command and no other.
+    /// The shortest unambiguous name of this command.
     pub fn display_name(&self, command: &Arc<Command>) -> Str {
         match self.lookup(&command.name) {
             Ok(found) if Arc::ptr_eq(&found, command) => command.name.clone(),
@@ -106,12 +106,12 @@ impl Registry {
         }
     }
 
-    /// How many commands there are.
+    /// The number of commands.
     pub fn len(&self) -> usize {
         self.in_order.len()
     }
 
-    /// Whether there are none.
+    /// Returns true if there are no commands.
     pub fn is_empty(&self) -> bool {
         self.in_order.is_empty()
     }
@@ -134,7 +134,7 @@ fn check_name(what: &'static str, name: &Str) -> Result<(), RegisterError> {
     Ok(())
 }
 
-/// An alias may look like a canonical name: `cache:store`.
+/// Checks an alias, which may look like a canonical name: `cache:store`.
 fn check_alias(alias: &Str) -> Result<(), RegisterError> {
     let bad = || RegisterError::BadName { what: "alias", name: alias.clone() };
     let (first, second) = match alias.iter().position(|byte| *byte == b':') {

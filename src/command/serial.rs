@@ -1,13 +1,13 @@
-//! Turns of a command that runs one call at a time.
+//! The queue of a command that runs one call at a time.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A call that waits for its turn. It gets the turn, and ends it by dropping it.
+/// A call that waits for its turn. It runs with the turn, and drops it at the end.
 pub type Waiting = Box<dyn FnOnce(Turn) + Send>;
 
-/// Who is at work, and who waits.
+/// The call that runs, and the calls that wait.
 #[derive(Default)]
 pub struct Serial {
     state: Mutex<State>,
@@ -19,17 +19,17 @@ struct State {
     queue: VecDeque<Waiting>,
 }
 
-/// The right to be at work; whoever waits gets it when this is dropped, on the thread that drops it.
+/// The right to run. When it is dropped, the next waiting call runs on the thread that drops it.
 pub struct Turn(Arc<Serial>);
 
 impl Serial {
-    /// The turn, if nobody has it.
+    /// Takes the turn if it is free.
     pub fn try_take(self: &Arc<Self>) -> Option<Turn> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         (!std::mem::replace(&mut state.is_taken, true)).then(|| Turn(self.clone()))
     }
 
-    /// Gets in line. With nobody at work, it is this one's turn at once.
+    /// Queues a call. If the turn is free, the call runs at once.
     pub fn wait(self: &Arc<Self>, call: Waiting) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.is_taken {
@@ -75,19 +75,19 @@ mod tests {
     #[test]
     fn one_is_at_work_and_the_others_come_in_order() {
         let serial = Arc::new(Serial::default());
-        let first = serial.try_take().expect("nobody has it");
+        let first = serial.try_take().expect("the turn is free");
         assert!(serial.try_take().is_none());
         let order = Arc::new(Mutex::new(Vec::new()));
         for number in 0..3 {
             let order = order.clone();
             serial.wait(Box::new(move |turn| {
-                order.lock().expect("nobody panics").push(number);
+                order.lock().expect("no call panics").push(number);
                 drop(turn);
             }));
         }
-        assert!(order.lock().expect("nobody panics").is_empty());
+        assert!(order.lock().expect("no call panics").is_empty());
         drop(first);
-        assert_eq!(*order.lock().expect("nobody panics"), [0, 1, 2]);
+        assert_eq!(*order.lock().expect("no call panics"), [0, 1, 2]);
         assert!(serial.try_take().is_some());
     }
 }

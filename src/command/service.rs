@@ -1,4 +1,4 @@
-//! What one server offers: its commands, its statistics, and running a request against them.
+//! The commands and statistics of one server, and running a request against them.
 
 use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::SystemTime;
@@ -23,7 +23,7 @@ pub struct Service {
     pub name: Str,
     /// The version of that module; may be empty.
     pub version: Str,
-    /// Who is imitated.
+    /// The emulated version.
     pub dialect: Dialect,
     /// Its counters.
     pub statistics: Statistics,
@@ -31,23 +31,23 @@ pub struct Service {
     pub events: Events,
     /// Its processes.
     pub processes: Processes,
-    /// When it began.
+    /// The time of its start.
     pub started: SystemTime,
-    /// Told when `log_level` changes.
+    /// Called when `log_level` changes.
     pub on_log_level: OnceLock<Box<dyn Fn(i32) + Send + Sync>>,
-    /// Which commands are recorded.
+    /// The commands that are traced.
     pub trace: OnceLock<Trace>,
-    /// Writes what is counted as a page, where a listener shows it.
+    /// Renders the metrics page, where a listener shows it.
     pub metrics_page: OnceLock<MetricsPage>,
     registry: RwLock<Registry>,
-    /// Where commands are run that this server does not have.
+    /// The upstream for commands that this server does not have.
     forwarder: OnceLock<Arc<dyn Forwarder>>,
 }
 
-/// Makes a page, or nothing where it fails.
+/// Renders a page; `None` if it fails.
 pub type MetricsPage = Box<dyn Fn() -> Option<Vec<u8>> + Send + Sync>;
 
-/// Notices, as OpenSIPS starts: levels count from -3 (alert) to 4 (debug).
+/// NOTICE, the default of OpenSIPS. Levels range from -3 (alert) to 4 (debug).
 const DEFAULT_LOG_LEVEL: i32 = 3;
 
 impl Service {
@@ -72,58 +72,59 @@ impl Service {
         service
     }
 
-    /// The commands, to look at.
+    /// The commands, for reading.
     pub fn registry(&self) -> RwLockReadGuard<'_, Registry> {
         self.registry.read().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// The commands, to change.
+    /// The commands, for changes.
     pub fn registry_mut(&self) -> RwLockWriteGuard<'_, Registry> {
         self.registry.write().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// From now on, processes that are forked share statistics, events and the list of processes with this one. What
-    /// another thread changes during the call may be lost.
+    /// Shares statistics, events and the list of processes with all processes that are forked after this call. Changes
+    /// that another thread makes during the call may be lost.
     pub fn share(&self) -> std::io::Result<()> {
         self.statistics.share()?;
         self.events.share()?;
         self.processes.share()
     }
 
-    /// Leaves to another server what this one does not have; false when that is settled already.
+    /// Forwards unknown commands to an upstream; false if there is one already.
     pub fn leave_to(&self, forwarder: Arc<dyn Forwarder>) -> bool {
         self.forwarder.set(forwarder).is_ok()
     }
 
-    /// Where commands are run that this server does not have.
+    /// The upstream for commands that this server does not have.
     pub fn forwarder(&self) -> Option<&Arc<dyn Forwarder>> {
         self.forwarder.get()
     }
 
-    /// Whether a command is run here whatever another server has: its user's commands are, and what it says of itself.
+    /// Returns true if a command always runs here, even if the upstream has it too: commands of the user and those that
+    /// describe this server.
     pub fn keeps(command: &Command) -> bool {
         !command.flags.has(CommandFlags::BUILT_IN) || matches!(&*command.name, b"version" | b"kill")
     }
 
-    /// The command that a request means, if the listener runs it.
+    /// Finds the command of a request, if the listener runs it.
     pub fn find(&self, method: &[u8], permit: &Permit) -> Result<Arc<Command>, Failure> {
-        // Before 4.0 names are flat: a module's name in front makes it another one.
+        // Before 4.0 names are flat: `module:name` is an unknown name.
         let qualified = self.dialect.is_emulated() && !self.dialect.has_modules() && method.contains(&b':');
         let found = if qualified { Err(Failure::UnknownCommand) } else { self.registry().lookup(method) };
         let command = match (self.forwarder(), found) {
             (None, found) => found?,
             (Some(_), Ok(own)) if Service::keeps(&own) => own,
             (Some(_), Err(failure)) if failure != Failure::UnknownCommand => return Err(failure),
-            // Events of its own are subscribed to here.
+            // Subscriptions to this server's own events are handled here.
             (Some(_), Ok(own)) if *own.module == *b"evi" && !self.events.list().is_empty() => own,
             (Some(forwarder), found) => forwarder.command(method, permit).map_or(found, Ok)?,
         };
-        // What is asked about the server is answered everywhere, as far as the listener's commands go.
+        // Every listener answers introspection, limited to the commands that it runs.
         let is_allowed = permit.allows(&command) || system_methods::is_question(method);
         if is_allowed { Ok(command) } else { Err(Failure::Forbidden) }
     }
 
-    /// Fits the parameters to a command and runs it (`run_mi_cmd`).
+    /// Binds the parameters to a command and runs it (`run_mi_cmd`).
     pub fn run(&self, command: &Arc<Command>, params: Params, detach: &Arc<dyn Detach>) -> Answer {
         match self.bind(command, params) {
             Ok(arguments) => command.handler.run(Call { command, arguments, origin: detach.origin(), detach }),
@@ -133,7 +134,7 @@ impl Service {
 
     fn bind(&self, command: &Command, params: Params) -> Result<super::Arguments, Failure> {
         let params = match params {
-            // On wires of strings, a command without input ignores what it is given.
+            // On wires of strings, a command without input ignores parameters.
             Params::Strings(_) if command.flags.has(CommandFlags::NO_INPUT) => Params::None,
             params if command.flags.has(CommandFlags::NO_INPUT) && !params.is_empty() => {
                 return Err(Failure::ParamCount);

@@ -1,4 +1,4 @@
-//! A reply that is made while it is sent (`flush_mi_tree`).
+//! Streamed replies, which are produced while they are sent (`flush_mi_tree`).
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -7,45 +7,45 @@ use std::time::Duration;
 use crate::response::{Failure, Response};
 use crate::tree::Tree;
 
-/// Something to do once.
+/// A function to run once.
 pub type Hook = Box<dyn FnOnce() + Send>;
 
-/// Gives a reply's top nodes, a few at a time. Dropped, it stops making them.
+/// Produces a reply's top nodes, in batches. It stops when it is dropped.
 ///
-/// A run of nodes of one name is a list, also of one.
+/// Consecutive nodes of one name form a list, even if there is only one.
 pub trait Source: Send {
-    /// Adds the next nodes to a tree without any: as many as are there at once, and no more than are soon sent.
+    /// Adds the next nodes to an empty tree: those that are available at once, up to the size of a batch.
     fn fill(&mut self, batch: &mut Tree, waker: &Waker) -> Filled;
 }
 
-/// What became of the attempt to get more nodes.
+/// The outcome of a request for more nodes.
 #[derive(Debug)]
 pub enum Filled {
-    /// The batch has some; there may be more.
+    /// The batch has nodes; there may be more.
     More,
-    /// The next one is not there yet; the waker is woken when it is. The batch may have some.
+    /// The next node is not available yet; the waker is called when it is. The batch may have nodes.
     Wait,
-    /// The batch has the last ones, if any.
+    /// The stream has ended. The batch has the last nodes, if any.
     End,
-    /// There will be no more: what would have been answered, had nothing been sent yet.
+    /// The stream has failed. The result is the reply if nothing has been sent yet.
     Failed(Result<Response, Failure>),
 }
 
-/// A source fills a batch up to so many nodes.
+/// The number of nodes at which a batch is full.
 pub const BATCH_NODES: usize = 512;
-/// A source fills a batch up to so many bytes, give or take a node.
+/// The number of bytes at which a batch is full; its last node may exceed it.
 pub const BATCH_BYTES: usize = 32 << 10;
 
-/// A source and its sender, for nodes that are made elsewhere at their own pace.
+/// A sender of nodes and the source that receives them, for nodes that are produced elsewhere.
 pub fn channel() -> (Sender, Receiver) {
     let channel = Arc::new(Channel { state: Mutex::new(ChannelState::default()), changed: Condvar::new() });
     (Sender(channel.clone()), Receiver(channel))
 }
 
-/// Sends nodes. Dropped before [`Sender::end`], the reply has failed.
+/// Sends nodes. If it is dropped before [`Sender::end`], the reply has failed.
 pub struct Sender(Arc<Channel>);
 
-/// Receives nodes, as a source.
+/// A source of the nodes that the [`Sender`] sends.
 pub struct Receiver(Arc<Channel>);
 
 struct Channel {
@@ -57,26 +57,26 @@ struct Channel {
 struct ChannelState {
     batch: Tree,
     end: Option<Filled>,
-    /// Woken when there are nodes, or the end.
+    /// Called when there are nodes, or at the end.
     taker: Option<Waker>,
-    /// Called once when there is room again, or nobody takes any more.
+    /// Called once when there is room again, or when the receiver has left.
     on_room: Option<Hook>,
     is_closed: bool,
 }
 
-/// Whether more nodes are wanted.
+/// The answer to whether more nodes may be sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Room {
-    /// They are.
+    /// There is room for more.
     Some,
-    /// Not before these have been taken.
+    /// The channel is full until the receiver takes nodes.
     Full,
-    /// Nobody takes any.
+    /// The receiver has left.
     Closed,
 }
 
 impl Sender {
-    /// Puts nodes in.
+    /// Adds nodes to the channel.
     pub fn send(&self, add: impl FnOnce(&mut Tree)) -> Room {
         let mut state = self.0.lock();
         if state.is_closed {
@@ -88,7 +88,7 @@ impl Sender {
         room
     }
 
-    /// Waits for room at most so long.
+    /// Waits for room, at most for the given time.
     pub fn wait_for_room(&self, patience: Duration) -> Room {
         let state = self.0.lock();
         let is_full = |state: &mut ChannelState| !state.is_closed && is_full(&state.batch);
@@ -97,7 +97,7 @@ impl Sender {
         state.room()
     }
 
-    /// Has this done once there is room, or nobody takes any more: at once, if that is so.
+    /// Runs the hook once there is room or the receiver has left: at once if that is already so.
     pub fn on_room(&self, hook: Hook) {
         let mut state = self.0.lock();
         if state.room() == Room::Full {
@@ -108,12 +108,12 @@ impl Sender {
         }
     }
 
-    /// That was all.
+    /// Marks the end of the stream.
     pub fn end(self) {
         self.finish(Filled::End);
     }
 
-    /// There will be no more, for this reason.
+    /// Ends the stream with an error or another result.
     pub fn fail(self, result: Result<Response, Failure>) {
         self.finish(Filled::Failed(result));
     }
@@ -184,7 +184,7 @@ impl ChannelState {
     }
 }
 
-/// Whether a batch has as much as is soon sent.
+/// Returns true if a batch has reached its size.
 pub fn is_full(batch: &Tree) -> bool {
     batch.len() >= BATCH_NODES || batch.text_len() >= BATCH_BYTES
 }

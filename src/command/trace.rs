@@ -1,4 +1,4 @@
-//! A record of chosen commands: what was asked and what was answered, without secrets.
+//! The trace of chosen commands: requests and replies, without secrets.
 
 use super::permit::Permit;
 use super::{Command, Recipe};
@@ -9,37 +9,37 @@ use crate::item::{Item, Str};
 use crate::request::Params;
 use crate::response::{Failure, Response};
 
-/// Longer texts are cut, so that a record of a large reply is no large reply.
+/// Longer texts are truncated, so that the trace of a large reply stays small.
 const LONGEST: usize = 4096;
 
-/// Which commands are recorded, and what is hidden in their records.
+/// The commands that are traced, and the parameters that are masked.
 #[derive(Debug, Default)]
 pub struct Trace {
-    /// Patterns of names, as listeners have them.
+    /// Patterns of names, in the syntax of listeners.
     commands: Vec<String>,
-    /// Names whose values are hidden, beside those that are known to mean secrets.
+    /// Names whose values are masked, in addition to the names known to hold secrets.
     secrets: Vec<String>,
 }
 
 impl Trace {
-    /// Records commands whose name, bare or `module:name`, is meant by one of the patterns.
+    /// Traces commands of which a name, bare or `module:name`, matches one of the patterns.
     pub fn new(commands: Vec<String>, secrets: Vec<String>) -> Self {
         Trace { commands, secrets: secrets.into_iter().map(|name| name.to_ascii_lowercase()).collect() }
     }
 
-    /// Whether a command is recorded.
+    /// Returns true if a command is traced.
     pub fn records(&self, command: &Command) -> bool {
         self.commands.iter().any(|pattern| Permit::means(pattern, command))
     }
 
-    /// What was asked, as JSON text. Values by position have the names of the signature as far as it has some.
+    /// The request as JSON text. Positional values get the parameter names of the signature.
     pub fn request(&self, command: &Command, params: &Params) -> String {
         let names: &[super::recipe::ParamSpec] = match &command.recipe {
             Recipe::Signature(signature) => &signature.params,
             Recipe::Tree | Recipe::Raw => &[],
         };
         let by_position = |place: usize| {
-            // What is beyond the signature belongs to its last parameter.
+            // Values beyond the signature belong to its last parameter.
             names.get(place).or(names.last()).map_or_else(Str::default, |spec| spec.name.clone())
         };
         let mut members: Vec<(Str, Item)> = match params {
@@ -66,7 +66,7 @@ impl Trace {
         self.written(Item::Object(members))
     }
 
-    /// What was answered: a value as JSON text, or the error.
+    /// The reply as JSON text: the value, or the error.
     pub fn reply(&self, result: &Result<Response, Failure>) -> String {
         match result {
             Ok(response) => {

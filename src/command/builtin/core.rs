@@ -1,6 +1,6 @@
 //! The commands that every server has: those of OpenSIPS that make sense outside it.
 //!
-//! They answer in 2.4's shape on the wires of 1.x and 2.x, in 4.0's on the others.
+//! Replies have 2.4's shape on the wires of 1.x and 2.x, and 4.0's shape on the others.
 
 #![allow(clippy::unnecessary_wraps)] // one signature for all of them
 
@@ -28,7 +28,7 @@ pub(super) fn register(service: &Arc<Service>, allow_kill: bool) {
         |required: bool| ParamSpec { required, ..ParamSpec::optional("statistics", Kind::List(Box::new(Kind::Str))) };
     let level = || vec![ParamSpec::optional("level", Kind::Int), ParamSpec::optional("pid", Kind::Int)];
     let read = CommandFlags::READ_ONLY;
-    // Before 3.0 these two took no input, and ignored what they were given.
+    // Before 3.0 these two commands took no input and ignored parameters.
     let asked = if service.dialect.reads_json() { read } else { read | CommandFlags::NO_INPUT };
     let quiet = CommandFlags::READ_ONLY | CommandFlags::NO_INPUT;
     let write = CommandFlags::NONE;
@@ -86,7 +86,7 @@ fn uptime(service: &Service, _: &Asked) -> Outcome {
     ])
 }
 
-/// Who answers, as `version` says it.
+/// The server's name and version, as the command `version` reports them.
 pub(crate) fn server_name(service: &Service) -> String {
     let platform = format!("({}/{})", std::env::consts::ARCH, std::env::consts::OS);
     match (service.dialect, service.dialect.release()) {
@@ -168,7 +168,7 @@ fn ps(service: &Service, asked: &Asked) -> Outcome {
             ("PID", Item::Int(process.pid.into())),
             ("Type", Item::from(process.name)),
         ];
-        // No version of OpenSIPS says it.
+        // A sipmi extension: OpenSIPS has no such member.
         members.extend(several.then(|| ("State", process.state.name().into())));
         members
     });
@@ -222,7 +222,7 @@ fn log_level(service: &Service, asked: &Asked) -> Outcome {
     object([(name, Item::Int(new))])
 }
 
-/// `log_level` as 1.11 has it.
+/// `log_level`, in the shape of 1.11's `debug`.
 fn debug(service: &Service, asked: &Asked) -> Outcome {
     let all = service.processes.list();
     if let Some(new) = asked.int(0) {
@@ -235,7 +235,7 @@ fn set_log_level(service: &Service, level: i64, meant: &[&Process]) -> Result<()
     let level = i32::try_from(level).map_err(|_| Failure::ParamType("level".into()))?;
     for process in meant {
         service.processes.set_log_level(process.rank, level);
-        // The others look for it by themselves.
+        // The other processes read their log level from the table.
         if process.pid.cast_unsigned() == std::process::id()
             && let Some(tell) = service.on_log_level.get()
         {
@@ -246,12 +246,12 @@ fn set_log_level(service: &Service, level: i64, meant: &[&Process]) -> Result<()
 }
 
 fn kill(service: &Service, _: &Asked) -> Outcome {
-    // The process that looks after the others ends them, too.
+    // The supervisor process also ends the other processes.
     let Some(first) = service.processes.list().into_iter().find(|process| process.rank == 0 && process.pid > 0)
     else {
         return Err(Failure::Handler);
     };
-    // The signal is on its way when the reply is; a process that has ended already is no failure.
+    // The signal is sent before the reply. A process that has already ended is not an error.
     let _ = signal::kill(Pid::from_raw(first.pid), signal::SIGTERM);
     Ok(Response::ok())
 }

@@ -1,5 +1,5 @@
 //! The commands of the event interface: `event_subscribe`, `events_list`, `subscribers_list`, and `raise_event` where
-//! the version that is imitated has it.
+//! the emulated version has it.
 
 #![allow(clippy::unnecessary_wraps)] // one signature for all of them
 
@@ -155,7 +155,7 @@ fn raise(service: &Service, asked: &Asked) -> Outcome {
     }
     let params = match asked.item(1) {
         None => Params::None,
-        // The original gives each an empty name.
+        // OpenSIPS gives each parameter an empty name.
         Some(Item::Array(items)) => Params::Named(items.iter().map(|item| (Str::default(), item.clone())).collect()),
         Some(Item::Object(_)) => return Ok(Response::error(400, "No Params")),
         Some(_) => return Err(Failure::ParamType("params".into())),
@@ -166,7 +166,7 @@ fn raise(service: &Service, asked: &Asked) -> Outcome {
     }
 }
 
-/// A reply whose nodes are a list, as 1.x and 2.x mark it.
+/// A reply whose nodes are a list, flagged as 1.x and 2.x flag it.
 fn event_tree() -> Tree {
     let mut tree = Tree::ok();
     tree.mark(NodeId::ROOT, Flags::IS_ARRAY);
@@ -206,7 +206,7 @@ fn subscriber(subscription: &Subscription) -> Item {
     ])
 }
 
-/// Seconds as they are counted down: 60 until the first has passed.
+/// Remaining seconds, rounded up: 60 until the first second has passed.
 fn whole_seconds(left: Duration) -> i64 {
     i64::try_from(left.as_secs()).unwrap_or(i64::MAX).saturating_add(i64::from(left.subsec_nanos() > 0))
 }

@@ -64,7 +64,7 @@ impl Handler for Builtin {
     }
 }
 
-/// Registers a command of this kind, under a name and perhaps an alias.
+/// Registers a built-in command under a name and an optional alias.
 pub(super) fn add(
     service: &Arc<Service>,
     (module, (name, alias)): (&str, (Str, Option<Str>)),
@@ -87,8 +87,8 @@ pub(super) fn add(
     debug_assert!(added.is_ok(), "{added:?}");
 }
 
-/// `statistics:get` is 4.x's name of `get_statistics`; the shorter the name a client may use, the better. Gives the
-/// name and the alias.
+/// Returns a command's name and alias. `statistics:get` is the 4.x name of `get_statistics`; a flat name is preferred,
+/// since it is shorter.
 pub(super) fn flat_or_modular(dialect: Dialect, module: &str, flat: &str, modular: &str) -> (Str, Option<Str>) {
     match dialect {
         Dialect::V4_0 | Dialect::V4_1 => (modular.into(), Some(flat.into())),

@@ -52,8 +52,8 @@ pub(super) fn reset_statistics(service: &Service, asked: &Asked) -> Outcome {
     Ok(Response::ok())
 }
 
-/// The selectors that the server understands. OpenSIPS takes `group:`, a bare name or `all`; `group:name`, which only
-/// keys its replies, means nothing to it.
+/// The selectors that the server understands. OpenSIPS accepts `group:`, a bare name or `all`. It does not understand
+/// `group:name`, which only appears as a key in its replies.
 fn meant<'a>(service: &Service, selectors: Vec<&'a [u8]>) -> Vec<&'a [u8]> {
     let is_full = |selector: &[u8]| selector.contains(&b':') && !selector.ends_with(b":");
     selectors.into_iter().filter(|selector| !(service.dialect.is_emulated() && is_full(selector))).collect()

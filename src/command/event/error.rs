@@ -1,20 +1,20 @@
-//! The errors of events and subscriptions, and the names that wires carry.
+//! The errors of events and subscriptions, and the check of names.
 
 use crate::item::Str;
 use crate::request::Params;
 
-/// The longest name of an event: it has to fit a line of a text request with much room to spare.
+/// The longest name of an event. It leaves ample room in a line of a text request.
 pub const LONGEST_NAME: usize = 128;
 
 /// Why an event cannot be declared or raised.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EventError {
-    /// No wire could carry the name.
+    /// No wire can carry the name.
     #[error(
         "expected an event's name of 1 to {LONGEST_NAME} printable ASCII characters without blanks, quotes and colons, found {0:?}"
     )]
     Name(Str),
-    /// A line of text could not carry the parameter's name.
+    /// A line of text cannot carry the parameter's name.
     #[error("expected a parameter's name without newlines, found {0:?}")]
     ParamName(Str),
 }
@@ -25,7 +25,7 @@ pub enum SubscribeError {
     /// There is no such event.
     #[error("no event of this name is declared")]
     UnknownEvent,
-    /// Nothing can be sent there.
+    /// The socket is not understood, or events cannot be sent to it.
     #[error("{0}")]
     Socket(String),
     /// There are [`MOST_SUBSCRIPTIONS`](super::MOST_SUBSCRIPTIONS).
@@ -42,7 +42,7 @@ pub(super) fn check_name(name: Str) -> Result<Str, EventError> {
     Ok(name)
 }
 
-/// A newline in a parameter's name would be the end of its line.
+/// Rejects names with a newline, which would end the parameter's line.
 pub(super) fn check_params(params: &Params) -> Result<(), EventError> {
     let bad = match params {
         Params::Named(members) => members.iter().map(|(name, _)| name).find(|name| name.contains(&b'\n')),

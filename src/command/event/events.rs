@@ -18,13 +18,13 @@ use crate::sys::time::monotonic;
 /// All events of a server.
 pub struct Events {
     known: Arc<Known>,
-    /// What the processes of a server tell each other of them.
+    /// The log by which the processes of a server share events and subscriptions.
     journal: Journal,
     raised: Counter,
 }
 
 impl Events {
-    /// None yet. Versions of OpenSIPS have no statistics of them, so their counters are not shown.
+    /// No events yet. OpenSIPS has no statistics of events, so in emulation their counters are not shown.
     pub fn new(statistics: &Statistics, dialect: Dialect) -> Self {
         let shown = |name| statistics.counter("evi", name, Growth::Incremental);
         let counter = |name| if dialect.is_emulated() { Counter::default() } else { shown(name) };
@@ -40,28 +40,28 @@ impl Events {
         Events { known, journal, raised }
     }
 
-    /// From now on, processes that are forked tell each other of events and subscriptions.
+    /// Shares events and subscriptions with all processes that are forked after this call.
     pub fn share(&self) -> std::io::Result<()> {
         self.journal.share()
     }
 
-    /// Waits until nobody is at them, and keeps it so.
+    /// Waits until no thread uses the events, and keeps other threads out until the guard is dropped.
     pub fn hold_still(&self) -> impl Drop + '_ {
         self.known.lock()
     }
 
-    /// The server is one process again.
+    /// Ends sharing: the server is one process again.
     pub fn close(&self) {
         self.journal.close();
     }
 
-    /// Says who finds the way to sockets. Until then no socket is understood.
+    /// Sets the carrier, which opens sockets. Before this call, no socket can be subscribed.
     pub fn carried_by(&self, carrier: Arc<dyn Carrier>) {
-        // The first stays: subscriptions hold ways that it made.
+        // A second carrier is ignored: subscriptions hold sinks that the first one made.
         let _ = self.known.carrier.set(carrier);
     }
 
-    /// Makes an event known, so that it can be subscribed to (`evi_publish_event`). Twice does no harm.
+    /// Declares an event, so that it can be subscribed to (`evi_publish_event`). A second declaration changes nothing.
     pub fn declare(&self, name: impl Into<Str>) -> Result<(), EventError> {
         let name = check_name(name.into())?;
         if self.find(&name).is_none() {
@@ -88,7 +88,7 @@ impl Events {
         self.known.find(name)
     }
 
-    /// Subscribes a socket to an event for so many seconds, or changes how long it is subscribed; 0 ends it.
+    /// Subscribes a socket to an event for `expire` seconds, or changes the duration of its subscription; 0 ends it.
     pub fn subscribe(&self, event: &[u8], socket: &[u8], expire: u32, form: Form) -> Result<(), SubscribeError> {
         self.find(event).ok_or(SubscribeError::UnknownEvent)?;
         self.known.check(event, socket, expire)?;
@@ -103,7 +103,7 @@ impl Events {
         self.known.subscription(event, socket)
     }
 
-    /// Sends an event to its subscribers and says how many there are. An event that is not declared is, by this.
+    /// Sends an event to its subscribers and returns their number. Declares the event first if it is unknown.
     pub fn raise(&self, event: Event) -> Result<usize, EventError> {
         check_params(&event.params)?;
         self.declare(event.name.clone())?;
@@ -116,7 +116,7 @@ impl Events {
         Ok(subscriptions.len())
     }
 
-    /// Ends all subscriptions, as far as this process sends to them; events stay declared.
+    /// Ends all subscriptions that this process sends to. Events stay declared.
     pub fn end_all(&self) {
         let mut table = self.known.lock();
         table.events.iter_mut().for_each(|event| event.subscriptions = Arc::new([]));
@@ -133,7 +133,7 @@ mod tests {
     use crate::item::Item;
     use crate::request::Params;
 
-    /// Understands any socket but `bad`, in either case of letters, and keeps what is sent there.
+    /// Accepts any socket but `bad`, in either case of letters, and keeps the events that are sent there.
     #[derive(Default)]
     struct Kept(Mutex<Vec<String>>);
 

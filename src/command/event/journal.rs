@@ -1,8 +1,8 @@
-//! What one process of a server is told and all have to know, as a list of news in memory that they share.
+//! A log of records in shared memory, by which one process of a server informs all others.
 //!
-//! Whoever has news takes the lock, reads what it has not read yet, and appends. The others read before they act on what
-//! they know; to see that there is nothing new costs them one load. When the list is full, it is begun anew with
-//! what is known by then: news must therefore say how things are, so that to read them twice does no harm.
+//! A writer takes the lock, reads the records it has not read yet, and appends its own. Readers catch up before they
+//! use their state; if there is nothing new, that costs one load. A full log is replaced by a snapshot of the current
+//! state. Records must therefore be idempotent: reading one twice changes nothing.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -13,7 +13,7 @@ use crate::sys::shared_memory::{SharedLock, SharedTable};
 
 const ROOM: usize = 8 << 20;
 
-/// Who reads news, and says all that is known when the list is begun anew.
+/// Applies records, and writes a snapshot of all known state when the log is restarted.
 pub(super) trait Reader: Send + Sync {
     fn read(&self, news: &[u8]);
     fn all(&self) -> Vec<Vec<u8>>;
@@ -23,9 +23,9 @@ pub(super) struct Journal {
     memory: SharedTable<Head, AtomicU8>,
     is_shared: AtomicBool,
     reader: OnceLock<Box<dyn Reader>>,
-    /// How far this process has read. Locked before the shared lock.
+    /// The position up to which this process has read. Locked before the shared lock.
     place: Mutex<Place>,
-    /// The version up to which it has.
+    /// The version at that position.
     seen: AtomicU64,
 }
 
@@ -39,9 +39,9 @@ struct Place {
 #[repr(C)]
 struct Head {
     lock: SharedLock,
-    /// Counts news.
+    /// The number of records written.
     version: AtomicU64,
-    /// Counts how often the list was begun anew.
+    /// The number of restarts of the log.
     edition: AtomicU64,
     len: AtomicUsize,
 }
@@ -65,10 +65,10 @@ impl Journal {
         let _ = self.reader.set(reader);
     }
 
-    /// From now on, processes that are forked read and write the same list, which is empty at first.
+    /// Shares the log, which is empty at first, with all processes that are forked after this call.
     pub(super) fn share(&self) -> std::io::Result<()> {
         let head = self.head();
-        // Held while it is copied, so that no dead process holds the copy.
+        // The lock is held during the copy, so that the copy is never held by a dead process.
         let guard = head.lock.lock();
         self.memory.share(0)?;
         head.len.store(0, Ordering::Release);
@@ -81,7 +81,7 @@ impl Journal {
         Ok(())
     }
 
-    /// The server is one process again.
+    /// Ends sharing: the server is one process again.
     pub(super) fn close(&self) {
         self.is_shared.store(false, Ordering::Release);
     }
@@ -95,7 +95,7 @@ impl Journal {
         self.memory.items()[from.min(end)..end].iter().map(|byte| byte.load(Ordering::Relaxed))
     }
 
-    /// Reads what others have written.
+    /// Applies the records that other processes have written.
     pub(super) fn catch_up(&self) {
         if !self.is_shared.load(Ordering::Acquire) || self.seen.load(Ordering::Acquire) == self.version() {
             return;
@@ -108,7 +108,7 @@ impl Journal {
         self.take_in(&news);
     }
 
-    /// Tells all processes, this one included.
+    /// Sends a record to all processes, including this one.
     pub(super) fn tell(&self, news: Vec<u8>) {
         if !self.is_shared.load(Ordering::Acquire) {
             return self.take_in(&[news]);
@@ -123,7 +123,7 @@ impl Journal {
             self.append(&news);
             self.unread(&mut place)
         };
-        // Not with the lock in hand: to understand news may take time.
+        // The lock is released first: applying records may take time.
         self.take_in(&unread);
     }
 
@@ -131,7 +131,7 @@ impl Journal {
         self.head().version.load(Ordering::Acquire)
     }
 
-    /// What lies beyond the place, which is then at the end. With the lock in hand.
+    /// Returns the records after the position and moves the position to the end. The caller holds the lock.
     fn unread(&self, place: &mut Place) -> Vec<Vec<u8>> {
         let edition = self.head().edition.load(Ordering::Acquire);
         if place.edition != edition {
@@ -157,7 +157,8 @@ impl Journal {
         }
     }
 
-    /// With the lock in hand. First the bytes, then their number, so whoever dies here leaves nothing half.
+    /// Appends a record. The caller holds the lock. The length is written after the bytes, so a process that dies in
+    /// between leaves no partial record.
     fn append(&self, news: &[u8]) {
         let head = self.head();
         let len = head.len.load(Ordering::Acquire);

@@ -14,7 +14,7 @@ use crate::command::statistics::Counter;
 use crate::item::Str;
 use crate::sys::time::monotonic;
 
-/// Each subscription costs memory for as long as its caller says, so there is an end to them.
+/// The limit of subscriptions. Each one uses memory for as long as its caller wants.
 pub const MOST_SUBSCRIPTIONS: usize = 4096;
 /// The state of one process.
 pub(super) struct Known {
@@ -33,7 +33,8 @@ pub(super) struct Table {
 
 pub(super) struct Declared {
     pub(super) name: Str,
-    /// The latest first, as OpenSIPS lists them. Replaced as a whole, so that raising needs no lock while it sends.
+    /// Latest first, as OpenSIPS lists them. The list is replaced as a whole, so that raising an event needs no lock
+    /// while it sends.
     pub(super) subscriptions: Arc<[Arc<Subscription>]>,
 }
 
@@ -45,7 +46,7 @@ impl Known {
         Some(Listed { id, name: name.clone(), subscriptions: subscriptions.clone() })
     }
 
-    /// Whether a socket could be subscribed.
+    /// Checks whether a socket can be subscribed, and changes nothing.
     pub(super) fn check(&self, event: &[u8], socket: &[u8], expire: u32) -> Result<(), SubscribeError> {
         let listed = self.find(event).ok_or(SubscribeError::UnknownEvent)?;
         if self.subscription(&listed, socket).is_some() {
@@ -74,7 +75,7 @@ impl Known {
             known.set_expiry(Expiry { since, expire, form: known.form() });
             return Ok(());
         }
-        // A name may have to be looked up: not with the lock in hand.
+        // A host name may have to be resolved, so the lock is not held.
         let Opened { identity, outlet, form: only } = self.open(socket)?;
         let validity = Expiry { since, expire, form: only.unwrap_or(form) };
         let mut table = self.lock();
@@ -145,7 +146,7 @@ impl Reader for Weak<Known> {
         let Some(known) = self.upgrade() else { return Vec::new() };
         let table = known.lock();
         let declared = table.events.iter().map(|event| LogRecord::Declared { name: event.name.clone() }.write());
-        // The latest is listed first, and told last.
+        // The latest subscription is listed first, and recorded last.
         let subscribed = table.events.iter().flat_map(|event| {
             event.subscriptions.iter().rev().filter(|subscription| subscription.left().is_some()).map(
                 |subscription| {
@@ -175,14 +176,14 @@ impl Table {
         }
     }
 
-    /// The subscriptions to an event that hold.
+    /// The active subscriptions to an event.
     pub(super) fn current(&mut self, name: &[u8]) -> Arc<[Arc<Subscription>]> {
         let Some(place) = self.places.get(name).copied() else { return Arc::new([]) };
         self.sweep_event(place);
         self.events[place].subscriptions.clone()
     }
 
-    /// Takes away what ended.
+    /// Removes expired subscriptions.
     pub(super) fn sweep(&mut self) {
         (0..self.events.len()).for_each(|place| self.sweep_event(place));
     }

@@ -1,4 +1,4 @@
-//! The records by which the processes of a server tell each other of events.
+//! The records by which the processes of a server inform each other of events.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ pub(super) enum LogRecord {
     Declared {
         name: Str,
     },
-    /// `since`: by the monotonic clock, which all processes share.
+    /// `since` is a time of the monotonic clock, which all processes share.
     Subscribed {
         event: Str,
         socket: Str,

@@ -16,5 +16,5 @@ pub use raised::Raised;
 pub use sink::{Carrier, DeliveryStats, Opened, SubscriberSink};
 pub use subscription::{Listed, Subscription};
 
-/// `event_subscribe` without a time (seconds).
+/// The duration of a subscription without a time, in seconds.
 pub const DEFAULT_EXPIRE: u32 = 3600;

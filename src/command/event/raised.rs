@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 
 use crate::codec::event::{self, Event, Form};
 
-/// An event that is on its way: written once for all who want it in the same form.
+/// An event on its way, encoded once for all subscribers that want the same form.
 pub struct Raised {
     event: Event,
     text: OnceCell<Vec<u8>>,
@@ -16,12 +16,12 @@ impl Raised {
         Raised { event, text: OnceCell::new(), json: OnceCell::new() }
     }
 
-    /// What happened.
+    /// The event.
     pub fn event(&self) -> &Event {
         &self.event
     }
 
-    /// Its bytes.
+    /// The event, encoded in a form.
     pub fn bytes(&self, form: Form) -> &[u8] {
         match form {
             Form::Text => self.text.get_or_init(|| {

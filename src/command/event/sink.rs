@@ -6,10 +6,10 @@ use super::raised::Raised;
 use crate::codec::event::Form;
 use crate::command::statistics::Counter;
 
-/// The numbers of delivered and dropped events of one subscription. Waiting events are in neither.
+/// The numbers of delivered and dropped events of one subscription. Events in the queue are in neither.
 #[derive(Debug, Default)]
 pub struct DeliveryStats {
-    /// Events that were handed to the system, or confirmed where a reply is wanted.
+    /// Events that were handed to the kernel, or confirmed where a reply is wanted.
     pub sent: Counter,
     /// Events that were dropped: connection refused, queue full, too large, or timed out.
     pub dropped: Counter,
@@ -31,24 +31,24 @@ impl DeliveryStats {
     }
 }
 
-/// The way to a subscriber. It never makes the caller of `raise` wait.
+/// The way to a subscriber. It never blocks the caller of `raise`.
 pub trait SubscriberSink: Send + Sync {
-    /// Sends an event now or later, or drops it; the statistics tell.
+    /// Sends an event now or later, or drops it, and counts the outcome.
     fn send(&self, raised: &Raised, form: Form, tally: &Arc<DeliveryStats>);
 }
 
-/// A socket of `event_subscribe` as it was understood.
+/// A socket of `event_subscribe`, parsed and opened.
 pub struct Opened {
     /// The same for all spellings of one socket.
     pub identity: String,
-    /// The way there.
+    /// The sink that sends to it.
     pub outlet: Arc<dyn SubscriberSink>,
-    /// The only form in which events go there, if there is only one.
+    /// The only form in which it accepts events, if there is only one.
     pub form: Option<Form>,
 }
 
-/// Opens the way to a socket. The core has no sockets of its own.
+/// Opens sockets of subscribers. The command layer has no sockets of its own.
 pub trait Carrier: Send + Sync {
-    /// Understands `udp:host:port` and its like, or says what is wrong with it.
+    /// Opens `udp:host:port` and its like, or returns the reason why it cannot.
     fn open(&self, socket: &str) -> Result<Opened, String>;
 }

@@ -7,18 +7,18 @@ use super::sink::{DeliveryStats, SubscriberSink};
 use crate::codec::event::Form;
 use crate::item::Str;
 
-/// One socket that wants one event.
+/// A socket that is subscribed to one event.
 pub struct Subscription {
-    /// As its subscriber wrote it.
+    /// The socket as its subscriber wrote it.
     pub socket: Str,
-    /// What became of its events.
+    /// The counters of its deliveries.
     pub tally: Arc<DeliveryStats>,
     pub(super) identity: String,
     pub(super) outlet: Arc<dyn SubscriberSink>,
     pub(super) expiry: Mutex<Expiry>,
 }
 
-/// For how long a subscription holds, and how its events are written.
+/// The duration of a subscription, and the form of its events.
 #[derive(Clone, Copy)]
 pub(super) struct Expiry {
     pub(super) since: Instant,
@@ -41,28 +41,28 @@ impl Subscription {
         *self.expiry.lock().unwrap_or_else(PoisonError::into_inner) = expiry;
     }
 
-    /// Seconds that it was made for; 0 when it was ended.
+    /// Its duration in seconds; 0 after it was ended.
     pub fn expire(&self) -> u32 {
         self.expiry().expire
     }
 
-    /// What is left of them; `None` when nothing is.
+    /// The remaining time; `None` once it has expired.
     pub fn left(&self) -> Option<Duration> {
         self.expiry().left()
     }
 
-    /// How its events are written.
+    /// The form in which its events are sent.
     pub fn form(&self) -> Form {
         self.expiry().form
     }
 }
 
-/// An event and its subscriptions, to look at.
+/// An event and its subscriptions, for display.
 pub struct Listed {
-    /// Its number: events count from 0 as they are declared.
+    /// Its number. Events are numbered from 0 in the order of declaration.
     pub id: usize,
     /// Its name.
     pub name: Str,
-    /// The latest first; also those that ended and were not swept away yet.
+    /// Latest first; includes expired ones that are not yet removed.
     pub subscriptions: Arc<[Arc<Subscription>]>,
 }

@@ -1,4 +1,4 @@
-//! Counters, and the statistics that they make up.
+//! Counters, and the statistics that consist of them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -25,36 +25,36 @@ impl std::fmt::Debug for Counter {
 }
 
 impl Counter {
-    /// An entry of the table.
+    /// The counter of an entry in the table.
     pub(super) fn in_table(table: &Arc<StatsTable>, number: usize) -> Self {
         Counter(SharedRef::new(table, |table| table.value(number)))
     }
 
-    /// A counter without a name that says something already.
+    /// A counter without a name, with an initial value.
     pub(super) fn saying(value: i64) -> Self {
         let counter = Counter::default();
         counter.set(value);
         counter
     }
 
-    /// Adds to it.
+    /// Adds `n`.
     pub fn add(&self, n: i64) {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
-    /// Replaces it.
+    /// Sets the value.
     pub fn set(&self, value: i64) {
         self.0.store(value, Ordering::Relaxed);
     }
 
-    /// Raises it to `value` if it is lower.
+    /// Sets the value to the maximum of itself and `value`.
     pub fn fetch_max(&self, value: i64) {
         if self.get() < value {
             self.0.fetch_max(value, Ordering::Relaxed);
         }
     }
 
-    /// What it says.
+    /// The value.
     pub fn get(&self) -> i64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -67,29 +67,29 @@ pub struct Statistic {
     pub group: Str,
     /// The part after it.
     pub name: Str,
-    /// Whether it only grows.
+    /// The growth: a counter of events, or a state.
     pub growth: Growth,
-    /// What it says, in parts: a gauge has one for each process, a sum one for each summand.
+    /// The counters whose sum is the value: a gauge has one for each process, a sum has one for each summand.
     pub(super) parts: Vec<Counter>,
 }
 
 impl Statistic {
-    /// A statistic of these parts.
+    /// A statistic of these counters.
     pub(super) fn of(group: &str, name: &str, growth: Growth, parts: Vec<Counter>) -> Self {
         Statistic { group: group.into(), name: name.into(), growth, parts }
     }
 
-    /// The counters that it is the sum of.
+    /// The counters whose sum is the value.
     pub(super) fn parts(&self) -> &[Counter] {
         &self.parts
     }
 
-    /// What it says.
+    /// The value.
     pub fn get(&self) -> i64 {
         self.parts.iter().map(Counter::get).sum()
     }
 
-    /// Sets it to 0.
+    /// Sets the value to 0.
     pub fn reset(&self) {
         self.parts.iter().for_each(|part| part.set(0));
     }
@@ -99,7 +99,7 @@ impl Statistic {
         [&*self.group, b":", &*self.name].concat().into()
     }
 
-    /// Whether a selector means it: `all`, `group:`, `group:name` or `name`.
+    /// Returns true if a selector selects it: `all`, `group:`, `group:name` or `name`.
     pub fn matches(&self, selector: &[u8]) -> bool {
         match selector.iter().position(|byte| *byte == b':') {
             Some(colon) => {

@@ -1,6 +1,6 @@
-//! What is counted of one command or transport beside others: how many answers, errors, and how long they took.
+//! Counters of one command or transport: its answers, its errors, and how long they took.
 //!
-//! All of it are statistics as any other, so that `get_statistics` shows them and all processes count together.
+//! They are ordinary statistics, so `get_statistics` shows them and all processes count together.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::table::Growth;
 /// The group of the statistics of commands.
 pub const GROUP_OF_COMMANDS: &str = "mi_cmd";
 
-/// The classes of times: the upper bound in microseconds, and the name of its statistic.
+/// The buckets: the upper bound in microseconds, and the name of the statistic.
 pub const CLASSES: [(u64, &str); 17] = [
     (50, "upto_50us"),
     (100, "upto_100us"),
@@ -33,12 +33,12 @@ pub const CLASSES: [(u64, &str); 17] = [
     (u64::MAX, "longer"),
 ];
 
-/// How many answers took how long, each counted in the first class whose bound it is within.
+/// A histogram of durations. Each answer is counted in the first bucket whose bound it does not exceed.
 #[derive(Clone, Debug)]
 pub struct Histogram(Vec<Counter>);
 
 impl Histogram {
-    /// The classes as statistics of a group, with something before their names.
+    /// Creates the buckets as statistics of a group, with a prefix for their names.
     pub fn new(statistics: &Statistics, group: &str, before: &str) -> Self {
         let counter = |name| statistics.counter(group, &format!("{before}{name}"), Growth::Incremental);
         Histogram(CLASSES.iter().map(|(_, name)| counter(name)).collect())
@@ -51,7 +51,7 @@ impl Histogram {
     }
 }
 
-/// What is counted of a command, made with its first call: one that is never called costs nothing.
+/// The counters of a command, created by its first call: a command that is never called has none.
 #[derive(Debug, Default)]
 pub struct CommandMetrics(OnceLock<Box<Counts>>);
 
@@ -64,7 +64,7 @@ struct Counts {
 }
 
 impl CommandMetrics {
-    /// Counts an answer of the command of this name.
+    /// Counts an answer of a command. `name` is asked for only by the first call.
     pub fn count(&self, statistics: &Statistics, name: impl Fn() -> String, is_error: bool, elapsed: Duration) {
         let counts = self.0.get_or_init(|| Box::new(Counts::new(statistics, &name())));
         counts.calls.add(1);

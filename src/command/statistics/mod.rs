@@ -1,4 +1,4 @@
-//! The statistics of a server: counters by group and name, and what is counted of commands and transports.
+//! The statistics of a server: counters by group and name, and those of commands and transports.
 
 mod counter;
 mod metrics;

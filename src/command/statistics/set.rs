@@ -1,4 +1,4 @@
-//! The statistics of a server by group and name, as `get_statistics` shows them, the same for all its processes.
+//! The statistics of a server by group and name, as `get_statistics` shows them, common to all its processes.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, RwLock};
@@ -21,15 +21,15 @@ pub struct Statistics {
 #[derive(Default)]
 struct Known {
     all: Vec<Statistic>,
-    /// How many entries were read.
+    /// The number of entries read.
     read: usize,
-    /// Whose part of a gauge is changed here; 0: that of a process that serves alone.
+    /// The rank whose part of a gauge this process changes; 0 for a server of one process.
     rank: u16,
-    /// Whether there are other processes.
+    /// True if there are other processes.
     is_shared: bool,
-    /// The first statistic that the table has no room for, until that was said.
+    /// The first statistic that does not fit in the table, until it has been logged.
     alone: Option<Str>,
-    /// Whether there ever was one.
+    /// True once a statistic did not fit in the table.
     has_alone: bool,
 }
 
@@ -45,12 +45,12 @@ impl Default for Statistics {
 }
 
 impl Statistics {
-    /// The counter of this name, made when there is none. All processes count together.
+    /// Returns the counter of this name and creates it if needed. All processes count together.
     pub fn counter(&self, group: &str, name: &str, growth: Growth) -> Counter {
         self.part(group, name, growth, false)
     }
 
-    /// The counter of a state that ends with its process, such as how many requests are in progress.
+    /// Returns a counter of a state that ends with its process, such as the requests in progress.
     pub fn gauge(&self, group: &str, name: &str) -> Counter {
         self.part(group, name, Growth::NonIncremental, true)
     }
@@ -61,8 +61,8 @@ impl Statistics {
         self.find_or_add(&mut known, (group.as_bytes(), name.as_bytes(), growth, rank))
     }
 
-    /// From now on, processes that are forked count together with this one. What another thread counts during the call
-    /// may be lost.
+    /// Shares the statistics with all processes that are forked after this call. Counts of other threads during the
+    /// call may be lost.
     pub fn share(&self) -> std::io::Result<()> {
         self.table.share()?;
         self.known.write().unwrap_or_else(std::sync::PoisonError::into_inner).is_shared = true;
@@ -91,17 +91,17 @@ impl Statistics {
         }
     }
 
-    /// Gauges that are asked for from now on are those of this process, the one of this rank.
+    /// Sets the rank of this process, to which gauges belong that are requested later.
     pub fn set_rank(&self, rank: u16) {
         let mut known = self.known.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         known.rank = rank;
-        // One of the processes says for all what they have each for itself: the one that forked them has no log yet.
+        // The warning is logged by the first worker on behalf of all: their parent has no log yet.
         if let Some(first) = known.alone.take_if(|_| rank == 1) {
             warn_of_alone(&first);
         }
     }
 
-    /// The process of this rank has ended, and nothing is in progress there any more.
+    /// Clears the gauges of a rank after its process has ended, since nothing is in progress there any more.
     pub fn clear_gauges(&self, rank: u16) {
         self.table.entries().iter().filter(|entry| rank > 0 && entry.rank.load(Ordering::Relaxed) == rank).for_each(
             |entry| {
@@ -110,19 +110,19 @@ impl Statistics {
         );
     }
 
-    /// Waits until nobody is at them, and keeps it so.
+    /// Waits until no thread uses the statistics, and keeps other threads out until the guard is dropped.
     pub fn hold_still(&self) -> impl Drop + '_ {
         self.known.write().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Whether another process made statistics that this one has not read yet.
+    /// Reads statistics that other processes have created, if there are any.
     fn catch_up(&self) {
         if self.known.read().unwrap_or_else(std::sync::PoisonError::into_inner).read < self.table.len() {
             self.read_table(&mut self.known.write().unwrap_or_else(std::sync::PoisonError::into_inner));
         }
     }
 
-    /// What the selectors mean, each in order; a bare name means the first of that name.
+    /// The selected statistics, selector by selector. A bare name selects the first statistic of that name.
     pub fn select(&self, selectors: &[&[u8]]) -> Vec<Statistic> {
         self.catch_up();
         let known = self.known.read().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -143,7 +143,7 @@ impl Statistics {
     }
 }
 
-/// Says once that a process counts something for itself.
+/// Logs once that this process counts a statistic for itself.
 fn warn_of_alone(first: &Str) {
     log::warn!(
         "{first} is counted by each process for itself: expected at most {MOST} statistics whose group and name have \
@@ -152,7 +152,7 @@ fn warn_of_alone(first: &Str) {
 }
 
 impl Known {
-    /// A statistic has no room where all processes would see it.
+    /// Notes that a statistic does not fit in the shared table.
     fn note_alone(&mut self, full_name: &[u8]) {
         if std::mem::replace(&mut self.has_alone, true) {
             return;
@@ -174,7 +174,7 @@ impl Known {
         }
     }
 
-    /// A counter that the table has no room for.
+    /// A counter outside the table, which is full.
     fn alone(&mut self, group: &[u8], name: &[u8], growth: Growth) -> Counter {
         if self.find(group, name).is_none() {
             self.add(group, name, growth, Counter::default());

@@ -6,17 +6,17 @@ use zerocopy::FromZeros;
 
 use crate::sys::shared_memory::{SharedLock, SharedTable};
 
-/// Whether a counter only ever grows.
+/// The growth of a counter: only upwards, or in both directions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Growth {
-    /// It counts events, and can be reset.
+    /// A count of events, which can be reset.
     Incremental,
-    /// It shows a state: in progress, highest so far.
+    /// A state, such as requests in progress or a maximum.
     NonIncremental,
 }
 
 impl Growth {
-    /// `incremental` or `non-incremental`: what `list_statistics` says.
+    /// `incremental` or `non-incremental`, as `list_statistics` shows it.
     pub const fn name(self) -> &'static str {
         match self {
             Growth::Incremental => "incremental",
@@ -25,9 +25,9 @@ impl Growth {
     }
 }
 
-/// The most statistics that all processes count together.
+/// The most statistics in the table.
 pub(super) const MOST: usize = 1 << 16;
-/// A longer name counts in its own process alone.
+/// The longest name in the table. A statistic with a longer name counts in its own process alone.
 pub(super) const LONGEST: usize = 240;
 
 /// The values and their names, in memory that processes may share.
@@ -42,7 +42,7 @@ struct Head {
     len: AtomicUsize,
 }
 
-/// All but the value is written before the entry is counted, and does not change then.
+/// All fields but the value are written before the entry is counted, and never change.
 #[derive(FromZeros)]
 #[repr(C)]
 pub(super) struct Entry {
@@ -94,7 +94,7 @@ impl StatsTable {
     }
 
     pub(super) fn share(&self) -> std::io::Result<()> {
-        // Held while it is copied, so that no dead process holds the copy.
+        // The lock is held during the copy, so that the copy is never held by a dead process.
         let _held = self.memory.head().lock.lock();
         self.memory.share(self.len())
     }
@@ -107,7 +107,7 @@ impl StatsTable {
         &self.memory.items()[..self.len()]
     }
 
-    /// Keeps the table from being extended. Other processes wait too.
+    /// Locks the table against additions, also those of other processes.
     pub(super) fn lock(&self) -> impl Drop + '_ {
         self.memory.head().lock.lock()
     }
@@ -117,12 +117,12 @@ impl StatsTable {
         &self.memory.items()[number].value
     }
 
-    /// The number of an entry; `None` when there is none.
+    /// The index of an entry; `None` if there is none.
     pub(super) fn find(&self, group: &[u8], name: &[u8], rank: u16) -> Option<usize> {
         self.entries().iter().position(|entry| entry.is(group, name, rank))
     }
 
-    /// Adds an entry, with the lock held, and gives its number; `None` when the table has no room for it.
+    /// Adds an entry and returns its index; `None` if the table is full. The caller holds the lock.
     pub(super) fn add(&self, group: &[u8], name: &[u8], growth: Growth, rank: u16) -> Option<usize> {
         let number = self.len();
         if group.len() + name.len() > LONGEST || number == MOST {

@@ -1,6 +1,7 @@
 //! The groups `core` and `load` of a server: sums over its transports, its uptime and its load.
 //!
-//! Monitors ask every OpenSIPS for them. They are computed when they are asked for, so requests pay nothing for them.
+//! Monitoring systems read them from every OpenSIPS. They are computed when they are read, so requests do not pay for
+//! them.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,14 +9,14 @@ use std::time::{Duration, Instant};
 use super::counter::{Counter, Statistic};
 use super::table::Growth;
 
-/// A statistic of `core` and the statistic of each transport that it is the sum of.
+/// A statistic of `core` and the statistic that it sums over all transports.
 const SUMS: [(&str, &[u8]); 3] =
     [("rcv_requests", b"requests"), ("drop_requests", b"dropped"), ("err_requests", b"parse_errors")];
 
-/// The shortest time that a load is measured over.
+/// The shortest interval over which the load is measured.
 const SHORTEST: Duration = Duration::from_secs(1);
 
-/// Whether a selector may mean one of these statistics.
+/// Returns true if a selector may select one of these statistics.
 pub(super) fn is_meant(selector: &[u8]) -> bool {
     !selector.contains(&b':') || selector.starts_with(b"core:") || selector.starts_with(b"load:")
 }
@@ -36,7 +37,7 @@ pub(super) fn totals(all: &[Statistic], started: Instant, load: &Load) -> Vec<St
     sums.chain(states).collect()
 }
 
-/// How much of the time requests are in progress.
+/// The share of time in which requests were in progress.
 #[derive(Default, Debug)]
 pub(super) struct Load(Mutex<Option<Sample>>);
 
@@ -48,10 +49,10 @@ struct Sample {
 }
 
 impl Load {
-    /// Percent of the time since the last measurement in which requests were in progress, at most 100.
+    /// Percentage of the time since the last measurement in which requests were in progress, at most 100.
     ///
-    /// The first one is since the start. A measurement of less than a second ago is repeated, so clients that ask at
-    /// the same time do not shorten each other's.
+    /// The first measurement covers the time since the start. Within a second the last result is repeated, so that
+    /// clients that read at the same time do not shorten each other's interval.
     fn percent(&self, started: Instant, now: Instant, busy_us: i64) -> i64 {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let since = last.unwrap_or(Sample { at: started, busy_us: 0, percent: 0 });

@@ -10,13 +10,13 @@ use super::table::Growth;
 /// The counters of one listener.
 #[derive(Clone, Debug)]
 pub struct TransportCounters {
-    /// Requests that could be read.
+    /// Requests that were parsed.
     pub requests: Counter,
     /// Replies sent.
     pub replies: Counter,
-    /// Replies that say an error.
+    /// Error replies.
     pub errors: Counter,
-    /// Requests that could not be read.
+    /// Requests that could not be parsed.
     pub parse_errors: Counter,
     /// Requests dropped, and replies that could not be delivered.
     pub dropped: Counter,
@@ -24,18 +24,18 @@ pub struct TransportCounters {
     pub bytes_in: Counter,
     /// Bytes of replies.
     pub bytes_out: Counter,
-    /// Requests being worked on.
+    /// Requests in progress.
     pub in_progress: Counter,
-    /// Microseconds from request to reply, all together.
+    /// Total time from request to reply, in microseconds.
     pub latency_us: Counter,
-    /// The longest of them.
+    /// The longest time from request to reply, in microseconds.
     pub max_latency_us: Counter,
-    /// How many took how long.
+    /// A histogram of these times.
     pub histogram: Histogram,
 }
 
 impl TransportCounters {
-    /// The counters of a transport, in the group of the C module that had it: `mi_fifo`, `mi_datagram`.
+    /// The counters of a transport, in the group of its OpenSIPS module: `mi_fifo`, `mi_datagram`.
     pub fn new(statistics: &Statistics, group: &str) -> Self {
         let incremental = |name| statistics.counter(group, name, Growth::Incremental);
         let state = |name| statistics.counter(group, name, Growth::NonIncremental);
@@ -54,7 +54,7 @@ impl TransportCounters {
         }
     }
 
-    /// Counts an answer and how long it took.
+    /// Counts an answer and its duration.
     pub fn answered(&self, is_error: bool, elapsed: Duration) {
         let us = i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX);
         if is_error {
