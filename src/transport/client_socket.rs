@@ -1,4 +1,4 @@
-//! Datagram sockets of a client. A socket takes datagrams of one server only.
+//! Datagram sockets of a client. A socket accepts datagrams of one server only.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -11,17 +11,17 @@ use nix::sys::socket::{self, MsgFlags};
 pub use super::client_unix::UnixClient;
 use super::client_unix::count;
 
-/// A socket for the calls of a client to one server.
+/// A socket for a client's calls to one server.
 #[derive(Debug)]
 pub enum ClientSocket {
-    /// Connected to the server, so the kernel drops the datagrams of others.
+    /// Connected to the server, so the kernel drops datagrams from other senders.
     Udp(OwnedFd),
     /// Not connected, since servers answer from a second socket.
     Unix(Box<UnixClient>),
 }
 
 impl ClientSocket {
-    /// A UDP socket on a free port. `wake` is how long [`ClientSocket::receive`] may block.
+    /// Opens a UDP socket on a free port. `wake` is how long [`ClientSocket::receive`] may block.
     pub fn udp(server: SocketAddr, wake: Duration) -> io::Result<Self> {
         let any: SocketAddr = match server {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
@@ -33,7 +33,7 @@ impl ClientSocket {
         Ok(ClientSocket::Udp(socket.into()))
     }
 
-    /// A UNIX socket. A server's path that begins with `@` is abstract.
+    /// Opens a UNIX socket. A server's path that begins with `@` is abstract.
     pub fn unix(server: &Path, wake: Duration) -> io::Result<Self> {
         Ok(ClientSocket::Unix(Box::new(UnixClient::new(server, wake)?)))
     }
@@ -50,12 +50,12 @@ impl ClientSocket {
         }
     }
 
-    /// Waits a moment for a datagram and gives its size, which is larger than the buffer when it was cut.
+    /// Waits briefly for a datagram and returns its size, which is larger than the buffer if it was truncated.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         self.receive_with(buffer, libc::MSG_TRUNC)
     }
 
-    /// As [`ClientSocket::receive`], without waiting.
+    /// Receives like [`ClientSocket::receive`], without waiting.
     pub fn try_receive(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         self.receive_with(buffer, libc::MSG_TRUNC | libc::MSG_DONTWAIT)
     }
@@ -70,7 +70,7 @@ impl ClientSocket {
         }
     }
 
-    /// For poll.
+    /// The descriptor to poll.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             ClientSocket::Udp(fd) => fd.as_fd(),

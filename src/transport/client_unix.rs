@@ -31,13 +31,13 @@ pub struct UnixClient {
     fd: OwnedFd,
     server: PeerAddress,
     path: PathBuf,
-    /// The user of a server with an abstract name, which is searched for once.
+    /// The user of a server with an abstract name, looked up once.
     abstract_owner: OnceLock<Option<libc::uid_t>>,
     has_warned: AtomicBool,
 }
 
 impl UnixClient {
-    /// A socket with a random name. `wake` is how long sending and receiving may block.
+    /// Opens a socket with a random name. `wake` is how long sending and receiving may block.
     pub fn new(server: &Path, wake: Duration) -> io::Result<Self> {
         let server_address = PeerAddress::unix(server.as_os_str().as_bytes())?;
         let socket = UnixDatagram::bind_addr(&random_name()?)?;
@@ -58,7 +58,8 @@ impl UnixClient {
         count(message::send_to(&self.fd, bytes, flags | libc::MSG_NOSIGNAL, &self.server)).map(|sent| sent.is_some())
     }
 
-    /// Receives a datagram of the server and gives its size. `None` also means that a stranger's datagram was dropped.
+    /// Receives a datagram of the server and returns its size. `None` may also mean that a datagram of another sender
+    /// was dropped.
     pub(super) fn receive(&self, buffer: &mut [u8], flags: libc::c_int) -> io::Result<Option<usize>> {
         let Some((size, _, sender)) = count(message::receive_with_credentials(&self.fd, buffer, flags))? else {
             return Ok(None);
@@ -70,19 +71,20 @@ impl UnixClient {
         Ok(None)
     }
 
-    /// For poll.
+    /// The descriptor to poll.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
 
-    /// Whether a sender is the server, as far as its user tells. OpenSIPS makes its socket file after it has changed to
-    /// the user that it runs as, so the file's owner is that user; only root can make it another's.
+    /// Returns true if the sender's user is the user of the server. OpenSIPS creates its socket file after it has
+    /// changed to the user that it runs as, so the file's owner is that user; only root can give the file to another
+    /// user.
     fn is_server(&self, sender: Option<Credentials>) -> bool {
         sender.is_some_and(|sender| sender.uid == ROOT || self.owner() == Some(sender.uid))
     }
 
-    /// The user whose server it is: the owner of the file, or of the process where there is no file. The file is looked
-    /// at each time, since another server may have the name by now.
+    /// The user of the server: the owner of the file, or of the process if there is no file. The file is checked each
+    /// time, since another server may have taken the name.
     fn owner(&self) -> Option<libc::uid_t> {
         let owner_of = |path: &Path| std::fs::metadata(path).ok().map(|metadata| metadata.uid());
         if self.path.as_os_str().as_bytes().starts_with(b"@") {
@@ -106,14 +108,14 @@ impl UnixClient {
     }
 }
 
-/// An abstract name, since a server of another user has to reach it. `bind` without a name gives five hexadecimal
-/// digits, which can be guessed.
+/// Returns a random abstract name, since a server of another user has to reach it. `bind` without a name gives five
+/// hexadecimal digits, which can be guessed.
 fn random_name() -> io::Result<SocketAddr> {
     let random = process::random_bytes()?;
     SocketAddr::from_abstract_name(format!("sipmi_{:032x}", u128::from_ne_bytes(random)))
 }
 
-/// The result of a call; `None` when it would have had to wait, or a signal came.
+/// The result of a call; `None` if the call would have blocked or was interrupted by a signal.
 pub(super) fn count<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(None),

@@ -1,8 +1,8 @@
-//! The mark by which servers know each other's command FIFOs, so that none writes a reply into one.
+//! A mark on command FIFOs, by which servers recognize each other's and write no reply into one.
 //!
 //! A server holds a read lock of `fcntl(2)` on its command FIFO (`F_OFD_SETLK`: it belongs to the open file, and ends
-//! with it). It keeps no client out: those use `flock(2)`, which is another kind of lock. FIFOs of this process are
-//! known by their inodes, too, which costs no system call.
+//! with it). The lock does not hinder clients: they use `flock(2)`, a separate kind of lock. A process recognizes its
+//! own FIFOs by their inodes, too, which costs no system call.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -12,16 +12,17 @@ use nix::fcntl::{FcntlArg, fcntl};
 
 use super::FileId;
 
-/// More command FIFOs than one process has endpoints. Those beyond it are known by their locks alone.
+/// More command FIFOs than one process has endpoints. Any beyond this number are recognized by their locks alone.
 const MOST: usize = 256;
 
-/// The command FIFOs of this process. No lock guards them: a child that is forked meanwhile would find it taken.
+/// The command FIFOs of this process. No lock guards them: a child that is forked while it is held would find it
+/// locked.
 static OWN: [AtomicU64; MOST] = [const { AtomicU64::new(NONE) }; MOST];
-/// How many places of `OWN` were ever taken.
+/// The number of places in `OWN` that were ever used.
 static USED: AtomicUsize = AtomicUsize::new(0);
 const NONE: u64 = 0;
 
-/// Marks a command FIFO for as long as this is kept and the file is open.
+/// Marks a command FIFO while this value exists and the file is open.
 #[derive(Debug)]
 pub(super) struct CommandMark {
     place: Option<usize>,
@@ -45,18 +46,18 @@ impl Drop for CommandMark {
     }
 }
 
-/// Whether it is a command FIFO of this process.
+/// Returns true for a command FIFO of this process.
 pub(super) fn is_own(id: FileId) -> bool {
     let used = USED.load(Ordering::Acquire);
     OWN[..used].iter().any(|place| place.load(Ordering::Acquire) == key(id))
 }
 
-/// One word for a file. Two files of different devices have the same at worst, and then a client gets no reply.
+/// Combines device and inode into one word. If two files share a word, at worst a client gets no reply.
 fn key(id: FileId) -> u64 {
     (id.inode ^ id.device.rotate_left(32)).max(1)
 }
 
-/// Whether it is a command FIFO of any sipmi server. The file must be open for writing.
+/// Returns true for a command FIFO of any sipmi server. The file must be open for writing.
 pub(super) fn is_marked(file: impl AsFd) -> bool {
     let mut found = whole_file(libc::F_WRLCK);
     let asked = fcntl(file, FcntlArg::F_OFD_GETLK(&mut found));

@@ -28,13 +28,13 @@ pub struct Socket {
     left: AtomicBool,
 }
 
-/// A datagram as it was received.
+/// A received datagram.
 pub struct Received {
-    /// Its size; larger than the buffer when it was cut.
+    /// Its size; larger than the buffer if it was truncated.
     pub size: usize,
-    /// Who sent it.
+    /// Its sender.
     pub peer: PeerAddress,
-    /// The user who did, where the kernel was asked to tell.
+    /// The sender's user, if the kernel was asked for it.
     pub user: Option<u32>,
 }
 
@@ -48,7 +48,7 @@ impl Socket {
         Ok((Socket { fd: socket.into(), file: None, left: AtomicBool::new(false) }, bound))
     }
 
-    /// Binds a UNIX socket at a path. A dead server's socket is replaced, a living one's is an error.
+    /// Binds a UNIX socket at a path. Replaces the socket of a dead server; that of a running server is an error.
     pub fn bind_unix(path: &Path, access: Access) -> Result<Socket, OpenError> {
         if let Some(name) = path.as_os_str().as_bytes().strip_prefix(b"@") {
             use std::os::linux::net::SocketAddrExt;
@@ -70,12 +70,12 @@ impl Socket {
         Ok(socket)
     }
 
-    /// The file stays when this is dropped, as that of a process that died.
+    /// Leaves the file in place when this is dropped, like the file of a process that died.
     pub fn leave(&self) {
         self.left.store(true, Ordering::Relaxed);
     }
 
-    /// How long [`Socket::receive`] waits before it gives up with `WouldBlock`.
+    /// Sets the time after which [`Socket::receive`] gives up with `WouldBlock`.
     pub fn set_patience(&self, patience: Duration) -> io::Result<()> {
         let seconds = libc::time_t::try_from(patience.as_secs()).unwrap_or(libc::time_t::MAX);
         let value = TimeVal::new(seconds, libc::suseconds_t::from(patience.subsec_micros()));
@@ -87,7 +87,7 @@ impl Socket {
         self.receive_with(buffer, libc::MSG_TRUNC)
     }
 
-    /// Receives by flags, eagerly first: for who has just served somebody and may well be asked again at once.
+    /// Receives, and spins before it sleeps: after a request the next one often follows at once.
     pub fn receive_after_one(
         habit: &mut Habit,
         mut receive: impl FnMut(libc::c_int) -> io::Result<Received>,
@@ -99,30 +99,30 @@ impl Socket {
         eager.unwrap_or_else(|| receive(libc::MSG_TRUNC))
     }
 
-    /// As [`Socket::receive`], with flags of recv(2).
+    /// Receives like [`Socket::receive`], with flags of recv(2).
     pub fn receive_with(&self, buffer: &mut [u8], flags: libc::c_int) -> io::Result<Received> {
         let (size, peer) = message::receive_from(&self.fd, buffer, flags)?;
         Ok(Received { size, peer, user: None })
     }
 
-    /// Has the kernel tell the user who sends, from now on (`SO_PASSCRED`).
+    /// Asks the kernel for the user of each sender from now on (`SO_PASSCRED`).
     pub fn ask_for_users(&self) -> io::Result<()> {
         Ok(socket::setsockopt(&self.fd, sockopt::PassCred, &true)?)
     }
 
-    /// As [`Socket::receive_with`], and with the sender's user after [`Socket::ask_for_users`].
+    /// Receives like [`Socket::receive_with`], and returns the sender's user after [`Socket::ask_for_users`].
     pub fn receive_with_user(&self, buffer: &mut [u8], flags: libc::c_int) -> io::Result<Received> {
         let (size, peer, sender) = message::receive_with_credentials(&self.fd, buffer, flags)?;
         Ok(Received { size, peer, user: sender.map(|sender| sender.uid) })
     }
 
-    /// Sends a datagram, or says `WouldBlock` when the peer's queue is full.
+    /// Sends a datagram; `WouldBlock` if the peer's queue is full.
     pub fn send(&self, bytes: &[u8], peer: &PeerAddress) -> io::Result<()> {
         send_from(self.fd.as_fd(), bytes, peer)
     }
 }
 
-/// Sends a datagram from any socket, or says `WouldBlock` when that or the peer's queue is full.
+/// Sends a datagram from any socket; `WouldBlock` if the socket's or the peer's queue is full.
 pub fn send_from(socket: BorrowedFd<'_>, bytes: &[u8], peer: &PeerAddress) -> io::Result<()> {
     message::send_to(socket, bytes, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL, peer)
 }
@@ -149,13 +149,13 @@ impl Drop for Socket {
     }
 }
 
-/// A socket at a path that only this process's user can send to.
+/// Binds a socket at a path to which only this process's user can send.
 fn bind_private(path: &Path) -> Result<OwnedFd, OpenError> {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, socket};
     let failed = |errno: nix::errno::Errno| io_error("bind", path)(errno.into());
     let fd = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).map_err(failed)?;
     // Linux gives the file the permissions of the socket, less the umask (unix_bind_bsd in net/unix/af_unix.c). So
-    // there is no moment in which others may connect to it that are not meant to.
+    // other users can never connect before the final permissions are set.
     nix::sys::stat::fchmod(&fd, nix::sys::stat::Mode::S_IRWXU).map_err(failed)?;
     let address = UnixAddr::new(path).map_err(failed)?;
     bind(fd.as_raw_fd(), &address).map_err(failed)?;

@@ -1,28 +1,28 @@
-//! The beginning of a wait, in which sleeping does not pay yet.
+//! Spinning at the start of a wait, while a sleep does not pay yet.
 
 use std::time::{Duration, Instant};
 
-/// For so long a thread gives way to others instead of sleeping. Most answers on the same machine, and most next
-/// requests, come sooner; and to be woken from sleep takes a processor longer than the work that it wakes for.
+/// The time for which a thread yields the processor instead of sleeping. On the same machine most replies, and most
+/// next requests, arrive sooner. Waking a thread takes longer than the work that it wakes for.
 const EAGER: Duration = Duration::from_micros(30);
 
-/// How long a thread that waits may still be eager.
+/// The end of the time in which a waiting thread may spin.
 pub struct Eagerness {
     until: Instant,
 }
 
 impl Eagerness {
-    /// From now on.
+    /// Starts the time now.
     pub fn begin() -> Self {
         Eagerness { until: Instant::now() + EAGER }
     }
 
-    /// Over before it has begun, for threads that others want to use.
+    /// A time that is already over, for threads that other work needs.
     pub fn over() -> Self {
         Eagerness { until: Instant::now() }
     }
 
-    /// Lets others run for a moment; false when it is time to sleep.
+    /// Yields the processor; false when it is time to sleep.
     pub fn give_way(&self) -> bool {
         let is_early = Instant::now() < self.until;
         if is_early {
@@ -32,16 +32,16 @@ impl Eagerness {
     }
 }
 
-/// So many times in a row the first try is enough, before it is taken for the rule.
+/// After this many successes in a row at the first try, spinning is suspended.
 const OFTEN: u8 = 16;
-/// So many waits are then begun by sleeping, before it is tried again.
+/// The number of waits that then start with a sleep, before spinning is tried again.
 const REST: u16 = 2_000;
 
-/// Whether it pays to be eager, learnt from how it went.
+/// An adaptive choice between spinning and sleeping.
 ///
-/// It does where the other side works on another processor. Where there is only one, to give way once is as good as
-/// to sleep; and of many clients one has always asked already. In both cases what is waited for is there at the first
-/// try, and then a thread may as well sleep at once.
+/// Spinning pays if the peer runs on another processor. On a single processor, one yield gives the peer its chance just
+/// as a sleep does. With many clients, a request is always there already. In both cases the first try succeeds, and the
+/// thread may as well sleep at once.
 #[derive(Debug, Default)]
 pub struct Habit {
     firsts: u8,
@@ -49,7 +49,7 @@ pub struct Habit {
 }
 
 impl Habit {
-    /// Gives way and tries, again and again for a moment; `None` when it is time to sleep.
+    /// Yields and tries, repeatedly and briefly; `None` when it is time to sleep.
     pub fn try_eagerly<T>(&mut self, mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
         if self.rest > 0 {
             self.rest -= 1;
@@ -80,10 +80,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_is_always_asked_at_once_learns_to_sleep_and_tries_again_later() {
+    fn a_thread_that_always_succeeds_at_once_stops_spinning_and_tries_again_later() {
         let mut habit = Habit::default();
         let mut tries = 0;
-        // On a busy machine a moment may be over before the first try, which then does not count.
+        // On a busy machine the time may be over before the first try, which then does not count.
         while habit.rest == 0 {
             habit.try_eagerly(|| {
                 tries += 1;
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_asked_a_little_later_stays_eager() {
+    fn a_thread_that_succeeds_a_little_later_keeps_spinning() {
         let mut habit = Habit::default();
         for _ in 0..100 {
             let mut tries = 0;
@@ -106,7 +106,7 @@ mod tests {
                 tries += 1;
                 (tries > 1).then_some(())
             });
-            // On a busy machine the moment may be over before the second try.
+            // On a busy machine the time may be over before the second try.
             assert!(found.is_some() || tries <= 1);
         }
         assert_eq!(habit.rest, 0);

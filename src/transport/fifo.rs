@@ -19,20 +19,20 @@ pub use super::opened_reply::{ReplyFifo, ReplyIdentity};
 use super::spare::{Spare, is_shortage};
 use super::{Access, FileId, OpenError, io_error, kind_of, owner};
 
-/// The longest directory and name that a real server takes.
+/// The longest path of a reply FIFO that OpenSIPS accepts.
 const MAX_REPLY_PATH: usize = 127;
 
-/// The command FIFO of a server: made, read, watched and removed by it.
+/// The command FIFO of a server, which creates, reads, watches and removes it.
 #[derive(Debug)]
 pub struct CommandFifo {
     path: PathBuf,
     access: Access,
     open: Open,
-    /// Whether making and removing its file is for another process to do.
+    /// True if another process creates and removes the file.
     left: bool,
 }
 
-/// A command FIFO that is open.
+/// An open command FIFO.
 #[derive(Debug)]
 struct Open {
     file: File,
@@ -41,13 +41,13 @@ struct Open {
 }
 
 impl CommandFifo {
-    /// Makes the FIFO and opens it. A dead server's FIFO is replaced, a living one's is an error.
+    /// Creates the FIFO and opens it. Replaces the FIFO of a dead server; that of a running server is an error.
     pub fn create(path: &Path, access: Access) -> Result<Self, OpenError> {
         remove_abandoned(path)?;
         Ok(CommandFifo { path: path.to_owned(), access, open: make(path, access)?, left: false })
     }
 
-    /// Whether there is something to read, or will be within this time.
+    /// Returns true if there is something to read, or if something arrives within this time.
     pub fn wait(&self, patience: Duration) -> io::Result<bool> {
         let mut fd = [nix::poll::PollFd::new(self.open.file.as_fd(), nix::poll::PollFlags::POLLIN)];
         let millis = nix::poll::PollTimeout::try_from(patience).unwrap_or(nix::poll::PollTimeout::MAX);
@@ -58,12 +58,12 @@ impl CommandFifo {
         }
     }
 
-    /// Waits a moment for something to read, without sleeping.
+    /// Waits briefly for something to read, without sleeping.
     pub fn await_eagerly(&self, habit: &mut Habit) -> io::Result<()> {
         habit.try_eagerly(|| self.wait(Duration::ZERO).map(|ready| ready.then_some(())).transpose()).unwrap_or(Ok(()))
     }
 
-    /// Waits for something to read, however long: a [`Waker`] ends the wait.
+    /// Waits for something to read, without a time limit. A [`Waker`] ends the wait.
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self.open.file.read(buffer) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
@@ -71,18 +71,18 @@ impl CommandFifo {
         }
     }
 
-    /// The file stays when this is dropped, as that of a process that died.
+    /// Leaves the file in place when this is dropped, like the file of a process that died.
     pub fn leave(&mut self) {
         self.left = true;
     }
 
-    /// What wakes this FIFO's reader.
+    /// The waker of this FIFO's reader.
     pub fn waker(&self) -> io::Result<Waker> {
         Ok(Waker { path: self.path.clone(), id: self.open.inode.id, file: self.open.file.try_clone()? })
     }
 
-    /// Makes the FIFO again when somebody removed or replaced it, or opens the one that another process made. Says
-    /// whether it did.
+    /// Creates the FIFO again if it was removed or replaced, or opens the one that another process created. Returns
+    /// true if it did.
     pub fn restore(&mut self) -> Result<bool, OpenError> {
         let found = std::fs::symlink_metadata(&self.path);
         if found.is_ok_and(|metadata| FileId::of(&metadata) == self.open.inode.id) {
@@ -96,7 +96,7 @@ impl CommandFifo {
         Ok(true)
     }
 
-    /// Opens the FIFO that another process of this server has made in place of this one, if there is one by now.
+    /// Opens the FIFO that another process of this server has created in place of this one, if there is one.
     fn follow(&mut self) -> Result<bool, OpenError> {
         let is_marked = open_for_probe(&self.path).is_ok_and(command_mark::is_marked);
         if !is_marked {
@@ -118,7 +118,7 @@ impl Open {
     }
 }
 
-/// Wakes the reader of a command FIFO, and knows whether the FIFO is still in its place.
+/// Wakes the reader of a command FIFO, and checks whether the FIFO is still in place.
 #[derive(Debug)]
 pub struct Waker {
     path: PathBuf,
@@ -127,15 +127,15 @@ pub struct Waker {
 }
 
 impl Waker {
-    /// Sends the reader an empty line, which means nothing to it but that there is something to look at.
+    /// Sends the reader an empty line, which is no request but wakes it up.
     pub fn wake(&self) {
-        // With a full pipe there is no need to.
+        // A full pipe wakes the reader anyway.
         if let Ok(true) = has_room(&self.file) {
             drop((&self.file).write(b"\n"));
         }
     }
 
-    /// Whether the path means another file by now, or none.
+    /// Returns true if the path leads to another file by now, or to none.
     pub fn is_replaced(&self) -> bool {
         !std::fs::symlink_metadata(&self.path).is_ok_and(|metadata| FileId::of(&metadata) == self.id)
     }
@@ -166,12 +166,12 @@ impl Drop for CommandFifo {
     }
 }
 
-/// Makes the FIFO and opens it. It belongs to this process alone until its rights are set.
+/// Creates the FIFO and opens it. Only this process's user can open it until its permissions are set.
 fn make(path: &Path, access: Access) -> Result<Open, OpenError> {
     nix::unistd::mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR)
         .map_err(|errno| io_error("make the FIFO", path)(errno.into()))?;
     let (file, inode) = open(path)?;
-    // In a directory that others may write to, another file may have taken its place.
+    // In a directory that other users may write to, another file may have taken its place.
     if !inode.is_own() {
         return Err(OpenError::Foreign { expected: "FIFO", uid: inode.uid, path: path.to_owned() });
     }
@@ -180,8 +180,8 @@ fn make(path: &Path, access: Access) -> Result<Open, OpenError> {
     Ok(open)
 }
 
-/// Removes a FIFO that no server reads, whoever left it there: it may be open elsewhere, or have rights that are not
-/// wanted. One that is read, and all that is no FIFO, is an error.
+/// Removes a FIFO that no server reads. It may be open for writing elsewhere, or have unsuitable permissions. A FIFO
+/// that has a reader, or any other file, is an error.
 fn remove_abandoned(path: &Path) -> Result<(), OpenError> {
     let metadata = match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -204,8 +204,8 @@ fn remove_abandoned(path: &Path) -> Result<(), OpenError> {
     std::fs::remove_file(path).map_err(|error| refused(error, "remove the abandoned FIFO"))
 }
 
-/// Opened for both directions, so that it never ends when the last client leaves; never with `O_CREAT`,
-/// which `fs.protected_fifos` refuses in sticky directories.
+/// Opens the FIFO in both directions, so that it does not reach its end when the last client leaves. Never uses
+/// `O_CREAT`, which `fs.protected_fifos` refuses in sticky directories.
 fn open(path: &Path) -> Result<(File, Inode), OpenError> {
     let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NOCTTY;
     let file =
@@ -217,39 +217,39 @@ fn open(path: &Path) -> Result<(File, Inode), OpenError> {
     Ok((file, inode))
 }
 
-/// Opens a FIFO for writing, which fails with `ENXIO` when nobody reads it.
+/// Opens a FIFO for writing, which fails with `ENXIO` if it has no reader.
 fn open_for_probe(path: &Path) -> io::Result<File> {
     let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NOCTTY;
     OpenOptions::new().write(true).custom_flags(flags).open(path)
 }
 
-/// The directory in which clients make their reply FIFOs.
+/// The directory in which clients create their reply FIFOs.
 #[derive(Debug)]
 pub struct ReplyDir {
     path: PathBuf,
     fd: OwnedFd,
-    /// For replies when the process has no other descriptor left.
+    /// The reserved descriptor, for replies when the process has no other left.
     spare: Arc<Spare>,
-    /// Whether names are as short as a real server wants them.
+    /// True if names may be no longer than OpenSIPS allows.
     strict: bool,
-    /// The only user who may write commands, if there is but one.
+    /// The only user who may write commands, if there is just one.
     sole_caller: Option<u32>,
 }
 
-/// What came of opening a reply FIFO for writing.
+/// The outcome of opening a reply FIFO for writing.
 #[derive(Debug)]
 pub enum Opened {
     /// It has a reader.
     Ready(ReplyFifo),
-    /// It exists, but nobody reads it yet.
+    /// It exists, but it has no reader yet.
     NoReader,
-    /// The process has no descriptor left for it: even the reserved one is in use, or there is no reader yet.
+    /// The process has no descriptor left: even the reserved one is in use, or there is no reader yet.
     NoDescriptor,
     /// It must not be written to.
     Refused(Refusal),
 }
 
-/// Why a reply FIFO is not written to: the safety checks of `mi_fifo`.
+/// The reason why a reply FIFO is not written to: the safety checks of `mi_fifo`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The name could leave the directory.
@@ -261,16 +261,16 @@ pub enum Refusal {
     /// It is a symbolic link.
     #[error("it is a symbolic link")]
     Link,
-    /// It is something else.
+    /// It is a file of another type.
     #[error("it is no FIFO")]
     NotFifo,
-    /// It has a second name.
+    /// It has a second hard link.
     #[error("it has {0} hard links")]
     Links(u32),
     /// A server reads commands from it.
     #[error("it is the command FIFO of a server")]
     CommandFifo,
-    /// It may be the command FIFO of a server that is not ours.
+    /// It may be the command FIFO of another program's server.
     #[error(
         "it belongs to user {uid} and has mode {mode:03o}, as the command FIFO of a server: expected one that \
          everybody may write to (chmod a+w)"
@@ -281,26 +281,26 @@ pub enum Refusal {
         /// Its permissions.
         mode: u32,
     },
-    /// The system refused.
+    /// The system call failed.
     #[error("{0}")]
     System(Errno),
 }
 
 impl ReplyDir {
-    /// Opens the directory. `access` is that of the command FIFO: who may ask.
+    /// Opens the directory. `access` is that of the command FIFO: the users who may send commands.
     pub fn open(path: &Path, strict: bool, access: Access) -> Result<Self, OpenError> {
         let owner = access.owner.unwrap_or_else(|| nix::unistd::Uid::effective().as_raw());
         let sole_caller = (access.mode & 0o022 == 0).then_some(owner);
         Ok(ReplyDir { path: path.to_owned(), fd: open_dir(path)?, spare: Spare::new(), strict, sole_caller })
     }
 
-    /// Whether a reply FIFO may be called this: nothing that leads out of the directory.
+    /// Returns true if a reply FIFO may have this name, which must not lead out of the directory.
     pub fn accepts(&self, name: &[u8]) -> bool {
         let longest = if self.strict { MAX_REPLY_PATH.saturating_sub(self.path.as_os_str().len() + 1) } else { 255 };
         !name.is_empty() && name.len() <= longest && !name.iter().any(|byte| matches!(byte, b'.' | b'/' | b'\\' | 0))
     }
 
-    /// Opens a reply FIFO for writing, if it is one, and without waiting for its reader.
+    /// Opens a reply FIFO for writing after the safety checks, without waiting for its reader.
     pub fn open_reply(&self, name: &[u8]) -> Opened {
         self.try_open(name).unwrap_or_else(Opened::Refused)
     }
@@ -309,8 +309,8 @@ impl ReplyDir {
         if !self.accepts(name) {
             return Err(Refusal::Name);
         }
-        // What is checked is the open file itself, so nobody can put another in its place; and opening
-        // does nothing to a file that turns out to be none of ours.
+        // The open file itself is checked, so it cannot be replaced after the check. Opening has no effect on a file
+        // that turns out not to be a reply FIFO.
         let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let open = || nix::fcntl::openat(&self.fd, name, flags, Mode::empty());
         let (opened, lent) = match open() {
@@ -334,8 +334,8 @@ impl ReplyDir {
         Ok(Opened::Ready(ReplyFifo { file: fd.into(), lent, identity }))
     }
 
-    /// Opens a reply FIFO as [`ReplyDir::open_reply`] does, if it is the one that was opened before. Another one is
-    /// left alone: opening and closing it would end the reply that its reader waits for.
+    /// Opens a reply FIFO as [`ReplyDir::open_reply`] does, if it is the one that was opened before. Another one is not
+    /// opened: opening and closing it would end the reply that its reader waits for.
     pub fn open_again(&self, name: &[u8], before: ReplyIdentity) -> Opened {
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let look = || Inode::of(nix::fcntl::openat(&self.fd, name, flags, Mode::empty())?);
@@ -348,12 +348,12 @@ impl ReplyDir {
         }
     }
 
-    /// Whether an open file is a FIFO that a client made to be answered, and has one name.
+    /// Checks that an open file is a FIFO that a client created for replies, and that it has one hard link.
     ///
-    /// A caller must not have a reply written where he may not write himself: into a command FIFO, that of another
-    /// server included. Clients let everybody write to their reply FIFO, since the server is another user as a rule,
-    /// and no server lets everybody read its commands. What is neither is not written to, unless there is only one
-    /// user who can ask, and it is his.
+    /// A client must not make the server write where the client itself may not write: for example into a command FIFO,
+    /// also that of another server. Clients make their reply FIFOs writable for all users, since the server usually
+    /// runs as another user. No server makes its command FIFO readable for all users. A FIFO that is neither is
+    /// refused, unless only one user may send commands and owns it.
     fn check(&self, fd: &OwnedFd) -> Result<ReplyIdentity, Refusal> {
         let inode = Inode::of(fd).map_err(refusal)?;
         if !inode.is(libc::S_IFIFO) {
@@ -375,7 +375,7 @@ impl ReplyDir {
         }
     }
 
-    /// Whether the directory was removed since it was opened.
+    /// Returns true if the directory was removed after it was opened.
     pub fn is_gone(&self) -> bool {
         nix::sys::stat::fstat(&self.fd).is_ok_and(|stat| stat.st_nlink == 0)
     }

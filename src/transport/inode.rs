@@ -1,4 +1,5 @@
-//! Facts about an open file, and its rights. Both go by the descriptor: a path may mean another file a moment later.
+//! Facts about an open file, and its permissions. Both use the descriptor: a path may lead to another file a moment
+//! later.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -14,7 +15,7 @@ use crate::sys::descriptor;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Inode {
     pub(crate) id: FileId,
-    /// When it was made, in nanoseconds; 0 where the file system does not know. Numbers of inodes are used again.
+    /// The time of its creation in nanoseconds; 0 if the file system does not store it. Inode numbers are reused.
     pub(crate) born: i64,
     pub(crate) uid: u32,
     pub(crate) links: u32,
@@ -22,10 +23,10 @@ pub(crate) struct Inode {
 }
 
 impl Inode {
-    /// Asks the kernel.
+    /// Reads the facts from the kernel.
     ///
-    /// It is not asked when the file was changed: since Linux 6.13, that makes the next write to it update the time on
-    /// disk, which costs as much as all the rest of a call.
+    /// The time of the last change is not requested: since Linux 6.13, that makes the next write to the file update the
+    /// time on disk, which costs as much as the rest of a call.
     pub(crate) fn of(file: impl AsFd) -> nix::Result<Inode> {
         let mask = libc::STATX_TYPE | libc::STATX_MODE | libc::STATX_NLINK | libc::STATX_UID | libc::STATX_INO;
         let stat = descriptor::file_facts(file, mask | libc::STATX_BTIME)?;
@@ -39,12 +40,12 @@ impl Inode {
         })
     }
 
-    /// Whether it is a file of this type (`S_IFIFO`, `S_IFSOCK`).
+    /// Returns true for a file of this type (`S_IFIFO`, `S_IFSOCK`).
     pub(crate) fn is(&self, kind: libc::mode_t) -> bool {
         self.mode & libc::S_IFMT == kind
     }
 
-    /// Whether this process made it, as far as its owner tells.
+    /// Returns true if the owner is this process's user.
     pub(crate) fn is_own(&self) -> bool {
         self.uid == Uid::effective().as_raw()
     }
@@ -55,9 +56,9 @@ impl Inode {
     }
 }
 
-/// Gives a file that this process made to whom it is meant for. `path` is for the error message alone.
+/// Sets the owner and permissions of a file that this process created. `path` appears only in the error message.
 ///
-/// The owner comes first, and the permissions last: until then nobody else may open the file.
+/// The permissions are set after the owner: until then no other user can open the file.
 pub(crate) fn set_access(file: BorrowedFd<'_>, path: &Path, access: Access) -> Result<(), OpenError> {
     if access.owner.is_some() || access.group.is_some() {
         let flags = nix::fcntl::AtFlags::AT_EMPTY_PATH;
@@ -67,11 +68,11 @@ pub(crate) fn set_access(file: BorrowedFd<'_>, path: &Path, access: Access) -> R
     set_mode(file, access.mode).map_err(io_error("set the mode of", path))
 }
 
-/// `fchmod(2)` that also takes descriptors opened with `O_PATH`, as those of socket files are.
+/// Does the work of `fchmod(2)` for descriptors opened with `O_PATH`, too, such as those of socket files.
 fn set_mode(file: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
     match descriptor::set_mode(file, mode) {
         Ok(()) => Ok(()),
-        // Before Linux 6.6, or kept from us by a filter of system calls: /proc leads to the same open file.
+        // Before Linux 6.6, or behind a filter of system calls: /proc leads to the same open file.
         Err(Errno::ENOSYS | Errno::EPERM) => {
             use std::os::unix::fs::PermissionsExt;
             let permissions = std::fs::Permissions::from_mode(mode);

@@ -1,4 +1,4 @@
-//! Where bytes come from and go to. Nothing here knows what the bytes mean.
+//! Sockets, FIFOs and connections that carry bytes. This layer does not interpret the bytes.
 
 pub mod client_socket;
 mod client_unix;
@@ -20,19 +20,19 @@ pub mod unnamed_socket;
 use std::io;
 use std::path::PathBuf;
 
-/// Who may use an endpoint that has a path.
+/// The owner and permissions of an endpoint that has a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Access {
     /// Permission bits.
     pub mode: u32,
-    /// The owner's number; `None` leaves it.
+    /// The owner's user id; `None` keeps it.
     pub owner: Option<u32>,
-    /// The group's number; `None` leaves it.
+    /// The group's id; `None` keeps it.
     pub group: Option<u32>,
 }
 
 impl Default for Access {
-    /// The owner and the group, as OpenSIPS makes them.
+    /// Read and write permission for the owner and the group, as in OpenSIPS.
     fn default() -> Self {
         Access { mode: 0o660, owner: None, group: None }
     }
@@ -41,32 +41,32 @@ impl Default for Access {
 /// An endpoint cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The system refused.
+    /// A system call failed.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// The attempted action.
         action: &'static str,
-        /// On what.
+        /// The path of the endpoint.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// Something else is there.
+    /// A file of another type is in the way.
     #[error("{} is in the way: expected a {expected} or nothing, found a {found}", path.display())]
     InTheWay {
-        /// What is wanted there.
+        /// The type of file that is needed.
         expected: &'static str,
-        /// What is there.
+        /// The type of file that was found.
         found: &'static str,
-        /// Where.
+        /// The path.
         path: PathBuf,
     },
-    /// A living server has it.
+    /// A running server uses the endpoint.
     #[error("{}", in_use(path, *pid))]
     InUse {
-        /// Which endpoint.
+        /// The path of the endpoint.
         path: PathBuf,
-        /// Whose it is, where the system tells.
+        /// The process that uses it, if the system tells.
         pid: Option<u32>,
     },
     /// A file there belongs to another user, and cannot be replaced.
@@ -76,21 +76,21 @@ pub enum OpenError {
         path.display()
     )]
     Foreign {
-        /// What is wanted there.
+        /// The type of file that is needed.
         expected: &'static str,
-        /// Whose it is.
+        /// The owner of the file.
         uid: u32,
-        /// Where.
+        /// The path.
         path: PathBuf,
     },
-    /// A host name means nothing here.
+    /// A host name cannot be resolved, or an address cannot be bound.
     #[error("cannot bind {host}:{port}: {source}")]
     Bind {
-        /// Name or number.
+        /// The host name or address.
         host: String,
         /// The port.
         port: u16,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
 }
@@ -107,7 +107,7 @@ pub(crate) fn io_error(action: &'static str, path: impl Into<PathBuf>) -> impl F
     move |source| OpenError::Io { action, path, source }
 }
 
-/// Device and inode: whether a path still means the file that we made.
+/// Device and inode. Tells whether a path still leads to the file that this process created.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FileId {
     pub(crate) device: u64,

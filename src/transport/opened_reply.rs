@@ -11,17 +11,17 @@ use super::spare::Lent;
 #[derive(Debug)]
 pub struct ReplyFifo {
     pub(super) file: File,
-    /// Set when the file has the reserved descriptor. It is dropped after the file.
+    /// Set if the file uses the reserved descriptor. It is dropped after the file.
     pub(super) lent: Option<Lent>,
     pub(super) identity: ReplyIdentity,
 }
 
-/// Tells a reply FIFO from another one that has its name later.
+/// Tells a reply FIFO from a later one of the same name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ReplyIdentity {
     /// The device and the inode.
     pub file: (u64, u64),
-    /// When it was made, in nanoseconds; 0 where the file system does not know.
+    /// The time of its creation in nanoseconds; 0 if the file system does not store it.
     pub born: i64,
 }
 
@@ -32,17 +32,17 @@ impl ReplyIdentity {
 }
 
 impl ReplyFifo {
-    /// Whether the process had no other descriptor left than the reserved one.
+    /// Returns true if the file uses the reserved descriptor, since the process had no other left.
     pub fn has_last_descriptor(&self) -> bool {
         self.lent.is_some()
     }
 
-    /// Which FIFO it is.
+    /// The identity of this FIFO.
     pub fn identity(&self) -> ReplyIdentity {
         self.identity
     }
 
-    /// Writes as much as fits without waiting; 0 when the reader is slow.
+    /// Writes as many bytes as fit without waiting; 0 if the reader is slow.
     pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         match (&self.file).write(bytes) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
@@ -51,13 +51,13 @@ impl ReplyFifo {
         }
     }
 
-    /// Whether a write would do something now: there is room, or the reader has left.
+    /// Returns true if a write would not block: there is room, or the reader has left.
     pub fn is_ready(&self) -> bool {
         let mut fd = [nix::poll::PollFd::new(self.file.as_fd(), nix::poll::PollFlags::POLLOUT)];
         !matches!(nix::poll::poll(&mut fd, nix::poll::PollTimeout::ZERO), Ok(0))
     }
 
-    /// For poll.
+    /// The descriptor to poll.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }

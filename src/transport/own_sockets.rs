@@ -1,8 +1,8 @@
-//! A reply socket for each client, where one for all clients is full.
+//! Reply sockets for single clients, used while the socket for all clients is full.
 //!
-//! The kernel tells how many bytes sent from a socket are unread, and not by whom. With a socket of its own, a client
-//! that does not read its replies uses up its own buffer. A user gets no more of these sockets than are left for other
-//! users; further clients of the user share theirs.
+//! The kernel tells how many bytes sent from a socket are unread, but not by which receivers. With a socket of its own,
+//! a client that does not read its replies fills only its own buffer. A user gets no more of these sockets than are
+//! left for other users; further clients of the user share them.
 
 use std::collections::HashMap;
 use std::io;
@@ -10,21 +10,21 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::unnamed_socket::{Client, open, unread};
 
-/// With their buffers of 1 MiB, 64 MiB wait in the kernel at most.
+/// With buffers of 1 MiB, at most 64 MiB wait in the kernel.
 const SOCKETS: usize = 64;
-/// So many clients are remembered; then all are forgotten, and get a socket anew.
+/// The most clients that are remembered. Beyond it the table is cleared, and clients get sockets again.
 const MOST_CLIENTS: usize = 4096;
-/// While fewer sockets than this are idle, another one is opened, so that clients that take turns keep theirs.
+/// While fewer sockets than this are idle, another one is opened, so that clients that alternate keep their sockets.
 const IDLE: usize = 4;
 /// A socket is shared while at least this part of its buffer is free.
 const FREE_SHARE: usize = 8;
 
-/// The sockets; they are opened when they are needed.
+/// The sockets, which are opened on demand.
 #[derive(Default)]
 pub(super) struct OwnSockets {
     sockets: Vec<OwnSocket>,
     by_client: HashMap<Box<[u8]>, Assignment>,
-    /// Counts assignments.
+    /// The number of assignments so far.
     clock: u64,
     /// The size of each socket's send buffer.
     buffer: usize,
@@ -33,12 +33,12 @@ pub(super) struct OwnSockets {
 struct OwnSocket {
     fd: OwnedFd,
     user: Option<u32>,
-    /// When it was assigned to a client that had it alone at first.
+    /// The assignment with which a client first got it for itself alone.
     assigned: u64,
     is_shared: bool,
 }
 
-/// A client's socket, for as long as no other client has it instead.
+/// The assignment of a socket to a client, valid until another client gets the socket.
 #[derive(Clone, Copy)]
 struct Assignment {
     number: usize,
@@ -46,7 +46,7 @@ struct Assignment {
 }
 
 impl OwnSockets {
-    /// The socket from which a client of a user is answered; none when the sockets that the user may have are full.
+    /// The socket from which a client of a user is answered; `None` if all sockets that the user may have are full.
     pub(super) fn socket_for(&mut self, client: Client<'_>) -> Option<BorrowedFd<'_>> {
         let known = self.by_client.get(client.address).copied();
         let number = match known.filter(|known| self.is_still_right(*known)) {
@@ -56,8 +56,8 @@ impl OwnSockets {
         Some(self.sockets[number].fd.as_fd())
     }
 
-    /// Whether no other client has the socket instead. A shared one must have room: it may be full of what others have
-    /// not read.
+    /// Returns true if no other client got the socket since. A shared socket must also have room: unread replies of
+    /// other clients may fill it.
     fn is_still_right(&self, known: Assignment) -> bool {
         let socket = &self.sockets[known.number];
         socket.assigned == known.assigned && (!socket.is_shared || self.has_room(unread(socket.fd.as_fd())))
@@ -74,7 +74,7 @@ impl OwnSockets {
         Some(number)
     }
 
-    /// A socket whose replies are all read, or a new one, if the user has no more than are left.
+    /// A socket whose replies are all read, or a new one, if the user has no more sockets than are left for others.
     fn idle_socket(&mut self, waiting: &[usize], user: Option<u32>) -> Option<usize> {
         let in_use = waiting.iter().filter(|bytes| **bytes > 0).count();
         let theirs = self.sockets.iter().zip(waiting).filter(|(socket, bytes)| **bytes > 0 && socket.user == user);
@@ -148,7 +148,7 @@ mod tests {
             Peer { socket, address: PeerAddress::unix(format!("@{name}").as_bytes()).expect("a name"), user }
         }
 
-        /// Whether a reply could be sent.
+        /// Sends a reply; false if it could not be sent.
         fn is_sent(&self, sockets: &mut OwnSockets, bytes: &[u8]) -> bool {
             let client = Client { address: self.address.as_bytes(), user: Some(self.user) };
             sockets.socket_for(client).is_some_and(|socket| send_from(socket, bytes, &self.address).is_ok())

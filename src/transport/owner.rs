@@ -1,4 +1,4 @@
-//! Which process has an endpoint open, as far as we may look. Of several the first.
+//! The process that has an endpoint open, if permissions allow to find it. Of several processes the first.
 
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
@@ -6,18 +6,18 @@ use std::path::{Path, PathBuf};
 
 use super::FileId;
 
-/// The process that reads a FIFO. Clients, and this process while it probes, have it open for writing alone.
+/// The process that reads a FIFO. Clients, and this process while it probes, open it for writing only.
 pub(super) fn of_fifo(path: &Path) -> Option<u32> {
     let wanted = FileId::of(&std::fs::metadata(path).ok()?);
     first(|fd| is_readable(fd) && std::fs::metadata(fd).is_ok_and(|metadata| FileId::of(&metadata) == wanted))
 }
 
-/// Whether a descriptor is open for reading: its link in /proc has the rights that the open file gives.
+/// Returns true if a descriptor is open for reading: its link in /proc has the permissions of the open file.
 fn is_readable(fd: &Path) -> bool {
     std::fs::symlink_metadata(fd).is_ok_and(|link| link.permissions().mode() & 0o400 != 0)
 }
 
-/// Who has the socket that is bound to a path.
+/// The process that has the socket bound to a path.
 pub(super) fn of_socket(path: &Path) -> Option<u32> {
     let table = std::fs::read("/proc/net/unix").ok()?;
     let line = table.split(|byte| *byte == b'\n').find(|line| {

@@ -1,4 +1,4 @@
-//! Named pipes from the client's side: a private FIFO for one reply, and the command FIFO of a server (`mi_fifo`).
+//! Named pipes on the client's side: a private FIFO for one reply, and the command FIFO of a server (`mi_fifo`).
 
 use std::ffi::CString;
 use std::fs::File;
@@ -16,28 +16,28 @@ use super::inode::Inode;
 use super::{kind_of, reply_sweep};
 use crate::sys::descriptor;
 
-/// Names are tried this often: one that is taken is no accident.
+/// The number of names that are tried. A name that is taken is hardly a coincidence.
 const ATTEMPTS: usize = 4;
 
-/// The name of a FIFO that this client made to get replies. The FIFO is removed when this is dropped.
+/// The name of a FIFO that this client created for replies. The FIFO is removed when this is dropped.
 #[derive(Debug)]
 pub struct ReplyName {
     path: CString,
     name: String,
-    /// A child of this process has no part in it.
+    /// The process that created it. A forked child does not remove the FIFO.
     process: u32,
 }
 
 /// A reply FIFO that is open for reading.
 #[derive(Debug)]
 pub struct Inbox {
-    // Removed before it is closed: no server writes to a FIFO that is there but not read.
+    // Removed before it is closed: a server then never finds a FIFO without a reader.
     place: ReplyName,
     file: File,
 }
 
 impl ReplyName {
-    /// Makes a FIFO with a name that nobody can guess.
+    /// Creates a FIFO with a name that cannot be guessed.
     fn create(dir: &Path) -> io::Result<Self> {
         reply_sweep::prepare(dir)?;
         let mut attempts = 0;
@@ -60,7 +60,7 @@ impl ReplyName {
 }
 
 impl ReplyName {
-    /// Whether this process made it, and not one that it was forked from.
+    /// Returns true if this process created it, and not the process that it was forked from.
     pub fn is_ours(&self) -> bool {
         self.process == std::process::id()
     }
@@ -69,32 +69,32 @@ impl ReplyName {
 impl Drop for ReplyName {
     fn drop(&mut self) {
         if self.is_ours() {
-            // Whoever removed it already did no harm.
+            // The file may already be gone, which does no harm.
             let _ = nix::unistd::unlink(self.path.as_c_str());
         }
     }
 }
 
 impl Inbox {
-    /// Makes a FIFO with a name that nobody can guess, which anybody may write to, and opens it for reading.
+    /// Creates a FIFO with a name that cannot be guessed and that all users may write to, and opens it for reading.
     pub fn create(dir: &Path) -> io::Result<Self> {
         let inbox = ReplyName::create(dir)?.open()?;
-        // The umask may have taken what the server needs.
+        // The umask may have removed permissions that the server needs.
         nix::sys::stat::fchmod(&inbox.file, rights())?;
         Ok(inbox)
     }
 
-    /// The file's name in its directory: what a request tells the server.
+    /// The file's name in its directory, which a request tells the server.
     pub fn name(&self) -> &str {
         &self.place.name
     }
 
-    /// For poll. It says hang-up only after a writer came and left.
+    /// The descriptor to poll. Poll reports a hang-up only after a writer came and left.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
 
-    /// Reads what is there: 0 when no writer has it open, `None` when one has and there is nothing yet.
+    /// Reads available bytes: 0 if no writer has the FIFO open, `None` if one has and there is nothing to read yet.
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         match self.file.read(buffer) {
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(None),
@@ -102,19 +102,19 @@ impl Inbox {
         }
     }
 
-    /// Forgets that a writer left, so that poll waits for the next one. A reader is there at all times.
+    /// Clears the hang-up of a writer, so that poll waits for the next one. The FIFO has a reader at all times.
     pub fn reopen(&mut self) -> io::Result<()> {
         self.file = open_for_reading(&self.place.path)?;
         Ok(())
     }
 
-    /// Closes it and keeps the FIFO. Only good when no writer has it open any more.
+    /// Closes the FIFO and keeps its file. To be called only when no writer has it open.
     pub fn close(self) -> ReplyName {
         self.place
     }
 }
 
-/// This user reads; everybody may write, since the server is another user as a rule.
+/// This user may read and all users may write, since the server usually runs as another user.
 fn rights() -> nix::sys::stat::Mode {
     nix::sys::stat::Mode::from_bits_truncate(0o622)
 }
@@ -122,30 +122,30 @@ fn rights() -> nix::sys::stat::Mode {
 fn open_for_reading(path: &CString) -> io::Result<File> {
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let fd = nix::fcntl::open(path.as_c_str(), flags, Mode::empty())?;
-    // In a directory that others may write to, another file may have taken its place.
+    // In a directory that other users may write to, another file may have taken its place.
     let inode = Inode::of(&fd)?;
     if inode.is(libc::S_IFIFO) && inode.is_own() { Ok(fd.into()) } else { Err(Errno::EPERM.into()) }
 }
 
-/// Why a command FIFO cannot be written to.
+/// The reason why a command FIFO cannot be written to.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// The server is not running, or somebody removed its FIFO.
+    /// The server is not running, or its FIFO was removed.
     #[error("there is no such FIFO")]
     Gone,
-    /// It was left behind by a server that is not running.
+    /// A server that is no longer running left it behind.
     #[error("the FIFO exists, but no server reads it")]
     NoReader,
-    /// Something else has that name.
+    /// A file of another type has that name.
     #[error("expected a FIFO, found a {0}")]
     NotFifo(&'static str),
-    /// The system refused.
+    /// A system call failed.
     #[error("the FIFO cannot be written to: {0}")]
     Io(#[from] io::Error),
 }
 
 impl CommandError {
-    /// The number that the system has for it.
+    /// The error number of the system.
     pub fn errno(&self) -> i32 {
         match self {
             CommandError::Gone => libc::ENOENT,
@@ -156,7 +156,7 @@ impl CommandError {
     }
 }
 
-/// The command FIFO of a server, open for writing. Closing it lets go of its lock.
+/// The command FIFO of a server, open for writing. Closing it releases its lock.
 #[derive(Debug)]
 pub struct CommandWriter {
     file: File,
@@ -172,7 +172,7 @@ impl CommandWriter {
             Some(libc::ENXIO) => CommandError::NoReader,
             _ => error.into(),
         })?;
-        // A request must not end up in a regular file.
+        // A request must not be written to a regular file.
         let metadata = file.metadata()?;
         if !metadata.file_type().is_fifo() {
             return Err(CommandError::NotFifo(kind_of(&metadata)));
@@ -180,23 +180,23 @@ impl CommandWriter {
         Ok(CommandWriter { file })
     }
 
-    /// Takes the FIFO for this client; false when another client has it.
+    /// Locks the FIFO for this client; false if another client holds the lock.
     pub fn try_lock(&self) -> io::Result<bool> {
         Ok(descriptor::try_lock(&self.file)?)
     }
 
-    /// Lets other clients have it.
+    /// Releases the lock.
     pub fn unlock(&self) {
-        // It fails only for a descriptor that is not open.
+        // It can fail only for a closed descriptor.
         let _ = descriptor::unlock(&self.file);
     }
 
-    /// How many bytes the server has not read yet.
+    /// The number of bytes that the server has not read yet.
     pub fn unread(&self) -> io::Result<usize> {
         Ok(descriptor::unread_bytes(&self.file)?)
     }
 
-    /// Whether the server has gone since it was opened.
+    /// Returns true if the server has gone since the FIFO was opened.
     pub fn is_abandoned(&self) -> bool {
         let mut fd = [nix::poll::PollFd::new(self.file.as_fd(), nix::poll::PollFlags::empty())];
         let polled = nix::poll::poll(&mut fd, nix::poll::PollTimeout::ZERO);
@@ -206,7 +206,7 @@ impl CommandWriter {
         polled.is_ok() && error(&fd[0])
     }
 
-    /// Writes as much as fits without waiting; 0 when it is full.
+    /// Writes as many bytes as fit without waiting; 0 if the FIFO is full.
     pub fn write(&mut self, bytes: &[u8]) -> Result<usize, CommandError> {
         match self.file.write(bytes) {
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(0),
@@ -215,27 +215,27 @@ impl CommandWriter {
         }
     }
 
-    /// For poll.
+    /// The descriptor to poll.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
 }
 
-/// The lock file by which opensipsctl keeps its writers apart: `/tmp/%tmp%opensips_fifo.lock`.
+/// The lock file with which opensipsctl keeps its writers apart: `/tmp/%tmp%opensips_fifo.lock`.
 #[derive(Debug)]
 pub struct ShellLock {
     file: File,
 }
 
 impl ShellLock {
-    /// Opens the lock of a command FIFO, which is made when there is none.
+    /// Opens the lock file of a command FIFO, and creates it if needed.
     pub fn open(fifo: &Path) -> io::Result<Self> {
         let mut path = b"/tmp/".to_vec();
         path.extend(fifo.as_os_str().as_bytes().iter().map(|byte| if *byte == b'/' { b'%' } else { *byte }));
         path.extend_from_slice(b".lock");
         let path = Path::new(std::ffi::OsStr::from_bytes(&path)).to_owned();
         let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK;
-        // `fs.protected_regular` refuses to open another's file with O_CREAT, even though it exists.
+        // `fs.protected_regular` refuses to open another user's file with O_CREAT, even if it exists.
         let existing = || File::options().read(true).custom_flags(flags).open(&path);
         let file = match existing() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -249,7 +249,7 @@ impl ShellLock {
         Ok(ShellLock { file: file? })
     }
 
-    /// Takes the lock until this is dropped; false when somebody else has it.
+    /// Takes the lock until this is dropped; false if another process holds it.
     pub fn try_lock(&self) -> io::Result<bool> {
         Ok(descriptor::try_lock(&self.file)?)
     }

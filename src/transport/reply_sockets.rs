@@ -1,8 +1,8 @@
 //! Unnamed UNIX sockets that a server answers from, as OpenSIPS does.
 //!
-//! The kernel charges a datagram to its sender until the receiver reads it. With one socket for all, a few clients that
-//! do not read fill the send buffer, and no other client gets an answer. So while the buffer of the common socket is
-//! full, clients are answered from sockets of their own.
+//! The kernel charges a datagram to its sender until the receiver reads it. With one socket for all clients, a few
+//! clients that do not read fill the send buffer, and no other client gets a reply. While the buffer of the common
+//! socket is full, clients are therefore answered from sockets of their own.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,36 +12,36 @@ use std::sync::{Mutex, PoisonError};
 use super::own_sockets::OwnSockets;
 use super::unnamed_socket::{Client, open, unread};
 
-/// The common socket is used again when at least this part of its buffer is free.
+/// The common socket is used again once at least this fraction of its buffer is free.
 const FREE_SHARE: usize = 2;
-/// After so many replies from other sockets, the common one is looked at.
+/// The number of replies from other sockets after which the common socket is checked.
 const REPLIES_BETWEEN_LOOKS: usize = 64;
 
-/// The sockets; those of clients are opened when they are needed.
+/// The sockets; those for single clients are opened on demand.
 pub struct ReplySockets {
     common: OwnedFd,
     buffer: usize,
     is_crowded: AtomicBool,
-    /// Replies since the common socket was full.
+    /// The number of replies since the common socket was full.
     replies: AtomicUsize,
     own: Mutex<OwnSockets>,
 }
 
 impl ReplySockets {
-    /// The common socket, and places for others.
+    /// Opens the common socket; the other sockets are opened on demand.
     pub fn new() -> io::Result<Self> {
         let (common, buffer) = open()?;
         let (is_crowded, replies) = (AtomicBool::new(false), AtomicUsize::new(0));
         Ok(ReplySockets { common, buffer, is_crowded, replies, own: Mutex::default() })
     }
 
-    /// Whether the common socket is full, and users get shares of the other ones.
+    /// Returns true if the common socket is full, so that users get shares of the other sockets.
     pub fn is_crowded(&self) -> bool {
         self.is_crowded.load(Ordering::Relaxed)
     }
 
-    /// Has a reply sent from a socket that is not full of what other clients have not read. `WouldBlock` when the client
-    /// has no room, or has used up what it may leave unread.
+    /// Sends a reply from a socket that is not filled by the unread replies of other clients. `WouldBlock` if the
+    /// client has no room, or has used up its share.
     pub fn send(&self, client: Client<'_>, send: impl Fn(BorrowedFd<'_>) -> io::Result<()>) -> io::Result<()> {
         if !self.is_crowded() {
             let result = send(self.common.as_fd());

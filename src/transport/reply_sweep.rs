@@ -1,7 +1,7 @@
-//! Names of reply FIFOs, and the removal of those that their process left behind.
+//! Names of reply FIFOs, and the removal of those that dead processes left behind.
 //!
-//! A name is `sipmi_`, the process id, 64 random bits and 16 bits that tell PID namespaces apart: a process id of
-//! another container says nothing here.
+//! A name is `sipmi_`, the process id, 64 random bits and 16 bits that tell PID namespaces apart: the process id of
+//! another container is meaningless here.
 
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -18,30 +18,32 @@ use crate::sys::process::{at_exit, random_bytes};
 const PREFIX: &str = "sipmi_";
 const RANDOM_DIGITS: usize = 16;
 const NAMESPACE_DIGITS: usize = 4;
-/// No more entries of a directory are looked at: it may have any number of files of others.
+/// The most entries of a directory that are examined: it may hold any number of other files.
 const MOST_ENTRIES: usize = 10_000;
-/// A process remembers no more directories than this as swept; it sweeps others each time.
+/// The most directories that a process remembers as swept; it sweeps further ones each time.
 const MOST_DIRECTORIES: usize = 64;
 
 /// The directories with reply FIFOs of this process, each with the process that swept it.
 static DIRECTORIES: LazyLock<Mutex<HashMap<PathBuf, u32>>> = LazyLock::new(Mutex::default);
 
-/// No more are made once those that are there are removed.
+/// Set when the reply FIFOs are being removed at exit; no more are created then.
 static IS_EXITING: AtomicBool = AtomicBool::new(false);
 
-/// A name for a reply FIFO of this process that cannot be guessed. It has none of the bytes that servers refuse.
+/// Returns a name for a reply FIFO of this process that cannot be guessed. It has none of the bytes that servers
+/// refuse.
 pub(super) fn new_name() -> io::Result<String> {
     let (pid, random) = (std::process::id(), u64::from_ne_bytes(random_bytes()?));
     Ok(format!("{PREFIX}{pid}_{random:0RANDOM_DIGITS$x}{:0NAMESPACE_DIGITS$x}", namespace()))
 }
 
-/// Before the first reply FIFO of this process in a directory: removes those of dead processes of the same user, and
-/// has those of this process removed when it exits.
+/// Prepares a directory before this process creates its first reply FIFO there. Removes the FIFOs of dead processes of
+/// the same user, and registers the removal of this process's FIFOs at exit.
 pub(super) fn prepare(dir: &Path) -> io::Result<()> {
     if IS_EXITING.load(Ordering::SeqCst) {
         return Err(io::Error::other("the process is exiting"));
     }
-    // Another thread may be at it, also one that was so when this process was forked: it is never waited for.
+    // The lock may be held by another thread, or by a thread that this forked process does not have, so it is never
+    // waited for.
     let Some(mut directories) = directories() else { return Ok(()) };
     let pid = std::process::id();
     if directories.get(dir) == Some(&pid) {
@@ -66,10 +68,10 @@ fn directories() -> Option<MutexGuard<'static, HashMap<PathBuf, u32>>> {
     }
 }
 
-/// Runs when the process exits: calls that other threads have in progress then never end.
+/// Runs when the process exits. Calls in progress on other threads then never end.
 extern "C" fn remove_at_exit() {
     IS_EXITING.store(true, Ordering::SeqCst);
-    // A thread that has them stays where it is; the next client removes what is left then.
+    // A thread that holds the lock may never release it. The next client then removes the files.
     let Some(directories) = directories() else { return };
     let own = std::process::id();
     directories.keys().for_each(|dir| remove_matching(dir, |pid| pid == own));
@@ -81,13 +83,13 @@ fn remove_matching(dir: &Path, is_wanted: impl Fn(u32) -> bool) {
     let found = entries.filter(|entry| maker(entry.file_name().as_bytes()).is_some_and(&is_wanted));
     found.filter(is_own_fifo).for_each(|entry| {
         if let Ok(path) = CString::new(entry.path().as_os_str().as_bytes()) {
-            // Another client may have been faster.
+            // Another client may have removed it first.
             let _ = nix::unistd::unlink(path.as_c_str());
         }
     });
 }
 
-/// The process that made a reply FIFO of this name; `None` for other names, and for processes that are not seen here.
+/// The process that created a reply FIFO of this name; `None` for other names and for processes of other namespaces.
 fn maker(name: &[u8]) -> Option<u32> {
     let rest = std::str::from_utf8(name).ok()?.strip_prefix(PREFIX)?;
     let (pid, random) = rest.split_once('_')?;
@@ -97,7 +99,7 @@ fn maker(name: &[u8]) -> Option<u32> {
 }
 
 fn is_own_fifo(entry: &DirEntry) -> bool {
-    // Of the entry itself: no link is followed.
+    // The metadata of the entry itself, not of a link's target.
     let metadata = entry.metadata();
     let uid = nix::unistd::Uid::effective().as_raw();
     metadata.is_ok_and(|metadata| metadata.file_type().is_fifo() && metadata.uid() == uid)
@@ -110,7 +112,7 @@ fn is_dead(pid: u32) -> bool {
 
 /// 16 bits of the PID namespace's number, the same for all processes that see each other's ids.
 fn namespace() -> u16 {
-    // A process changes its namespace by no call but fork, and its child asks again.
+    // Only a fork can change the namespace of a process, and the child asks again.
     static KNOWN: Mutex<Option<(u32, u16)>> = Mutex::new(None);
     let pid = std::process::id();
     let known = KNOWN.try_lock().ok().and_then(|known| *known).filter(|(asked, _)| *asked == pid);

@@ -1,4 +1,4 @@
-//! A descriptor in reserve, for the moment when a process has no other left.
+//! A reserved descriptor for a process that has no other left.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -7,15 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-/// Holds a descriptor that stands for no file, until another file needs its number.
+/// Holds a descriptor that refers to no file, until another file needs its number.
 #[derive(Debug)]
 pub struct Spare {
     held: Mutex<Option<OwnedFd>>,
-    /// Whether the number went to another file, and the reserve has to be filled again.
+    /// True if another file took the number, so that a descriptor has to be reserved again.
     is_lost: AtomicBool,
 }
 
-/// The time in which the reserved number is free for another file. Its end fills the reserve again.
+/// The time in which the reserved number is free for another file. When it is dropped, the number is reserved again.
 #[derive(Debug)]
 pub struct Lent {
     spare: Arc<Spare>,
@@ -29,14 +29,14 @@ impl Spare {
         Arc::new(spare)
     }
 
-    /// Frees the reserved number; nothing when it is in use already.
+    /// Frees the reserved number; `None` if it is in use already.
     pub fn lend(self: &Arc<Self>) -> Option<Lent> {
         self.recover();
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
         held.map(|_closed| Lent { spare: self.clone() })
     }
 
-    /// Reserves a descriptor in place of one that another thread took while it was lent.
+    /// Reserves a descriptor again if another thread took the number while it was lent.
     pub fn recover(&self) {
         if self.is_lost.load(Ordering::Relaxed) {
             self.fill();
@@ -56,7 +56,7 @@ impl Drop for Lent {
     }
 }
 
-/// Whether an operation failed because the process, or the system, has no descriptor left.
+/// Returns true if an operation failed because the process, or the system, has no descriptor left.
 pub fn is_shortage(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }

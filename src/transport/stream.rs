@@ -1,4 +1,5 @@
-//! TCP connections from the client's side. Nothing here waits: what cannot be done now says what to wait for.
+//! TCP connections on the client's side. No call blocks: an operation that cannot proceed returns the events to wait
+//! for.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -8,12 +9,12 @@ use nix::errno::Errno;
 use nix::poll::PollFlags;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect, socket};
 
-/// What became of a try to move bytes.
+/// The outcome of an attempt to move bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moved {
-    /// So many went or came; of what came, 0 is the end.
+    /// This many bytes were moved; 0 received bytes mark the end of the stream.
     Bytes(usize),
-    /// None now: wait until the socket is ready for this.
+    /// No bytes now: wait for these events on the socket.
     Not(PollFlags),
 }
 
@@ -24,7 +25,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Begins to connect. It is done when the socket can be written; [`Stream::outcome`] tells how it ended.
+    /// Starts to connect. The connection is ready when the socket is writable; [`Stream::outcome`] returns the result.
     pub fn begin(server: SocketAddr) -> io::Result<Self> {
         let family = if server.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
@@ -34,44 +35,44 @@ impl Stream {
             Err(errno) => return Err(errno.into()),
         }
         let socket = TcpStream::from(fd);
-        // A request is one write, and nothing is gained by holding back its last segment.
+        // A request is written at once, so delaying its last segment gains nothing.
         socket.set_nodelay(true)?;
         Ok(Stream { socket })
     }
 
-    /// What became of the connection, or the error that ended it.
+    /// The result of the connection attempt.
     pub fn outcome(&self) -> io::Result<()> {
         self.socket.take_error()?.map_or(Ok(()), Err)
     }
 
-    /// Reads what is there.
+    /// Reads available bytes.
     pub fn read(&self, buffer: &mut [u8]) -> io::Result<Moved> {
         moved((&self.socket).read(buffer), PollFlags::POLLIN)
     }
 
-    /// Writes what there is room for.
+    /// Writes as many bytes as fit.
     pub fn write(&self, bytes: &[u8]) -> io::Result<Moved> {
         moved((&self.socket).write(bytes), PollFlags::POLLOUT)
     }
 
-    /// Whether the connection is open and nothing waits to be read.
+    /// Returns true if the connection is open and has nothing to read.
     pub fn is_quiet(&self) -> bool {
         let peeked = moved(self.socket.peek(&mut [0]), PollFlags::POLLIN);
         matches!(peeked, Ok(Moved::Not(_)))
     }
 
-    /// For poll.
+    /// The descriptor to poll.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 
-    /// The socket itself, for what reads and writes it in its own way.
+    /// The socket itself, for layers with their own reading and writing.
     pub fn socket(&self) -> &TcpStream {
         &self.socket
     }
 }
 
-/// The count of bytes; what to wait for when there were none.
+/// The number of bytes moved, or the events to wait for if there were none.
 pub(crate) fn moved(result: io::Result<usize>, otherwise: PollFlags) -> io::Result<Moved> {
     match result {
         Ok(count) => Ok(Moved::Bytes(count)),

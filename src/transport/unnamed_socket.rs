@@ -1,4 +1,4 @@
-//! An unnamed UNIX socket to answer from, with a send buffer of a known size.
+//! An unnamed UNIX socket to send replies from, with a send buffer of a known size.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -8,10 +8,10 @@ use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 
 use crate::sys::descriptor;
 
-/// The buffer that is asked for; the kernel doubles it for its own bookkeeping, and may give less (`wmem_max`).
+/// The requested buffer size. The kernel doubles it for its own bookkeeping, and may give less (`wmem_max`).
 const BUFFER: usize = 512 << 10;
 
-/// The client that a reply is for: its address, and its user where the kernel tells.
+/// The client that a reply is for: its address, and its user if the kernel tells.
 #[derive(Clone, Copy)]
 pub struct Client<'a> {
     /// The address as the kernel gave it.
@@ -27,14 +27,14 @@ pub(super) fn open() -> io::Result<(OwnedFd, usize)> {
     Ok((socket, buffer))
 }
 
-/// Bytes that were sent from a socket and are not read yet, as the kernel charges them.
+/// The number of bytes sent from a socket and not read yet, as the kernel charges them.
 pub fn unread(socket: BorrowedFd<'_>) -> usize {
     descriptor::unsent_bytes(socket.as_raw_fd()).unwrap_or(0)
 }
 
-/// Makes the send buffer this large, or as large as the system allows, and says how large it is.
+/// Enlarges the send buffer to this size, or to the system's limit, and returns its size.
 pub fn enlarge_buffer(socket: BorrowedFd<'_>, bytes: usize) -> io::Result<usize> {
-    // Root may exceed wmem_max; other users get as much as that allows.
+    // Root may exceed wmem_max; other users get no more than that.
     if setsockopt(&socket, sockopt::SndBufForce, &bytes).is_err() {
         let _ = setsockopt(&socket, sockopt::SndBuf, &bytes);
     }
