@@ -1,27 +1,30 @@
-//! Clients whose socket is connected to the server's named socket, and can be answered from that socket only.
+//! Clients whose socket is connected to the server's named socket. The kernel accepts replies for them from that socket
+//! only.
 //!
-//! The kernel says how many bytes of that socket are unread in all, and not by whom. A client and a user get a share of
-//! the send buffer each. When a client has been sent its share, the bytes that are unread tell whether it reads: a
-//! client that does not has its share held, and what others hold explains what is unread besides.
+//! The kernel tells how many bytes of that socket are unread, but not by which clients. Each client and each user gets
+//! a share of the send buffer. When a client has been sent its share, the number of unread bytes shows whether it
+//! reads. The share of a client that does not read is held, and is subtracted from the unread bytes when other clients
+//! are judged.
 
 use std::collections::HashMap;
 
 use crate::transport::unnamed_socket::Client;
 
-/// A client may leave this part of the send buffer unread. As much may be on its way to clients that do read.
+/// The fraction of the send buffer that a client may leave unread. The same fraction may be on its way to clients that
+/// read.
 const SHARES: usize = 32;
-/// All clients of a user together may leave this part of it unread.
+/// The fraction of the send buffer that all clients of a user may leave unread together.
 const USER_SHARES: usize = 3;
-/// A reply that is larger than a share leaves this part of the buffer to others.
+/// A reply that exceeds a share leaves this fraction of the buffer to other clients.
 const LEFT_BY_LARGE: usize = 2;
-/// So many clients are remembered; then the ones that hold nothing are forgotten.
+/// The most clients that are remembered. Beyond it, clients that hold nothing are forgotten.
 const MOST_PEERS: usize = 4096;
-/// So many users are told apart; all others share what one user gets.
+/// The most users with shares of their own; all further users have one share together.
 const MOST_USERS: usize = 64;
-/// What the kernel charges for a datagram beside its bytes, about.
+/// The approximate size that the kernel charges for a datagram in addition to its bytes.
 const OVERHEAD: usize = 1024;
 
-/// The accounts of the clients, and of their users.
+/// The accounts of clients and of their users.
 #[derive(Default)]
 pub(crate) struct ConnectedPeers {
     clients: HashMap<Box<[u8]>, Account>,
@@ -30,29 +33,29 @@ pub(crate) struct ConnectedPeers {
 
 #[derive(Default)]
 struct Account {
-    /// Bytes sent since it was last known to have read all.
+    /// Bytes sent since the client was last known to have read everything.
     sent: usize,
     is_held: bool,
 }
 
 #[derive(Default)]
 struct User {
-    /// At least what its clients have not read.
+    /// An upper bound of the bytes that its clients have not read.
     sent: usize,
-    /// Whether it has used up its share.
+    /// True if it has used up its share.
     is_held: bool,
-    /// What those of its clients hold that do not read.
+    /// The bytes held by those of its clients that do not read.
     held_by_clients: usize,
 }
 
-/// The send buffer: its size, and a question to the kernel for the bytes in it that all clients together have not read.
+/// The send buffer: its size, and a function that returns how many bytes all clients together have not read.
 pub(crate) struct Buffer<F> {
     pub(crate) size: usize,
     pub(crate) unread: F,
 }
 
 impl ConnectedPeers {
-    /// Remembers a client, by its address.
+    /// Adds a client, by its address.
     pub(crate) fn insert(&mut self, peer: &[u8]) {
         if self.clients.len() >= MOST_PEERS {
             self.clients.retain(|_, account| account.is_held);
@@ -62,12 +65,12 @@ impl ConnectedPeers {
         }
     }
 
-    /// Whether a client is known to be connected.
+    /// Returns true if a client is known to be connected.
     pub(crate) fn contains(&self, peer: &[u8]) -> bool {
         self.clients.contains_key(peer)
     }
 
-    /// Whether a reply may be sent to a client now, which is then counted.
+    /// Returns true, and counts the reply, if a reply may be sent to a client now.
     pub(crate) fn admits(&mut self, client: Client<'_>, size: usize, buffer: &Buffer<impl Fn() -> usize>) -> bool {
         let is_told_apart = self.users.len() < MOST_USERS || self.users.contains_key(&client.user);
         let (user, cost) = (client.user.filter(|_| is_told_apart), size + OVERHEAD);
@@ -78,7 +81,7 @@ impl ConnectedPeers {
         true
     }
 
-    /// Whether all clients of a user together leave enough to those of others.
+    /// Returns true if all clients of a user together leave enough room to other users.
     fn user_has_room(&mut self, key: Option<u32>, cost: usize, buffer: &Buffer<impl Fn() -> usize>) -> bool {
         let share = buffer.size / USER_SHARES;
         let sent = self.users.entry(key).or_default().sent;
@@ -210,7 +213,7 @@ mod tests {
         for size in [10, REPLY, BUFFER / 100] {
             let mut kernel = Kernel::default();
             for number in 0..10_000 {
-                // Until replies have to wait, the kernel is not asked for users.
+                // The kernel is not asked for users until replies have to wait.
                 let user = (number >= 20).then_some(1000);
                 for _ in 0..3 {
                     kernel.send_to_user(number.to_string().as_bytes(), user, size);

@@ -1,4 +1,4 @@
-//! Keeps datagram listeners from answering each other, or themselves, for ever after one spoofed datagram.
+//! Prevents datagram listeners from answering each other, or themselves, endlessly after one spoofed datagram.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -12,10 +12,10 @@ use crate::command::Peer;
 use crate::command::rate::Rate;
 use crate::server::dispatch::asked::Asked;
 
-/// Answers a second to what is no request, for each peer. Other services (chargen, RFC 864) answer everything.
+/// The most replies per second to malformed requests of one peer. Some services (chargen, RFC 864) answer everything.
 const ERRORS_PER_SECOND: f64 = 200.0;
 
-/// What a listener goes by.
+/// The addresses and rates by which a listener detects loops.
 pub(crate) struct LoopGuard {
     own: OwnAddress,
     errors: Rate,
@@ -28,7 +28,7 @@ enum OwnAddress {
 }
 
 impl LoopGuard {
-    /// For a listener at an address, as it is bound.
+    /// Creates the guard of a listener at an address, as it is bound.
     pub(crate) fn new(address: &Address) -> Self {
         let own = match address {
             Address::Udp { host, port } => {
@@ -40,8 +40,8 @@ impl LoopGuard {
         LoopGuard { own, errors: Rate::new(ERRORS_PER_SECOND) }
     }
 
-    /// Whether a datagram is left without an answer. A good request never is, except one that bears the listener's own
-    /// address.
+    /// Returns true if a datagram must not be answered. A valid request is always answered, unless it bears the
+    /// listener's own address.
     pub(crate) fn drops(&self, datagram: &[u8], asked: &Asked, peer: &Peer) -> bool {
         if self.own.is(peer) {
             return true;
@@ -66,20 +66,20 @@ impl OwnAddress {
     }
 }
 
-/// Whether this machine has an address: a socket can be bound to no other. An address of which this cannot be told, for
-/// want of descriptors, counts as one.
+/// Returns true if this machine has an address: a socket can be bound to no other one. If the process has no
+/// descriptors left to find out, the address counts as one of this machine.
 fn is_local(ip: IpAddr) -> bool {
     !UdpSocket::bind((ip, 0)).is_err_and(|error| error.kind() == ErrorKind::AddrNotAvailable)
 }
 
-/// The name of a UNIX socket as the kernel tells it to receivers.
+/// The name of a UNIX socket in the form in which the kernel reports it to receivers.
 fn kernel_name(path: &Path) -> Vec<u8> {
     use std::os::unix::ffi::OsStrExt;
     let bytes = path.as_os_str().as_bytes();
     bytes.strip_prefix(b"@").map_or_else(|| bytes.to_vec(), |name| [b"\0", name].concat())
 }
 
-/// Whether a datagram has no request in it.
+/// Returns true if a datagram contains no request.
 fn is_unreadable(asked: &Asked) -> bool {
     match asked {
         Asked::Text(asked) => asked.is_err(),

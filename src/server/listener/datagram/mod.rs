@@ -1,4 +1,4 @@
-//! The datagram listener: UDP and UNIX, one request and one reply a datagram (`mi_datagram`).
+//! The datagram listener over UDP and UNIX sockets, with one request and one reply per datagram (`mi_datagram`).
 
 mod connected_peers;
 mod loop_guard;
@@ -39,9 +39,10 @@ use recipient::Recipient;
 use replies::Replies;
 use reply_queues::Sent;
 
-/// Larger than any UDP datagram; a larger one on a UNIX socket is refused by its true size.
+/// The size of the receive buffer. It exceeds any UDP datagram; a larger datagram on a UNIX socket is rejected by its
+/// true size.
 const BUFFER: usize = 65_536;
-/// How often a waiting leader looks whether the server stops.
+/// The interval at which a waiting leader checks whether the server is stopping.
 const WAKE: Duration = Duration::from_millis(50);
 
 pub(crate) struct DatagramListener {
@@ -52,14 +53,14 @@ pub(crate) struct DatagramListener {
     replies: Arc<Replies>,
     request_limit: usize,
     allow_from: Option<Vec<Network>>,
-    /// Which endpoint of the server it is.
+    /// The number of the server's endpoint.
     number: usize,
     leadership: Leadership,
     busy_leaders: BusyLeaders,
     pinning: Pinning,
     loops: Option<LoopGuard>,
     policy: Arc<dyn DatagramPolicy>,
-    /// Whether the kernel says which user sends: those with a limit of their own are told apart by it.
+    /// True if the kernel reports the user of each sender, so that users have limits of their own.
     tells_users: bool,
 }
 
@@ -107,13 +108,13 @@ impl DatagramListener {
         })
     }
 
-    /// Whether the sender's network is one that the listener serves.
+    /// Returns true if the listener serves the sender's network.
     fn serves(&self, peer: &PeerAddress) -> bool {
         let networks = self.allow_from.as_deref();
         networks.is_none() || matches!(peer_of(peer), Peer::Inet(address) if is_from_any(networks, address.ip()))
     }
 
-    /// Reads the request in a datagram; none when it is to be dropped.
+    /// Parses the request in a datagram; `None` if the datagram is to be dropped.
     fn request_in(&self, buffer: &[u8], received: &Received, peer: &Peer) -> Option<Asked> {
         self.dispatcher.counters.bytes_in.add(received.size as i64);
         let datagram = &buffer[..received.size.min(buffer.len())];
@@ -144,12 +145,12 @@ impl DatagramListener {
     }
 }
 
-/// Whether the listener, or a command that there is by now, limits how often one peer may ask.
+/// Returns true if the listener, or one of the present commands, has a rate limit.
 fn has_rate_limits(service: &Service, options: &ListenOptions) -> bool {
     options.limits.rate.is_some() || service.registry().commands().any(|command| command.conduct.rate.is_some())
 }
 
-/// Has the kernel say which user sends; without it, names of sockets tell peers apart.
+/// Asks the kernel for the user of each sender. If it refuses, peers are told apart by the names of their sockets.
 fn ask_for_users(socket: &Socket, address: &Address) -> bool {
     let Address::Unix { .. } = address else { return false };
     let asked = socket.ask_for_users();
@@ -209,7 +210,8 @@ impl Led for DatagramListener {
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
                     continue;
                 }
-                // A refusal of an earlier reply by its receiver shows up here; it concerns nobody else.
+                // The error reports that an earlier reply was refused by its receiver. It does not affect other
+                // clients.
                 Err(error) => {
                     log::debug!("{}: {error}", self.address);
                     continue;
@@ -255,7 +257,7 @@ impl Drop for DatagramListener {
 struct DatagramRoute {
     replies: Arc<Replies>,
     to: Recipient,
-    /// The request as it is kept until it is answered.
+    /// The slot that keeps the request until it is answered.
     slot: Option<Slot>,
 }
 
@@ -264,7 +266,7 @@ impl ReplySink for DatagramRoute {
         self.replies.deliver(out, (&self.to, self.slot));
     }
 
-    /// A datagram of its own, as the originals send it. The request stays in hand.
+    /// Sends a separate datagram, as OpenSIPS does. The request stays in flight.
     fn provisional(&mut self, bytes: &[u8]) -> bool {
         matches!(self.replies.try_send(bytes, (&self.to, None)), Sent::Done)
     }

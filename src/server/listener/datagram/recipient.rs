@@ -7,7 +7,7 @@ use crate::transport::unnamed_socket::Client;
 #[derive(Clone, Copy)]
 pub(crate) struct Recipient {
     pub(crate) peer: PeerAddress,
-    /// The user who asked, where the kernel was asked to tell.
+    /// The sender's user, if the kernel was asked for it.
     pub(crate) user: Option<u32>,
 }
 

@@ -1,4 +1,4 @@
-//! The replies of a datagram listener: where they are sent from, and which of them wait for their clients.
+//! The replies of a datagram listener: the sockets that send them, and the queues in which they wait for clients.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -18,36 +18,37 @@ use crate::transport::datagram::{Socket, send_from};
 use crate::transport::reply_sockets::ReplySockets;
 use crate::transport::unnamed_socket::{self, Client};
 
-/// The send buffer that is asked for on the named socket. It is one for all clients that are connected to it.
+/// The requested send buffer of the named socket. All clients that are connected to it share the buffer.
 const NAMED_BUFFER: usize = 2 << 20;
 
-/// How replies leave a listener.
+/// The way replies leave a listener.
 pub(crate) struct Replies {
     dispatcher: Arc<Dispatcher>,
     deferred_writer: Arc<DeferredWriter>,
     socket: Arc<Socket>,
-    /// Over UNIX only.
+    /// `None` over UDP.
     unix: Option<UnixReplies>,
     queues: ReplyQueues,
-    /// Whether the kernel was asked to tell who sends.
+    /// Set once the kernel was asked for the users of senders; true if it reports them.
     tells_users: OnceLock<bool>,
-    /// How long a client may read nothing while replies wait for it.
+    /// The time for which a client may read nothing while replies wait for it.
     timeout: Duration,
 }
 
-/// The ways to UNIX clients: unnamed sockets for those that are not connected, the named one for those that are.
+/// The sockets for replies to UNIX clients: unnamed ones for clients that are not connected, the named one for those
+/// that are.
 struct UnixReplies {
     unnamed: ReplySockets,
     /// The size of the named socket's send buffer.
     named_buffer: usize,
-    /// Real servers have no answer for a client that is connected.
+    /// False for a real server, which does not answer connected clients.
     answers_connected: bool,
     connected: Mutex<ConnectedPeers>,
     has_connected: AtomicBool,
 }
 
 impl Replies {
-    /// `unix`: None over UDP; over UNIX whether clients that are connected get replies.
+    /// `unix` is `None` over UDP. Over UNIX it is true if connected clients get replies.
     pub(crate) fn new(
         (dispatcher, deferred_writer): (Arc<Dispatcher>, Arc<DeferredWriter>),
         socket: Arc<Socket>,
@@ -59,14 +60,14 @@ impl Replies {
         Ok(Replies { dispatcher, deferred_writer, socket, unix, queues, tells_users: OnceLock::new(), timeout })
     }
 
-    /// Whether there are clients that do not read, so that users have to be told apart.
+    /// Returns true if there are clients that do not read, so that users have to be told apart.
     #[inline]
     pub(crate) fn must_know_users(&self) -> bool {
         self.unix.as_ref().is_some_and(|unix| unix.unnamed.is_crowded() || self.queues.are_in_use())
             && self.ask_for_users()
     }
 
-    /// Sends a reply now, or when its client has read others.
+    /// Sends a reply now, or queues it until its client has read earlier ones.
     pub(crate) fn deliver(self: &Arc<Self>, bytes: &[u8], (to, slot): (&Recipient, Option<Slot>)) {
         if bytes.is_empty() || matches!(self.try_send(bytes, (to, slot.as_ref())), Sent::Done) {
             return;
@@ -81,7 +82,7 @@ impl Replies {
         }
     }
 
-    /// Sends a reply, if no earlier one waits for the same client.
+    /// Sends a reply unless an earlier one waits for the same client.
     #[inline]
     pub(crate) fn try_send(&self, bytes: &[u8], to: (&Recipient, Option<&Slot>)) -> Sent {
         if self.queues.has_waiting(&to.0.peer) { Sent::Full } else { self.send(bytes, to) }
@@ -110,7 +111,7 @@ impl Replies {
         }
     }
 
-    /// Has the deferred writer send waiting replies until none is left.
+    /// Makes the deferred writer serve the queues until they are empty.
     fn have_queues_served(self: &Arc<Self>) {
         let replies = self.clone();
         let serve = move |now| {
@@ -120,7 +121,7 @@ impl Replies {
         self.deferred_writer.take(PendingWrite::Queues { serve: Box::new(serve) });
     }
 
-    /// Has the kernel tell who sends, so that no user can use up what clients of others need.
+    /// Asks the kernel for the users of senders, so that no user can use up the room of other users.
     #[cold]
     fn ask_for_users(&self) -> bool {
         *self.tells_users.get_or_init(|| match self.socket.ask_for_users() {
@@ -132,7 +133,7 @@ impl Replies {
         })
     }
 
-    /// A client has read nothing for too long.
+    /// Counts and logs replies that were dropped because their client has read nothing for too long.
     fn note_stalled(&self, dropped: usize) {
         self.dispatcher.note_stalled(None);
         self.dispatcher.counters.dropped.add(dropped as i64);

@@ -1,4 +1,4 @@
-//! Replies that wait for clients which do not read: a queue for each client, in order and bounded.
+//! Queues of replies for clients that do not read: one for each client, in order and bounded.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -11,30 +11,30 @@ use crate::server::dispatch::byte_budget::Reservation;
 use crate::server::multiprocess::in_flight::Slot;
 use crate::sys::peer_address::PeerAddress;
 
-/// Bytes that may wait for one client: eight of the largest replies.
+/// The most bytes that may wait for one client: eight of the largest replies.
 const PEER_LIMIT: usize = 512 << 10;
-/// What a waiting reply takes beside its bytes, about.
+/// The approximate memory of a waiting reply in addition to its bytes.
 const OVERHEAD: usize = 256;
-/// Nothing tells when a client has room, so it is tried again: first so soon, and less often the longer it reads
-/// nothing.
+/// The first interval between two attempts. No event tells when a client has room, so sending is retried, and less
+/// often the longer the client reads nothing.
 const RETRY: Duration = Duration::from_micros(250);
 const RETRY_LATE: Duration = Duration::from_millis(25);
-/// So many clients are tried at once; other threads get to the queues in between.
+/// The number of clients that are tried before other threads may use the queues.
 const CLIENTS_AT_ONCE: usize = 32;
-/// A client is tried again after this part of the time since it read something.
+/// The interval between attempts is the time since the client last read something, divided by this number.
 const BACK_OFF: u32 = 8;
 
 /// A reply that could not be sent yet.
 pub(crate) struct WaitingReply {
     pub(crate) bytes: Box<[u8]>,
     pub(crate) to: Recipient,
-    /// The request as it is kept until it is answered.
+    /// The slot that keeps the request until it is answered.
     pub(crate) slot: Option<Slot>,
     pub(crate) _reservation: Reservation,
 }
 
 impl WaitingReply {
-    /// What it takes to keep a reply.
+    /// The memory that a waiting reply takes.
     pub(crate) fn cost_of(bytes: &[u8]) -> usize {
         bytes.len() + OVERHEAD
     }
@@ -42,43 +42,43 @@ impl WaitingReply {
 
 /// The outcome of an attempt to send a reply.
 pub(crate) enum Sent {
-    /// It was sent, or it never will be, which is counted.
+    /// It was sent, or it was dropped and counted.
     Done,
     /// Its client has no room for it yet.
     Full,
 }
 
-/// Why another reply cannot wait: so many bytes wait already.
+/// The reason why a reply cannot be queued, with the number of bytes that wait already.
 pub(crate) enum Full {
-    /// For the client.
+    /// The limit of its client.
     Client(usize),
-    /// For all clients of its user.
+    /// The limit of all clients of its user.
     User(usize),
 }
 
 /// The queues of a listener.
 pub(crate) struct ReplyQueues {
-    /// Bytes that may wait for all clients.
+    /// The most bytes that may wait for all clients.
     limit: usize,
     queues: Mutex<Queues>,
-    /// How many clients have one.
+    /// The number of clients with a queue.
     clients: AtomicUsize,
 }
 
 #[derive(Default)]
 struct Queues {
     by_client: HashMap<Box<[u8]>, Queue>,
-    /// Bytes that wait, for all clients and for those of each user.
+    /// The number of waiting bytes, for all clients and for those of each user.
     size: usize,
     by_user: HashMap<Option<u32>, usize>,
-    /// Whether the queues are served now and then until they are empty.
+    /// True while the queues are being served.
     are_served: bool,
 }
 
 struct Queue {
     replies: VecDeque<WaitingReply>,
     size: usize,
-    /// When the client had room last.
+    /// The last time at which the client had room.
     moved: Instant,
     due: Instant,
 }
@@ -88,22 +88,22 @@ impl ReplyQueues {
         ReplyQueues { limit, queues: Mutex::default(), clients: AtomicUsize::new(0) }
     }
 
-    /// Whether replies wait for any client.
+    /// Returns true if replies wait for any client.
     pub(crate) fn are_in_use(&self) -> bool {
         self.clients.load(Ordering::Relaxed) > 0
     }
 
-    /// Whether replies wait for a client.
+    /// Returns true if replies wait for a client.
     pub(crate) fn has_waiting(&self, peer: &PeerAddress) -> bool {
         self.are_in_use() && self.lock().by_client.contains_key(peer.as_bytes())
     }
 
-    /// Has a reply wait; true when the queues must be served from now on.
+    /// Queues a reply; true if the caller has to have the queues served.
     pub(crate) fn push(&self, reply: WaitingReply, now: Instant) -> Result<bool, Full> {
         let mut queues = self.lock();
         let cost = WaitingReply::cost_of(&reply.bytes);
         let theirs = queues.by_user.get(&reply.to.user).copied().unwrap_or_default();
-        // A user may take no more than is left for others.
+        // A user may use no more memory than is left for other users.
         if theirs + cost > self.limit.saturating_sub(queues.size + cost) {
             return Err(Full::User(theirs));
         }
@@ -121,8 +121,8 @@ impl ReplyQueues {
         Ok(!std::mem::replace(&mut queues.are_served, true))
     }
 
-    /// Sends what clients have room for, and drops what waits for a client that has read nothing for as long as it
-    /// may. Says when to serve the queues again; nothing when they are empty.
+    /// Sends the replies for which clients have room, and drops those of clients that have read nothing for longer than
+    /// the timeout. Returns the time at which to serve the queues again; `None` if they are empty.
     pub(crate) fn serve(
         &self,
         now: Instant,
@@ -168,7 +168,7 @@ impl ReplyQueues {
 }
 
 impl Queue {
-    /// Sends what the client has room for, and sets when it is tried again.
+    /// Sends the replies for which the client has room, and sets the time of the next attempt.
     fn send(&mut self, now: Instant, send: impl Fn(&WaitingReply) -> Sent, mut forget: impl FnMut(&WaitingReply)) {
         while let Some(reply) = self.replies.front() {
             if matches!(send(reply), Sent::Full) {

@@ -1,4 +1,5 @@
-//! The FIFO listener: commands come through one named pipe, each reply goes through the client's own (`mi_fifo`).
+//! The FIFO listener: requests arrive through one named pipe, and each reply leaves through its client's own FIFO
+//! (`mi_fifo`).
 
 pub(crate) mod policy;
 mod reply;
@@ -33,17 +34,17 @@ use crate::transport::io_error;
 use policy::{FifoPolicy, Framing, ReplySide, UnreadRequest};
 use reply::{FifoReplies, FifoRoute};
 
-/// How often an unfinished request is looked at.
+/// The interval at which an unfinished request is checked.
 const LOOK: Duration = Duration::from_millis(50);
-/// A request that stays incomplete and silent for this long is answered as unreadable.
+/// A request that stays incomplete and gets no more bytes for this long is answered as malformed.
 const SILENCE: Duration = Duration::from_secs(1);
 /// Room for most replies, so that writing one allocates once.
 const USUAL_REPLY: usize = 1024;
-/// What a request that waits for its reader takes beside its own bytes, about.
+/// The approximate memory of a request that waits for its reader, in addition to its own bytes.
 const WAITING_REQUEST: usize = 1024;
-/// How much more a request may take when it was read: `0,` of a JSON array is a value of 24 bytes.
+/// The factor by which a parsed request may exceed its text: `0,` of a JSON array becomes a value of 24 bytes.
 const READ_TO_BYTES: usize = 12;
-/// What one read may bring: the size of a pipe.
+/// The most bytes that one read returns: the size of a pipe.
 pub(crate) const BUFFER: usize = 65_536;
 
 pub(crate) struct FifoListener {
@@ -54,22 +55,22 @@ pub(crate) struct FifoListener {
     waker: Mutex<Waker>,
     replies: Arc<FifoReplies>,
     reply_wait: Duration,
-    /// Which endpoint of the server it is.
+    /// The number of the server's endpoint.
     number: usize,
     leadership: Leadership,
     pinning: Pinning,
     policy: Arc<dyn FifoPolicy>,
 }
 
-/// What the leader reads from. Only a leader locks it, and only while it waits for a request.
+/// The reading side. Only a leader locks it, and only while it waits for a request.
 struct Intake {
     fifo: CommandFifo,
     framer: Box<dyn Framing>,
     buffer: Vec<u8>,
     last_byte: Instant,
-    /// The last read brought something, so whoever was served may well ask again at once.
+    /// True if the last read returned a request, so that the next one may follow at once.
     has_served: bool,
-    /// Whether what another process has left over was taken.
+    /// True once the bytes that another process left over were taken.
     has_begun: bool,
     habit: Habit,
 }
@@ -116,7 +117,7 @@ impl FifoListener {
         })
     }
 
-    /// The next request; nothing when the server stops or another thread leads.
+    /// Returns the next request; `None` when the server stops or another thread leads.
     fn next_frame(&self, epoch: Epoch) -> Option<(Frame, Option<Slot>)> {
         let mut intake = self.intake.lock().unwrap_or_else(PoisonError::into_inner);
         let stream = self.stream();
@@ -126,7 +127,8 @@ impl FifoListener {
         while !self.context.is_stopping() && self.leadership.leads(epoch) {
             let takes_no_input = |method: &[u8]| self.takes_no_input(method);
             let frame = intake.next_frame((&self.dispatcher, stream), &self.address, &takes_no_input);
-            // First it is in hand, and then off the stream: so it is in one of both whenever this process dies.
+            // The request is registered in its slot before it is removed from the stream. If this process dies in
+            // between, the request is in one of the two.
             let place = stream.map(|stream| stream.place(intake.framer.buffered()));
             let slot = frame.as_ref().zip(place).and_then(|(frame, place)| {
                 self.context.slots.as_ref().and_then(|slots| slots.with_frame(self.number, frame, place))
@@ -144,7 +146,7 @@ impl FifoListener {
         None
     }
 
-    /// Where what was read and not served is kept for another process.
+    /// The shared memory in which bytes that were read and not yet served are kept for another process.
     fn stream(&self) -> Option<&FifoStream> {
         self.context.common.as_ref()?.streams.get(self.number)?.as_ref()
     }
@@ -154,7 +156,7 @@ impl FifoListener {
         found.is_ok_and(|command| command.flags.has(CommandFlags::NO_INPUT))
     }
 
-    /// Makes the command FIFO again when it is gone.
+    /// Creates the command FIFO again if it is gone.
     fn restore(&self, intake: &mut Intake) {
         let restored = intake.fifo.restore().and_then(|is_new| {
             let waker = is_new.then(|| intake.fifo.waker().map_err(io_error("keep open", "the command FIFO")));
@@ -165,7 +167,7 @@ impl FifoListener {
                 *lock(&self.waker) = waker;
                 log::warn!("{} was removed or replaced; it is back", self.address);
             }
-            // Another process makes it.
+            // Another process creates it.
             Ok(None) => std::thread::sleep(LOOK),
             Err(error) => {
                 log::warn!("{error}");
@@ -174,9 +176,9 @@ impl FifoListener {
         }
     }
 
-    /// Serves one request once its reply FIFO has a reader.
+    /// Serves one request as soon as its reply FIFO has a reader.
     ///
-    /// It is read before that FIFO is opened: opening wakes the client, and the answer had better be quick then.
+    /// The request is parsed before that FIFO is opened: opening wakes the client, which then waits for the reply.
     fn serve(self: &Arc<Self>, frame: Frame, slot: Option<Slot>) {
         if self.policy.dies_of(&*self.replies, &frame) {
             return self.context.die();
@@ -184,7 +186,7 @@ impl FifoListener {
         let malformed = matches!(frame, Frame::Malformed { .. });
         let (reply, asked) = self.read(frame);
         if reply.is_empty() {
-            // Without a reply name a good request runs all the same, and a bad one cannot be answered.
+            // A valid request without a reply name runs without a reply. A malformed one cannot be answered.
             if malformed {
                 self.dispatcher.counters.parse_errors.add(1);
                 self.dispatcher.counters.dropped.add(1);
@@ -211,12 +213,12 @@ impl FifoListener {
         }
     }
 
-    /// Tries again later to open a reply FIFO.
+    /// Makes the deferred writer try again to open a reply FIFO.
     fn reach_reader(self: &Arc<Self>, asked: (Asked, usize), reply: Str, slot: Option<Slot>) {
         self.policy.reach_reader(Box::new(Unread { listener: self.clone(), asked, reply, slot }));
     }
 
-    /// The name of the reply FIFO, the request, and how many bytes say it.
+    /// Returns the name of the reply FIFO, the request, and its size in bytes.
     fn read(&self, frame: Frame) -> (Str, (Asked, usize)) {
         match frame {
             Frame::Json { reply, body } => (reply.into(), (self.dispatcher.read_json(&body), body.len())),
@@ -300,7 +302,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Intake {
-    /// Waits a moment for the next request.
+    /// Waits briefly for the next request.
     fn next_frame(
         &mut self,
         (dispatcher, stream): (&Dispatcher, Option<&FifoStream>),
@@ -329,7 +331,7 @@ impl Intake {
         if silent { self.framer.give_up() } else { None }
     }
 
-    /// Reads what comes next. An unfinished request is not waited for without end.
+    /// Reads the next bytes. The wait for the rest of an unfinished request has a limit.
     fn read(&mut self, stream: Option<&FifoStream>, takes_no_input: &dyn Fn(&[u8]) -> bool) -> io::Result<usize> {
         if self.framer.is_mid_frame() && !self.fifo.wait(LOOK)? {
             return Ok(0);
@@ -382,7 +384,7 @@ impl Led for FifoListener {
     fn lead(self: Arc<Self>, epoch: Epoch) {
         let _pinned = self.pinning.enter();
         loop {
-            // Before the next request is taken, so that they are served in the order in which they came.
+            // Taken before the next request, so that requests are served in the order in which they arrived.
             let _turn = self.policy.wait_for_turn();
             let Some((frame, slot)) = self.next_frame(epoch) else { return };
             let token = self.leadership.begin(epoch);

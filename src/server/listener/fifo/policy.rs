@@ -1,4 +1,4 @@
-//! The questions of a FIFO listener whose answers differ where a version of OpenSIPS is emulated.
+//! The decisions of a FIFO listener that differ where a version of OpenSIPS is emulated.
 
 use std::sync::MutexGuard;
 
@@ -8,7 +8,7 @@ use crate::server::dispatch::policy::Native;
 use crate::server::dispatch::route::WINDOW;
 use crate::transport::fifo::{Opened, ReplyFifo};
 
-/// How a FIFO listener reads requests and sends replies. The defaults are sipmi's own.
+/// The way a FIFO listener reads requests and sends replies. The defaults are sipmi's own.
 pub(crate) trait FifoPolicy: Send + Sync {
     /// Splits the bytes of the command FIFO into requests of at most `limit` bytes.
     fn framing(&self, dialect: Dialect, limit: usize) -> Box<dyn Framing> {
@@ -20,13 +20,13 @@ pub(crate) trait FifoPolicy: Send + Sync {
         None
     }
 
-    /// Whether the server dies of a request.
+    /// Returns true if the server crashes on a request.
     fn dies_of(&self, replies: &dyn ReplySide, frame: &Frame) -> bool {
         let _ = (replies, frame);
         false
     }
 
-    /// Runs a request later, whose reply FIFO has no reader yet.
+    /// Runs a request later if its reply FIFO has no reader yet.
     fn reach_reader(&self, request: Box<dyn UnreadRequest>) {
         request.await_reader();
     }
@@ -36,7 +36,7 @@ pub(crate) trait FifoPolicy: Send + Sync {
         replies.write(fifo, bytes);
     }
 
-    /// How many bytes of a streamed reply are gathered before the first is written.
+    /// The number of bytes of a streamed reply that are collected before the first is written.
     fn window(&self) -> usize {
         WINDOW
     }
@@ -44,51 +44,51 @@ pub(crate) trait FifoPolicy: Send + Sync {
 
 impl FifoPolicy for Native {}
 
-/// The side of a listener that answers.
+/// The side of a listener that sends replies.
 pub(crate) trait ReplySide {
     /// Opens a reply FIFO by its name.
     fn open_reply(&self, name: &[u8]) -> Opened;
-    /// Writes the bytes of a reply that the pipe takes at once; the deferred writer writes the rest.
+    /// Writes the bytes of a reply that the pipe accepts at once; the deferred writer writes the rest.
     fn write(&self, fifo: ReplyFifo, bytes: &mut Vec<u8>);
     /// Counts a request whose client gets no reply.
     fn note_dropped(&self);
-    /// Whether the server stops.
+    /// Returns true if the server is stopping.
     fn is_stopping(&self) -> bool;
-    /// Takes the server down as a crash does.
+    /// Ends the server as a crash does.
     fn die(&self);
 }
 
 /// A request whose reply FIFO has no reader yet.
 pub(crate) trait UnreadRequest {
-    /// The side of its listener that answers.
+    /// The side of its listener that sends replies.
     fn replies(&self) -> &dyn ReplySide;
     /// The name of its reply FIFO.
     fn name(&self) -> &[u8];
-    /// Runs the request now; a crash of this process from now on leaves its client without an answer.
+    /// Runs the request now. If this process crashes from now on, its client gets no reply.
     fn run_unwatched(self: Box<Self>, fifo: ReplyFifo);
-    /// Has the deferred writer open the reply FIFO and run the request, once the FIFO has a reader.
+    /// Makes the deferred writer open the reply FIFO and run the request, once the FIFO has a reader.
     fn await_reader(self: Box<Self>);
 }
 
-/// Splits what is read from a command FIFO into requests.
+/// Splits the bytes of a command FIFO into requests.
 pub(crate) trait Framing: Send {
-    /// How many bytes one read may bring, if `possible` fit the buffer.
+    /// The most bytes that one read may return, if `possible` bytes fit in the buffer.
     fn room(&self, possible: usize) -> usize {
         possible
     }
 
-    /// Takes the bytes of one read. `takes_no_input` says whether a command wants no parameters.
+    /// Takes the bytes of one read. `takes_no_input` tells whether a command accepts no parameters.
     fn push(&mut self, bytes: &[u8], takes_no_input: &dyn Fn(&[u8]) -> bool);
 
     /// The next request.
     fn next_frame(&mut self) -> Option<Frame>;
 
-    /// How many bytes were taken that belong to no complete request yet.
+    /// The number of bytes that belong to no complete request yet.
     fn buffered(&self) -> usize {
         0
     }
 
-    /// Whether a request is incomplete and times out.
+    /// Returns true if a request is incomplete and can time out.
     fn is_mid_frame(&self) -> bool {
         false
     }

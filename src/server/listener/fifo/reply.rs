@@ -1,4 +1,4 @@
-//! Replies through a client's FIFO: whole, or while they are made.
+//! Replies through a client's FIFO, complete or streamed.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +18,7 @@ use crate::server::multiprocess::in_flight::Slot;
 use crate::server::scheduling::driver::{Driver, Task};
 use crate::transport::fifo::{Opened, Refusal, ReplyDir, ReplyFifo};
 
-/// The side of a listener that answers: its directory of reply FIFOs, and how they are written.
+/// The side of a listener that sends replies: its directory of reply FIFOs, and the way they are written.
 pub(super) struct FifoReplies {
     context: Arc<Context>,
     dispatcher: Arc<Dispatcher>,
@@ -112,11 +112,11 @@ impl ReplySide for FifoReplies {
     }
 }
 
-/// The way back through a reply FIFO, or nowhere when the client gave none.
+/// The way back through a reply FIFO; it leads nowhere if the client named none.
 pub(super) struct FifoRoute {
     pub(super) replies: Arc<FifoReplies>,
     pub(super) fifo: Option<ReplyFifo>,
-    /// The request as it is kept until it is answered.
+    /// The slot that keeps the request until it is answered.
     pub(super) slot: Option<Slot>,
 }
 
@@ -147,7 +147,7 @@ impl ReplySink for FifoRoute {
     fn stream(self: Box<Self>, first: Vec<u8>, stream: Box<dyn StreamedReply>) {
         let FifoRoute { replies, fifo, slot } = *self;
         if let Some(slot) = slot {
-            // The end of the process ends the reply from now on.
+            // From now on, the end of the process ends the reply.
             slot.begin_answer();
         }
         let pool = replies.context.resources.aside.clone();
@@ -164,7 +164,7 @@ impl ReplySink for FifoRoute {
         Driver::new(pool, Box::new(task)).begin();
     }
 
-    /// Written ahead of the answer, if the pipe has room for all of it.
+    /// Writes a provisional reply, if the pipe has room for all of it.
     fn provisional(&mut self, bytes: &[u8]) -> bool {
         if let Some(slot) = &self.slot {
             slot.begin_answer();
@@ -176,7 +176,7 @@ impl ReplySink for FifoRoute {
     }
 }
 
-/// A reply that is made while its reader takes it. Nobody reads it where there is no FIFO; it is made all the same.
+/// A streamed reply. If there is no FIFO, the nodes are produced and dropped.
 struct FifoStream {
     replies: Arc<FifoReplies>,
     fifo: Option<Arc<ReplyFifo>>,
@@ -184,9 +184,9 @@ struct FifoStream {
     bytes: Vec<u8>,
     sent: usize,
     is_last: bool,
-    /// The reader took nothing for as long as it may.
+    /// True if the reader took nothing until its timeout.
     has_waited: Arc<AtomicBool>,
-    /// The bytes that the reader has not taken.
+    /// The memory reserved for bytes that the reader has not taken.
     waiting: Option<Reservation>,
 }
 
@@ -232,7 +232,7 @@ impl Task for FifoStream {
 }
 
 impl FifoStream {
-    /// Writes what there is; false when the pipe is full.
+    /// Writes the available bytes; false if the pipe is full.
     fn write(&mut self) -> io::Result<bool> {
         let Some(fifo) = &self.fifo else { return Ok(true) };
         while self.sent < self.bytes.len() {

@@ -1,4 +1,4 @@
-//! The body of an answer: whole, or made while the client takes it.
+//! The body of a reply: complete, or streamed while it is produced.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,27 +13,27 @@ use super::connection::{Progress, Stage};
 use super::reactor::Reactor;
 use crate::server::dispatch::route::{Advance, StreamedReply};
 
-/// After so long it is the others' turn.
+/// The time after which a streamed reply yields to other connections.
 const TURN: Duration = Duration::from_millis(1);
 
 pub(crate) enum ReplyBody {
     Whole(Full<Bytes>),
     Made(Box<Making>),
-    /// Nothing, and no end either: what some versions leave behind a head.
+    /// No bytes and no end, as some versions leave a connection after the head.
     Open,
 }
 
-/// A body that is still being made. hyper asks for more when the socket has taken what there was.
+/// A streamed body. hyper polls for more when the socket has taken the bytes so far.
 pub(crate) struct Making {
     first: Option<Bytes>,
     stream: Option<Box<dyn StreamedReply>>,
     progress: Arc<Progress>,
     reactor: Arc<Reactor>,
-    /// When this turn began.
+    /// The time at which its turn started.
     since: Option<Instant>,
 }
 
-/// It ends before its end, and so does the connection.
+/// The reply was aborted. The connection is closed.
 #[derive(Debug, thiserror::Error)]
 #[error("the reply ends short")]
 pub(crate) struct Short;
@@ -61,7 +61,7 @@ impl Making {
         match stream.advance(context.waker()) {
             Advance::Wait => {
                 self.since = None;
-                // It is not the client who is waited for.
+                // The server is still producing bytes, so the client's timeout does not run.
                 self.progress.reach(Stage::Running, self.reactor.round());
                 Poll::Pending
             }

@@ -1,4 +1,4 @@
-//! Reads the body of a request: all of it, within the limits of the listener.
+//! Reads the body of a request completely, within the limits of the listener.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -49,7 +49,7 @@ impl AppState {
             if first.len() + rest.len() + piece.len() > limit {
                 return Err(Problem::TooLarge { limit });
             }
-            // More room is made for all that there is, and all of it is joined.
+            // The buffer grows to hold all pieces, and they are joined at the end.
             if rest.capacity() - rest.len() < piece.len() && !self.dispatcher.has_memory_for(first.len() + rest.len())
             {
                 return Err(Problem::NoMemory);
@@ -70,7 +70,7 @@ impl AppState {
         }
     }
 
-    /// Reads a body as a server has it that reads it in the pieces in which it arrives.
+    /// Reads a body in the pieces in which it arrives, as some emulated servers do.
     async fn read_pieces(&self, body: Incoming, progress: &Progress) -> Result<Bytes, Problem> {
         let (mut pieces, mut gatherer, mut size) = (Vec::new(), Gatherer::default(), 0);
         let mut body = pin!(body);
@@ -96,7 +96,7 @@ impl AppState {
     }
 }
 
-/// Gathers a body in the pieces in which it arrives.
+/// Collects a body in the pieces in which it arrives.
 #[derive(Default)]
 struct Gatherer {
     arrived: BytesMut,
@@ -104,7 +104,7 @@ struct Gatherer {
 }
 
 impl Gatherer {
-    /// The bytes that have arrived by now, as one read of a server brings them; `None` at the end.
+    /// The bytes that have arrived by now, which a server would get by one read; `None` at the end.
     fn poll_piece(
         &mut self,
         mut body: Pin<&mut Incoming>,
@@ -119,7 +119,7 @@ impl Gatherer {
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
                 Poll::Ready(None) if self.arrived.is_empty() => return Poll::Ready(None),
                 Poll::Pending if self.arrived.is_empty() => return Poll::Pending,
-                // hyper may have read a part of what is there.
+                // hyper may have returned only a part of the bytes that are available.
                 Poll::Pending if !self.has_looked_again => {
                     self.has_looked_again = true;
                     context.waker().wake_by_ref();

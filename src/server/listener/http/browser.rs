@@ -1,8 +1,8 @@
 //! GET requests from web browsers, and the commands that they may run.
 //!
-//! `mi_json` changes things by GET, so programs must be able to, too. A page of another site can make a browser send a
-//! GET with neither Origin, Referer nor Sec-Fetch-Site, if the address is plain HTTP and not loopback (Referrer Policy;
-//! Fetch Metadata: "potentially trustworthy URL"). A page cannot remove the other fields that browsers send.
+//! `mi_json` changes state by GET, so programs must be able to do so, too. A page of another site can make a browser
+//! send a GET with neither Origin, Referer nor Sec-Fetch-Site, if the address is plain HTTP and not loopback (Referrer
+//! Policy; Fetch Metadata: "potentially trustworthy URL"). A page cannot remove the other fields that browsers send.
 
 use hyper::header::{ACCEPT_LANGUAGE, HeaderMap, UPGRADE_INSECURE_REQUESTS, USER_AGENT};
 
@@ -10,7 +10,7 @@ use super::guard::Guard;
 use crate::server::options::http::JsonGet;
 
 impl JsonGet {
-    /// Whether a GET with this head runs only commands that change nothing.
+    /// Returns true if a GET with this head may run only commands that change nothing.
     pub(super) fn reads_only(self, head: &HeaderMap, guard: &Guard) -> bool {
         match self {
             JsonGet::Programs => is_from_browser(head) && !guard.proves_our_origin(head),
@@ -20,7 +20,7 @@ impl JsonGet {
     }
 }
 
-/// Whether a request has a field that every browser sends, and that no page can remove.
+/// Returns true if a request has a field that every browser sends and that no page can remove.
 fn is_from_browser(head: &HeaderMap) -> bool {
     head.iter().any(|(name, value)| {
         *name == ACCEPT_LANGUAGE
@@ -88,11 +88,11 @@ mod tests {
             ("10.0.0.1:88", ("referer", "http://10.0.0.1:88/html/web"), true),
             ("10.0.0.1:88", ("sec-fetch-site", "same-origin"), true),
             ("mi.example.org", ("origin", "http://mi.example.org"), true),
-            // A link in a mail, or an address that was typed: no page proves anything.
+            // A link in a mail, or a typed address: the browser names no page.
             ("10.0.0.1:88", ("sec-fetch-site", "none"), false),
             ("10.0.0.1:88", ("sec-fetch-site", "cross-site"), false),
             ("10.0.0.1:88", ("referer", "http://evil.example/"), false),
-            // A name of the attacker's that resolves to this server's address.
+            // A name of the attacker that resolves to this server's address.
             ("evil.example", ("origin", "http://evil.example"), false),
         ] {
             assert_eq!(reads_only(&[("host", host), mozilla, field]), !is_ours, "{host} {field:?}");

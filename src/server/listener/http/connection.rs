@@ -1,4 +1,4 @@
-//! One connection: hyper's future, polled by whichever thread found it ready, and by one at a time.
+//! A connection: hyper's future, polled by the thread that found it ready, and by one thread at a time.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,14 +12,14 @@ use super::probe::Probe;
 use crate::command::Hook;
 use crate::server::scheduling::poll_state::TaskState;
 
-/// A connection's whole life.
+/// A connection from accept to close.
 pub(super) type ConnectionFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// The reactor, as its connections see it.
+/// The reactor, as seen by its connections.
 pub(super) trait Owner: Send + Sync {
-    /// Forgets a connection that has ended.
+    /// Removes a connection that has ended.
     fn forget(&self, id: u64);
-    /// Puts a claimed connection in line, and wakes the leader.
+    /// Queues a claimed connection, and wakes the leader.
     fn enqueue(&self, connection: Arc<Connection>);
 }
 
@@ -41,16 +41,18 @@ impl Connection {
         Arc::new(Connection { id, progress, owner, state: TaskState::default(), future: Mutex::new(Some(future)) })
     }
 
-    /// Something has happened: true for the one caller who now has to see that it is run.
+    /// Schedules the connection after an event. Returns true for the one caller that then has to make sure that it
+    /// runs.
     pub(super) fn claim(&self) -> bool {
         self.state.schedule()
     }
 
-    /// Takes it on by one request at most; true when it could go on, which is the caller's claim now. Only after a claim.
+    /// Runs the connection for at most one request. Returns true if it could continue; the claim then stays with the
+    /// caller. To be called only after a claim.
     ///
-    /// A request that has been read is served here, between two looks at the connection: others may look at it
-    /// meanwhile, so that it can be answered for. The next is left to the next turn: one that always has more would
-    /// else keep the leader to itself.
+    /// A request that has been read is served here, between two polls. Meanwhile other threads may check the
+    /// connection, so that its timeouts hold. The next request waits for the next turn: otherwise a connection with
+    /// many requests would occupy the leader.
     #[must_use]
     pub(super) fn run(self: &Arc<Self>) -> bool {
         let waker = Waker::from(self.clone());
@@ -93,21 +95,22 @@ impl Connection {
         Poll::Ready(())
     }
 
-    /// Whether the client has acknowledged more of its reply since it was last asked; its time begins again then.
+    /// Returns true, and restarts the timeout, if the client has acknowledged more of its reply since the last check.
     pub(super) fn has_taken_more(&self, round: u32) -> bool {
         if self.progress.stage() != Stage::Blocked {
             return false;
         }
-        // Locked, so that the socket stays open meanwhile.
+        // The lock keeps the socket open during the check.
         match self.future.try_lock() {
             Ok(future) => future.is_some() && self.progress.has_taken_more(round),
-            // Another thread writes to it right now, or it has ended.
+            // Another thread is writing to it, or it has ended.
             Err(TryLockError::WouldBlock) => true,
             Err(TryLockError::Poisoned(_)) => false,
         }
     }
 
-    /// Takes it as far as it goes, however far that is: nobody else waits.
+    /// Runs the connection until it blocks or ends. Only for a server that stops, where no other connection waits for
+    /// this thread.
     pub(super) fn run_out(self: &Arc<Self>) {
         while self.run() {}
     }
@@ -120,54 +123,54 @@ impl Wake for Connection {
         }
         match self.owner.upgrade().filter(|_| !self.progress.is_orphaned()) {
             Some(owner) => owner.enqueue(self),
-            // Nobody leads any more: whoever brings the answer sends it.
+            // No thread leads any more, so the thread with the reply sends it.
             None => self.run_out(),
         }
     }
 }
 
-/// How far a connection is, which says how long it may take for what comes next.
+/// The stage of a connection, on which the timeout depends.
 pub(super) struct Progress {
     stage: AtomicU8,
-    /// The round in which the stage began or last got on.
+    /// The round in which the stage started or last made progress.
     since: AtomicU32,
-    /// How many bytes the client had not acknowledged when it was last asked.
+    /// The number of bytes that the client had not acknowledged at the last check.
     unacknowledged: AtomicUsize,
     end: AtomicU8,
-    /// A request was answered before all of it was read.
+    /// True if a request was answered before all of it was read.
     problem: AtomicBool,
-    /// A request that has been read, to be served by whoever read it.
+    /// A request that has been read, to be served by the thread that read it.
     pending_job: Mutex<Option<Hook>>,
-    /// Knows whether the client is still there.
+    /// Detects that the client has left.
     probe: Probe,
-    /// More than one request came at once, and only the first is known.
+    /// True if several requests arrived at once.
     pipelined: AtomicBool,
 }
 
-/// What a connection is at.
+/// The stage of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub(super) enum Stage {
     /// Between requests.
     Idle,
-    /// The handshake, or the head of a request, has begun to come.
+    /// A part of the handshake, or of a request's head, has arrived.
     Head,
-    /// The head has come, the body has not.
+    /// The head has arrived, the body has not.
     Body,
-    /// The command is running.
+    /// A command is running.
     Running,
-    /// The answer is on its way.
+    /// The reply is being sent.
     Reply,
-    /// The socket takes no more of the answer, until the client has.
+    /// The socket's buffer is full until the client reads.
     Blocked,
-    /// TLS is not agreed on yet.
+    /// The TLS handshake is not complete.
     Handshake,
 }
 
 const GOES_ON: u8 = 0;
-/// The current stage took too long; what waits for the client gives up.
+/// The current stage exceeded its timeout; waiting for the client ends.
 const OVERDUE: u8 = 1;
-/// The server stops: what is under way is finished by whoever has it.
+/// The server is stopping: the thread that has the request finishes it.
 const ORPHANED: u8 = 2;
 const ENDED: u8 = 3;
 
@@ -197,19 +200,20 @@ impl Progress {
         }
     }
 
-    /// Begins a stage, or gets on with it.
+    /// Enters a stage, or records progress in it.
     pub(super) fn reach(&self, stage: Stage, round: u32) {
         self.stage.store(stage as u8, Ordering::Relaxed);
         self.since.store(round, Ordering::Relaxed);
     }
 
-    /// The socket takes no more: from now on the client is watched.
+    /// The socket's buffer is full: from now on the client's progress is checked.
     pub(super) fn block(&self, round: u32) {
         self.unacknowledged.store(self.probe.unacknowledged(), Ordering::Relaxed);
         self.reach(Stage::Blocked, round);
     }
 
-    /// The system reports room in the socket only when a large part of it is free, which takes a slow reader long.
+    /// Asks for unacknowledged bytes, since the kernel reports a socket as writable only when a large part of its
+    /// buffer is free. With a slow reader that takes long.
     fn has_taken_more(&self, round: u32) -> bool {
         let left = self.probe.unacknowledged();
         let has = left < self.unacknowledged.swap(left, Ordering::Relaxed);
@@ -219,7 +223,7 @@ impl Progress {
         has
     }
 
-    /// TLS is agreed on: the first request may come.
+    /// Ends the TLS handshake: the first request may arrive.
     #[cfg(feature = "tls")]
     pub(super) fn end_handshake(&self, round: u32) {
         if self.stage() == Stage::Handshake {
@@ -227,7 +231,7 @@ impl Progress {
         }
     }
 
-    /// For how many rounds it has been at that stage.
+    /// The number of rounds in this stage.
     pub(super) fn rounds(&self, round: u32) -> u32 {
         round.wrapping_sub(self.since.load(Ordering::Relaxed))
     }
@@ -240,7 +244,7 @@ impl Progress {
         self.end.load(Ordering::Relaxed) == OVERDUE
     }
 
-    /// The server stops. What is not in the middle of a request ends now.
+    /// Marks that the server is stopping. A connection that is not in the middle of a request ends now.
     pub(super) fn set_orphaned(&self) {
         let in_use = matches!(self.stage(), Stage::Running | Stage::Reply | Stage::Blocked);
         self.end.fetch_max(if in_use { ORPHANED } else { ENDED }, Ordering::Relaxed);
@@ -254,12 +258,12 @@ impl Progress {
         self.probe.note_version(version);
     }
 
-    /// Whether the client has left while its answer is being made.
+    /// Returns true if the client has left before its reply was complete.
     pub(super) fn client_has_left(&self) -> bool {
         self.probe.client_has_left()
     }
 
-    /// Leaves something to be done by whoever polls the connection, when it is no longer held.
+    /// Leaves a job for the thread that polls the connection, to run after the poll.
     pub(super) fn leave_job(&self, pending_job: Hook) {
         *self.pending_job.lock().unwrap_or_else(PoisonError::into_inner) = Some(pending_job);
     }

@@ -1,4 +1,4 @@
-//! One request and its answer: who asks, what is at the path, in which form, and what the dispatcher makes of it.
+//! One request and its reply: checks, route, format, and the call of the dispatcher.
 
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
@@ -28,14 +28,14 @@ use crate::server::dispatch::dispatcher::Dispatcher;
 use crate::server::options::http::JsonGet;
 use crate::server::options::roots::Roots;
 
-/// As many headers as anything sends.
+/// The most header fields of a request. No client sends as many.
 const MOST_HEADERS: usize = 100;
 
-/// What all connections of a listener share.
+/// The state that all connections of a listener share.
 pub(super) struct AppState {
     pub(super) dispatcher: Arc<Dispatcher>,
     pub(super) roots: Roots,
-    /// What is spoken at the root for XML-RPC.
+    /// The form of XML-RPC at the root.
     pub(super) form: xmlrpc::Form,
     pub(super) json_get: JsonGet,
     pub(super) shows_metrics: bool,
@@ -43,14 +43,14 @@ pub(super) struct AppState {
     pub(super) request_limit: usize,
     pub(super) reactor: Arc<Reactor>,
     pub(super) policy: Arc<dyn HttpPolicy>,
-    /// Whether the pages are those of 1.x and 2.x, which take parameters as words.
+    /// True if the pages are those of 1.x and 2.x, which take parameters as words.
     pub(super) has_pages_of_words: bool,
-    /// Whether there are pages below the root of JSON-RPC, where 1.x and 2.x have theirs.
+    /// True if there are pages below the root of JSON-RPC, where 1.x and 2.x have theirs.
     pub(super) has_old_pages: bool,
     pub(super) context: Arc<Context>,
 }
 
-/// All requests of a connection, one after the other.
+/// Serves all requests of a connection, one after the other.
 pub(super) fn future(
     site: Arc<AppState>,
     stream: Stream,
@@ -68,14 +68,14 @@ pub(super) fn future(
         }
         let mut stream = connection.into_parts().io;
         let closed = poll_fn(|context| Pin::new(&mut stream).poll_shutdown(context)).await;
-        // What a socket has not read when it is closed makes the kernel take back the answer, too.
+        // If a socket is closed with unread bytes, the kernel sends a reset, which discards the reply.
         if closed.is_ok() && (ended.is_err() || progress.has_problem()) {
             poll_fn(|context| stream.poll_discard(context)).await;
         }
     })
 }
 
-/// The connection is closed without an answer.
+/// The connection is closed without a reply.
 #[derive(Debug, thiserror::Error)]
 #[error("closed without an answer")]
 struct Silence;
@@ -105,11 +105,11 @@ impl Service<Request<Incoming>> for Exchange {
                 Ok(reply) => reply,
                 Err(problem) => site.policy.explain(problem).ok_or(Silence)?,
             };
-            // After a problem the rest of the request may still be on its way.
+            // After a problem the rest of the request may still arrive.
             if is_problem {
                 progress.note_problem();
             }
-            // Nor does a server that stops take another request over a connection.
+            // A server that is stopping accepts no further request on a connection.
             if is_problem || progress.is_orphaned() || site.dispatcher.is_stopping() {
                 reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
@@ -147,7 +147,7 @@ impl AppState {
         self.answer_at(mount, (&head, body), caller, progress).await
     }
 
-    /// Answers a request at a path that is not mounted.
+    /// Answers a request at a path without a route.
     fn answer_elsewhere(&self, path: &str) -> Result<Reply, Problem> {
         self.policy.not_found(path).ok_or_else(|| Problem::NoSuchPath {
             path: path.to_owned(),
@@ -155,7 +155,7 @@ impl AppState {
         })
     }
 
-    /// Has a request served by whoever polls the connection, and waits for the answer.
+    /// Leaves a request for the thread that polls the connection, and waits for the reply.
     pub(super) async fn run(&self, asked: Asked, caller: Caller, progress: &Progress) -> Made {
         let slot = ReplySlot::default();
         let (dispatcher, route) = (self.dispatcher.clone(), slot.route(&self.dispatcher));

@@ -1,4 +1,4 @@
-//! Who may ask: no page in a browser, nobody from a foreign network, nobody without the password.
+//! Checks of the sender: rejects pages of other sites, foreign networks, and requests without the password.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -9,20 +9,20 @@ use hyper::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN, REFERER};
 
 use crate::server::options::credentials::Credentials;
 
-/// Why a request is turned away.
+/// The reason why a request is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// It comes from a page that is not ours.
+    /// It comes from a page of another site.
     Foreign(&'static str),
-    /// It does not prove who sends it.
+    /// It has no valid credentials.
     Unproven,
 }
 
-/// What a listener asks of a request's head.
+/// The checks of a request's head.
 #[derive(Debug)]
 pub(crate) struct Guard {
     credentials: Credentials,
-    /// Names by which it may be called, beside addresses and `localhost`.
+    /// The names of this server, beside addresses and `localhost`.
     hosts: Vec<String>,
     scheme: &'static str,
 }
@@ -35,8 +35,8 @@ impl Guard {
         Guard { credentials, hosts, scheme }
     }
 
-    /// No page of another site may ask, also where a browser can be led to believe that this is its site: a
-    /// name that was made to mean our address shows in `Host`.
+    /// Rejects requests from pages of other sites. This includes DNS rebinding, in which the attacker's name resolves
+    /// to this server's address: `Host` then holds that name.
     pub(crate) fn check_site(&self, head: &HeaderMap) -> Result<(), Refusal> {
         let text = |name| head.get(name).map(|value| value.to_str().unwrap_or("?"));
         let host = text(HOST);
@@ -54,7 +54,8 @@ impl Guard {
         Ok(())
     }
 
-    /// Whether a browser says that a page of this server asks. No page of another site can have it say so.
+    /// Returns true if the browser states that a page of this server sent the request. A page of another site cannot
+    /// forge that.
     pub(crate) fn proves_our_origin(&self, head: &HeaderMap) -> bool {
         let is_said = head.contains_key(ORIGIN)
             || head.contains_key(REFERER)
@@ -65,7 +66,8 @@ impl Guard {
     fn is_our_name(&self, host: &str) -> bool {
         let name = if host.parse::<IpAddr>().is_ok() { host } else { without_port(host) }.to_ascii_lowercase();
         let inner = name.trim_start_matches('[').trim_end_matches(']');
-        // A page can be served under a name of the attacker's that means our address, never under the address.
+        // A page of an attacker can have a name that resolves to this address, but never the address itself as its
+        // host.
         inner == "localhost" || inner.parse::<IpAddr>().is_ok() || self.hosts.contains(&name)
     }
 
@@ -75,7 +77,7 @@ impl Guard {
         authority.is_some_and(|authority| host.is_some_and(|host| authority.eq_ignore_ascii_case(host)))
     }
 
-    /// Who sends it, where that has to be proven.
+    /// Returns the authenticated user, if the listener requires credentials.
     pub(crate) fn authenticate(&self, head: &HeaderMap) -> Result<Option<Arc<str>>, Refusal> {
         if self.credentials.are_not_asked_for() {
             return Ok(None);
@@ -99,7 +101,7 @@ impl Guard {
         if self.credentials.have_user(user, password) { Ok(Some(user.into())) } else { Err(Refusal::Unproven) }
     }
 
-    /// What a 401 asks for.
+    /// The `WWW-Authenticate` field of a 401.
     pub(crate) fn challenge(&self) -> &'static str {
         if self.credentials.are_a_token() {
             "Bearer realm=\"OpenSIPS MI\""

@@ -1,4 +1,4 @@
-//! The handlers of the mounted paths: each reads a request in its form and answers in the same.
+//! The handlers of the routes: each parses a request of its wire and encodes the reply.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::server::dispatch::asked::{Asked, Caller};
 use crate::server::options::roots::Route;
 
 impl AppState {
-    /// Answers a request at a mounted path.
+    /// Answers a request at a route.
     pub(super) async fn answer_at(
         &self,
         mount: Route<'_>,
@@ -28,7 +28,7 @@ impl AppState {
         progress: &Arc<Progress>,
     ) -> Result<Reply, Problem> {
         match mount {
-            // Where 1.x and 2.x have their pages; JSON-RPC is asked for neither by GET nor by a form.
+            // 1.x and 2.x have their pages here. JSON-RPC uses neither GET nor forms, so the two cannot be confused.
             Route::Mi if self.is_old_page(head) => {
                 let root = self.roots.mi.as_deref().unwrap_or_default();
                 Box::pin(self.answer_page((head, body), (root, true), caller, progress)).await
@@ -44,7 +44,7 @@ impl AppState {
         }
     }
 
-    /// JSON-RPC. A request without a reply, as a notification is, gets the status 202.
+    /// Answers JSON-RPC. A request without a reply, such as a notification, gets the status 202.
     async fn answer_json(
         &self,
         (head, body): (&Parts, Incoming),
@@ -69,7 +69,7 @@ impl AppState {
         Ok(reply)
     }
 
-    /// `mi_json`: the command in the path, its parameters in the query.
+    /// Answers `mi_json`: the command is in the path, its parameters are in the query.
     async fn answer_mi_json(
         &self,
         command: &str,
@@ -88,7 +88,7 @@ impl AppState {
         self.run_for(Asked::MiJson(request), caller, (head, reply::JSON), progress).await
     }
 
-    /// XML-RPC in one of its forms.
+    /// Answers XML-RPC in one of its forms.
     async fn answer_xml(
         &self,
         form: xmlrpc::Form,
@@ -112,7 +112,7 @@ impl AppState {
         self.run_for(asked, Caller { size: body.len(), ..caller }, (head, reply::XML), progress).await
     }
 
-    /// Runs a request, and makes a reply of its answer.
+    /// Runs a request and makes a reply of its answer.
     async fn run_for(
         &self,
         asked: Asked,
@@ -134,13 +134,13 @@ impl AppState {
         }
     }
 
-    /// Takes the server down as a crash does.
+    /// Ends the server as a crash does.
     fn die(&self) -> Problem {
         self.context.die();
         Problem::Unserved
     }
 
-    /// Whether a request is for a page of a module or command below the root that JSON-RPC has now.
+    /// Returns true if a request is for a page of a module or command below the root, which is now JSON-RPC's.
     fn is_old_page(&self, head: &Parts) -> bool {
         let root = self.roots.mi.as_deref().unwrap_or_default().trim_end_matches('/');
         let below = head.uri.path().strip_prefix(root).unwrap_or_default();
@@ -155,7 +155,7 @@ fn expect_method(found: &Method, allowed: &Method, name: &'static str) -> Result
     Err(Problem::WrongMethod { found: found.to_string(), allowed: name })
 }
 
-/// A request for a page, or the form of one.
+/// Returns true for a GET, or for a submitted form.
 fn asks_for_page(head: &Parts) -> bool {
     head.method == Method::GET || (head.method == Method::POST && media::is_one_of(&head.headers, media::FORM))
 }

@@ -1,4 +1,4 @@
-//! What watches over a server asks by HTTP: whether it takes requests, and what it has counted.
+//! The paths for monitoring systems: readiness and metrics.
 
 use hyper::header::HeaderValue;
 use hyper::{Method, StatusCode};
@@ -11,7 +11,8 @@ const METRICS: &str = "/metrics";
 const EXPOSITION: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
 impl AppState {
-    /// Whether it is well: for anybody, since it says nothing else. Versions that are imitated have no such path.
+    /// Answers whether the server accepts requests. The path needs no credentials, since it reveals nothing else.
+    /// Emulated versions have no such path.
     pub(super) fn answer_health(&self, method: &Method, path: &str) -> Option<Reply> {
         if path != HEALTH || !matches!(*method, Method::GET | Method::HEAD) || !self.policy.has_own_paths() {
             return None;
@@ -23,7 +24,7 @@ impl AppState {
         })
     }
 
-    /// What was counted, for who may ask anything.
+    /// Answers with the metrics, if the sender passes the checks of the listener.
     pub(super) fn answer_metrics(&self, method: &Method, path: &str) -> Option<Reply> {
         if path != METRICS || *method != Method::GET || !self.shows_metrics {
             return None;

@@ -2,13 +2,13 @@
 
 use hyper::header::{CONTENT_TYPE, HeaderMap};
 
-/// JSON-RPC: what clients of OpenSIPS send, what `mi_http` takes beside it, and the two names of the draft "JSON-RPC
-/// over HTTP" (`jsonrpclib` sends one).
+/// JSON-RPC: the types that clients of OpenSIPS send, `text/xml`, which `mi_http` accepts too, and the two names of the
+/// draft "JSON-RPC over HTTP" (`jsonrpclib` sends one).
 pub(crate) const JSON: &[&str] = &["application/json", "text/xml", "application/json-rpc", "application/jsonrequest"];
 pub(crate) const XML: &[&str] = &["text/xml", "application/xml"];
 pub(crate) const FORM: &[&str] = &["application/x-www-form-urlencoded"];
 
-/// Whether the body is of one of these types, whatever parameters follow it (RFC 9110, 8.3).
+/// Returns true if the body has one of these types, regardless of parameters (RFC 9110, 8.3).
 pub(crate) fn is_one_of(head: &HeaderMap, types: &[&str]) -> bool {
     let mut values = head.get_all(CONTENT_TYPE).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return false };

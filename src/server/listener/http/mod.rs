@@ -1,8 +1,8 @@
-//! The HTTP listener: every wire that OpenSIPS ever had over HTTP, behind one socket (`httpd`).
+//! The HTTP listener: every wire that OpenSIPS ever had over HTTP, on one socket (`httpd`).
 //!
-//! Like the other listeners it has one leader, who accepts, reads, runs handlers and answers, and who is replaced when
-//! a handler takes long. hyper reads and writes HTTP; its connections are futures, and the leader polls the one that
-//! the kernel reports ready (`reactor`), so that a request stays on the thread that read it.
+//! Like the other listeners it has one leader, which accepts, reads, runs handlers and answers, and which is replaced
+//! when a handler takes long. hyper reads and writes HTTP. Its connections are futures, and the leader polls the one
+//! that the kernel reports as ready (`reactor`), so that a request stays on the thread that read it.
 
 pub(crate) mod body;
 mod body_reader;
@@ -58,20 +58,20 @@ use probe::Probe;
 use reactor::{Reactor, Ready};
 use stream::Stream;
 
-/// More than a server of MI ever has, and no more memory than it can spare.
+/// The default limit of connections: more than a server of MI needs, and little enough memory.
 const DEFAULT_CONNECTIONS: usize = 16_384;
-/// A reply of any size is written in pieces; one that nobody can mean is an error.
+/// The largest reply. A reply is written in pieces, so this only stops replies that are certainly a mistake.
 const REPLY_LIMIT: usize = 1 << 30;
-/// How often a waiting leader looks whether the server stops.
+/// The interval at which a waiting leader checks whether the server is stopping.
 const WAKE: Duration = Duration::from_millis(50);
-/// The time between two calls of `look_after`.
+/// The interval between two calls of `look_after`.
 const ROUND: Duration = crate::server::scheduling::leadership::LOOK_AFTER;
 
 pub(crate) struct HttpListener {
     context: Arc<Context>,
     address: Address,
     listener: TcpListener,
-    /// For turning a client away when the process has no other descriptor left.
+    /// The reserved descriptor, to reject a client when the process has no other left.
     reserve_fd: Arc<Spare>,
     reactor: Arc<Reactor>,
     site: Arc<AppState>,
@@ -146,14 +146,14 @@ impl HttpListener {
         })
     }
 
-    /// Lets in whoever waits at the door.
+    /// Accepts all pending connections.
     fn accept_all(&self) {
         loop {
             match self.listener.accept() {
                 Ok((socket, peer)) => self.accept(socket, peer),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if is_shortage(&error) => return self.reject_next(),
-                // Nobody, or somebody who has left already.
+                // No connection is pending, or its client has left already.
                 Err(_) => return,
             }
         }
@@ -182,14 +182,14 @@ impl HttpListener {
 
     fn begin(&self, (socket, fd): (TcpStream, OwnedFd), peer: SocketAddr) -> io::Result<()> {
         socket.set_nonblocking(true)?;
-        // Answers are written whole; nothing is gained by waiting for more.
+        // Replies are written at once, so delaying segments gains nothing.
         socket.set_nodelay(true)?;
         let progress = Progress::new(self.reactor.round(), self.probe(&socket));
         let stream = self.stream(socket, &progress)?.with(self.site.policy.quirks());
         let future = exchange::future(self.site.clone(), stream, peer, progress.clone());
         let reactor: Arc<dyn Owner> = self.reactor.clone();
         let connection = Connection::new(self.reactor.number(), Arc::downgrade(&reactor), progress, future);
-        // Before the new connection is served: a request that waited for it is served first.
+        // Signaled before the new connection is served, so that a request that waited for it is served first.
         self.site.policy.note_connection();
         self.reactor.add(&connection, fd.as_fd())?;
         Ok(())
@@ -223,10 +223,10 @@ impl HttpListener {
         Ok(Stream::new(socket, self.reactor.clone(), progress.clone()))
     }
 
-    /// Answers a connection that is not served.
+    /// Answers a connection that is not accepted.
     fn reject(&self, socket: &TcpStream, answer: &[u8]) {
         self.site.dispatcher.counters.dropped.add(1);
-        // It has room for so little.
+        // A new socket has room for so few bytes.
         let _ = io::Write::write(&mut &*socket, answer);
     }
 
@@ -235,7 +235,7 @@ impl HttpListener {
         self.site.dispatcher.note_shortage("a connection was turned away");
     }
 
-    /// Accepts the next connection on the reserved descriptor, and turns it away.
+    /// Accepts the next connection on the reserved descriptor, and rejects it.
     fn reject_next(&self) {
         let _lent = self.reserve_fd.lend();
         if let Ok((socket, _)) = self.listener.accept() {
@@ -243,10 +243,10 @@ impl HttpListener {
         }
     }
 
-    /// Whether a connection has been at its stage for too long.
+    /// Returns true if a connection exceeded the timeout of its stage.
     fn is_overdue(&self, connection: &Connection, round: u32) -> bool {
         let allowed = match connection.progress.stage() {
-            // Nothing more is answered there, but for who has just come to ask for the health of a server that stops.
+            // A stopping server answers no further requests here, except one for its health that has just arrived.
             Stage::Idle | Stage::Reply if self.context.is_stopping() => ROUND,
             Stage::Idle | Stage::Reply => self.timeouts.idle,
             Stage::Handshake | Stage::Head | Stage::Body => self.timeouts.read,
@@ -256,18 +256,19 @@ impl HttpListener {
         ROUND * connection.progress.rounds(round) > allowed && !connection.has_taken_more(round)
     }
 
-    /// No new connections and no new requests; answers that are under way are finished.
+    /// Stops accepting connections and requests. Replies in progress are finished.
     fn close(&self) {
         if !self.is_closed.swap(true, Ordering::SeqCst) {
             self.reactor.close_listener(self.listener.as_fd());
             let connections = self.reactor.take_all();
-            // Told all at once: whoever sees that one has ended may count on the rest knowing.
+            // All connections are marked before the first one ends: a client that sees one close may rely on the
+            // others.
             for connection in &connections {
                 connection.progress.set_orphaned();
             }
             connections.iter().filter(|connection| connection.claim()).for_each(Connection::run_out);
         }
-        // No leader comes back to what was put in line before all were told.
+        // No leader will run the connections that were queued before the mark.
         while let Some(ready) = self.reactor.waiting() {
             if let Ready::Connection(connection) = ready {
                 connection.run_out();
@@ -304,12 +305,12 @@ impl Led for HttpListener {
             let token = self.leadership.begin(epoch);
             match ready {
                 Ready::Listener => self.accept_all(),
-                // Behind those that wait: one that always has more would else keep the leader to itself.
+                // Queued behind the waiting ones: otherwise a connection with many requests would occupy the leader.
                 Ready::Connection(connection) if connection.run() => self.reactor.put_back(connection),
                 Ready::Connection(_) => {}
             }
             if !self.leadership.end(token) {
-                // Whoever leads now may not have seen what was put back.
+                // The current leader may not have seen the connection that was put back.
                 self.reactor.ring();
                 break;
             }

@@ -1,4 +1,5 @@
-//! The console and the pages, mounted: from the head of a request to what `console` reads, and from its answers to HTTP.
+//! The routes of the console and of the pages: turns the head of a request into the input of `console`, and its output
+//! into HTTP.
 
 use std::sync::Arc;
 
@@ -17,8 +18,8 @@ use crate::server::console::{self, Asked, Page, PageCall, PageRequest, ReplyPage
 use crate::server::dispatch::asked::{self, Caller, ReplyWriter};
 
 impl AppState {
-    /// Answers with a page. `root` is where the path of the request was found; `words` says that this is where 1.x and
-    /// 2.x have their pages.
+    /// Answers with a page. `root` is the prefix of the path at which the route was found; `words` tells that 1.x and
+    /// 2.x have their pages there.
     pub(super) async fn answer_page(
         &self,
         (head, body): (&Parts, Incoming),

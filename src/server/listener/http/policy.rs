@@ -1,4 +1,4 @@
-//! The questions of an HTTP listener whose answers differ where a version of OpenSIPS is emulated.
+//! The decisions of an HTTP listener that differ where a version of OpenSIPS is emulated.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -18,19 +18,19 @@ use crate::server::dispatch::asked::Asked;
 use crate::server::dispatch::policy::Native;
 use crate::server::options::roots::Route;
 
-/// How an HTTP listener reads requests and answers them. The defaults are sipmi's own.
+/// The way an HTTP listener reads requests and answers them. The defaults are sipmi's own.
 pub(crate) trait HttpPolicy: Send + Sync {
-    /// Whether the listener has paths of sipmi's own: `/healthz`, and pages below the root of JSON-RPC.
+    /// Returns true if the listener has paths of sipmi's own: `/healthz`, and pages below the root of JSON-RPC.
     fn has_own_paths(&self) -> bool {
         true
     }
 
-    /// Whether the pages are those of 1.x and 2.x, which take parameters as words.
+    /// Returns true if the pages are those of 1.x and 2.x, which take parameters as words.
     fn has_pages_of_words(&self) -> bool {
         false
     }
 
-    /// How replies look at the root for XML-RPC.
+    /// The form of XML-RPC replies at the root.
     fn xmlrpc_form(&self) -> xmlrpc::Form {
         xmlrpc::Form::Native
     }
@@ -38,24 +38,25 @@ pub(crate) trait HttpPolicy: Send + Sync {
     /// Called for each new connection.
     fn note_connection(&self) {}
 
-    /// How a connection's bytes differ from those of hyper.
+    /// The differences between a connection's bytes and those of hyper.
     fn quirks(&self) -> Quirks {
         Quirks::default()
     }
 
-    /// What the reply has to respect of a request. `was_overfed`: another request came before this one was answered.
+    /// Properties of the reply that depend on the request. `was_pipelined`: another request arrived before this one was
+    /// answered.
     fn preferences(&self, request: &Request<Incoming>, was_pipelined: bool) -> Preferences {
         let _ = (request, was_pipelined);
         Preferences::default()
     }
 
-    /// Refuses the head of a request.
+    /// Rejects the head of a request.
     fn check_head(&self, head: &Parts, guard: &Guard) -> Result<(), Problem> {
         strict::check(head, true)?;
         guard.check_site(&head.headers).map_err(|refusal| Problem::Refused(refusal, guard.challenge()))
     }
 
-    /// The reply at a path that is not mounted.
+    /// The reply at a path without a route.
     fn not_found(&self, path: &str) -> Option<Reply> {
         let _ = path;
         None
@@ -67,23 +68,23 @@ pub(crate) trait HttpPolicy: Send + Sync {
         Verdict::Serve
     }
 
-    /// Whether a body is JSON.
+    /// Returns true if a body is JSON.
     fn takes_json(&self, head: &HeaderMap) -> bool {
         media::is_one_of(head, media::JSON)
     }
 
-    /// Whether a body is XML.
+    /// Returns true if a body is XML.
     fn takes_xml(&self, head: &HeaderMap) -> bool {
         media::is_one_of(head, media::XML)
     }
 
-    /// Whether the server reads a body in the pieces in which it arrives.
+    /// Returns true if the server reads a body in the pieces in which it arrives.
     fn reads_pieces(&self, path: &str) -> bool {
         let _ = path;
         false
     }
 
-    /// The body that the server makes of its pieces; `None` closes the connection.
+    /// The body that the server makes of the pieces; `None` closes the connection.
     fn join(&self, pieces: Vec<Bytes>) -> Option<Bytes> {
         Some(pieces.concat().into())
     }
@@ -99,13 +100,13 @@ pub(crate) trait HttpPolicy: Send + Sync {
         None
     }
 
-    /// Whether the server dies of a request of `mi_json`. `is_broken`: it has an empty parameter.
+    /// Returns true if the server crashes on a request of `mi_json`. `is_broken`: it has an empty parameter.
     fn dies_of_mi_json(&self, is_broken: bool) -> bool {
         let _ = is_broken;
         false
     }
 
-    /// Whether the server fails to print the reply to a request, which it runs all the same.
+    /// Returns true if the server runs a request but fails to print its reply.
     fn fails_to_print(&self, asked: &Asked) -> bool {
         let _ = asked;
         false
@@ -117,7 +118,7 @@ pub(crate) trait HttpPolicy: Send + Sync {
         Some(body)
     }
 
-    /// The answer to a request that HTTP itself refuses; `None` closes the connection.
+    /// The reply to a request with an HTTP error; `None` closes the connection.
     fn explain(&self, problem: Problem) -> Option<Reply> {
         Some(problem.explained())
     }
@@ -131,34 +132,34 @@ pub(crate) trait HttpPolicy: Send + Sync {
 
 impl HttpPolicy for Native {}
 
-/// How a connection's bytes differ from those of hyper.
+/// Differences between a connection's bytes and those of hyper.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Quirks {
-    /// Whether the connection never says `100 Continue`.
+    /// True if the connection never sends `100 Continue`.
     pub(crate) is_curt: bool,
-    /// How many bytes of a read belong to the first request, where the server drops the rest.
+    /// The number of bytes of a read that belong to the first request, for servers that drop the rest.
     pub(crate) first_request: Option<fn(&[u8]) -> usize>,
 }
 
-/// What a reply has to respect of its request.
+/// Properties of a reply that depend on its request.
 #[derive(Default)]
 pub(crate) struct Preferences {
-    /// Whether the connection ends with the reply.
+    /// True if the connection ends with the reply.
     pub(crate) closes: bool,
-    /// Whether the reply comes from the web server of 1.x's `mi_xmlrpc`.
+    /// True if the reply comes from the web server of 1.x's `mi_xmlrpc`.
     pub(crate) is_of_abyss: bool,
-    /// The type of each reply of 1.11's `httpd`.
+    /// The content type of every reply of 1.11's `httpd`.
     pub(crate) content_type: Option<HeaderValue>,
 }
 
 /// The decision on a request before its body is read.
 pub(crate) enum Verdict {
-    /// The request is served as it is.
+    /// Serve the request normally.
     Serve,
-    /// The request is served after something else has happened.
+    /// Serve the request after this future.
     Wait(Pin<Box<dyn Future<Output = ()> + Send>>),
-    /// The connection is closed without an answer.
+    /// Close the connection without a reply.
     Close,
-    /// This is the answer.
+    /// Send this reply.
     Answer(Reply),
 }

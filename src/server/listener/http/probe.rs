@@ -1,7 +1,7 @@
-//! Whether a client is still there while its answer is being made.
+//! Detects whether a client is still connected before its reply is complete.
 //!
-//! One that closes its socket and one that only has nothing more to say look the same: both send the end of their
-//! stream. So it is told `100 Continue`, which every client of HTTP/1.1 skips: from a closed socket comes a reset.
+//! A client that closes its socket and one that only shuts down its sending side look the same: both send FIN. So the
+//! server sends `100 Continue`, which every client of HTTP/1.1 skips. A closed socket answers with a reset.
 
 use std::net::TcpStream;
 use std::os::fd::{AsRawFd, RawFd};
@@ -17,9 +17,9 @@ use crate::sys::descriptor;
 const QUESTION: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 pub(super) struct Probe {
-    /// The connection's socket, which lives as long as whoever asks.
+    /// The connection's socket, which outlives this value.
     socket: RawFd,
-    /// What is sent must go through TLS, where nobody closes one side alone.
+    /// True if the probe would have to go through TLS. There, no client closes one direction alone.
     is_secure: bool,
     takes_questions: AtomicBool,
     has_asked: AtomicBool,
@@ -40,7 +40,8 @@ impl Probe {
         self.has_asked.store(false, Ordering::Relaxed);
     }
 
-    /// Only from within the connection's own future, before its answer begins.
+    /// Returns true if the client has left. To be called only within the connection's own future, before its reply
+    /// starts.
     pub(super) fn client_has_left(&self) -> bool {
         let mut byte = [0u8; 1];
         match socket::recv(self.socket, &mut byte, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
@@ -57,12 +58,13 @@ impl Probe {
 
     fn ask(&self) {
         if self.takes_questions.load(Ordering::Relaxed) {
-            // A socket that is full or closed shows it later.
+            // An error on a full or closed socket shows up later.
             let _ = socket::send(self.socket, QUESTION, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
         }
     }
 
-    /// How many bytes the client has not acknowledged yet. Only while the connection's future cannot end.
+    /// The number of bytes that the client has not acknowledged yet. To be called only while the connection's future
+    /// cannot end.
     pub(super) fn unacknowledged(&self) -> usize {
         descriptor::unsent_bytes(self.socket).unwrap_or(0)
     }

@@ -1,7 +1,8 @@
-//! What a listener waits for: its connections, new ones, and a bell; each ready thing is handed to one thread.
+//! The event loop of a listener: its connections, new connections, and a wake-up descriptor. Each ready event is handed
+//! to one thread.
 //!
-//! Whoever leads the listener waits here. What the kernel reports goes into one queue, so that a leader who is
-//! held up by a slow handler leaves nothing behind that the next one would not find.
+//! The leader of the listener waits here. Events that the kernel reports go into one queue. If a slow handler holds up
+//! a leader, the next leader finds them there.
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -16,21 +17,21 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use super::connection::{Connection, Owner};
 use crate::transport::eagerness::Habit;
 
-/// How many things the kernel reports at once.
+/// The most events that the kernel reports at once.
 const BATCH: usize = 64;
-/// After so many turns from the queue the kernel is asked again: a connection that always has more requests would
-/// else keep those waiting that the kernel has not reported yet.
+/// The number of turns from the queue after which the kernel is asked again. Otherwise a connection with many requests
+/// would delay those that the kernel has not reported yet.
 const TURNS_BETWEEN_LOOKS: u32 = 16;
 
 const DOOR: u64 = 0;
 const BELL: u64 = 1;
 const FIRST_CONNECTION: u64 = 2;
 
-/// Something to do.
+/// An event to handle.
 pub(super) enum Ready {
-    /// Somebody wants to connect.
+    /// A client wants to connect.
     Listener,
-    /// A connection has something to read, room to write, or its answer.
+    /// A connection can be read or written, or has its reply.
     Connection(Arc<Connection>),
 }
 
@@ -38,11 +39,11 @@ pub(super) struct Reactor {
     epoll: Epoll,
     bell: EventFd,
     ready: Mutex<VecDeque<Ready>>,
-    /// How many turns were taken from the queue since the kernel was asked. Nothing is lost if one is not counted.
+    /// The number of turns taken from the queue since the kernel was asked. A lost increment does no harm.
     turns: AtomicU32,
     connections: Mutex<HashMap<u64, Arc<Connection>>>,
     next: AtomicU64,
-    /// Counts the rounds of looking after connections: time, as coarse as timeouts need it.
+    /// The number of rounds of timeout checks: a clock as coarse as timeouts need it.
     round: AtomicU32,
 }
 
@@ -63,18 +64,19 @@ impl Reactor {
         })
     }
 
-    /// The next thing to do; `None` when there was none for a while, or the bell rang for another reason.
+    /// The next event; `None` if there was none in time, or if the leader was woken for another reason.
     pub(super) fn next(&self, patience: Duration) -> Option<Ready> {
         self.take_turn().or_else(|| self.wait(patience))
     }
 
-    /// As [`Reactor::next`], for who has just served somebody and may well be asked again at once.
+    /// Returns the same as [`Reactor::next`], but spins before it sleeps: after a request the next one often follows at
+    /// once.
     pub(super) fn next_after_one(&self, habit: &mut Habit, patience: Duration) -> Option<Ready> {
         let ready = self.take_turn().or_else(|| habit.try_eagerly(|| self.wait(Duration::ZERO)));
         ready.or_else(|| self.next(patience))
     }
 
-    /// The first in line. When it is time, those that the kernel reports get in line as well.
+    /// Takes the first event from the queue. From time to time, it first queues the events that the kernel reports.
     fn take_turn(&self) -> Option<Ready> {
         let first = self.waiting()?;
         let turns = self.turns.load(Ordering::Relaxed) + 1;
@@ -85,7 +87,7 @@ impl Reactor {
         Some(first)
     }
 
-    /// The first in line.
+    /// The first event of the queue.
     pub(super) fn waiting(&self) -> Option<Ready> {
         self.queue().pop_front()
     }
@@ -94,12 +96,12 @@ impl Reactor {
         self.poll_once(patience).pop_front()
     }
 
-    /// Puts what the kernel reports in line.
+    /// Queues the events that the kernel reports.
     fn poll_once(&self, patience: Duration) -> MutexGuard<'_, VecDeque<Ready>> {
         self.turns.store(0, Ordering::Relaxed);
         let mut events = [EpollEvent::empty(); BATCH];
         let timeout = EpollTimeout::try_from(patience).unwrap_or(EpollTimeout::ZERO);
-        // Interrupted or not: the caller looks at the world and comes back.
+        // After an interruption, the caller checks its state and calls again.
         let count = self.epoll.wait(&mut events, timeout).unwrap_or(0);
         let mut queue = self.queue();
         for event in &events[..count] {
@@ -115,12 +117,12 @@ impl Reactor {
         queue
     }
 
-    /// A number for a connection that is about to be made.
+    /// The number for a new connection.
     pub(super) fn number(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Takes a connection in; its socket is reported whenever that becomes ready.
+    /// Adds a connection; its socket is reported whenever it becomes ready.
     pub(super) fn add(&self, connection: &Arc<Connection>, socket: BorrowedFd<'_>) -> Result<(), Errno> {
         let events = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
         self.connections().insert(connection.id, connection.clone());
@@ -131,29 +133,29 @@ impl Reactor {
         added
     }
 
-    /// Forgets all, and says which there were.
+    /// Removes all connections and returns them.
     pub(super) fn take_all(&self) -> Vec<Arc<Connection>> {
         self.connections().drain().map(|(_, connection)| connection).collect()
     }
 
-    /// How many connections there are.
+    /// The number of connections.
     pub(super) fn len(&self) -> usize {
         self.connections().len()
     }
 
-    /// No longer reports new connections.
+    /// Stops reporting new connections.
     pub(super) fn close_listener(&self, listener: BorrowedFd<'_>) {
-        // It only fails when that was done before.
+        // It fails only if it was removed before.
         let _ = self.epoll.delete(listener);
     }
 
-    /// Puts a claimed connection in line, for a leader that comes back to it.
+    /// Queues a claimed connection for the next leader.
     pub(super) fn put_back(&self, connection: Arc<Connection>) {
         self.queue().push_back(Ready::Connection(connection));
     }
 
     pub(super) fn ring(&self) {
-        // It only fails when it rings already.
+        // It fails only if the wake-up is already pending.
         let _ = self.bell.write(1);
     }
 
@@ -162,7 +164,7 @@ impl Reactor {
         self.round.load(Ordering::Relaxed)
     }
 
-    /// Begins a round and gives the connections that `is_overdue` in it.
+    /// Starts a round and returns the connections that are overdue in it.
     pub(super) fn begin_round(&self, is_overdue: impl Fn(&Connection, u32) -> bool) -> Vec<Arc<Connection>> {
         let round = self.round.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         self.connections().values().filter(|connection| is_overdue(connection, round)).cloned().collect()

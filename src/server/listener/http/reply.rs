@@ -1,4 +1,4 @@
-//! Answers of HTTP itself: what is wrong with a request, in the words of HTTP.
+//! HTTP's own replies, which name the problem of a request with a status.
 
 use bytes::Bytes;
 use hyper::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE};
@@ -9,12 +9,12 @@ use super::guard::Refusal;
 
 pub(crate) type Reply = Response<ReplyBody>;
 
-/// To somebody whose network the listener does not serve.
+/// For a client whose network the listener does not serve.
 pub(crate) const NOT_FROM_THERE: &[u8] = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-/// To one connection too many.
+/// For a client beyond the limit of connections.
 pub(crate) const TOO_MANY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-/// To a head that does not come to an end.
+/// For a head that is not complete in time.
 pub(crate) const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -33,14 +33,14 @@ pub(crate) fn with_body(status: StatusCode, content_type: HeaderValue, body: imp
     reply
 }
 
-/// A body with its type, which is still being made.
+/// A streamed body with its type.
 pub(crate) fn with_making(content_type: HeaderValue, body: Making) -> Reply {
     let mut reply = Response::new(ReplyBody::Made(Box::new(body)));
     reply.headers_mut().insert(CONTENT_TYPE, content_type);
     reply
 }
 
-/// What is wrong with a request, as far as HTTP goes.
+/// The problem of a request at the level of HTTP.
 #[derive(Debug)]
 pub(crate) enum Problem {
     Refused(Refusal, &'static str),
@@ -63,11 +63,11 @@ pub(crate) enum Problem {
     HeadTooLarge {
         limit: usize,
     },
-    /// No Host, or several.
+    /// It has no Host field, or several.
     Hosts {
         found: usize,
     },
-    /// The target of the request names a host, and its Host header another one.
+    /// The target of the request names a host, and its Host field names another one.
     Target {
         target: String,
         host: String,
@@ -75,14 +75,14 @@ pub(crate) enum Problem {
     /// A transfer coding other than chunked.
     Coding(String),
     NoMemory,
-    /// The command was run, and its reply of so many bytes has no room among those that wait for their clients.
+    /// The command was run, but its reply of this size exceeds the memory for replies that wait for their clients.
     Unsent {
         size: usize,
     },
     TooSlow,
     Unreadable(String),
     NoBody,
-    /// The version that is imitated does not answer such a request.
+    /// The emulated version does not answer such a request.
     Unserved,
 }
 

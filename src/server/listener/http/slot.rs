@@ -1,4 +1,4 @@
-//! Where the answer to a request is put down for its connection, and what happens when the client leaves before.
+//! The slot in which a connection finds its reply, and the cancellation when the client leaves before.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Poll, Waker};
@@ -9,18 +9,18 @@ use crate::server::dispatch::byte_budget::Reservation;
 use crate::server::dispatch::dispatcher::Dispatcher;
 use crate::server::dispatch::route::{Abandon, ReplySink, StreamedReply, WINDOW};
 
-/// An answer, or the beginning of one.
+/// A complete reply, or the start of a streamed one.
 pub(super) enum Made {
     Whole(Bytes),
     Begun(Vec<u8>, Box<dyn StreamedReply>),
-    /// So many bytes found no room among the replies that wait for their clients.
+    /// The memory for replies that wait for their clients has no room for this many bytes.
     Refused(usize),
 }
 
-/// A reply of this size goes into the socket at once, so it need not be counted among those that wait.
+/// A reply up to this size fits in the socket's buffer, so it is not counted among those that wait.
 const FITS_A_SOCKET: usize = 16 << 10;
 
-/// A reply that is counted until the last byte of it is in the socket.
+/// A reply that is counted until its last byte is in the socket's buffer.
 struct Counted {
     bytes: Vec<u8>,
     _reservation: Reservation,
@@ -47,7 +47,7 @@ impl Made {
     }
 }
 
-/// The connection's side. Dropped before the answer has come, it tells whoever makes it that nobody waits.
+/// The connection's side. If it is dropped before the reply arrives, the request is canceled.
 #[derive(Default)]
 pub(super) struct ReplySlot(Arc<Mutex<State>>);
 
@@ -56,12 +56,12 @@ struct State {
     answer: Option<Made>,
     is_answered: bool,
     waker: Option<Waker>,
-    /// What is being made for the answer, where that takes long.
+    /// The requests in progress, if they take long.
     requests: Vec<Weak<dyn Abandon>>,
 }
 
 impl ReplySlot {
-    /// The way from whoever makes the answer.
+    /// The way to the slot for the thread that makes the reply.
     pub(super) fn route(&self, dispatcher: &Arc<Dispatcher>) -> Box<dyn ReplySink> {
         Box::new(HttpRoute { state: self.0.clone(), dispatcher: dispatcher.clone() })
     }
@@ -92,7 +92,7 @@ struct HttpRoute {
 }
 
 impl HttpRoute {
-    /// Puts the answer down, and gives what wakes the connection.
+    /// Stores the reply and returns the waker of the connection.
     fn put(&self, answer: Made) -> Option<Waker> {
         let mut state = lock(&self.state);
         state.answer = Some(answer);
@@ -109,7 +109,7 @@ impl ReplySink for HttpRoute {
     }
 
     fn reply(self: Box<Self>, out: &mut Vec<u8>) {
-        // Whoever serves the request looks at the connection next.
+        // The thread that serves the request polls the connection next.
         drop(self.put(Made::whole(std::mem::take(out), &self.dispatcher)));
     }
 

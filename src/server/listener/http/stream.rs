@@ -1,4 +1,4 @@
-//! A connection's bytes for hyper: a socket that never waits, with TLS on top where the listener wants it.
+//! A connection's bytes for hyper: a non-blocking socket, with TLS on top if the listener uses it.
 
 use std::io;
 use std::net::{Shutdown, TcpStream};
@@ -14,7 +14,7 @@ use super::reactor::Reactor;
 use super::reply::TOO_SLOW;
 use crate::sys::message;
 
-/// A socket whose readiness the reactor reports, so that waiting for it needs no more than to say so.
+/// A socket whose readiness the reactor reports, so that waiting for it only means to return `Pending`.
 pub(super) struct Stream {
     socket: Socket,
     quirks: Quirks,
@@ -22,11 +22,11 @@ pub(super) struct Stream {
     reactor: Arc<Reactor>,
 }
 
-/// What hyper says when a body is awaited.
+/// The interim response that hyper writes when a body is expected.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-/// What is thrown away at a time.
+/// The size of one read of discarded bytes.
 const DISCARDED: usize = 16 << 10;
-/// So many times, then it is the others' turn.
+/// The number of such reads after which other connections get a turn.
 const DISCARDED_AT_ONCE: u32 = 16;
 
 enum Socket {
@@ -46,12 +46,12 @@ impl Stream {
         Stream { socket: Socket::Tls(Box::new(socket)), quirks: Quirks::default(), progress, reactor }
     }
 
-    /// This stream with the quirks of another server.
+    /// Adds the quirks of another server.
     pub(super) fn with(self, quirks: Quirks) -> Self {
         Stream { quirks, ..self }
     }
 
-    /// Reads what still comes and throws it away, until the client closes or its time is up.
+    /// Reads and discards the remaining bytes, until the client closes or the timeout passes.
     pub(super) fn poll_discard(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if self.progress.stage() != Stage::Head {
             self.progress.reach(Stage::Head, self.reactor.round());
@@ -75,12 +75,12 @@ impl Stream {
                 Err(_) => return Poll::Ready(()),
             }
         }
-        // Whoever sends without end waits behind the others, and has no more time than they.
+        // A client that sends endlessly waits behind other connections, and has the same timeout.
         context.waker().wake_by_ref();
         Poll::Pending
     }
 
-    /// hyper has no answer for a head that does not end; as much as the socket takes now has to do.
+    /// Writes as much of the reply as fits at once: hyper does not answer a head that does not end.
     fn say_too_slow(&mut self) {
         let _ = match &mut self.socket {
             Socket::Plain(socket) => io::Write::write(socket, TOO_SLOW),
@@ -89,7 +89,7 @@ impl Stream {
         };
     }
 
-    /// Bytes came: of the next request, unless one is under way.
+    /// Records that bytes arrived: they belong to the next request, unless one is in progress.
     fn note_read(&self) {
         match self.progress.stage() {
             Stage::Idle | Stage::Reply => self.progress.reach(Stage::Head, self.reactor.round()),
@@ -118,7 +118,7 @@ impl Read for Stream {
                 this.say_too_slow();
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
-            // Whoever waits for the body says so.
+            // The task that waits for the body reports the timeout.
             Stage::Body if this.progress.is_overdue() => return Poll::Pending,
             _ => {}
         }
@@ -182,7 +182,7 @@ impl Write for Stream {
     }
 
     fn is_write_vectored(&self) -> bool {
-        // Else hyper copies each body, and a copy is not counted among the bytes that wait for clients.
+        // Otherwise hyper copies each body, and a copy is not counted among the bytes that wait for clients.
         true
     }
 
@@ -215,7 +215,7 @@ fn or_pending<T>(error: io::Error) -> Poll<io::Result<T>> {
     if error.kind() == io::ErrorKind::WouldBlock { Poll::Pending } else { Poll::Ready(Err(error)) }
 }
 
-/// Reads the beginning of a request, and drops what is behind it.
+/// Reads the start of a request, and drops the bytes behind it.
 fn receive_one(
     mut socket: &TcpStream,
     cursor: &mut ReadBufCursor<'_>,
@@ -231,7 +231,7 @@ fn receive_one(
     Ok(kept)
 }
 
-/// Reads straight into the buffer's unused part, which is not filled with zeros before.
+/// Reads directly into the uninitialized part of the buffer.
 fn receive(socket: &TcpStream, cursor: &mut ReadBufCursor<'_>) -> io::Result<usize> {
     loop {
         match message::receive_into(socket, cursor) {

@@ -1,4 +1,4 @@
-//! What HTTP demands of the head of a request beyond what hyper checks.
+//! Checks of a request's head that HTTP requires and hyper does not make.
 
 use hyper::Version;
 use hyper::header::{HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
@@ -6,14 +6,15 @@ use hyper::http::request::Parts;
 
 use super::reply::Problem;
 
-/// The largest head in bytes; a longer one is answered 431. No head of a client of MI is near it.
+/// The largest head in bytes; a larger one is answered with 431. Heads of MI clients are much smaller.
 pub(crate) const LONGEST_HEAD: usize = 64 << 10;
 
-/// Refuses a head that is too large, names no host, several or two that differ, or announces a coding that is not understood.
+/// Rejects a head that is too large, that names no host, several or two different ones, or that uses an unknown
+/// transfer coding.
 ///
-/// A request of HTTP/1.1 has a Host if `needs_host` says so.
+/// A request of HTTP/1.1 needs a Host field if `needs_host` is true.
 pub(crate) fn check(head: &Parts, needs_host: bool) -> Result<(), Problem> {
-    // hyper stops to read at this size, and takes what came by then.
+    // hyper stops reading at this size, and serves what arrived by then.
     if size_of_head(head) > LONGEST_HEAD {
         return Err(Problem::HeadTooLarge { limit: LONGEST_HEAD });
     }
@@ -27,8 +28,8 @@ pub(crate) fn check(head: &Parts, needs_host: bool) -> Result<(), Problem> {
     check_coding(&head.headers)
 }
 
-/// A target that names a host takes precedence over the Host header (RFC 9112, 3.2.2), and a client sends the same name in
-/// both (3.2). Names that differ are refused, since the guard looks at one of them.
+/// A target that names a host takes precedence over the Host field (RFC 9112, 3.2.2), and a client sends the same name
+/// in both (3.2). Different names are rejected, since the guard checks only one of them.
 fn check_target(head: &Parts) -> Result<(), Problem> {
     let Some(target) = head.uri.authority() else { return Ok(()) };
     let host = head.headers.get(HOST).map_or(&b""[..], HeaderValue::as_bytes);
@@ -38,7 +39,7 @@ fn check_target(head: &Parts) -> Result<(), Problem> {
     Err(Problem::Target { target: target.to_string(), host: String::from_utf8_lossy(host).into_owned() })
 }
 
-/// A coding beside chunked would have to be undone (RFC 9112, 6.1: 501).
+/// A coding beside chunked would have to be decoded (RFC 9112, 6.1: 501).
 fn check_coding(head: &HeaderMap) -> Result<(), Problem> {
     let mut codings = head.get_all(TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
@@ -48,7 +49,7 @@ fn check_coding(head: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// The size of a head, as a client that adds no blanks writes it.
+/// The size of a head in a client's encoding without extra blanks.
 pub(crate) fn size_of_head(head: &Parts) -> usize {
     let path = head.uri.path_and_query().map_or(1, |path| path.as_str().len());
     let line = head.method.as_str().len() + path + " / HTTP/1.1\r\n".len() - 1;

@@ -1,4 +1,4 @@
-//! TLS on a socket that never waits.
+//! TLS on a non-blocking socket.
 
 use std::io::{self, BufRead as _, Write as _};
 use std::net::TcpStream;
@@ -25,7 +25,8 @@ fn because(what: &'static str, path: &Path) -> impl Fn(&dyn std::fmt::Display) -
     move |why| TlsError { what, path: path.clone(), why: why.to_string() }
 }
 
-/// A server's side of TLS: its certificate chain and key (PEM), and whose clients it takes (PEM), if it asks them.
+/// Creates the server's side of TLS from its certificate chain and key (PEM). If `client_ca` is given (PEM), clients must
+/// have a certificate signed by it.
 pub fn server_config(
     certificate: &Path,
     key: &Path,
@@ -61,7 +62,7 @@ fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsErr
     if certificates.is_empty() { Err(failed(&"there is none in it")) } else { Ok(certificates) }
 }
 
-/// A client's connection.
+/// A client's TLS connection.
 pub(super) struct TlsStream {
     socket: TcpStream,
     session: ServerConnection,
@@ -83,7 +84,7 @@ impl TlsStream {
                     reader.consume(size);
                     return Ok(size);
                 }
-                // A client that leaves without a word has left all the same.
+                // A client that closes without an alert has closed all the same.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
@@ -93,7 +94,7 @@ impl TlsStream {
                 return Ok(0);
             }
             if let Err(error) = self.session.process_new_packets() {
-                // The alert says why, if it still arrives.
+                // The alert names the reason, if it still arrives.
                 let _ = self.send_what_waits();
                 return Err(io::Error::new(io::ErrorKind::InvalidData, error));
             }
@@ -134,12 +135,12 @@ impl TlsStream {
         self.session.is_handshaking()
     }
 
-    /// What is below.
+    /// The socket below TLS.
     pub(super) fn socket(&mut self) -> &mut TcpStream {
         &mut self.socket
     }
 
-    /// Sends as much as the socket takes now.
+    /// Sends as many pending bytes as the socket takes now.
     fn send_what_waits(&mut self) -> io::Result<()> {
         while self.session.wants_write() {
             match self.session.write_tls(&mut self.socket) {
