@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_says_what_was_expected() {
+    fn an_invalid_address_is_an_error_with_the_expected_form() {
         for text in [
             "",
             "fifo:",

@@ -29,7 +29,7 @@ fn a_mask_and_a_list_of_the_same_cpus_are_equal() {
 }
 
 #[test]
-fn what_kernels_take_is_taken() {
+fn input_that_kernels_accept_is_accepted() {
     // Each was written to smp_affinity or smp_affinity_list of Linux 6.1 and 6.12 and read back.
     assert_eq!(mask("1,0"), list("32"));
     assert_eq!(mask("2,"), list("1"));
@@ -46,7 +46,7 @@ fn what_kernels_take_is_taken() {
 }
 
 #[test]
-fn what_kernels_refuse_is_refused_and_the_error_says_where() {
+fn input_that_kernels_reject_is_rejected_with_its_position() {
     let syntax = |text: &str| CpuSet::parse_mask(text, Some(8)).unwrap_err();
     assert!(matches!(syntax("0x2"), CpuSetError::Syntax { at: 1, .. }));
     assert!(matches!(syntax("zz"), CpuSetError::Syntax { at: 0, .. }));

@@ -17,7 +17,7 @@ fn cpus(list: &str) -> CpuSet {
 }
 
 #[test]
-fn devices_are_what_udevadm_would_show() {
+fn devices_match_the_output_of_udevadm() {
     let machine = Machine::captured("612");
     let host = machine.host();
     let cases = [

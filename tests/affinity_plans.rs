@@ -336,7 +336,7 @@ fn a_pending_interrupt_is_success_and_one_that_never_fired_is_not_waited_for() {
 }
 
 #[test]
-fn what_someone_moves_afterwards_is_seen_by_verify_and_drift() {
+fn later_changes_by_other_programs_are_seen_by_verify_and_drift() {
     let machine = Machine::captured("61");
     let host = machine.host();
     let mut applied = apply(&plan(&host, &["eth1"], Some("2")), None, false).unwrap();

@@ -110,7 +110,7 @@ fn offline_cpus_are_cut_and_reported_and_none_online_is_refused_unwritten() {
 }
 
 #[test]
-fn what_cannot_be_meant_is_an_error_before_any_write() {
+fn an_impossible_request_is_an_error_before_any_write() {
     let machine = Machine::captured("61");
     let before = machine.read(LIST);
     let beyond = machine.host().set_irq_affinity(NIC, &cpus("200")).unwrap_err();

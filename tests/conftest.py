@@ -31,7 +31,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
-    """What was not tested for want of a program is said as the last thing, where it cannot be overlooked."""
+    """List the tests that were skipped because a program is missing, at the end of the report, where it is visible."""
     yield
     why = Counter(report.longrepr[2] for report in terminalreporter.stats.get("skipped", []))
     for reason, count in why.items():

@@ -17,7 +17,7 @@ use one_shot::OneShot;
 type Contend = fn(&OneShot<(), ()>) -> bool;
 
 #[test]
-fn a_request_is_answered_once_whoever_comes_first() {
+fn a_request_is_answered_once_by_the_handler_or_by_its_deadline() {
     loom::model(|| {
         let once: Arc<OneShot<(), ()>> = Arc::new(OneShot::new(()));
         let answers = Arc::new(AtomicUsize::new(0));

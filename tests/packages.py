@@ -24,7 +24,7 @@ FOLDER = Path(os.environ.get("SIPMI_PACKAGES", Path(__file__).parent.parent / "t
 [WHEEL] = FOLDER.glob("sipmi-*.whl")
 [SDIST] = FOLDER.glob("sipmi-*.tar.gz")
 
-#: What each extra is for, as a script that needs it.
+#: A script for each extra that uses the extra's package.
 USES = {
     "cli": "from sipmi.cli.commands._prompt import Prompt; from sipmi.cli.commands._screen import Live",
     "notebook": "import pandas, anywidget; from sipmi.statistics import _frames; _frames.import_pandas()",
@@ -73,7 +73,7 @@ class Environment:
         self.run("-m", "pip", "install", "--quiet", f"{WHEEL}[{extra}]" if extra else str(WHEEL))
 
     def run(self, *arguments: str, code: int = 0) -> str:
-        """What a command prints on both streams."""
+        """Return the output of a command on both streams."""
         clean = {
             name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "SIPMI", "VIRTUAL"))
         }
@@ -130,7 +130,7 @@ def test_the_metadata_says_what_is_needed() -> None:
     assert set(EXTRAS) == set(USES)
 
 
-def test_the_source_distribution_is_whole_and_has_nothing_else() -> None:
+def test_the_source_distribution_has_all_files_and_no_others() -> None:
     with tarfile.open(SDIST) as sdist:
         names = {name.partition("/")[2] for name in sdist.getnames()}
     assert {"Cargo.toml", "Cargo.lock", "pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE",
@@ -151,7 +151,7 @@ def test_a_plain_installation_calls_and_serves(plain: Environment, address: str)
 
 
 @pytest.mark.parametrize("extra", sorted(USES))
-def test_an_extra_brings_what_it_is_for(extra: str, tmp_path: Path, address: str) -> None:
+def test_an_extra_installs_the_packages_that_its_feature_needs(extra: str, tmp_path: Path, address: str) -> None:
     environment = Environment(tmp_path / "env", extra)
     environment.run("-W", "error", "-c", USES[extra])
     assert "sipmi" in environment.run("-m", "sipmi", "call", address, "version")

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_may_change_something() {
+    fn an_unknown_command_may_change_state() {
         for name in ["", "nosuch", "billing:which_one", "\u{e9}"] {
             assert_eq!(effect_of(name.as_bytes()), Effect::Write, "{name}");
         }

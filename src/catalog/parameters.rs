@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn the_places_say_what_a_command_takes() {
+    fn the_positions_name_the_parameters_of_a_command() {
         let known = |name: &str| recipes(name.as_bytes());
         assert_eq!(known("ul_show_contact"), Some(vec![vec!["table_name", "aor"]]));
         let dialogs = vec![vec![], vec!["callid"], vec!["callid", "from_tag"], vec!["index", "counter"]];
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_place_stays_as_it_was() {
+    fn parameters_without_a_position_are_unchanged() {
         let given = [("b", "2"), ("a", "1")];
         assert_eq!(values("nosuch", &given), ["2", "1"]);
         assert_eq!(values("cache_fetch", &[("key", "k"), ("system", "local")]), ["k", "local"]);

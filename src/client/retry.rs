@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_have_run_is_tried_again_only_when_it_changes_nothing() {
+    fn a_request_that_may_have_run_is_retried_only_if_it_is_a_read() {
         for (error, sent, probing, read, write) in [
             (lost(libc::ECONNREFUSED), "", false, true, true),
             (lost(libc::ECONNRESET), "x", false, true, false),

@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_does_not_say_who_it_is_is_unknown() {
+    fn a_server_that_does_not_report_its_version_is_unknown() {
         for server in ["", "OpenSIPS", "OpenSIPS (", "OpenSIPS (devel)"] {
             assert_eq!(read_server(server.as_bytes()), None, "{server}");
         }

@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn json_leaves_out_what_is_not_there_and_puts_an_id_first() {
+    fn json_omits_missing_members_and_puts_an_id_first() {
         assert_eq!(json_of(&named(&[]), None), r#"{"jsonrpc":"2.0","method":"E_X"}"#);
         let one = named(&[("a", Item::Null)]);
         assert_eq!(json_of(&one, Some(7)), r#"{"id":7,"jsonrpc":"2.0","method":"E_X","params":{"a":null}}"#);
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn what_looks_quoted_and_is_on_one_line_is_taken_as_it_stands() {
+    fn a_quoted_value_on_one_line_is_taken_literally() {
         for value in ["\"", "\"x\"", "\"x", "x\"", "\\\"", "a::b", "::"] {
             let event = named(&[("v", value.into()), ("w", "1".into())]);
             assert_eq!(decode(text_of(&event).as_bytes()).map(|received| received.event), Ok(event), "{value:?}");
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_event_says_what_was_expected() {
+    fn a_malformed_event_is_an_error_with_the_expected_form() {
         for bad in ["", "E_X", "E_X\na::b\n", "\n", "not a name\n\n", "E_X\na::\"x\ny\n"] {
             let error = decode(bad.as_bytes()).expect_err(bad).to_string();
             assert!(error.contains("event"), "{bad:?}: {error}");

@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn in_pieces_a_reply_says_what_it_says_as_a_whole() {
+    fn a_reply_in_pieces_parses_like_the_whole_reply() {
         let id = jsonrpc::Id::Raw(b"7".as_slice().into());
         let forms = [Form::String, Form::Array, Form::Ng, Form::Ng1, Form::Ng2, Form::Native];
         for batches in [batches(), unnamed()] {

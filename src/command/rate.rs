@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_bounded_and_a_flood_from_everywhere_forgets_nobody() {
+    fn the_table_is_bounded_and_a_flood_evicts_no_active_peer() {
         let (rate, now) = (Rate::new(1.0), Instant::now());
         let flood = |from: u32| peer(&format!("{}:1", Ipv4Addr::from(from)));
         for from in 0..2 * MOST_PEERS as u32 {

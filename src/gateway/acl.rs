@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn without_rules_everybody_may_and_with_none_that_fits_nobody() {
+    fn without_rules_all_clients_are_allowed_and_without_a_match_none_is() {
         assert!(Acl::default().allow(&origin(None, "192.0.2.1:1"), &Names::of(b"ul_rm")));
         assert!(!acl(&[]).allow(&origin(None, "192.0.2.1:1"), &Names::of(b"ps")));
     }

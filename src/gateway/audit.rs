@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_masked_by_name_by_place_and_by_what_they_hold() {
+    fn secrets_are_masked_by_name_by_position_and_by_value() {
         let named = |name: &str, value: &str| Params::Named(vec![(name.into(), value.into())]);
         assert_eq!(shown("x", &named("auth_password", "p")), r#"{"auth_password":"***"}"#);
         assert_eq!(shown("x", &named("user", "ann")), r#"{"user":"ann"}"#);
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_says_what_became_of_the_request() {
+    fn an_audit_entry_has_the_outcome_of_the_request() {
         let entry = || Entry::new(&Origin::local(), b"ps", &Params::None, "udp:127.0.0.1:1");
         assert!(
             entry()

@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_of_what_changes_something_are_not_kept() {
+    fn replies_to_changes_are_not_cached() {
         let second = Duration::from_secs(1);
         assert!(ResponseCache::new(vec![("ul_rm".into(), second)]).is_err());
         let cache =

@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_transports_say_crosses_over_in_the_words_of_the_other_generation() {
+    fn transport_errors_are_translated_to_the_other_generation() {
         assert_eq!(crossed(-32601, "Method not found", None, true), Err(Failure::UnknownCommand));
         assert_eq!(crossed(500, "command 'x' not available", None, false), Err(Failure::UnknownCommand));
         let count = "Too few or too many parameters";
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_commands_say_keeps_code_and_message() {
+    fn faults_of_commands_keep_code_and_message() {
         for typed in [true, false] {
             assert_eq!(crossed(404, "AOR not found", None, typed), Ok(Response::error(404, "AOR not found")));
         }

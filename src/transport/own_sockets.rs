@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_that_read_take_turns_with_few_sockets() {
+    fn clients_that_read_share_a_few_sockets() {
         let mut sockets = OwnSockets::default();
         for reading in peers("turns", 1, 300) {
             reading.exchange(&mut sockets);

@@ -59,7 +59,7 @@ def test_cpu_sets_have_the_algebra_of_sets() -> None:
         (lambda: CpuSet("0") | 3, TypeError, "one CPU is [3]"),
     ],
 )
-def test_what_is_no_cpu_set_is_refused_with_what_was_expected(wrong, error, said: str) -> None:
+def test_an_invalid_cpu_set_is_rejected_with_the_expected_form(wrong, error, said: str) -> None:
     with pytest.raises(error) as caught:
         wrong()
     assert said in str(caught.value)
@@ -117,7 +117,7 @@ def test_leaving_the_block_by_an_error_undoes_the_plan(captured) -> None:
     assert host.journals() == []
 
 
-def test_devices_and_the_table_are_chosen_by_what_people_know(captured) -> None:
+def test_devices_and_tables_are_chosen_by_familiar_names(captured) -> None:
     host = Host(root=captured("612"))
     table = host.interrupts()
     assert host.device("sdb").driver == "ahci"

@@ -152,7 +152,7 @@ def test_top_redraws_in_place_on_a_terminal_and_ends_at_ctrl_c() -> None:
     assert b"Traceback" not in seen
 
 
-def test_a_servers_mi_says_what_its_processes_do(capsys) -> None:
+def test_the_mi_of_a_server_tells_the_jobs_of_its_processes(capsys) -> None:
     server = sipmi.Server("edge")
     server.listen("udp:127.0.0.1:0")
     with server:

@@ -60,7 +60,7 @@ def test_the_snippets_of_the_guide_run(number: int, tmp_path: Path, monkeypatch:
         ("udevadm", affinity.Device.chain),
     ],
 )
-def test_a_c_or_kernel_name_is_in_the_docstring_of_what_does_it(c_name: str, thing: object) -> None:
+def test_a_c_or_kernel_name_is_in_the_docstring_of_its_function(c_name: str, thing: object) -> None:
     assert c_name in (inspect.getdoc(thing) or "")
 
 

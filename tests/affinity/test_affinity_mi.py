@@ -80,7 +80,7 @@ def test_with_allow_write_interrupts_and_processes_move_and_plans_are_undone(hos
         ("affinity_plan", {"undo": "/etc/passwd"}, 404),
     ],
 )
-def test_bad_input_is_a_fault_that_says_what_is_wrong(host: Host, name: str, arguments: dict, code: int) -> None:
+def test_bad_input_is_a_fault_with_its_reason(host: Host, name: str, arguments: dict, code: int) -> None:
     with pytest.raises(sipmi.Fault) as fault:
         served(host, allow_write=True).call(name, **arguments)
     assert fault.value.code == code

@@ -61,7 +61,7 @@ def output_of(*arguments: str, **options: Any) -> str:
 
 
 def complaint_of(code: int, *arguments: str, **options: Any) -> str:
-    """What is said on standard error by a command that ends with this code."""
+    """Return the standard error of a command that ends with this code."""
     done = sipmi_command(*arguments, **options)
     assert (done.returncode, done.stdout) == (code, ""), done
     first, *rest = done.stderr.splitlines()
@@ -168,7 +168,7 @@ def test_an_error_answer_is_1(served: Served) -> None:
         ["serve", "/nowhere/app.py"],
     ],
 )
-def test_what_cannot_be_done_is_2(arguments: list[str]) -> None:
+def test_impossible_requests_are_2(arguments: list[str]) -> None:
     complaint_of(2, *arguments)
 
 
@@ -237,7 +237,7 @@ def test_fifo_prints_an_error_answer_too(served: Served) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (1, "404 No such thing\n", "")
 
 
-def test_fifo_sends_to_a_text_server_what_opensipsctl_sends(directory: str) -> None:
+def test_fifo_sends_a_text_server_the_bytes_of_opensipsctl(directory: str) -> None:
     def answer(request: bytes, path: str) -> None:
         if b"{" not in request:
             write_reply(path, b"200 OK\nAOR:: alice\n\n\tContact:: sip:a@b\n\n")
@@ -262,7 +262,7 @@ def test_fifo_sends_to_a_text_server_what_opensipsctl_sends(directory: str) -> N
     ],
 )
 def test_fifo_reads_an_argument_as_opensipsctl_and_printf_do(directory: str, argument: str, value: bytes) -> None:
-    # What bash's printf makes of the argument is what opensipsctl writes; a server reads the same parameter from ours.
+    # opensipsctl writes the output of bash's printf for the argument; the client must send the same parameter.
     written = subprocess.run(["bash", "-c", 'printf "$1"', "-", argument], capture_output=True, check=True).stdout
     assert written == value
 
@@ -302,7 +302,7 @@ def test_fifo_shows_the_answer_of_a_json_server_as_text(directory: str) -> None:
         assert output_of("fifo", *arguments) == "core:rcv_requests:: 5\n"
 
 
-def test_fifo_that_nobody_reads_is_3(directory: str) -> None:
+def test_fifo_without_a_reader_is_3(directory: str) -> None:
     path = os.path.join(directory, "mi_fifo")
     os.mkfifo(path)
     assert "exists, but no server reads it" in complaint_of(3, "fifo", "--fifo", path, "uptime")
@@ -326,7 +326,7 @@ def serve_file(directory: str, text: str, *arguments: str, name: str = "") -> su
         ("import sipmi\na = sipmi.Server('a')", "", "has no endpoints"),
     ],
 )
-def test_serve_says_what_is_missing(directory: str, text: str, name: str, complaint: str) -> None:
+def test_serve_names_a_missing_module_or_server(directory: str, text: str, name: str, complaint: str) -> None:
     done = serve_file(directory, text, name=name)
     assert done.returncode == 2
     assert complaint in done.stderr

@@ -1,4 +1,4 @@
-"""What docs/cli.md shows is what happens: its commands are run, in a shell, beside a fake OpenSIPS."""
+"""The commands of docs/cli.md are run in a shell beside a fake OpenSIPS, and print the output shown there."""
 
 from __future__ import annotations
 

@@ -59,12 +59,12 @@ def test_json_has_all_of_it(server: sipmi.Server) -> None:
     assert event["source"].startswith("udp:127.0.0.1:")
 
 
-def test_what_can_be_subscribed_to_is_listed(server: sipmi.Server) -> None:
+def test_available_events_are_listed(server: sipmi.Server) -> None:
     stdout, _ = events(server, "--list", "--json").communicate(timeout=20)
     assert {"E_SUB_ADDED", "E_SUB_GONE", "E_OTHER"} <= set(json.loads(stdout))
 
 
-def test_an_event_that_is_none_gets_a_hint(server: sipmi.Server) -> None:
+def test_an_unknown_event_gets_a_hint(server: sipmi.Server) -> None:
     child = events(server, "E_NOSUCH")
     _, stderr = child.communicate(timeout=20)
     assert child.returncode == 1

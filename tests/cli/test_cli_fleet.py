@@ -72,7 +72,7 @@ def test_a_command_goes_to_all_servers_or_to_some(home: Path) -> None:
     assert fleet(home, "--on", "nosuch", "hello").returncode == 2
 
 
-def test_who_failed_is_named_and_the_code_says_how(home: Path) -> None:
+def test_failed_nodes_are_named_and_the_exit_code_tells_the_outcome(home: Path) -> None:
     done = fleet(home, "hello")
     assert done.returncode == 1
     assert "connection refused" in done.stdout
@@ -96,7 +96,7 @@ def test_json_has_every_server(home: Path) -> None:
 def test_a_rollout_ends_where_one_fails(home: Path) -> None:
     result = json.loads(fleet(home, "--batch", "1", "--json", "dr_reload").stdout)
     assert [result["nodes"][name]["ok"] for name in ("edge1", "edge2", "dead")] == [True, False, False]
-    assert result["nodes"]["dead"]["elapsed"] is None, "nobody has asked it"
+    assert result["nodes"]["dead"]["elapsed"] is None, "it was not contacted"
     dry = json.loads(fleet(home, "--batch", "2", "--dry-run", "--json", "dr_reload").stdout)
     assert dry["batches"] == [["edge1", "edge2"], ["dead"]]
 

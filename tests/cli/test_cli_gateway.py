@@ -69,7 +69,7 @@ def test_rights_and_passwords_are_those_of_the_command_line(old: FakeOpenSIPS) -
         assert "sipmi.audit" not in gateway.end()
 
 
-def test_what_is_read_only_changes_nothing(old: FakeOpenSIPS) -> None:
+def test_a_read_only_gateway_runs_only_reads(old: FakeOpenSIPS) -> None:
     gateway = Gateway(old.address("udp"), "--read-only")
     try:
         assert run("call", gateway.udp, "uptime").returncode == 0
@@ -87,7 +87,7 @@ def test_what_is_read_only_changes_nothing(old: FakeOpenSIPS) -> None:
         [],
     ],
 )
-def test_what_cannot_be_read_is_2(arguments: list[str]) -> None:
+def test_unreadable_files_are_2(arguments: list[str]) -> None:
     done = run("gateway", "udp:127.0.0.1:9", *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("sipmi: ")
@@ -96,14 +96,14 @@ def test_what_cannot_be_read_is_2(arguments: list[str]) -> None:
 # -- doctor ---------------------------------------------------------------------------------------
 
 
-def test_a_server_that_is_well_is_well(old: FakeOpenSIPS) -> None:
+def test_a_healthy_server_is_reported_as_healthy(old: FakeOpenSIPS) -> None:
     done = run("doctor", old.address("udp"))
     assert (done.returncode, done.stderr) == (0, "")
     assert "ok " in done.stdout
     assert json.loads(run("doctor", old.address("udp"), "--json").stdout)["ok"] is True
 
 
-def test_what_is_wrong_is_said_with_what_to_type(tmp_path: Path) -> None:
+def test_mistakes_are_reported_with_the_option_to_type(tmp_path: Path) -> None:
     fifo = tmp_path / "opensips_fifo"
     os.mkfifo(fifo)
     done = run("doctor", f"fifo:{fifo}", "--timeout", "1")

@@ -83,7 +83,7 @@ def test_a_server_is_called_by_its_name_by_the_variable_and_by_default(home: Hom
     assert home.run("call", "hello", SIPMI_ADDRESS=home.address).stdout == "hello world\n"
 
 
-def test_a_name_that_is_none_gets_a_hint(home: Home) -> None:
+def test_an_unknown_name_gets_a_hint(home: Home) -> None:
     home.write(f'[servers]\nedge1 = "{home.address}"\n')
     done = home.run("call", "edge2", "hello")
     assert (done.returncode, done.stdout) == (2, "")

@@ -56,7 +56,7 @@ def test_a_session_completes_explains_calls_and_remembers(env: dict[str, str], t
         terminal.wait_for("user::")
         terminal.send("tab", "alice\r")
         terminal.wait_for('"aor": "sip:alice@example.org"')
-        # What the server refuses is one line with a hint, and the prompt is there again.
+        # An error of the server is one line with a hint, and the prompt returns.
         terminal.send("nosuch\r")
         terminal.wait_for("Method not found")
         # Values go to other programs.
@@ -90,7 +90,7 @@ def test_a_session_completes_explains_calls_and_remembers(env: dict[str, str], t
         terminal.wait_for("SIP:BOB@EXAMPLE.ORG")
 
 
-def test_a_question_comes_before_what_cannot_be_taken_back(env: dict[str, str]) -> None:
+def test_a_shell_asks_before_commands_that_cannot_be_undone(env: dict[str, str]) -> None:
     with Terminal("shell", "edge1", env=env) as terminal:
         terminal.wait_for("edge1 >")
         terminal.send("account_reload\r")
@@ -120,7 +120,7 @@ def test_without_a_terminal_lines_are_read(address: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, '{"aor":"sip:alice@example.org"}\n', "")
 
 
-def test_what_is_not_installed_is_named(env: dict[str, str]) -> None:
+def test_missing_packages_are_named(env: dict[str, str]) -> None:
     hide = "import sys; sys.modules['prompt_toolkit'] = None; from sipmi.cli import main; sys.exit(main())"
     for subcommand in ("shell", "top"):
         with Terminal("-c", hide, subcommand, "edge1", program=[sys.executable], env=env) as terminal:

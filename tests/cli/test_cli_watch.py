@@ -48,7 +48,7 @@ def test_watch_prints_a_line_for_each_reading(fake: FakeOpenSIPS) -> None:
     assert second.split()[1].endswith("/s")
 
 
-def test_watch_prints_what_changed_where_it_does_not_fit(fake: FakeOpenSIPS) -> None:
+def test_watch_prints_changed_statistics_where_they_do_not_fit(fake: FakeOpenSIPS) -> None:
     done = run("watch", fake.address("udp"), "core:", "--count", "2")
     assert "core:timestamp" in done.stdout
     assert all(len(line.split()) >= 3 for line in done.stdout.splitlines())
@@ -64,7 +64,7 @@ def test_watch_and_top_print_json_for_programs(fake: FakeOpenSIPS) -> None:
         assert second["error"] is None
 
 
-def test_watch_says_what_is_not_there_and_what_cannot_be(fake: FakeOpenSIPS) -> None:
+def test_watch_reports_unknown_statistics_and_invalid_options(fake: FakeOpenSIPS) -> None:
     address = fake.address("udp")
     assert run("watch", address, "nosuch:", "--count", "1").returncode == 1
     assert run("watch", address).returncode == 2
@@ -122,7 +122,7 @@ def test_ctrl_c_ends_top_with_130(env: dict[str, str]) -> None:
         assert terminal.wait() == 130
 
 
-def test_top_goes_on_while_nobody_answers() -> None:
+def test_top_continues_while_no_server_answers() -> None:
     with Terminal("top", "udp:127.0.0.1:9") as terminal:
         terminal.wait_for("connection refused")
         terminal.send("q")
@@ -173,7 +173,7 @@ def test_counters_that_move_come_first_and_a_restart_is_told() -> None:
     assert "began again" in drawn(board, 120)[1]
 
 
-def test_what_came_during_a_pause_is_there_afterwards() -> None:
+def test_samples_that_arrive_during_a_pause_are_shown_afterwards() -> None:
     board = Board("edge1", 1.0)
     board.take(sample(100.0, {"a:gauge": 1}))
     board.pause()

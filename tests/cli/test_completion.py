@@ -47,14 +47,14 @@ def env(tmp_path: Path, address: str) -> dict[str, str]:
     }
 
 
-#: Shells without the settings of whoever runs the tests, and how each is told of the completion.
+#: Shells without the settings of the user who runs the tests, and the command that enables completion in each.
 SHELLS = {
     "bash": (["bash", "--norc", "--noprofile"], 'eval "$(sipmi completion bash)"'),
     "zsh": (["zsh", "-f"], 'PS1="$ "; autoload -Uz compinit && compinit -u -D; eval "$(sipmi completion zsh)"'),
     "fish": (["fish", "--no-config"], "function fish_prompt; echo '$ '; end; sipmi completion fish | source"),
 }
 
-#: What is typed before Tab, and what stands there afterwards.
+#: The text typed before Tab, and the text on the line afterwards.
 LINES = {
     "a subcommand": ("sipmi comp", "sipmi completion"),
     "an option": ("sipmi call --keep", "sipmi call --keep-going"),
@@ -88,7 +88,7 @@ def test_tab_completes_in_a_real_shell(shell: str, env: dict[str, str], tmp_path
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_what_can_be_chosen_is_listed_with_its_meaning(shell: str, env: dict[str, str]) -> None:
+def test_choices_are_listed_with_their_meanings(shell: str, env: dict[str, str]) -> None:
     program, set_up = SHELLS[installed(shell)]
     with Terminal(program=program, env=env, columns=120) as terminal:
         terminal.send(set_up + "\r", "echo rea''dy\r")

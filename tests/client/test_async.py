@@ -102,9 +102,9 @@ def test_every_method_is_awaited_on_every_transport(endpoints: dict[str, dict[st
             assert (reply.ok, reply.code, reply.value) == (True, 200, "carol")
             assert (await mi.request_strings("echo", [("value", "dave")])).value == "dave"
             assert (await mi.generation, await mi.version, await mi.wire) == ("sipmi", sipmi.__version__, "jsonrpc")
-            with pytest.raises(sipmi.Fault, match="404 Nobody"):
-                await mi.call("fail", 404, "Nobody")
-            assert (await mi.request("fail", 404, "Nobody")).code == 404
+            with pytest.raises(sipmi.Fault, match="404 Unknown user"):
+                await mi.call("fail", 404, "Unknown user")
+            assert (await mi.request("fail", 404, "Unknown user")).code == 404
             with pytest.raises(sipmi.MethodNotFound):
                 await mi.call("nosuch")
 
@@ -113,7 +113,7 @@ def test_every_method_is_awaited_on_every_transport(endpoints: dict[str, dict[st
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("transport", ["fifo", "udp", "unix", "http"])
-def test_every_version_answers_as_it_answers_who_waits(version: str, transport: str) -> None:
+def test_every_version_gives_async_callers_the_same_answers_as_sync_ones(version: str, transport: str) -> None:
     with FakeOpenSIPS(version) as fake:
 
         async def work() -> Any:
@@ -196,7 +196,7 @@ def test_one_client_may_be_used_on_one_loop_after_another(endpoints: dict[str, d
         run(mi.close())
 
 
-def test_clients_that_wait_and_that_await_work_side_by_side_on_many_threads(
+def test_sync_and_async_clients_work_side_by_side_on_many_threads(
     endpoints: dict[str, dict[str, Any]],
 ) -> None:
     failures: list[BaseException] = []
@@ -230,7 +230,7 @@ async def eventually(happens: Callable[[], bool]) -> None:
 
 
 async def settled() -> set[tuple[str, str]]:
-    """What is open once it stays the same."""
+    """Return the open descriptors once they no longer change."""
     seen = [descriptors()]
     while len(seen) < 10 or any(earlier != seen[-1] for earlier in seen[-10:]):
         await asyncio.sleep(0.01)
@@ -287,7 +287,7 @@ def test_a_call_without_an_answer_ends_at_its_deadline(endpoints: dict[str, dict
     run(work())
 
 
-def test_what_cannot_be_is_said_at_once(directory: str) -> None:
+def test_connect_async_rejects_invalid_options_at_once(directory: str) -> None:
     async def work() -> None:
         for address, expected in [
             (f"fifo:{directory}/none", "no such FIFO"),
@@ -323,7 +323,7 @@ def test_a_host_name_is_resolved_while_other_calls_go_on(endpoints: dict[str, di
     run(work())
 
 
-def test_an_answer_that_comes_too_late_is_nobody_elses() -> None:
+def test_a_late_answer_is_not_given_to_another_call() -> None:
     def answer(request: bytes) -> list[bytes]:
         return [] if b"slow" in request else [b"200 OK\nvalue:: " + request.split(b"\n")[1] + b"\n\n"]
 
@@ -340,7 +340,7 @@ def test_an_answer_that_comes_too_late_is_nobody_elses() -> None:
         run(work())
 
 
-def test_a_property_that_nobody_awaits_is_no_warning(recwarn: pytest.WarningsRecorder) -> None:
+def test_a_property_that_is_not_awaited_causes_no_warning(recwarn: pytest.WarningsRecorder) -> None:
     mi = sipmi.AsyncClient("udp:127.0.0.1:1")
     assert repr(mi.generation) == "<to be awaited>"
     assert repr(mi) == "<AsyncClient udp:127.0.0.1:1>"
@@ -425,7 +425,7 @@ SCRIPTS = {
 
 @pytest.mark.parametrize("transport", ["fifo", "http"])
 @pytest.mark.parametrize("script", list(SCRIPTS))
-def test_nothing_hangs_and_nothing_is_left(
+def test_no_call_hangs_and_no_descriptor_leaks(
     endpoints: dict[str, dict[str, Any]], script: str, transport: str, directory: str
 ) -> None:
     address = endpoints[transport]["address"]

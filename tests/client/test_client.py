@@ -96,7 +96,7 @@ def dial(serve: Callable[..., Endpoints]) -> Iterator[Callable[..., sipmi.Client
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("emulate", VERSIONS)
-def test_the_client_finds_out_who_answers_and_in_which_wire(dial: Any, transport: str, emulate: Optional[str]) -> None:
+def test_the_client_detects_the_server_and_its_wire(dial: Any, transport: str, emulate: Optional[str]) -> None:
     mi = dial(transport, emulate)
     assert (mi.generation, mi.version, mi.wire) == VERSIONS[emulate]
 
@@ -125,7 +125,7 @@ def test_connect_touches_no_network() -> None:
         sipmi.connect(address).close()
 
 
-def test_what_cannot_be_connected_to_is_said_at_once() -> None:
+def test_connect_rejects_invalid_addresses_and_options() -> None:
     with pytest.raises(ValueError, match="expected udp:host:port"):
         sipmi.connect("udp:localhost")
     with pytest.raises(ValueError, match="speaks text or jsonrpc, not xmlrpc"):
@@ -139,7 +139,7 @@ def test_what_cannot_be_connected_to_is_said_at_once() -> None:
             sipmi.connect("udp:localhost:1", timeout=timeout)
 
 
-def test_a_host_name_that_means_nothing_is_a_transport_error() -> None:
+def test_a_host_name_that_cannot_be_resolved_is_a_transport_error() -> None:
     with sipmi.connect("udp:nowhere.invalid:8080", timeout=20) as mi, pytest.raises(sipmi.TransportError):
         mi.call("uptime")
 
@@ -176,7 +176,7 @@ def test_positions_and_names_mix_on_text_alone(dial: Any) -> None:
     assert dial("udp", wire="text").call("account", "alice", credit=1.5)["credit"] == "1.5"
 
 
-def test_json_takes_no_mixture(dial: Any) -> None:
+def test_json_wires_accept_either_positions_or_names(dial: Any) -> None:
     with pytest.raises(sipmi.InvalidParams, match="not both"):
         dial("udp", wire="jsonrpc").call("account", "alice", credit=1.5)
 
@@ -189,7 +189,7 @@ def test_true_and_false_arrive_as_such(dial: Any, wire: str) -> None:
 
 
 @pytest.mark.parametrize("wire", WIRES)
-def test_a_list_is_a_list_or_so_many_parameters(dial: Any, wire: str) -> None:
+def test_a_list_is_sent_as_a_list_or_as_one_parameter_for_each_element(dial: Any, wire: str) -> None:
     assert int(dial("fifo", wire=wire).call("count", ["a", "b", "c"])) == 3
 
 
@@ -306,7 +306,7 @@ def test_a_fifo_carries_replies_of_megabytes(dial: Any, wire: str) -> None:
     assert len(mi.call("large", 5_000_000)["lines"]) == 5000
 
 
-def test_a_reply_over_what_a_datagram_carries_is_an_error_answer(dial: Any) -> None:
+def test_a_reply_over_the_size_of_a_datagram_is_an_error_reply(dial: Any) -> None:
     with pytest.raises(sipmi.Fault, match="Reply too large"):
         dial("udp").call("large", 100_000)
 
@@ -379,7 +379,7 @@ def test_a_client_outlives_a_restart_of_its_server(directory: str, transport: st
                 break
             server.stop()
             with pytest.raises(sipmi.TransportError):
-                mi.call("echo", "nobody hears this")
+                mi.call("echo", "no server reads this")
             server = make_server()
             server.listen(address.split("?")[0], **({"reply_dir": directory} if transport == "fifo" else {}))
             server.start()
@@ -389,7 +389,7 @@ def test_a_client_outlives_a_restart_of_its_server(directory: str, transport: st
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_a_closed_client_calls_nobody(dial: Any, transport: str) -> None:
+def test_a_closed_client_sends_no_calls(dial: Any, transport: str) -> None:
     mi = dial(transport)
     assert mi.call("nothing") == "OK"
     mi.close()

@@ -1,4 +1,4 @@
-"""What the client does not send to a real server, because it would be lost, do harm, or run as something else."""
+"""The client rejects requests that a real server would lose, run as something else, or be harmed by."""
 
 from __future__ import annotations
 
@@ -66,24 +66,24 @@ def test_a_json_frame_over_4096_bytes_is_an_injection(fifo: RogueFifo, wire: str
 
 @pytest.mark.parametrize("wire", ["auto", "jsonrpc"])
 @pytest.mark.parametrize("command", ASYNCHRONOUS)
-def test_what_answers_later_is_not_sent_to_a_json_fifo(fifo: RogueFifo, wire: str, command: str) -> None:
+def test_asynchronous_commands_are_not_sent_to_a_json_fifo(fifo: RogueFifo, wire: str, command: str) -> None:
     with sipmi.connect(fifo.address, wire=wire) as mi:
         refused(mi, "aborts the server: use udp: or unix:", command, method="OPTIONS")
         assert not any(b"OPTIONS" in request for request in fifo.requests)
 
 
 @pytest.mark.parametrize("command", ["t_uac_dlg", "tm:uac_dlg"])
-def test_what_answers_later_may_go_in_a_datagram(udp: RogueDatagram, command: str) -> None:
+def test_asynchronous_commands_may_be_sent_in_a_datagram(udp: RogueDatagram, command: str) -> None:
     with sipmi.connect(udp.address) as mi:
         assert mi.call(command, method="OPTIONS") == "OK"
 
 
-def test_what_answers_later_may_go_to_a_text_fifo(fifo: RogueFifo) -> None:
+def test_asynchronous_commands_may_be_sent_to_a_text_fifo(fifo: RogueFifo) -> None:
     with sipmi.connect(fifo.address, wire="text") as mi:
         assert mi.call("t_uac_dlg", "OPTIONS") == "OK"
 
 
-def test_text_parameters_over_what_a_fifo_reads_are_lost(fifo: RogueFifo) -> None:
+def test_text_parameters_over_the_read_size_of_a_fifo_are_lost(fifo: RogueFifo) -> None:
     with sipmi.connect(fifo.address, wire="text") as mi:
         assert mi.call("cache_store", "local", "a", "x" * 8100) == "OK"
         refused(mi, "over the limit of 8190", "cache_store", "local", "a", "x" * 8192)
@@ -104,7 +104,7 @@ UNSAYABLE = ['"first', "an empty\n\nline", 'a line\n"that starts so', 'a " and a
 
 
 @pytest.mark.parametrize("value", UNSAYABLE)
-def test_what_text_cannot_say_is_not_sent_to_a_fifo(fifo: RogueFifo, value: str) -> None:
+def test_values_that_text_cannot_express_are_not_sent_to_a_fifo(fifo: RogueFifo, value: str) -> None:
     with sipmi.connect(fifo.address, wire="text") as mi:
         error = refused(mi, "parameter 2 cannot be sent", "cache_store", "local", value)
         assert value not in str(error)
@@ -130,7 +130,7 @@ def test_a_datagram_over_65457_bytes_is_cut(udp: RogueDatagram, wire: str) -> No
 
 @pytest.mark.parametrize("wire", ["text", "jsonrpc"])
 @pytest.mark.parametrize("command", ["", " ", "a b", "a\nb", "a\0b", 'a"b', "a\\b", "x" * 129, ":\n:kill"])
-def test_what_is_no_name_of_a_command_is_not_sent(fifo: RogueFifo, wire: str, command: str) -> None:
+def test_an_invalid_command_name_is_not_sent(fifo: RogueFifo, wire: str, command: str) -> None:
     with sipmi.connect(fifo.address, wire=wire) as mi:
         error = refused(mi, "cannot be the name of a command", command)
         assert "\n" not in str(error)
@@ -150,7 +150,7 @@ def test_a_nul_is_nothing_for_a_json_server(udp: RogueDatagram) -> None:
 
 
 @pytest.mark.parametrize("value", [[None], float("inf"), float("nan")])
-def test_what_json_servers_do_not_take_is_not_sent(udp: RogueDatagram, value: Any) -> None:
+def test_values_that_json_servers_reject_are_not_sent(udp: RogueDatagram, value: Any) -> None:
     with sipmi.connect(udp.address) as mi:
         refused(mi, "parameter 1 cannot be sent", "echo", value)
 

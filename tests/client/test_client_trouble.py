@@ -97,12 +97,12 @@ def test_the_deadline_holds_for_all_that_a_call_does(directory: str) -> None:
         assert [b"{" in request for request in server.wait_for(2)][:2] == [True, False]
 
 
-def test_a_fifo_that_nobody_empties_is_a_timeout_and_nothing_is_written(directory: str) -> None:
+def test_a_full_fifo_is_a_timeout_and_the_client_writes_no_bytes(directory: str) -> None:
     with RogueFifo(directory, silent, reads=False) as server, sipmi.connect(server.address, wire="text") as mi:
-        os.write(server.fd, b"from somebody else\n")
+        os.write(server.fd, b"from another client\n")
         with pytest.raises(sipmi.CallTimeout):
             mi.call("uptime", timeout=0.1)
-        assert os.read(server.fd, 1 << 16) == b"from somebody else\n"
+        assert os.read(server.fd, 1 << 16) == b"from another client\n"
     assert reply_fifos(directory) == []
 
 
@@ -292,7 +292,7 @@ def test_only_answers_to_other_requests_are_a_timeout() -> None:
         mi.call("uptime")
 
 
-# -- nobody there ---------------------------------------------------------------------------------
+# -- no server -----------------------------------------------------------------------------------
 
 
 def transport_error(address: str, **options: Any) -> sipmi.TransportError:
@@ -306,7 +306,7 @@ def transport_error(address: str, **options: Any) -> sipmi.TransportError:
 
 
 @pytest.mark.parametrize("wire", ["auto", "text"])
-def test_a_port_where_nobody_listens_is_refused_at_once(wire: str) -> None:
+def test_a_port_without_a_listener_refuses_the_connection_at_once(wire: str) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
@@ -325,7 +325,7 @@ def test_a_missing_socket_a_dead_one_and_one_of_another_kind_are_told_apart(dire
         assert "another kind" in str(transport_error(f"unix:{path}2"))
 
 
-def test_a_fifo_that_is_gone_and_one_that_nobody_reads_are_told_apart(directory: str) -> None:
+def test_a_missing_fifo_and_one_without_a_reader_are_different_errors(directory: str) -> None:
     path = os.path.join(directory, "mi_fifo")
     gone = transport_error(f"fifo:{path}?reply_dir={directory}")
     assert "there is no such FIFO" in str(gone)
@@ -370,7 +370,7 @@ def test_every_request_is_one_write_to_an_empty_fifo(directory: str) -> None:
             client.close()
 
 
-def test_everybody_may_write_to_the_reply_fifo_whatever_the_umask(directory: str) -> None:
+def test_all_users_may_write_to_the_reply_fifo_with_any_umask(directory: str) -> None:
     seen: list[os.stat_result] = []
     readers: list[bool] = []
 
@@ -511,7 +511,7 @@ for _ in range(50):
 # -- who is asked ---------------------------------------------------------------------------------
 
 
-def test_the_server_is_asked_who_it_is_only_once(directory: str) -> None:
+def test_the_client_asks_the_server_for_its_version_only_once(directory: str) -> None:
     def answer(request: bytes) -> list[bytes]:
         result = {"Server": "OpenSIPS (4.0.1 (x86_64/linux))"} if b'"version"' in request else "OK"
         return [json_reply(request, result)]
@@ -529,7 +529,7 @@ def test_the_server_is_asked_who_it_is_only_once(directory: str) -> None:
         assert sum(b'"version"' in request for request in server.requests) == 1
 
 
-def test_a_wire_that_is_given_is_not_asked_for() -> None:
+def test_a_given_wire_is_not_detected() -> None:
     with RogueDatagram(lambda request: [a_reply(request)]) as server, sipmi.connect(server.address, wire="text") as mi:
         mi.call("uptime")
         assert server.requests == [b":uptime:\n"]
@@ -576,7 +576,7 @@ def test_a_client_warns_once_of_a_server_before_1_11(version: str, warnings: int
         assert way == "awaits" or warning.filename == __file__
 
 
-def test_a_server_that_does_not_say_who_it_is_is_still_called() -> None:
+def test_a_server_that_does_not_report_its_version_is_still_called() -> None:
     def answer(request: bytes) -> list[bytes]:
         if b'"version"' in request:
             error = {"code": -32601, "message": "Method not found"}
@@ -588,7 +588,7 @@ def test_a_server_that_does_not_say_who_it_is_is_still_called() -> None:
         assert (mi.generation, mi.version, mi.wire) == (None, None, "jsonrpc")
 
 
-def test_what_was_not_found_out_is_asked_again() -> None:
+def test_an_unsuccessful_detection_is_repeated() -> None:
     answers = iter([[], [], [b"200 OK\n"]])
     with (
         RogueDatagram(lambda request: next(answers) and [json_reply(request)]) as server,

@@ -45,7 +45,7 @@ class Page(HTMLParser):
 
 
 def page(thing: Any) -> Page:
-    """What a notebook gets of a thing, by the hook that it asks."""
+    """Return the HTML that a notebook gets from an object's display hook."""
     shown = Page(thing._repr_html_())
     assert shown.resources == []
     assert "script" not in shown.tags
@@ -72,7 +72,7 @@ def test_nothing_that_a_server_says_becomes_a_tag() -> None:
             assert page(mi.request("evil")).text.count(evil) == 2
 
 
-def test_a_reply_says_who_answered_what_and_how() -> None:
+def test_a_reply_shows_its_server_its_command_and_its_wire() -> None:
     with FakeOpenSIPS("2.4") as opensips, opensips.connect("udp") as mi:
         text = page(mi.request("nosuch")).text
         assert "500 command not available" in text
@@ -90,13 +90,13 @@ def test_a_large_tree_is_shown_in_part_and_says_how_much_is_left() -> None:
     assert len(shown) < 40_000
 
 
-def test_what_a_fleet_answered_is_a_table_of_who_did_and_who_did_not(directory: str) -> None:
+def test_a_fleet_result_is_a_table_of_nodes_with_replies_and_errors(directory: str) -> None:
     with FakeOpenSIPS("2.4") as opensips:
-        nodes = {"<edge1>": opensips.address("udp"), "edge2": f"unix:{directory}/nobody.sock"}
+        nodes = {"<edge1>": opensips.address("udp"), "edge2": f"unix:{directory}/missing.sock"}
         with sipmi.Fleet(nodes, timeout=2.0) as fleet:
             shown = page(fleet.call("get_statistics", ["drop_requests"]))
     assert shown.tags.count("tr") == 3
-    for said in ("1 of 2 ok", "<edge1>", "core:drop_requests=", "TransportError", "nobody.sock"):
+    for said in ("1 of 2 ok", "<edge1>", "core:drop_requests=", "TransportError", "missing.sock"):
         assert said in shown.text
 
 
@@ -128,14 +128,14 @@ def test_a_topology_and_a_plan_are_drawn(machine: Host) -> None:
     assert "nothing has changed yet" in shown.text
 
 
-def test_plain_text_is_there_for_those_who_show_no_html(machine: Host) -> None:
+def test_plain_text_is_shown_where_html_is_not(machine: Host) -> None:
     plan = machine.plan(device="eth1", cpus="2-3")
     assert bundle(plan)["text/plain"] == str(plan)
     with pytest.raises(TypeError, match=r"expected one of Tree, Reply, .* found int"):
         html(3)
 
 
-def test_a_chart_has_a_line_for_what_moves_and_a_note_for_what_does_not() -> None:
+def test_a_chart_has_lines_for_changing_values_and_notes_for_constant_ones() -> None:
     with FakeOpenSIPS("4.0") as opensips, opensips.connect("udp") as mi:
         opensips.statistics["core:rcv_requests"] = 7
         drawn = chart(mi.watch(["core:"], count=1)).run()
@@ -148,7 +148,7 @@ def test_a_chart_has_a_line_for_what_moves_and_a_note_for_what_does_not() -> Non
 
 
 def test_a_chart_of_a_server_that_is_gone_says_so(directory: str) -> None:
-    with sipmi.connect(f"unix:{directory}/nobody.sock") as mi:
+    with sipmi.connect(f"unix:{directory}/missing.sock") as mi:
         drawn = chart(mi.watch(["core:"], count=1)).run()
         assert "no answer: TransportError" in drawn.html()
 
@@ -188,7 +188,7 @@ def test_a_watch_of_interrupts_gives_rates_of_the_rows_that_were_asked_for(machi
         machine.watch_interrupts(device="nosuch0")
 
 
-def test_outside_of_a_notebook_a_watch_says_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_outside_of_a_notebook_a_watch_has_a_plain_repr(capsys: pytest.CaptureFixture[str]) -> None:
     with sipmi.connect("udp:127.0.0.1:9") as mi:
         mi.watch(["core:"])._ipython_display_()
     assert re.match(r"<Chart of udp:127.0.0.1:9: 0 samples>", capsys.readouterr().out)

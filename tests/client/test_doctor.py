@@ -25,7 +25,7 @@ import sipmi
 from sipmi import Diagnosis
 from sipmi.testing import FakeOpenSIPS
 
-NOBODY = 65534
+UNPRIVILEGED = 65534
 
 
 def codes(diagnosis: Diagnosis) -> list[str]:
@@ -40,22 +40,22 @@ def the_problem(address: str, **options: Any) -> sipmi.Finding:
     return diagnosis.problems[0]
 
 
-#: Becomes a user without rights. What it needs is imported before: the interpreter may be where only root may read.
-BECOME_NOBODY = f"""
+#: Becomes a user without privileges. Imports come first: the interpreter may be in a directory that only root can read.
+BECOME_UNPRIVILEGED = f"""
 import os
 from sipmi import client, server
 from sipmi.diagnosis import _datagram, _events, _fifo, _http, _machine, _silence
 import grp, json, pwd, sys, sipmi
-os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})
+os.setgroups([]); os.setgid({UNPRIVILEGED}); os.setuid({UNPRIVILEGED})
 """
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="Rights and namespaces are made by root.")
 
 
-def as_nobody(address: str, **options: Any) -> dict[str, Any]:
+def as_unprivileged(address: str, **options: Any) -> dict[str, Any]:
     """The diagnosis that a user without rights gets."""
     script = "print(json.dumps(sipmi.doctor(sys.argv[1], **json.loads(sys.argv[2])).as_dict()))"
-    command = [sys.executable, "-c", BECOME_NOBODY + script, address, json.dumps({"timeout": 0.3, **options})]
+    command = [sys.executable, "-c", BECOME_UNPRIVILEGED + script, address, json.dumps({"timeout": 0.3, **options})]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
@@ -64,7 +64,7 @@ def as_nobody(address: str, **options: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def place() -> Iterator[str]:
-    """A directory that everybody may enter."""
+    """Yield a directory that all users may enter."""
     with tempfile.TemporaryDirectory(prefix="mi") as path:
         os.chmod(path, 0o755)
         yield path
@@ -123,7 +123,7 @@ def in_namespace(kind: int, hidden: Optional[str] = None) -> Callable[[], None]:
 
 @pytest.mark.parametrize("version", ["1.11", "2.4", "3.6", "4.0"])
 @pytest.mark.parametrize("transport", ["fifo", "udp", "unix"])
-def test_a_server_that_is_well_has_no_problem(version: str, transport: str) -> None:
+def test_a_healthy_server_has_no_problem(version: str, transport: str) -> None:
     with FakeOpenSIPS(version, transports=[transport]) as opensips:
         diagnosis = sipmi.doctor(opensips.address(transport))
         assert diagnosis.ok, str(diagnosis)
@@ -132,7 +132,7 @@ def test_a_server_that_is_well_has_no_problem(version: str, transport: str) -> N
 
 
 @pytest.mark.parametrize(("version", "path"), [("4.0", "/mi"), ("3.6", "/RPC2"), ("2.4", "/json"), ("2.4", "/RPC2")])
-def test_a_web_server_that_is_well_has_no_problem(version: str, path: str) -> None:
+def test_a_healthy_web_server_has_no_problem(version: str, path: str) -> None:
     with FakeOpenSIPS(version, transports=["http"]) as opensips:
         diagnosis = sipmi.doctor(opensips.address("http").rpartition("/")[0] + path)
         assert diagnosis.ok, str(diagnosis)
@@ -160,7 +160,7 @@ def test_a_file_that_is_no_fifo(place: str) -> None:
     assert problem.fix == f"rm {place}/mi_fifo && systemctl restart opensips"
 
 
-def test_a_fifo_that_nobody_reads(place: str) -> None:
+def test_a_fifo_without_a_reader(place: str) -> None:
     os.mkfifo(f"{place}/mi_fifo")
     assert the_problem(f"fifo:{place}/mi_fifo").code == "fifo-no-reader"
 
@@ -184,7 +184,7 @@ def test_a_fifo_that_was_deleted_under_its_server(place: str) -> None:
 @needs_root
 def test_a_fifo_that_this_user_may_not_write(place: str) -> None:
     os.mkfifo(f"{place}/mi_fifo", 0o600)
-    found = as_nobody(f"fifo:{place}/mi_fifo")
+    found = as_unprivileged(f"fifo:{place}/mi_fifo")
     [problem] = [finding for finding in found["findings"] if finding["level"] == "problem"]
     assert problem["code"] == "fifo-mode"
     assert "mode 0600" in problem["text"]
@@ -196,7 +196,7 @@ def test_a_directory_that_this_user_may_not_enter(place: str) -> None:
     os.mkdir(f"{place}/closed", 0o700)
     os.mkfifo(f"{place}/closed/mi_fifo")
     for address in (f"fifo:{place}/closed/mi_fifo", f"unix:{place}/closed/mi.sock"):
-        found = as_nobody(address)
+        found = as_unprivileged(address)
         assert [f["code"] for f in found["findings"] if f["level"] == "problem"] == ["directory-closed"]
 
 
@@ -213,7 +213,7 @@ def test_a_reply_directory_that_is_not_there_or_not_writable(place: str) -> None
         directory = fifo[len("fifo:") :].rpartition("/")[0]
         os.chmod(directory, 0o755)
         os.chmod(fifo[len("fifo:") :], 0o666)
-        found = as_nobody(fifo, reply_dir=directory)
+        found = as_unprivileged(fifo, reply_dir=directory)
         assert [f["code"] for f in found["findings"] if f["level"] == "problem"] == ["reply-dir-mode"]
 
 
@@ -221,10 +221,10 @@ def test_a_reply_directory_that_is_not_there_or_not_writable(place: str) -> None
 def test_a_reply_directory_that_the_server_may_not_enter(place: str) -> None:
     os.mkdir(f"{place}/replies", 0o700)
     os.chmod(place, 0o777)
-    with process(BECOME_NOBODY + SERVE, f"fifo:{place}/mi_fifo", place):
+    with process(BECOME_UNPRIVILEGED + SERVE, f"fifo:{place}/mi_fifo", place):
         problem = the_problem(f"fifo:{place}/mi_fifo", reply_dir=f"{place}/replies")
     assert problem.code == "reply-dir-closed"
-    assert "nobody" in problem.text
+    assert "nobody" in problem.text  # prose: quoted
 
 
 def test_a_reply_directory_that_is_another_than_the_servers(place: str) -> None:
@@ -267,7 +267,7 @@ def test_a_sticky_directory_in_which_shells_are_refused(place: str) -> None:
     os.chmod(place, 0o1777)
     setting = Path("/proc/sys/fs/protected_fifos")
     before = setting.read_text()
-    with process(BECOME_NOBODY + SERVE, f"fifo:{place}/mi_fifo", place):
+    with process(BECOME_UNPRIVILEGED + SERVE, f"fifo:{place}/mi_fifo", place):
         setting.write_text("1")
         try:
             diagnosis = sipmi.doctor(f"fifo:{place}/mi_fifo", reply_dir=place)
@@ -333,7 +333,7 @@ def test_a_port_that_is_silent_and_one_whose_owner_does_not_read() -> None:
             swallower.join()
 
 
-def test_a_name_that_leads_nowhere() -> None:
+def test_a_name_without_an_address() -> None:
     for address in ("udp:no-such-host.invalid:8080", "http://no-such-host.invalid:8888/mi"):
         assert the_problem(address).code == "unknown-host"
 
@@ -364,7 +364,7 @@ def test_unix_sockets_that_are_none(place: str) -> None:
         deaf.bind(f"{place}/deaf")
         assert the_problem(f"unix:{place}/deaf").code == "busy"
         os.chmod(f"{place}/deaf", 0o600)
-        found = as_nobody(f"unix:{place}/deaf")
+        found = as_unprivileged(f"unix:{place}/deaf")
         assert [f["code"] for f in found["findings"] if f["level"] == "problem"] == ["unix-mode"]
 
 
@@ -379,7 +379,7 @@ def test_a_unix_socket_of_a_process_with_a_network_of_its_own(place: str) -> Non
 
 @contextlib.contextmanager
 def answering(answer: bytes) -> Iterator[str]:
-    """A web server that says the same to everybody."""
+    """Serve the same answer to every HTTP client."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(0.1)
         done = threading.Event()
@@ -464,7 +464,7 @@ def test_pages_for_browsers_are_not_taken_for_mi(path: str) -> None:
         assert "pages for browsers" in problem.text
 
 
-def test_a_unix_server_that_answers_from_a_second_socket_is_well(place: str) -> None:
+def test_a_unix_server_that_answers_from_a_second_socket_is_healthy(place: str) -> None:
     """Every OpenSIPS has one (`tx_sock`), and Linux delivers its datagrams to no socket that is connected elsewhere."""
     ended = threading.Event()
 
@@ -493,7 +493,7 @@ def test_a_unix_server_that_answers_from_a_second_socket_is_well(place: str) -> 
     assert [finding.code for finding in found.findings] == ["unix-open", "answered"]
 
 
-def test_a_server_that_wants_to_know_who_calls() -> None:
+def test_a_server_that_requires_credentials() -> None:
     server = sipmi.Server("closed")
     server.listen("http://127.0.0.1:0", auth={"ann": "a"})
     with server:

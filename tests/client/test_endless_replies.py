@@ -47,7 +47,7 @@ def endless(head: bytes, piece: bytes) -> Callable[[Connection], None]:
     return serve
 
 
-#: What a server of HTTP sends first, and then without end.
+#: The start of an HTTP server's answer, and the bytes that it then repeats endlessly.
 HTTP_FLOODS = {
     "interim": (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000),
     "head": (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n" * 1000),
@@ -61,7 +61,7 @@ HTTP_FLOODS = {
     "body": (b"HTTP/1.1 200 OK\r\n\r\n", b" " * PIECE),
     "length": (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n", b" " * PIECE),
 }
-#: Those that stay below every limit for as long as anybody reads.
+#: Floods that exceed no limit of size, so that only the deadline ends them.
 SLOW_FLOODS = ["interim", "head", "chunks", "chunk", "trailers", "body"]
 
 
@@ -207,7 +207,7 @@ def test_a_reply_of_exactly_the_limit_is_read() -> None:
 
 
 @pytest.mark.parametrize("limit", [0, -1])
-def test_a_limit_of_nothing_is_refused(limit: int) -> None:
+def test_a_limit_of_zero_is_rejected(limit: int) -> None:
     with pytest.raises(ValueError, match="1 or more bytes as reply_limit"):
         sipmi.Client("udp:127.0.0.1:8080", reply_limit=limit)
 

@@ -1,4 +1,4 @@
-"""What is not sent to servers of some versions, and what is said of answers that do not come."""
+"""The client does not send requests that would harm the server's version, and explains answers that do not arrive."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_a_timeout_says_how_much_of_a_fifo_reply_had_come(tmp_path: Path) -> Non
 # -- commands that harm -------------------------------------------------------------------------------
 
 
-def test_a_command_that_holds_up_3_x_and_4_x_is_sent_only_when_forced() -> None:
+def test_a_command_that_blocks_3_x_and_4_x_is_sent_only_when_forced() -> None:
     with json_server("4.0.1", ok) as server, sipmi.connect(server.address, retries=2) as mi:
         for name in ("t_hash", "tm:hash"):
             with pytest.raises(sipmi.RequestRefused, match="half a minute") as raised:

@@ -1,4 +1,4 @@
-"""What `import sipmi` costs, and that everything is there all the same."""
+"""`import sipmi` loads few modules, and all public names are available afterwards."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SLOW = {
     "asyncio", "concurrent.futures", "dataclasses", "email", "http.client", "inspect", "json", "logging", "runpy",
     "selectors", "socket", "ssl", "subprocess", "tempfile", "threading", "unittest", "urllib.request", "xmlrpc.client",
 }  # fmt: skip
-#: What is not of the standard library is never imported unasked.
+#: Third-party modules that `import sipmi` never loads.
 OPTIONAL = {"anywidget", "ipywidgets", "IPython", "pandas", "prometheus_client", "prompt_toolkit", "pytest", "rich"}
 
 
@@ -47,7 +47,7 @@ def test_every_public_name_is_there(name: str) -> None:
     assert name in dir(sipmi)
 
 
-def test_what_comes_later_is_what_type_checkers_see() -> None:
+def test_names_that_load_lazily_are_those_that_type_checkers_see() -> None:
     source = ast.parse(Path(sipmi.__file__).read_text())
     [block] = [node for node in source.body if isinstance(node, ast.If)]
     imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]

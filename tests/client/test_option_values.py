@@ -125,7 +125,7 @@ def test_the_longest_times_are_deadlines_that_never_come(directory: str, transpo
 
 
 def test_a_request_whose_reader_comes_late_outlives_an_endless_reply_wait(directory: str) -> None:
-    """What waits for its reader gets a deadline, which is where an endless time overflowed."""
+    """A request that waits for its reader gets a deadline, in which an endless time used to overflow."""
     server = sipmi.Server("options")
     server.listen(f"fifo:{directory}/it", reply_dir=directory, reply_wait=1e19)
     with server:

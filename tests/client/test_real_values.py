@@ -211,7 +211,7 @@ def test_a_dialog_of_1_9_keeps_its_place_and_has_its_callee_in_the_list() -> Non
     assert value("1.9.1", "dlg_list", answer) == {"Dialogs": [dialog]}
 
 
-def test_a_contact_of_1_9_has_its_flags_under_the_whole_name() -> None:
+def test_a_contact_of_1_9_has_its_flags_under_the_full_name() -> None:
     answer = "200 OK\nDomain:: location table=512 records=1\n\tAOR:: a\n\t\tContact:: sip:a@b Q=\n\t\t\tCflag:: 0\n\n"
     contact = {"Contact": "sip:a@b", "Q": "", "Cflags": ""}
     aors = [{"AOR": "a", "Contacts": [contact]}]

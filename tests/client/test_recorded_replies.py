@@ -66,7 +66,7 @@ def cuts(reply: bytes) -> Iterator[int]:
 
 
 def read(mi: sipmi.Client) -> Any:
-    """What the client makes of the reply."""
+    """Return the client's reading of the reply."""
     try:
         reply = mi.request("cache_fetch", "local", "key")
     except sipmi.CallTimeout:
@@ -77,7 +77,7 @@ def read(mi: sipmi.Client) -> Any:
 
 
 class Cutter:
-    """What is sent, and where it is cut."""
+    """A server that sends a recorded reply, and where it cuts the reply off."""
 
     reply = b""
     cut = 0

@@ -1,4 +1,4 @@
-"""What a client does when calls fail: it tries again, leaves a server alone, finds out anew who answers."""
+"""A client retries failed calls, opens its circuit breaker, and detects the server's version again."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ def test_a_read_that_is_lost_is_asked_again_and_a_write_is_not() -> None:
 
 
 @pytest.mark.parametrize("method", ["uptime", "kill"])
-def test_what_cannot_have_run_is_tried_again_whatever_it_is(directory: str, method: str) -> None:
+def test_a_request_that_cannot_have_run_is_retried_for_every_command(directory: str, method: str) -> None:
     path = f"unix:{directory}/late.sock"
 
     def serve_late() -> None:
-        time.sleep(0.15)  # the first tries find nobody
+        time.sleep(0.15)  # the first attempts fail
         with RogueDatagram(lambda request: [answer_to(request)], f"{directory}/late.sock") as rogue:
             rogue.wait_for(1)
         os.unlink(f"{directory}/late.sock")
@@ -94,7 +94,7 @@ def test_a_connection_that_is_lost_costs_a_read_nothing_and_a_write_its_answer()
                 assert len(rogue.requests) == 1 + is_answered
 
 
-def test_a_server_that_fails_again_and_again_is_left_alone_and_found_when_it_is_back(directory: str) -> None:
+def test_the_circuit_breaker_opens_for_a_failing_server_and_closes_when_it_is_back(directory: str) -> None:
     address = f"unix:{directory}/mi.sock"
 
     with sipmi.connect(address, wire="jsonrpc", failure_threshold=3) as mi:
@@ -115,7 +115,7 @@ def test_a_server_that_fails_again_and_again_is_left_alone_and_found_when_it_is_
             assert mi.call("uptime") == "OK"
 
 
-def test_who_comes_after_a_restart_is_asked_for_its_version_again(directory: str) -> None:
+def test_the_version_is_detected_again_after_a_restart(directory: str) -> None:
     def serve(version: str) -> sipmi.Server:
         server = sipmi.Server("opensips", emulate=version)
         server.listen(f"unix:{directory}/mi.sock")
@@ -132,7 +132,7 @@ def test_who_comes_after_a_restart_is_asked_for_its_version_again(directory: str
             assert (mi.generation, mi.wire) == ("4.x", "jsonrpc")
 
 
-def test_a_fifo_that_is_made_anew_is_used(directory: str) -> None:
+def test_a_fifo_that_is_made_again_is_used(directory: str) -> None:
     def answer(request: bytes, path: str) -> None:
         write_reply(path, answer_to(request[request.index(b"{") :]))
 
@@ -196,7 +196,7 @@ def test_options_that_make_no_sense_are_refused(option: str, value: Union[int, s
         sipmi.connect("udp:127.0.0.1:1", **{option: value})  # type: ignore[arg-type]
 
 
-def test_what_is_only_a_limit_can_be_forced_and_says_so() -> None:
+def test_a_harmless_limit_can_be_exceeded_with_force() -> None:
     with FakeOpenSIPS("3.4") as fake:
         for call in [
             lambda **options: fake_call(fake.address("http"), **options),
@@ -231,7 +231,7 @@ async def fake_call_async(address: str, **options: Any) -> Any:
         ("2.4", "fifo", "cache_store", ["local", "k", "a\n\n:kill:\n"]),
     ],
 )
-def test_what_injects_mangles_or_kills_is_never_sent(
+def test_requests_that_inject_truncate_or_crash_are_never_sent(
     version: str, transport: str, command: str, args: list[str]
 ) -> None:
     with FakeOpenSIPS(version, hazards=True) as fake, fake.connect(transport) as mi:
@@ -287,7 +287,7 @@ RECORDED = {"3.2": "3.2-core", "3.4": "3.4-fifo", "3.6": "3.6-core", "4.0": "4.0
 
 
 def which(version: str) -> list[str]:
-    """What a real server listed."""
+    """Return the commands that a real server listed."""
     first = (Path(__file__).parents[1] / "wire" / f"{RECORDED[version]}.jsonl").read_text().splitlines()[0]
     pair = json.loads(first)
     assert pair["case"] == "which"

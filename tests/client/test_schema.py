@@ -1,4 +1,4 @@
-"""What servers of every version offer, as the client and completion see it."""
+"""The schema of servers of every version, as the client and completion see it."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def questions(opensips: FakeOpenSIPS) -> int:
     return int(opensips.server.call("get_statistics", ["mi_datagram:"])["mi_datagram:requests"])
 
 
-def test_completion_asks_once_and_looks_up_what_is_looked_at() -> None:
+def test_completion_lists_commands_once_and_fetches_help_on_demand() -> None:
     with FakeOpenSIPS("4.0", transports=["udp"]) as opensips, opensips.connect() as mi:
         assert mi.generation == "4.x"
         first = dir(mi.cmd)
@@ -135,7 +135,7 @@ def test_the_same_version_with_other_modules_differs_in_their_commands() -> None
         assert (diff.only_right, diff.changed, diff.renamed) == ((), (), ())
 
 
-def test_whoever_awaits_gets_the_same() -> None:
+def test_async_callers_get_the_same_schema() -> None:
     async def ask(address: str, other: str) -> tuple[sipmi.Schema, sipmi.SchemaDiff]:
         async with sipmi.AsyncClient(address) as mi, sipmi.AsyncClient(other) as theirs:
             return await mi.commands("ul_*"), await mi.diff(theirs)

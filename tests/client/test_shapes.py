@@ -38,7 +38,7 @@ CASES = {
     "dlg_list": ("dlg_list", "dlg_list", "dlg_list"),
 }
 
-#: What old versions do not know, and a list of contacts not of 1.x in one line each.
+#: Commands that old versions do not have, and lists of contacts as 1.x does not write them.
 ABSENT = {
     "ds_list": {"resolved_addresses", "first_hit_counter"},
     "ul_show_contact": {"ContactID", "Cseq", "State"},
@@ -141,7 +141,7 @@ def test_processes_and_statistics_are_numbers(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OLD)
-def test_what_was_not_stored_is_the_error_of_4_0_and_the_reply_stays_as_it_came(name: str) -> None:
+def test_a_missing_cached_value_is_the_error_of_4_0_and_the_reply_is_unchanged(name: str) -> None:
     file = Recorded(name)
     with file.answering("cache_fetch_missing") as (mi, _):
         reply = mi.request("cache_fetch", "local", "nokey")

@@ -24,7 +24,7 @@ VERSIONS = ["1.11", "2.4", "3.2", "3.4", "3.6", "4.0"]
 
 
 def reading(at: float, uptime: Any = None, **numbers: int) -> Reading:
-    """What was read at a moment; counters, except for ``in_use``."""
+    """Return a reading at a moment; all numbers are counters, except for ``in_use``."""
     meanings = {name: Meaning("gauge" if name == "in_use" else "counter", "calls") for name in numbers}
     values = {f"x:{name}": Value(number, f"x:{name}", meanings[name]) for name, number in numbers.items()}
     return Reading(values, address="udp:192.0.2.1:8080", time=at, uptime=uptime)
@@ -83,7 +83,7 @@ def test_a_server_is_asked_once_for_the_kinds_that_the_table_does_not_have() -> 
         assert asked == [["billing:"]] * 2
 
 
-def test_where_nobody_says_of_which_kind_a_statistic_is_it_has_no_rate() -> None:
+def test_a_statistic_of_unknown_kind_has_no_rate() -> None:
     with FakeOpenSIPS("1.11") as opensips, opensips.connect("udp") as mi:
         opensips.statistics.add("custom:calls", 3)
         first = mi.statistics("custom:")
@@ -168,14 +168,14 @@ def test_a_reading_and_its_numbers_can_be_pickled() -> None:
     assert (reading(102.0, 62, calls=14) - again).rates == {"x:calls": 2.0}
 
 
-def test_a_watch_asks_once_a_second_for_what_it_shows_and_stops_asking_when_its_loop_is_left() -> None:
+def test_a_watch_polls_once_a_second_and_stops_when_its_loop_is_left() -> None:
     asked: list[tuple[float, Any]] = []
     server = sipmi.Server("billing")
     server.unregister("get_statistics")
 
     @server.command(read_only=True)
     def get_statistics(statistics: list) -> dict:
-        """What was asked for."""
+        """Record the selectors and answer with numbers."""
         asked.append((time.monotonic(), statistics))
         return {"core:rcv_requests": 10 * len(asked), "core:timestamp": len(asked)}
 
@@ -248,7 +248,7 @@ def test_a_server_that_never_answers_gives_gaps_at_their_deadlines() -> None:
     assert time.monotonic() - began < 1.0 + 2 * 0.2 + PATIENCE / 2
 
 
-def test_what_will_never_be_answered_ends_a_watch_with_its_error() -> None:
+def test_a_permanent_error_ends_a_watch() -> None:
     server = sipmi.Server("billing")
     server.unregister("get_statistics")
     server.listen("udp:127.0.0.1:0")
@@ -298,7 +298,7 @@ def test_tables_have_a_row_for_each_statistic_or_for_each_sample() -> None:
     assert to_frame(samples, rates=True)["x:calls"].to_list()[2] == 2.0
 
 
-def test_the_page_about_statistics_tells_the_truth(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_examples_of_the_page_about_statistics_run(capsys: pytest.CaptureFixture[str]) -> None:
     page = (Path(__file__).parents[2] / "docs" / "statistics.md").read_text()
     names: dict[str, Any] = {}
     for snippet in re.findall(r"```python\n(.*?)```", page, re.DOTALL):

@@ -59,7 +59,7 @@ class Speaker:
 
 @pytest.fixture
 def path() -> Iterator[str]:
-    """Of a socket, in a directory that everybody may enter."""
+    """Yield the path of a socket, in a directory that all users may enter."""
     with tempfile.TemporaryDirectory(prefix="mi") as directory:
         os.chmod(directory, 0o755)
         yield os.path.join(directory, "mi.sock")
@@ -142,7 +142,7 @@ def test_a_server_of_another_user_is_known_by_the_owner_of_its_socket(path: str)
 
 @needs_root
 @pytest.mark.parametrize("wire", ["text", "jsonrpc"])
-def test_the_wait_ends_at_its_deadline_when_only_strangers_send(path: str, wire: str) -> None:
+def test_the_wait_ends_at_its_deadline_when_only_other_processes_send(path: str, wire: str) -> None:
     with (
         Speaker(STRANGER) as stranger,
         served_by(AnswerThrough(stranger, stranger, strangers=3), path) as server,
@@ -153,7 +153,7 @@ def test_the_wait_ends_at_its_deadline_when_only_strangers_send(path: str, wire:
 
 
 @needs_root
-def test_a_stranger_puts_no_descriptors_into_the_client(path: str) -> None:
+def test_another_process_cannot_pass_descriptors_to_the_client(path: str) -> None:
     with (
         Speaker(STRANGER, "with a file") as stranger,
         Speaker(0, "with a file") as server_process,
@@ -245,7 +245,7 @@ def test_an_abstract_server_answers_from_a_second_socket() -> None:
 
 
 @needs_root
-def test_a_recording_takes_the_answer_of_the_server_and_not_that_of_a_stranger(path: str) -> None:
+def test_a_recording_takes_the_answer_of_the_server_and_not_that_of_another_process(path: str) -> None:
     with Speaker(STRANGER) as stranger, served_by(AnswerThrough(stranger), path) as server:
         upstream = Upstream(server.address, SOON)
         assert upstream.ask(Question(b":where:\n")).body == b"200 OK\ntrue\n\n"

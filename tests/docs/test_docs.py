@@ -1,4 +1,4 @@
-"""What the documentation says is true: its examples run, and the stub has the docstrings of the binary."""
+"""The examples of the documentation run, and the stub has the docstrings of the binary."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 import sipmi
 from stub_docs import STUB, with_docs
 
-#: What an example may use without saying where it is from, beside what its own module has.
+#: Names that an example may use without an import, beside those of its own module.
 NAMES = {name: getattr(sipmi, name) for name in sipmi.__all__}
 #: Those that tests of their own run (`test_affinity_docs.py`), or that are no modules to import.
 OTHERS = ("sipmi.server._affinity", "sipmi.__main__", "sipmi.testing.pytest_plugin")
@@ -48,7 +48,7 @@ def documented() -> Iterator[tuple[str, str]]:
 
 
 def names_of(example: str) -> dict[str, Any]:
-    """What the example of a docstring may use: all of its module, of the tests' modules also each other's."""
+    """Return the names of an example's module. Examples of the tests' modules also see each other's names."""
     module = max((name for name in MODULES if f"{example}.".startswith(f"{name}.")), key=len)
     shared = TESTING if "testing" in module else {**vars(sipmi.server), **vars(sipmi.events)}
     return {**NAMES, **shared, **vars(MODULES[module])}

@@ -60,14 +60,14 @@ def test_the_blocks_of_a_page_run_as_they_stand(
 
 
 def commands(page: Path) -> list[str]:
-    """What a page says to a shell of `sipmi`: in blocks, and in the cells of tables."""
+    """Return the `sipmi` commands of a page, from its blocks and from the cells of its tables."""
     sources = [source.replace("\\\n", " ") for _, source in pages.blocks(page, "(?:sh|console)")]
     lines = [line for source in sources for line in source.splitlines()]
     found = [match.group(1) for line in lines if (match := re.match(r"(?:\$ |if ! |\s+)?(sipmi [^#|>&;]*)", line))]
     return found + re.findall(r"\| `(sipmi [^`]*)`", page.read_text())
 
 
-def test_what_pages_say_to_a_shell_is_understood() -> None:
+def test_shell_commands_of_the_pages_parse() -> None:
     said = [command for page in sorted(pages.DOCS.rglob("*.md")) for command in commands(page)]
     assert len(said) > 30
     for command in said:
@@ -75,9 +75,7 @@ def test_what_pages_say_to_a_shell_is_understood() -> None:
 
 
 @pytest.mark.parametrize("name", CALLING)
-def test_what_pages_call_from_a_shell_is_answered(
-    name: str, directory: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_shell_commands_of_the_pages_get_replies(name: str, directory: str, capsys: pytest.CaptureFixture[str]) -> None:
     with FakeOpenSIPS(CALLING[name]) as opensips:
         furnish(opensips)
         stand = pages.Stand(directory, opensips)

@@ -1,4 +1,4 @@
-"""What the wheel ships beside Python is up to date and readable."""
+"""The files that the wheel ships beside Python are up to date and readable."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sipmi.cli.ending import ERROR_ANSWER, INTERRUPTED, OK, TIMEOUT, TRANSPORT, 
 PAGE = SHARE / "man/man1/sipmi.1"
 
 
-def test_the_shipped_files_are_what_the_code_says() -> None:
+def test_the_shipped_files_are_current() -> None:
     for path, content in shipped().items():
         assert path.read_text() == content, "run `python tools/shipped.py`"
 

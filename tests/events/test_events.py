@@ -84,7 +84,7 @@ def is_settled(server: sipmi.Server, address: str, events: int) -> Callable[[], 
 # -- the commands, as recorded --------------------------------------------------------------------
 
 
-#: Who was subscribed when a recording began.
+#: The subscribers at the start of a recording.
 PRESENT = {
     "1.11": [("udp:127.0.0.1:34437", "E_UL_AOR_INSERT", 0), ("udp:127.0.0.1:34437", "E_UL_AOR_DELETE", 60)],
     "2.4": [
@@ -201,7 +201,7 @@ def test_a_listener_that_only_reads_takes_no_subscriptions(
     assert result_of(endpoints.ask("udp", rpc("events_list")))["Events"] == [{"name": "E_SUB_ADDED", "id": 0}]
 
 
-def test_what_cannot_be_subscribed_is_an_error_that_says_why(
+def test_an_impossible_subscription_is_an_error_with_its_reason(
     billing: sipmi.Server, serve: Callable[..., Endpoints]
 ) -> None:
     endpoints = serve(billing)
@@ -309,7 +309,8 @@ def test_ten_thousand_events_reach_three_subscribers_in_order(billing: sipmi.Ser
         for receiver in receivers:
             subscribe(billing, receiver.address)
         for number in range(events):
-            # Datagrams may be lost when nobody can keep up: those who raise go on, so here they wait now and then.
+            # Datagrams may be lost when receivers cannot keep up. Raising does not wait for them, so this loop pauses
+            # now and then.
             assert billing.raise_event("E_SUB_ADDED", {"number": number}) == 3
             if number % 200 == 199:
                 eventually(lambda: all(len(receiver._inbox.waiting) > number for receiver in receivers))  # noqa: B023
@@ -352,7 +353,7 @@ def test_a_subscriber_that_is_not_there_disturbs_no_other(billing: sipmi.Server,
     with udp_subscriber() as (gone, dead_udp), tcp_subscriber() as (refusing, dead_tcp):
         gone.close()
         refusing.close()
-    dead_unix = f"unix:{directory}/nobody"
+    dead_unix = f"unix:{directory}/missing"
     with udp_subscriber() as (living, to):
         for address in (dead_udp, dead_tcp, dead_unix, to):
             subscribe(billing, address)
@@ -366,9 +367,7 @@ def test_a_subscriber_that_is_not_there_disturbs_no_other(billing: sipmi.Server,
     assert billing.call("get_statistics", ["evi:dropped"])["evi:dropped"] == 40, "what waited was given up"
 
 
-def test_a_unix_subscriber_that_is_full_loses_events_and_nobody_waits_for_it(
-    billing: sipmi.Server, directory: str
-) -> None:
+def test_a_full_unix_subscriber_loses_events_and_delays_no_other(billing: sipmi.Server, directory: str) -> None:
     with unix_subscriber(directory) as (full, to), udp_subscriber() as (other, healthy):
         subscribe(billing, to)
         for number in range(4000):
@@ -379,7 +378,7 @@ def test_a_unix_subscriber_that_is_full_loses_events_and_nobody_waits_for_it(
         subscribe(billing, healthy)
         billing.raise_event("E_SUB_ADDED")
         assert other.recv(65536)
-        # What waited is given up when the subscriber takes nothing for a second.
+        # Queued events are dropped when the subscriber reads nothing for a second.
         eventually(is_settled(billing, to, 4001))
         full.setblocking(False)
         numbers = []
@@ -394,7 +393,7 @@ def test_a_unix_subscriber_that_is_full_loses_events_and_nobody_waits_for_it(
         assert json.loads(full.recv(65536))["params"] == {"number": -1}, "it has room again"
 
 
-def test_a_unix_subscriber_that_is_slow_gets_what_waited(billing: sipmi.Server, directory: str) -> None:
+def test_a_slow_unix_subscriber_gets_its_queued_events(billing: sipmi.Server, directory: str) -> None:
     with unix_subscriber(directory) as (slow, to):
         subscribe(billing, to)
         for number in range(600):
@@ -427,7 +426,7 @@ def test_an_event_too_large_for_a_datagram_is_dropped_and_goes_over_tcp(billing:
         assert counts(billing, datagrams) == (1, 1)
 
 
-def test_a_tcp_subscriber_that_stalls_holds_up_nobody_and_its_queue_is_bounded(billing: sipmi.Server) -> None:
+def test_a_stalled_tcp_subscriber_delays_no_other_and_its_queue_is_bounded(billing: sipmi.Server) -> None:
     with tcp_subscriber() as (listening, to), Receiver("tcp:127.0.0.1:0", max_queue=50_000) as healthy:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         subscribe(billing, to)
@@ -454,7 +453,7 @@ def test_a_tcp_subscriber_that_begins_again_is_connected_again(billing: sipmi.Se
         billing.raise_event("E_SUB_ADDED", {"n": 1})
         assert receiver.get(PATIENCE).params == {"n": 1}
         sockets = {which for which in descriptors() - before if which[1].startswith("socket:")}
-    # Both ends are closed: what is raised now waits. What is sent before the end is noticed would be lost.
+    # Both ends are closed, so events raised now are queued. Events sent before the close is noticed would be lost.
     eventually(lambda: not sockets & descriptors())
     billing.raise_event("E_SUB_ADDED", {"n": 2})
     with Receiver(to) as receiver:
@@ -488,7 +487,7 @@ def event_of(server: sipmi.Server) -> str:
     return "E_X"
 
 
-def test_what_a_reliable_subscriber_did_not_confirm_is_sent_again_and_what_it_refuses_is_dropped() -> None:
+def test_unconfirmed_events_are_sent_again_and_refused_ones_are_dropped() -> None:
     server = sipmi.Server("billing", reliable_events=True)
     with tcp_subscriber() as (listening, to):
         subscribe(server, to, event_of(server))
@@ -525,7 +524,7 @@ def answer(sock: socket.socket, id: int, kind: str) -> None:
 
 
 @pytest.mark.parametrize("nonsense", [b"{]", b"[]", b'{"id":{}}', b"\xff" * 5000, b'"' + b"x" * 70_000])
-def test_nonsense_from_a_reliable_subscriber_harms_nobody(nonsense: bytes) -> None:
+def test_malformed_replies_of_a_reliable_subscriber_affect_no_other(nonsense: bytes) -> None:
     server = sipmi.Server("billing", reliable_events=True)
     with tcp_subscriber() as (listening, to), Receiver("tcp:127.0.0.1:0") as healthy:
         subscribe(server, to, event_of(server))
@@ -540,7 +539,7 @@ def test_nonsense_from_a_reliable_subscriber_harms_nobody(nonsense: bytes) -> No
         server.stop()
 
 
-def test_a_stop_gives_up_what_a_subscriber_does_not_take_within_its_time(billing: sipmi.Server) -> None:
+def test_a_stop_drops_events_that_a_subscriber_does_not_take_in_time(billing: sipmi.Server) -> None:
     with tcp_subscriber() as (listening, to):
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         subscribe(billing, to)
@@ -672,7 +671,7 @@ def test_ctrl_c_ends_the_wait_for_an_event() -> None:
         timer.join()
 
 
-def test_what_is_no_event_is_counted_and_the_next_is_read(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_malformed_event_is_counted_and_the_next_is_read(caplog: pytest.LogCaptureFixture) -> None:
     with Receiver("udp:127.0.0.1:0") as receiver, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         to = ("127.0.0.1", int(receiver.address.rpartition(":")[2]))
         for nonsense in (b"", b"\0", b"{}", b"{", b"E_X", b"E_X\na::b\n", b"\xff" * 100, b"[" * 60_000):
@@ -683,7 +682,7 @@ def test_what_is_no_event_is_counted_and_the_next_is_read(caplog: pytest.LogCapt
     assert "what is no event" in caplog.text
 
 
-def test_what_comes_over_tcp_in_pieces_is_read_and_confirmed_and_nonsense_ends_its_connection_only() -> None:
+def test_events_in_pieces_over_tcp_are_confirmed_and_malformed_ones_end_only_their_connection() -> None:
     with Receiver("tcp:127.0.0.1:0") as receiver:
         to = ("127.0.0.1", int(receiver.address.rpartition(":")[2]))
         with socket.create_connection(to) as bad, socket.create_connection(to) as good:

@@ -180,7 +180,7 @@ def test_a_server_that_began_again_is_subscribed_to_again() -> None:
 
         @first.command(read_only=True)
         def uptime() -> dict:
-            """It has been up for long."""
+            """Report a long uptime."""
             return {"Now": "now", "Up since": "long ago", "Up time": "100000 [sec]"}
 
         running.callback(first.stop)
@@ -232,7 +232,7 @@ def test_on_an_event_loop_subscriptions_are_renewed_and_a_failure_is_told(server
 
 
 @pytest.mark.parametrize("kind", ["blocking", "awaited"])
-def test_the_oldest_events_are_dropped_when_nobody_takes_them_and_counted(kind: str, server: sipmi.Server) -> None:
+def test_the_oldest_events_are_dropped_and_counted_when_the_queue_is_full(kind: str, server: sipmi.Server) -> None:
     def told(events: Any) -> tuple[int, list[int]]:
         return events.dropped, [event.params["number"] for event in events._inbox.waiting]
 
@@ -251,7 +251,7 @@ def test_the_oldest_events_are_dropped_when_nobody_takes_them_and_counted(kind: 
         assert told(events) == (95, [95, 96, 97, 98, 99])
 
 
-def test_what_the_kernel_drops_is_counted_too(server: sipmi.Server) -> None:
+def test_events_that_the_kernel_drops_are_counted(server: sipmi.Server) -> None:
     with contextlib.ExitStack() as entered:
         mi = entered.enter_context(sipmi.connect(server.addresses[0]))
         events = entered.enter_context(mi.events("E_SUB_ADDED", max_queue=1, overflow="wait"))
@@ -329,7 +329,7 @@ def test_leaving_a_loop_of_awaited_events_ends_the_subscription(server: sipmi.Se
     assert ttls(server) == []
 
 
-def test_what_cannot_be_subscribed_says_why(server: sipmi.Server) -> None:
+def test_a_listener_names_the_reason_of_an_impossible_subscription(server: sipmi.Server) -> None:
     async def awaited(*events: str) -> None:
         async with sipmi.AsyncClient(server.addresses[0]) as mi, mi.events(*events):
             pass

@@ -33,7 +33,7 @@ VERSIONS = ["1.11", "2.4", "3.2", "3.4", "3.6", "4.0"]
 
 
 class Billing:
-    """So many servers, each with commands that say who they are and note who was called."""
+    """A number of servers. Their commands return the name of the server and record their calls."""
 
     def __init__(self, count: int) -> None:
         self.called: list[str] = []
@@ -48,7 +48,7 @@ class Billing:
 
         @server.command
         def whoami() -> dict:
-            """Says who it is."""
+            """Return the name of the server."""
             self.called.append(name)
             if name in self.broken:
                 raise sipmi.Fault(404, "Broken")
@@ -56,7 +56,7 @@ class Billing:
 
         @server.command(read_only=True)
         def health() -> int:
-            """Is not well for the first so many times."""
+            """Fail the first calls."""
             self.called.append(f"{name}?")
             self.sick[name] = self.sick.get(name, 0) - 1
             if self.sick[name] >= 0:
@@ -101,7 +101,7 @@ def billing() -> Iterator[Callable[[int], Billing]]:
 
 @pytest.fixture
 def silent() -> Iterator[Callable[[], str]]:
-    """Addresses where nobody answers."""
+    """Yield addresses where no server answers."""
     with contextlib.ExitStack() as sockets:
 
         def open_one() -> str:
@@ -182,7 +182,7 @@ def test_no_more_nodes_are_asked_at_once_than_was_said(billing: Callable[[int], 
         assert fleet.with_options(concurrency=6).call("slow")
 
 
-def test_a_node_whose_turn_does_not_come_in_time_was_not_asked(
+def test_a_node_whose_turn_comes_after_the_deadline_is_not_called(
     billing: Callable[[int], Billing], silent: Callable[[], str]
 ) -> None:
     servers = billing(1)
@@ -333,7 +333,7 @@ def test_a_rollout_waits_until_a_batch_is_healthy(billing: Callable[[int], Billi
     assert servers.called == ["edge1", "edge1?", "edge1?", "edge2", "edge2?"]
 
 
-def test_a_rollout_stops_when_a_node_does_not_get_well(billing: Callable[[int], Billing]) -> None:
+def test_a_rollout_stops_when_a_node_does_not_become_healthy(billing: Callable[[int], Billing]) -> None:
     servers = billing(2)
     servers.sick = {"edge1": 99}
     with Fleet(servers.nodes) as fleet:
@@ -347,7 +347,7 @@ def test_a_rollout_stops_when_a_node_does_not_get_well(billing: Callable[[int], 
         assert "healthy= says so" in str(picky.call("whoami").failed["edge2"])
 
 
-def test_a_dry_run_asks_nobody(billing: Callable[[int], Billing]) -> None:
+def test_a_dry_run_calls_no_server(billing: Callable[[int], Billing]) -> None:
     servers = billing(3)
     with Fleet(servers.nodes) as fleet:
         result = fleet.with_options(batch=2, check="health", dry_run=True).call("whoami")
@@ -369,7 +369,7 @@ def test_a_dry_run_asks_nobody(billing: Callable[[int], Billing]) -> None:
         ({"batch": 1, "healthy": bool}, "belong to a health check"),
     ],
 )
-def test_what_does_not_fit_together_is_refused(policy: Any, why: str) -> None:
+def test_contradictory_options_are_rejected(policy: Any, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         Fleet(["udp:192.0.2.1:8080"]).with_options(**policy)
 
@@ -588,7 +588,7 @@ def test_on_a_terminal_progress_is_a_bar_or_a_line(without_rich: bool, seen: str
     assert child.exitstatus == 0
 
 
-def test_where_nobody_looks_progress_writes_nothing() -> None:
+def test_progress_writes_no_output_without_a_terminal() -> None:
     script = WATCHED.format(without_rich=False)
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=8 * PATIENCE)
     assert (ended.returncode, ended.stderr) == (0, "")
@@ -622,7 +622,7 @@ with sipmi.Fleet(addresses, timeout=30.0) as fleet:
 
 @contextlib.contextmanager
 def many(count: int) -> Iterator[list[str]]:
-    """So many endpoints, in a process of their own."""
+    """Yield the addresses of `count` endpoints in a process of their own."""
     command = [sys.executable, "-c", MANY, str(count)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -663,7 +663,7 @@ def test_nodes_for_which_there_was_no_file_descriptor_have_their_turn_later() ->
     assert (asked.stdout, asked.stderr) == ("FleetResult of uptime: 200 ok\n", "")
 
 
-def test_the_page_about_fleets_tells_the_truth(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_examples_of_the_page_about_fleets_run(capsys: pytest.CaptureFixture[str]) -> None:
     page = (Path(__file__).parents[2] / "docs" / "fleet.md").read_text()
     names: dict[str, Any] = {}
     for snippet in re.findall(r"```python\n(.*?)```", page, re.DOTALL):

@@ -49,7 +49,7 @@ class Nodes:
             return name
 
         server.command(name="write", read_only=False)(count)
-        # The name of a command that changes nothing, as far as clients know.
+        # Clients know this name as that of a command that changes nothing.
         server.command(name="ul_dump", read_only=True)(count)
         server.listen("udp:127.0.0.1:0")
         server.start()
@@ -103,7 +103,7 @@ def test_the_workers_of_an_executor_ask_groups_of_nodes(make: Any, nodes: Nodes)
     assert set(nodes.called.values()) == {3}
 
 
-def test_what_has_no_submit_is_no_executor() -> None:
+def test_an_object_without_submit_is_no_executor() -> None:
     with pytest.raises(TypeError, match=r"expected a concurrent\.futures\.Executor or a dask\.distributed\.Client"):
         Fleet(["udp:192.0.2.1:8080"], executor=42)
 
@@ -132,7 +132,7 @@ def cluster() -> Iterator[distributed.Client]:
 
 
 @pytest.mark.timeout(120)
-def test_dask_workers_ask_and_what_only_reads_is_asked_again_when_one_is_killed(
+def test_dask_workers_call_servers_and_reads_are_retried_when_a_worker_is_killed(
     cluster: distributed.Client, nodes: Nodes
 ) -> None:
     with Fleet(nodes.nodes, executor=cluster, timeout=LONG) as fleet:

@@ -84,7 +84,7 @@ def outcome(mi: sipmi.Client, command: str, *args: Any) -> Any:
 CALLS: list[tuple[Any, ...]] = [
     ("get_statistics", ["rcv_requests"]),
     ("ul_show_contact", "location", "alice@example.org"),
-    ("ul_show_contact", "location", "nobody@example.org"),
+    ("ul_show_contact", "location", "unknown@example.org"),
     ("cache_store", "local", "key", "value"),
     ("cache_fetch", "local", "key"),
     ("ps",),
@@ -207,7 +207,7 @@ def test_kill_is_never_passed_on(directory: str) -> None:
         assert opensips.connect().call("pwd")
 
 
-def test_several_upstreams_take_what_is_theirs(directory: str) -> None:
+def test_each_upstream_handles_the_commands_that_match_it(directory: str) -> None:
     with seeded("2.4") as old, seeded("4.0") as new:
         server = sipmi.Server("edge")
         server.forward(old.address("udp"), only=["usrloc:*"])
@@ -269,7 +269,7 @@ def test_a_gateway_gives_an_old_server_tls_and_users(tmp_path: Path) -> None:
                 stranger.call("uptime")
 
 
-def test_a_gateway_tells_whoever_asks_too_often() -> None:
+def test_a_gateway_tells_a_client_that_exceeds_its_rate() -> None:
     with (
         seeded("2.4") as opensips,
         make_gateway(opensips.address("udp"), [("udp:127.0.0.1:0", {"rate_limit": 3})]) as server,
@@ -279,7 +279,7 @@ def test_a_gateway_tells_whoever_asks_too_often() -> None:
         assert (codes[0], codes[-1]) == (200, -32000)
 
 
-def test_a_listener_runs_what_it_allows_of_an_upstream_too() -> None:
+def test_a_listener_limits_the_commands_of_an_upstream_too() -> None:
     with seeded("4.0") as opensips:
         server = make_gateway(
             opensips.address("udp"),
@@ -335,7 +335,7 @@ class Counted:
         self.calls.append("rm")
 
 
-def test_answers_are_kept_and_one_call_answers_all_who_ask_meanwhile() -> None:
+def test_answers_are_cached_and_one_call_serves_all_concurrent_requests() -> None:
     upstream = Counted()
     with upstream.server:
         server = make_gateway(upstream.server.addresses[0], ["udp:127.0.0.1:0"], cache={"usrloc:*": 60.0})
@@ -414,7 +414,7 @@ def test_an_upstream_that_comes_back_as_another_version_is_recognised(directory:
         gateway.stop()
 
 
-def test_an_upstream_that_does_not_answer_holds_nobody_beyond_the_deadline() -> None:
+def test_callers_of_a_silent_upstream_get_an_error_at_the_deadline() -> None:
     silent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     silent.bind(("127.0.0.1", 0))
     with silent:
@@ -445,14 +445,14 @@ def test_a_full_queue_is_said_to_be_busy() -> None:
 
 
 def outcome_of(upstream: Counted, future: Any) -> Any:
-    """What came, letting the upstream answer when nothing does at once."""
+    """Return the outcome. If there is none at once, let the upstream answer first."""
     with contextlib.suppress(TimeoutError):
         return future.exception(timeout=1) or getattr(future.result(), "raw", b"")
     upstream.let.set()
     return future.exception(timeout=5) or future.result().raw
 
 
-def test_gateways_that_lead_to_each_other_say_so() -> None:
+def test_a_loop_of_gateways_is_an_error_that_names_it() -> None:
     first, second = sipmi.Server("first"), sipmi.Server("second")
     for server in (first, second):
         server.listen("udp:127.0.0.1:0")
@@ -490,7 +490,7 @@ def test_a_thousand_callers_are_served_while_one_reads_slowly(directory: str) ->
         name = slow.make_reply()
         reader = os.open(os.path.join(directory, name), os.O_RDONLY | os.O_NONBLOCK)
         try:
-            # A reply that nobody reads.
+            # A reply without a reader.
             slow.write(f":ul_dump:{name}\n\n".encode())
             host, port = address_of(gateway, "http").split("/")[2].split(":")
             sockets = [callers.enter_context(socket.create_connection((host, int(port)))) for _ in range(1000)]

@@ -354,7 +354,7 @@ def server(tree: Tree, width: int) -> None:
 
 
 def from_table(tree: Tree, table: str, online: list[int], width: int, done: set[int]) -> None:
-    """What the table has and no capture shows: anywhere allowed, managed ones where they fired."""
+    """Add interrupts that are in the table but in no capture: allowed anywhere, managed ones where they fired."""
     for line in table.splitlines()[1:]:
         label, _, rest = line.partition(":")
         if not label.strip().isdigit() or int(label) in done:

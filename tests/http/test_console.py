@@ -235,7 +235,7 @@ def test_an_optional_text_may_be_left_out_or_sent_empty_and_an_optional_number_a
     assert not page.field("pause").is_enabled()
 
 
-def test_what_is_wrong_with_a_parameter_is_said_at_its_field_and_nothing_is_sent(page: Any, billing: Billing) -> None:
+def test_a_wrong_parameter_is_marked_at_its_field_and_no_request_is_sent(page: Any, billing: Billing) -> None:
     page.choose("echo")
     page.field("count").send_keys("3.7", Keys.ENTER)
     wrong = {
@@ -373,7 +373,7 @@ def test_a_reply_is_copied_as_json_that_has_lost_nothing(page: Any, billing: Bil
     assert json.loads(copied) == billing.server.call("dump")
 
 
-def test_statistics_move_while_they_are_watched_and_stop_when_nobody_looks(page: Any, billing: Billing) -> None:
+def test_the_console_polls_statistics_only_while_they_are_visible(page: Any, billing: Billing) -> None:
     counter = billing.server.statistic("calls")
     counter.set(1234567)
     page.find("#statistics-choice summary").click()
@@ -437,7 +437,7 @@ def test_a_command_that_takes_long_can_be_given_up(page: Any, billing: Billing) 
     assert page.run() == "OK"
 
 
-def test_what_the_server_says_is_text_and_never_markup(page: Any) -> None:
+def test_replies_are_shown_as_text_and_never_as_markup(page: Any) -> None:
     page.choose("hostile")
     assert page.find("#command-help").get_attribute("textContent") == HOSTILE
     page.run()

@@ -197,7 +197,7 @@ def test_the_same_pages_change_something_by_get_where_every_get_is_let_in(web: W
     assert all(ran.values()), ran
 
 
-def test_a_browser_says_nothing_of_the_page_that_asks_by_get_and_something_by_post(web: Web) -> None:
+def test_a_browser_names_the_sending_page_by_post_and_not_always_by_get(web: Web) -> None:
     heads: list[dict[str, str]] = []
 
     class Recorder(BaseHTTPRequestHandler):

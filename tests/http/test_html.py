@@ -25,7 +25,7 @@ FORM = "application/x-www-form-urlencoded"
 
 
 class Page:
-    """What an HTTP server answered."""
+    """The answer of an HTTP server."""
 
     def __init__(self, answer: bytes) -> None:
         head, _, self.body = answer.partition(b"\r\n\r\n")
@@ -36,7 +36,7 @@ class Page:
 
     @property
     def reply(self) -> str:
-        """What stands between <pre> and </pre>, as text: line ends of either kind are newlines."""
+        """Return the text between <pre> and </pre>, with newlines for line ends of either kind."""
         found = re.search(r"<pre>(.*?)</pre>", self.text, re.DOTALL)
         assert found, self.text
         return html.unescape(re.sub(r"<br\s*/?>\n?", "\n", found[1]))
@@ -72,7 +72,7 @@ def billing() -> sipmi.Server:
     @server.command(read_only=True)
     def sub_show(user: str, domain: str = "example.org", tags: Any = None) -> dict[str, Any]:
         """Show a <subscriber>."""
-        if user == "nobody":
+        if user == "missing":
             raise sipmi.Fault(404, "No such subscriber")
         if user == "broken":
             raise ValueError("a secret of the handler")
@@ -186,8 +186,8 @@ def test_words_are_answered_in_lines_and_json_in_json(address: str) -> None:
 @pytest.mark.parametrize(
     ("path", "status", "said"),
     [
-        ("/html/billing/sub_show?arg=nobody", 404, "404 : No such subscriber"),
-        ("/html/billing/sub_show?arg=%5B%22nobody%22%5D", 404, "&quot;No such subscriber&quot;"),
+        ("/html/billing/sub_show?arg=missing", 404, "404 : No such subscriber"),
+        ("/html/billing/sub_show?arg=%5B%22missing%22%5D", 404, "&quot;No such subscriber&quot;"),
         ("/html/billing/sub_show?arg=", 400, "Too few or too many parameters"),
         ("/html/billing/sub_show?arg=a+b+c+d", 400, "400 : Too few or too many arguments"),
         ("/html/billing/sub_show?arg=%5B", 400, "The parameters cannot be read"),
@@ -198,7 +198,7 @@ def test_words_are_answered_in_lines_and_json_in_json(address: str) -> None:
         ("/html//sub_show", 404, "There is no such page."),
     ],
 )  # fmt: skip
-def test_what_goes_wrong_has_its_status_and_is_said(address: str, path: str, status: int, said: str) -> None:
+def test_each_error_has_its_status_and_its_text(address: str, path: str, status: int, said: str) -> None:
     page = ask(address, path)
     assert (page.status, said in page.text) == (status, True), page.text
     assert "secret" not in page.text
@@ -270,7 +270,7 @@ def test_commands_are_described_with_defaults_and_choices(address: str) -> None:
     assert modules["core"]["uptime"]["params"] == []
 
 
-def test_what_the_listener_does_not_allow_is_neither_shown_nor_run() -> None:
+def test_commands_that_the_listener_forbids_are_neither_shown_nor_run() -> None:
     with serving(billing(), allow=["later", "which"]) as address:
         described = json.loads(ask(address, "/html/commands.json").body)
         names = [command["name"] for module in described["modules"] for command in module["commands"]]
@@ -295,7 +295,7 @@ def test_a_long_form_and_one_that_is_too_long(address: str) -> None:
 
 # -- versions of OpenSIPS ---------------------------------------------------------------------------
 
-#: What a server without SIP has.
+#: Commands that a server without SIP has.
 KNOWN = re.compile(r"/(version|get_statistics|cache_\w+|core:version|statistics:get|cache:\w+)\b")
 
 
@@ -377,7 +377,7 @@ def test_the_links_of_an_old_version_are_where_they_were(version: str) -> None:
         assert ours <= set(originals)
 
 
-def test_the_server_of_the_documentation_serves_what_its_page_says() -> None:
+def test_the_server_of_the_documentation_answers_as_its_page_shows() -> None:
     page = (Path(__file__).parents[2] / "docs" / "console.md").read_text()
     (script,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     names: dict[str, Any] = {}

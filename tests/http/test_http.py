@@ -111,7 +111,7 @@ def test_a_batch_is_answered_in_an_array(address: str) -> None:
     assert [answer["result"] for answer in post(address, batch).value] == ["late", ["b"]]
 
 
-def test_a_coroutine_answers_later_and_holds_up_nobody(address: str) -> None:
+def test_a_slow_coroutine_delays_no_other_request(address: str) -> None:
     with HttpPeer(address) as slow, HttpPeer(address) as fast:
         slow.send(request("POST", "/mi", rpc("later", 1.0)))
         reply = fast.ask(request("POST", "/mi", rpc("echo")))
@@ -121,7 +121,7 @@ def test_a_coroutine_answers_later_and_holds_up_nobody(address: str) -> None:
         assert late.value["result"] == "late"
 
 
-def test_a_handler_that_waits_holds_up_no_other_connection(address: str) -> None:
+def test_a_blocking_handler_delays_no_other_connection(address: str) -> None:
     post(address, rpc("forget"))
     with HttpPeer(address) as slow, HttpPeer(address) as other:
         slow.send(request("POST", "/mi", rpc("wait")))
@@ -183,7 +183,7 @@ def test_connection_close_closes_after_the_answer(address: str) -> None:
         assert peer.is_closed()
 
 
-def test_a_client_that_has_said_all_still_gets_its_answer(address: str) -> None:
+def test_a_client_that_shut_down_its_sending_side_still_gets_its_answer(address: str) -> None:
     with HttpPeer(address) as peer:
         peer.send(request("POST", "/mi", rpc("later", 0.05)))
         peer.socket.shutdown(1)
@@ -214,7 +214,7 @@ def test_a_chunked_body_is_put_together(address: str) -> None:
         assert reply.status == 200
 
 
-def test_whoever_expects_100_continue_is_told_to(address: str) -> None:
+def test_a_client_that_expects_100_continue_gets_it(address: str) -> None:
     body = rpc("echo", "after 100")
     with HttpPeer(address) as peer:
         interim = peer.ask(request("POST", "/mi", Expect="100-continue", Content_Length=str(len(body))))
@@ -234,7 +234,7 @@ def test_a_large_reply_arrives_whole_at_a_slow_reader(address: str) -> None:
 # -- what is where --------------------------------------------------------------------------------
 
 
-def test_another_path_is_told_what_there_is(address: str) -> None:
+def test_an_unknown_path_is_answered_with_the_known_ones(address: str) -> None:
     for path in ("/", "/MI", "/min", "//mi", "/RPC2/x"):
         reply = post(address, rpc("echo"), path)
         assert reply.status == 404

@@ -140,7 +140,7 @@ def test_a_token_goes_as_bearer() -> None:
         ("https://h/mi", {"cert": "/nowhere/cert.pem"}),
     ],
 )
-def test_what_cannot_be_used_is_said_at_once_and_without_secrets(address: str, options: dict[str, Any]) -> None:
+def test_unusable_options_are_errors_at_once_and_without_secrets(address: str, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"expected|cannot|alone|speaks|no reply FIFOs|no certificate") as caught:
         sipmi.connect(address, **options)
     assert "s3cr" not in str(caught.value)
@@ -237,7 +237,7 @@ def test_a_status_of_chunks_without_end_is_complete_after_its_head(status: str) 
         (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70_000, "a head of at most 65536 bytes"),
     ],
 )
-def test_what_is_no_answer_is_an_error_that_says_so(reply: bytes, expected: str) -> None:
+def test_a_body_that_is_no_reply_is_a_clear_error(reply: bytes, expected: str) -> None:
     def serve(connection: Connection) -> None:
         connection.read_request()
         connection.send(reply)
@@ -291,7 +291,7 @@ def test_the_answer_to_another_request_is_not_taken_for_ours() -> None:
         ("204 No Content", "expected HTTP status 200"),
     ],
 )
-def test_a_status_says_what_to_do_about_it(status: str, hint: str) -> None:
+def test_an_http_status_error_says_how_to_fix_it(status: str, hint: str) -> None:
     with (
         RogueHttp(answering(lambda _: http_reply(b"<html>no</html>", status=status))) as server,
         sipmi.connect(server.address, wire="jsonrpc", auth=("alice", "s3cret")) as mi,
@@ -352,12 +352,12 @@ def test_a_connection_that_the_server_closed_is_not_used_again(close_header: boo
     with RogueHttp(serve) as server, sipmi.connect(server.address, wire="jsonrpc", timeout=20) as mi:
         for _ in range(30):
             assert mi.call("some") == "OK"
-            # Else the close may come after the next request, of which nobody could say whether it was run.
+            # Otherwise the close may arrive after the next request, and the client could not tell whether that was run.
             server.threads[-1].join(10)
         assert len(server.requests) == 30, "a request was sent twice, or not at all"
 
 
-def test_what_a_server_says_unasked_is_not_the_next_answer() -> None:
+def test_unsolicited_bytes_of_a_server_are_not_taken_for_the_next_answer() -> None:
     def serve(connection: Connection) -> None:
         while (request := connection.read_request()) is not None:
             stray = http_reply(b'{"jsonrpc":"2.0","result":"stray","id":%d}' % (json.loads(body_of(request))["id"] + 1))
@@ -423,7 +423,7 @@ def test_a_connection_that_ends_in_any_phase_is_a_transport_error(phase: bytes, 
         assert len(server.requests) == 1
 
 
-def test_a_port_where_nobody_listens_is_refused_at_once() -> None:
+def test_a_port_without_a_listener_refuses_the_connection_at_once() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     begun = time.monotonic()
@@ -606,7 +606,7 @@ def test_before_3_6_head_and_body_may_have_16384_bytes() -> None:
 
 
 @pytest.mark.parametrize("wire", ["auto", "jsonrpc"])
-def test_our_own_server_is_sent_what_it_takes(wire: str) -> None:
+def test_a_sipmi_server_gets_requests_without_the_limits_of_opensips(wire: str) -> None:
     with (
         RogueHttp(answering(version_says("sipmi (0.1.0; billing 1.4)"))) as server,
         sipmi.connect(server.address, wire=wire) as mi,
@@ -615,7 +615,7 @@ def test_our_own_server_is_sent_what_it_takes(wire: str) -> None:
         assert mi.generation == "sipmi"
 
 
-def test_what_answers_later_may_go_over_http() -> None:
+def test_asynchronous_commands_may_be_sent_over_http() -> None:
     with RogueHttp(ok) as server, sipmi.connect(server.address) as mi:
         assert mi.call("t_uac_dlg", method="OPTIONS", ruri="sip:a@b", headers="") == "OK"
 

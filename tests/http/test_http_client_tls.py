@@ -70,7 +70,7 @@ def test_a_server_with_a_certificate_of_the_right_authority_is_called(
             assert len(server.connections) == 1
 
 
-def test_a_server_that_nobody_vouches_for_is_not_called(context: ssl.SSLContext, tmp_path: Path) -> None:
+def test_a_server_with_an_untrusted_certificate_is_not_called(context: ssl.SSLContext, tmp_path: Path) -> None:
     stranger = tmp_path / "stranger.pem"
     trustme.CA().cert_pem.write_to_path(str(stranger))
     with tls_server(context) as server:
@@ -91,7 +91,7 @@ def test_a_certificate_of_another_host_is_not_trusted(authority: trustme.CA, caf
         assert server.requests == []
 
 
-def test_whom_the_system_trusts_is_trusted(context: ssl.SSLContext, cafile: Path) -> None:
+def test_authorities_that_the_system_trusts_are_trusted(context: ssl.SSLContext, cafile: Path) -> None:
     script = "import sys, sipmi; print(sipmi.connect(sys.argv[1], timeout=20).call('uptime'))"
     with tls_server(context) as server:
         done = subprocess.run(
@@ -206,7 +206,7 @@ def own_server(**options: Any) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", ["/mi", "/json", "/RPC2", "/xmlrpc"])
-def test_our_own_server_is_called_on_every_wire(path: str) -> None:
+def test_a_sipmi_server_is_called_on_every_wire(path: str) -> None:
     with own_server() as root, sipmi.connect(root + path, timeout=20) as mi:
         assert mi.generation == "sipmi"
         assert mi.call("echo", "a b&<c>\u00e9\U0001f600") == "a b&<c>\u00e9\U0001f600"
@@ -258,7 +258,7 @@ def shell(*arguments: str, **environment: str) -> subprocess.CompletedProcess[st
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, check=False)
 
 
-def test_a_shell_says_who_calls_by_option_or_environment() -> None:
+def test_a_shell_takes_credentials_from_options_or_the_environment() -> None:
     with own_server(auth={"ann": "s3cret"}) as root:
         named = shell(root + "/mi", "echo", "hello", "--auth", "ann:s3cret")
         assert (named.returncode, named.stdout) == (0, "hello\n"), named

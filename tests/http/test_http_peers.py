@@ -143,7 +143,7 @@ def test_xmlrpc_client_is_told_of_errors(root: str) -> None:
             assert text in raised.value.faultString
 
 
-def test_xmlrpc_client_asks_what_there_is(root: str) -> None:
+def test_xmlrpc_client_lists_the_methods(root: str) -> None:
     with proxy(root) as rpc:
         names: Any = rpc.system.listMethods()
         assert {"sub_show", "version", "system.multicall"} <= set(names)
@@ -154,7 +154,7 @@ def test_xmlrpc_client_asks_what_there_is(root: str) -> None:
             rpc.system.methodHelp("nosuch")
 
 
-def test_a_multicall_runs_each_call_and_tells_what_became_of_it(root: str) -> None:
+def test_a_multicall_runs_each_call_and_returns_each_outcome(root: str) -> None:
     with proxy(root) as rpc:
         calls = xmlrpc.client.MultiCall(rpc)
         calls.sub_show("alice")

@@ -19,10 +19,10 @@ OLD = ["1.11-json", "2.4-json", "1.11-xmlrpc-ro0", "1.11-xmlrpc_ng", "2.4-xmlrpc
 TYPED = ["3.4-http", "4.0-http", "3.4-xmlrpc", "4.0-xmlrpc"]
 GENERATIONS = {"1.11": "1.x", "2.4": "2.x", "3.4": "3.x", "4.0": "4.x"}
 
-#: In the middle of a name, or in place of one: nobody has such commands.
+#: Commands with a blank in or around the name; no server has such commands.
 NO_NAMES = {" version "}
 
-#: What our client has no way to say: params of null, a None alone, a slash too many, a letter as a reference.
+#: Requests that the client cannot express: params of null, a None alone, an extra slash, a letter as a reference.
 UNLIKE_OURS = {"params_null", "raw_nil", "url_dslash", "url_pct_cmd", "raw_multicall", "cache_store_value_null"}
 
 
@@ -53,7 +53,7 @@ def holds(value: Any, found: str) -> bool:
 
 
 def must_refuse(file: Recorded, question: Question) -> bool:
-    """What is never sent, said once more and in other words than in the client."""
+    """Return whether the client must refuse a request. The rules are written independently of the client's own."""
     wire = file.transport.split("-")[0]
     values = [*question.args, *question.kwargs.values()]
     if question.command in NO_NAMES or holds(values, "\0"):
@@ -117,7 +117,7 @@ def test_every_recorded_request_is_sent_as_it_was_or_refused_for_a_reason(name: 
             continue
         ours, theirs = as_sent(sent[-1]), as_sent(file.pairs[case]["request"])
         if name in OLD and not isinstance(theirs, str):
-            # Names do not count there, and are not sent; a list is so many parameters.
+            # Names are ignored there, and are not sent; a list becomes one parameter for each element.
             values = [*theirs[1], *theirs[2].values()]
             theirs = (theirs[0], values[0] if values and isinstance(values[0], list) else values, {})
         if case == "stats_flat_named":
@@ -158,7 +158,7 @@ def expected_value(body: bytes) -> Any:
             return answer["result"]
         return ("error", answer["error"]["code"], answer["error"]["message"])
     try:
-        # What XML would make newlines is meant as it is.
+        # Carriage returns are escaped, or XML would turn them into newlines.
         body = re.sub(rb"<string>[^<]*", lambda text: text[0].replace(b"\r", b"&#13;"), body)
         return xmlrpc.client.loads(body, use_builtin_types=True)[0][0]
     except xmlrpc.client.Fault as fault:
@@ -172,7 +172,7 @@ def same(found: Any, expected: Any) -> bool:
 
 
 def text_value(version: str, case: str, question: Question) -> Any:
-    """What a datagram of the same version answers: a wire with other rules, and tests of its own."""
+    """Return the answer of the same version over a datagram: a wire with other rules, and tests of its own."""
     file = Recorded(f"{version}-datagram-udp")
     with file.answering(case) as (mi, _):
         return outcome(mi, question)
@@ -246,7 +246,7 @@ def test_an_unknown_command_is_an_error_on_every_wire(name: str) -> None:
 
 @pytest.mark.parametrize("name", OLD)
 @pytest.mark.filterwarnings("ignore::sipmi.UnclearReplyWarning")
-def test_what_was_stored_is_fetched_as_it_was(name: str) -> None:
+def test_stored_values_are_fetched_unchanged(name: str) -> None:
     file = Recorded(name)
     fetched = 0
     for case in [case for case in file.pairs if case.startswith("cache_fetch_")]:
@@ -347,7 +347,7 @@ def test_a_command_that_4_0_may_not_have_is_asked_for_before_it_is_called() -> N
         ("4.0-http", ["local", "a\0b"], "NUL"),
     ],
 )
-def test_what_would_harm_a_server_or_be_lost_is_refused(name: str, args: list[Any], reason: str) -> None:
+def test_requests_that_would_harm_a_server_or_be_lost_are_rejected(name: str, args: list[Any], reason: str) -> None:
     with Recorded(name).answering("version") as (mi, server):
         with pytest.raises(sipmi.RequestRefused, match=reason):
             mi.call("cache_store", *args)
@@ -360,6 +360,6 @@ def test_references_that_4_0_reads_twice_arrive_as_they_are() -> None:
         assert b"<string>&amp;#38;#39; &amp;amp; &#13;\n</string>" in server.requests[-1]
 
 
-def test_a_path_that_speaks_nothing_of_ours_says_so() -> None:
+def test_a_path_without_a_known_wire_is_a_clear_error() -> None:
     with Recorded("1.11-json").answering("url_prefix2") as (mi, _), pytest.raises(sipmi.TransportError, match="path"):
         mi.call("uptime")

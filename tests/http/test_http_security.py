@@ -1,4 +1,4 @@
-"""Who may ask over HTTP: TLS, credentials, foreign web pages, networks, commands."""
+"""Access over HTTP: TLS, credentials, foreign web pages, networks, commands."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_our_own_pages_and_other_programs_may_ask(address: str) -> None:
         assert post(address, rpc("look"), **head).value["result"] == "seen"
 
 
-def test_what_a_page_can_send_without_asking_is_no_request(address: str) -> None:
+def test_a_body_that_a_foreign_page_can_send_is_not_accepted_as_a_request(address: str) -> None:
     for content_type in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data", None):
         assert post(address, rpc("change"), Content_Type=content_type).status == 415
 
@@ -109,7 +109,7 @@ def test_users_are_let_in_by_their_password() -> None:
             assert reply.head["www-authenticate"].startswith('Basic realm="OpenSIPS MI"')
 
 
-def test_a_function_may_decide_and_its_failure_lets_nobody_in() -> None:
+def test_a_function_may_authenticate_and_its_failure_rejects_the_client() -> None:
     asked = []
 
     def decide(user: str, password: str) -> bool:
@@ -122,7 +122,7 @@ def test_a_function_may_decide_and_its_failure_lets_nobody_in() -> None:
     assert asked == [("ann", "secret"), ("eve", "secret")]
 
 
-def test_a_token_is_as_good_as_a_password() -> None:
+def test_a_token_may_replace_a_password() -> None:
     with serving(token="t0ken") as address:
         assert post(address, rpc("who"), Authorization="Bearer t0ken").value["result"] == "token"
         reply = post(address, rpc("who"), Authorization="Bearer t0keN")
@@ -140,7 +140,7 @@ def test_secrets_are_in_no_log_and_no_repr(caplog: pytest.LogCaptureFixture) -> 
 
 
 @pytest.mark.parametrize("options", [{"auth": {}}, {"token": ""}, {"auth": {}, "token": ""}])
-def test_empty_credentials_let_nobody_in(options: dict[str, Any]) -> None:
+def test_empty_credentials_are_rejected(options: dict[str, Any]) -> None:
     with serving(**options) as address:
         for proof in (None, basic("", ""), basic("ann", "secret"), "Bearer ", "Bearer  ", "Bearer x"):
             assert post(address, rpc("look"), Authorization=proof).status == 401, proof
@@ -260,7 +260,7 @@ def test_clients_must_show_a_certificate_where_one_is_asked_for(
                 post(address, rpc("look"), tls=context)
 
 
-def test_what_cannot_be_used_for_tls_says_why(certificate: tuple[str, str], tmp_path: Path) -> None:
+def test_unusable_tls_files_are_errors_with_their_reason(certificate: tuple[str, str], tmp_path: Path) -> None:
     server = sipmi.Server("web")
     for options, words in [
         ({"tls": (str(tmp_path / "none.pem"), certificate[1])}, "cannot read the certificates .*none.pem"),

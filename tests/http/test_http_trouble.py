@@ -1,4 +1,4 @@
-"""Whatever comes over HTTP gets its answer or its end, and everybody else is served meanwhile."""
+"""An HTTP server answers or closes every connection, whatever bytes arrive, and meanwhile serves other clients."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_a_slow_and_steady_reader_gets_all_of_its_reply(address: str) -> None:
 
 
 @pytest.mark.parametrize("is_secure", [False, True])
-def test_replies_that_nobody_reads_are_bounded(directory: str, is_secure: bool) -> None:
+def test_replies_without_a_reader_are_bounded(directory: str, is_secure: bool) -> None:
     options: dict[str, Any] = {"unsent_limit": 20_000_000, "write_timeout": 60.0}
     context = None
     if is_secure:
@@ -268,7 +268,7 @@ def test_a_body_that_is_too_large_gets_its_answer_while_it_is_being_sent(address
         assert reply.status == 413
 
 
-def test_whoever_sends_without_end_after_a_refusal_is_cut_off(address: str) -> None:
+def test_a_client_that_sends_endlessly_after_a_rejection_is_disconnected(address: str) -> None:
     def send_until(deadline: float) -> None:
         while time.monotonic() < deadline:
             peer.send(b"x" * (1 << 16))
@@ -403,7 +403,7 @@ def test_a_length_that_is_no_number_is_a_bad_request(address: str, length: str) 
         b"\xff",
     ],
 )
-def test_what_is_no_http_is_refused_or_given_up(address: str, junk: bytes) -> None:
+def test_bytes_that_are_not_http_are_rejected_or_time_out(address: str, junk: bytes) -> None:
     with HttpPeer(address) as peer:
         peer.send(junk)
         peer.socket.shutdown(socket.SHUT_WR)
@@ -441,7 +441,7 @@ def test_a_connection_may_be_reset_at_any_time(address: str, phase: str) -> None
         peer.close()
 
 
-def test_thousands_of_idle_connections_cost_little_and_hold_up_nobody(directory: str) -> None:
+def test_thousands_of_idle_connections_use_little_memory_and_delay_no_other_client(directory: str) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     count = min(5_000, hard - 300)
@@ -462,7 +462,7 @@ def test_thousands_of_idle_connections_cost_little_and_hold_up_nobody(directory:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_no_descriptors_left_is_survived(directory: str) -> None:
+def test_a_server_survives_a_lack_of_descriptors(directory: str) -> None:
     server = sipmi.Server("web")
     server.listen("http://127.0.0.1:0")
     with server:

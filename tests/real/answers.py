@@ -1,4 +1,4 @@
-"""What every endpoint answered in this run, and how many of the answers were as expected."""
+"""The answers of every endpoint in this run, and the number of those that were as expected."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ _TIME = re.compile(r"\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}")
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What became of a call: one of "value", "fault", "refused", "unclear", "error"."""
+    """The outcome of a call: one of "value", "fault", "refused", "unclear", "error"."""
 
     kind: str
     value: Any = None

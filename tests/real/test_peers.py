@@ -1,4 +1,4 @@
-"""What opensipsctl and the ``opensips`` package get from a real server is what this client gets."""
+"""This client gets the same replies from a real server as opensipsctl and the ``opensips`` package."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def path_of(endpoint: Endpoint) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_opensipsctl_prints_what_the_client_reads(
+def test_opensipsctl_prints_the_values_that_the_client_reads(
     request: pytest.FixtureRequest, text_fifo: Endpoint, command: str, tmp_path: Path
 ) -> None:
     script = request.config.getoption("--opensipsctl")
@@ -64,7 +64,7 @@ def peer_of(endpoint: Endpoint) -> Any:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_opensips_package_reads_what_the_client_reads(jsonrpc_endpoint: Endpoint, command: str) -> None:
+def test_the_opensips_package_reads_the_values_that_the_client_reads(jsonrpc_endpoint: Endpoint, command: str) -> None:
     with jsonrpc_endpoint.connect() as mi:
         ours = mi.request(command)
         theirs = peer_of(jsonrpc_endpoint).execute(name_on_the_wire(mi, command), [])

@@ -132,7 +132,7 @@ FIFO_GARBAGE = {
 
 
 @pytest.mark.parametrize("case", FIFO_GARBAGE)
-def test_garbage_on_a_fifo_does_not_put_it_out_of_step(endpoints: Endpoints, case: str) -> None:
+def test_malformed_bytes_on_a_fifo_do_not_desynchronize_it(endpoints: Endpoints, case: str) -> None:
     endpoints.fifo.write(FIFO_GARBAGE[case].replace(b"NAME", endpoints.fifo.make_reply().encode()))
     assert_serves(endpoints)
 
@@ -196,7 +196,7 @@ def test_a_unix_client_without_an_address_is_served_without_an_answer(endpoints:
     assert_serves(endpoints)
 
 
-def test_a_unix_client_that_stops_reading_holds_up_nobody(serve: Callable[..., Endpoints]) -> None:
+def test_a_unix_client_that_stops_reading_delays_no_other_client(serve: Callable[..., Endpoints]) -> None:
     endpoints = serve(sipmi.Server("x"), write_timeout=0.5)
     stalled = endpoints.peer("unix")
     for _ in range(100):
@@ -207,7 +207,7 @@ def test_a_unix_client_that_stops_reading_holds_up_nobody(serve: Callable[..., E
     assert_serves(endpoints)
 
 
-def test_a_unix_client_that_leaves_before_its_answer_harms_nobody(endpoints: Endpoints) -> None:
+def test_a_unix_client_that_leaves_before_its_answer_affects_no_other_client(endpoints: Endpoints) -> None:
     for _ in range(20):
         gone = endpoints.peer("unix")
         gone.socket.sendto(VERSION, gone.target)

@@ -1,4 +1,4 @@
-"""What callers can make a server spend: bytes, calls and time are limited, or grow no faster than what was sent."""
+"""Bytes, calls and time that clients can make a server spend are limited, or grow no faster than the requests."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def silent_readers(server: MeasuredServer, count: int, size: int) -> Iterator[li
             os.close(fd)
 
 
-def test_replies_that_nobody_reads_from_fifos_are_bounded_and_their_memory_is_given_back(directory: str) -> None:
+def test_unread_fifo_replies_are_bounded_and_their_memory_is_freed(directory: str) -> None:
     with MeasuredServer(directory, f"listen(unsent_limit={8 * MIB}, write_timeout=60)") as server:
         server.fifo.exchange(lambda name: b":text:%s\n%d\n\n" % (name.encode(), MIB))
         before = server.memory
@@ -100,7 +100,7 @@ def post(server: MeasuredServer, path: str, body: bytes) -> bytes:
         return peer.ask(request("POST", path, body, Content_Type=kind)).body
 
 
-def test_a_batch_may_have_so_many_calls_and_one_with_more_is_refused_as_a_whole(directory: str) -> None:
+def test_a_batch_over_the_limit_of_calls_is_rejected_as_a_whole(directory: str) -> None:
     with MeasuredServer(directory, "listen(batch_limit=3)") as server:
         three, four = (batch(*[rpc("run", id=number) for number in range(count)]) for count in (3, 4))
         assert [part["id"] for part in json.loads(post(server, "/mi", three))] == [0, 1, 2]
@@ -168,7 +168,7 @@ def test_blocking_calls_of_a_batch_that_wait_are_not_run_once_the_replies_are_to
 
 @dataclasses.dataclass
 class Cost:
-    """What a request costs the server: seconds of its processor, and bytes at the peak."""
+    """The cost of a request to the server: seconds of processor time, and bytes of memory at the peak."""
 
     time: float
     memory: int
@@ -270,7 +270,7 @@ GROWING: dict[str, tuple[Callable[[MeasuredServer, int], object], int]] = {
     "fields of a form": (form_fields, MIB),
     "fields of a head": (http_fields, MIB // 64),
     "a line without end": (fifo_without_newline, MIB),
-    "replies that nobody reads": (waiting_replies, 4 * MIB),
+    "replies without a reader": (waiting_replies, 4 * MIB),
 }
 
 
@@ -281,12 +281,12 @@ def test_a_request_of_four_times_the_size_costs_about_four_times_as_much_or_is_r
     ask, size = GROWING[kind]
     with MeasuredServer(directory) as server:
         small, large = (cost_of(server, functools.partial(ask, server, times * size)) for times in (1, 4))
-        # Sixteen times as much would be quadratic. What takes less than a tenth of a second is not told from noise.
+        # Quadratic growth would be a factor of sixteen. Times below a tenth of a second cannot be told from noise.
         assert large.time < max(0.1, 12 * small.time), (small, large)
         assert large.memory < 8 * MIB + 64 * 4 * size, (small, large)
 
 
-def test_only_so_many_requests_wait_for_their_turn_by_default(directory: str) -> None:
+def test_queued_requests_are_limited_by_default(directory: str) -> None:
     body = """
     gate = threading.Event()
     server.command(lambda: gate.wait(30), name="turn", serial=True)
@@ -317,7 +317,7 @@ def test_only_so_many_requests_wait_for_their_turn_by_default(directory: str) ->
 
 
 def leave_memory(server: MeasuredServer, size: int) -> None:
-    """Lets the server have so many bytes more, and no more."""
+    """Limit the server's memory to this many bytes more than it uses now."""
     limit = server.address_space + size
     resource.prlimit(server.process.pid, resource.RLIMIT_AS, (limit, limit))
 

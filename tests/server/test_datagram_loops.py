@@ -42,7 +42,7 @@ def peer_of(request: pytest.FixtureRequest) -> Iterator[Callable[[Endpoints], Da
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_what_looks_like_an_answer_is_not_answered(
+def test_a_datagram_that_looks_like_a_reply_is_not_answered(
     serve: Callable[..., Endpoints], peer_of: Callable[[Endpoints], DatagramPeer], version: Optional[str]
 ) -> None:
     peer = peer_of(serve(sipmi.Server("x", emulate=version)))
@@ -124,7 +124,7 @@ def test_a_datagram_that_bears_the_servers_own_address_is_not_answered(host: str
     server.start()
     port = int(server.addresses[0].rpartition(":")[2])
     try:
-        # Whoever may send raw packets gives them any address.
+        # A sender with raw packets can forge any source address.
         with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP) as raw:
             header = b"".join(n.to_bytes(2, "big") for n in (port, port, 8 + len(JSON_VERSION), 0))
             for _ in range(3):

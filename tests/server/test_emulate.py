@@ -1,8 +1,8 @@
 """A server that emulates a version answers recorded requests as that version did.
 
 ``test_conformance.py`` replays everything against a fake with hazards. Here a server without them answers what has
-nothing to do with them: a cache, a version, parameters, framing, sizes, errors. What a real server swallowed, because
-an earlier request put it out of step or because it crashed, is left out by the rules in ``is_hazard``.
+nothing to do with them: a cache, a version, parameters, framing, sizes, errors. Requests that a real server lost,
+because an earlier request put it out of step or because it crashed, are left out by the rules in ``is_hazard``.
 """
 
 from __future__ import annotations

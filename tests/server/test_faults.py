@@ -68,7 +68,7 @@ def proxy_to(server: sipmi.Server, transport: str, root: str, directory: str, se
 
 
 class Tally:
-    """What became of calls."""
+    """The outcomes of calls."""
 
     def __init__(self, timeout: float) -> None:
         self.timeout = timeout

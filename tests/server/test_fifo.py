@@ -105,7 +105,7 @@ def test_a_reply_name_that_could_leave_the_directory_is_refused(counting: Counti
 
 
 @pytest.mark.parametrize("kind", ["missing", "regular", "symlink", "hard link", "directory"])
-def test_what_is_no_reply_fifo_is_neither_written_nor_waited_for(counting: Counting, kind: str) -> None:
+def test_a_file_that_is_no_reply_fifo_is_neither_written_nor_waited_for(counting: Counting, kind: str) -> None:
     directory = counting.endpoints.directory
     path = os.path.join(directory, "reply")
     if kind == "regular":
@@ -145,7 +145,7 @@ def test_a_replaced_command_fifo_is_read_again_and_left_to_its_owner(
         try:
             counting.is_alive()
             served = True
-        except OSError:  # nobody reads the new one yet
+        except OSError:  # the new one has no reader yet
             time.sleep(0.05)
     counting.server.stop()
     # It reads the new one as its own now: made again in its place, removed like the first.
@@ -187,7 +187,7 @@ def test_an_unfinished_request_is_answered_after_a_second_of_silence(counting: C
     counting.is_alive()
 
 
-def test_a_client_that_stops_reading_in_the_middle_holds_up_nobody(serve: Callable[..., Endpoints]) -> None:
+def test_a_client_that_stops_reading_in_the_middle_delays_no_other_client(serve: Callable[..., Endpoints]) -> None:
     counting = Counting(serve, write_timeout=3.0)
     name = counting.fifo.make_reply()
     fd = os.open(os.path.join(counting.endpoints.directory, name), os.O_RDONLY | os.O_NONBLOCK)
@@ -205,7 +205,7 @@ def test_a_slow_reader_gets_all_of_a_large_reply(counting: Counting) -> None:
     assert reply == b"200 OK\n" + b"x" * 10_000_000 + b"\n\n"
 
 
-def test_a_reader_that_leaves_in_the_middle_harms_nobody(counting: Counting) -> None:
+def test_a_reader_that_leaves_in_the_middle_affects_no_other_client(counting: Counting) -> None:
     name = counting.fifo.make_reply()
     fd = os.open(os.path.join(counting.endpoints.directory, name), os.O_RDONLY | os.O_NONBLOCK)
     counting.fifo.write(f":big:{name}\n10000000\n\n".encode())
@@ -236,7 +236,7 @@ def test_two_servers_may_not_read_one_fifo(counting: Counting) -> None:
     counting.is_alive()
 
 
-def test_what_was_written_for_a_dead_server_is_not_run_by_the_next_one(
+def test_requests_written_to_a_dead_server_are_not_run_by_the_next_one(
     serve: Callable[..., Endpoints], directory: str
 ) -> None:
     path = os.path.join(directory, "mi_fifo")

@@ -20,19 +20,19 @@ import pytest
 import sipmi
 from endpoints import PATIENCE, Endpoints, FifoPeer, read_reply
 
-NOBODY = 65534
+UNPRIVILEGED = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="Only root can act as another user.")
 
 
-def as_nobody(action: Callable[[], None]) -> None:
+def as_unprivileged(action: Callable[[], None]) -> None:
     """Run an action in a child process of another user."""
     child = os.fork()
     if child == 0:
         code = 1
         try:
             os.setgroups([])
-            os.setgid(NOBODY)
-            os.setuid(NOBODY)
+            os.setgid(UNPRIVILEGED)
+            os.setuid(UNPRIVILEGED)
             action()
             code = 0
         finally:
@@ -62,7 +62,7 @@ def fifo_server(directory: str, **options: Any) -> sipmi.Server:
 @as_root
 def test_a_server_replaces_the_fifo_of_another_user(shared: str) -> None:
     path = f"{shared}/mi_fifo"
-    as_nobody(lambda: os.mkfifo(path, 0o644))
+    as_unprivileged(lambda: os.mkfifo(path, 0o644))
     with fifo_server(shared):
         found = os.lstat(path)
         assert (found.st_uid, stat.S_IMODE(found.st_mode)) == (0, 0o660)
@@ -78,7 +78,7 @@ def test_a_server_refuses_the_fifo_of_another_user_that_it_cannot_replace(shared
         with pytest.raises(OSError, match="mi_fifo belongs to user 0: expected a FIFO of this process's user"):
             fifo_server(shared).start()
 
-    as_nobody(serve)
+    as_unprivileged(serve)
 
 
 def test_a_process_that_has_the_fifo_of_a_dead_server_open_reads_no_commands(shared: str) -> None:
@@ -145,7 +145,7 @@ def test_the_mode_of_an_endpoint_is_the_one_that_is_asked_for(directory: str, sc
 
 
 @as_root
-def test_nobody_else_can_send_to_a_socket_before_its_rights_are_set(shared: str) -> None:
+def test_no_other_user_can_send_to_a_socket_before_its_permissions_are_set(shared: str) -> None:
     """Connects as another user within the moment in which the socket appears, again and again."""
     program = textwrap.dedent(
         """
@@ -175,8 +175,8 @@ def test_nobody_else_can_send_to_a_socket_before_its_rights_are_set(shared: str)
     child = os.fork()
     if child == 0:
         os.setgroups([])
-        os.setgid(NOBODY)
-        os.setuid(NOBODY)
+        os.setgid(UNPRIVILEGED)
+        os.setuid(UNPRIVILEGED)
         try:
             attack()
         finally:
@@ -187,7 +187,7 @@ def test_nobody_else_can_send_to_a_socket_before_its_rights_are_set(shared: str)
     assert not os.path.exists(got_in)
 
 
-def test_a_reply_fifo_can_be_written_by_everybody_and_read_by_its_user_alone(
+def test_all_users_can_write_to_a_reply_fifo_and_only_its_owner_can_read_it(
     serve: Callable[..., Endpoints], directory: str
 ) -> None:
     seen: list[os.stat_result] = []
@@ -230,7 +230,7 @@ def two_fifos(directory: str) -> "TwoFifos":
 
 
 class TwoFifos:
-    """A FIFO that everybody may write to and that runs reads alone, and one for all commands in the same directory."""
+    """A FIFO for all users that runs read-only commands, and one for all commands in the same directory."""
 
     def __init__(self, directory: str) -> None:
         self.directory = directory

@@ -78,7 +78,7 @@ def firing_server() -> sipmi.Server:
 
 
 class Tally:
-    """What was asked and what came, over all threads."""
+    """The requests and replies of all threads."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -101,7 +101,7 @@ def request_for(kind: str, token: str, wire: str, reply: str = "") -> bytes:
 
 
 KINDS = ["echo", "slow", "later", "stream", "fail", "feed", "flood", "wait", "turn", "late", "begin"]
-#: What is answered in the place of a command, by name.
+#: The error that takes the place of a reply, by command.
 REFUSALS = {"late": b"equest timeout", "flood": b"eply too large"}
 
 

@@ -47,7 +47,7 @@ FAILED = -32000
 
 
 class Tally:
-    """What became of requests, over all threads."""
+    """The outcomes of requests, over all threads."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -147,7 +147,7 @@ def descriptors(pid: int) -> int:
 
 
 @pytest.mark.timeout(90 + 3 * SECONDS)
-def test_workers_may_be_killed_and_reloaded_under_fire(directory: str) -> None:
+def test_workers_may_be_killed_and_reloaded_under_load(directory: str) -> None:
     with Group(directory, BODY) as many:
         many.await_state("READY=1")
         parent = many.process.pid
@@ -185,7 +185,7 @@ def test_workers_may_be_killed_and_reloaded_under_fire(directory: str) -> None:
             names = [f"{group}:in_progress" for group in groups]
             # One is the question itself.
             eventually(lambda: sum(client.call("get_statistics", names).values()) == 1)
-        assert sorted(children(parent)) == sorted(workers), "no zombies, and nobody too many"
+        assert sorted(children(parent)) == sorted(workers), "no zombies, and no extra processes"
         assert descriptors(parent) <= before
         code, _, errors = many.stop()
         assert code == 0

@@ -57,7 +57,7 @@ def test_a_handler_sees_its_own_request_while_one_from_within_is_suspended(serve
     }
 
 
-def test_a_request_that_has_ended_is_nobodys_while_one_from_within_it_is_suspended(server: sipmi.Server) -> None:
+def test_after_a_request_ends_its_suspended_inner_request_is_not_current(server: sipmi.Server) -> None:
     """The outer handler returns first; what is left of it must not be read."""
     suspended: list[Any] = []
     seen: list[Optional[str]] = []

@@ -204,7 +204,7 @@ def test_a_client_of_http_that_leaves_cancels_its_coroutine() -> None:
         server.stop()
 
 
-def test_a_client_of_http_that_has_said_all_gets_an_answer_that_comes_later() -> None:
+def test_an_http_client_that_shut_down_its_sending_side_gets_a_late_answer() -> None:
     server = sipmi.Server("half")
 
     @server.command

@@ -85,7 +85,7 @@ def test_a_client_that_does_not_drain_its_reply_is_a_timeout_for_the_others(fake
 
 # -- what is too large -------------------------------------------------------------------------------------
 
-#: What each transport of a version does not take in one request, and what its client says.
+#: Sizes that a transport of a version does not accept in one request, and the client's error.
 OVERSIZE = [
     (version, transport, size)
     for versions, transport, size in [
@@ -100,7 +100,7 @@ OVERSIZE = [
 
 
 @pytest.mark.parametrize(("version", "transport", "size"), OVERSIZE)
-def test_what_a_server_would_lose_is_not_sent(version: str, transport: str, size: int) -> None:
+def test_requests_that_a_server_would_lose_are_not_sent(version: str, transport: str, size: int) -> None:
     with FakeOpenSIPS(version, hazards=True) as fake, sipmi.connect(fake.address(transport), timeout=PROMPTLY) as mi:
         if (version, transport) in {("1.11", "udp"), ("2.4", "udp")}:
             mi.call("cache_store", "local", "key", "x" * size)  # that much is taken
@@ -201,7 +201,7 @@ def assert_no_answer_yet(raw: socket.socket) -> None:
 
 
 @each(["4.0"], receive_buf_size=65_536)
-def test_a_request_over_16_kb_waits_until_somebody_else_connects(fake: FakeOpenSIPS) -> None:
+def test_a_request_over_16_kb_waits_until_another_client_connects(fake: FakeOpenSIPS) -> None:
     host, port = fake.http_socket.split(":")
     body = b'{"jsonrpc":"2.0","method":"version","id":1}'.ljust(20_000)
     head = f"POST /mi HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -229,7 +229,7 @@ def test_a_broken_request_of_another_costs_one_call_and_the_client_brings_the_se
 
 
 @each(MODERN)
-def test_a_fifo_that_another_left_dead_is_a_timeout_and_the_other_transports_live(fake: FakeOpenSIPS) -> None:
+def test_a_fifo_that_another_client_broke_is_a_timeout_and_other_transports_work(fake: FakeOpenSIPS) -> None:
     peer = fifo_of(fake)
     with fake.connect("fifo", timeout=1.0) as mi:
         assert "Server" in mi.call("version")

@@ -1,4 +1,4 @@
-"""What a server lets callers ask: each limit has its error, its count, and one line in the log a second at most."""
+"""Each limit of a server has its error and its counter, and logs at most one line a second."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_command_has_limits_of_its_own(serve: Callable[..., Endpoints]) -> Non
     assert statistic(server, "mi_datagram:too_large_requests") == 1
 
 
-def test_one_peer_may_ask_so_often(serve: Callable[..., Endpoints]) -> None:
+def test_one_peer_has_a_rate_limit(serve: Callable[..., Endpoints]) -> None:
     server, endpoints = limited(serve, rate_limit=3)
     replies = [endpoints.ask("udp", b":echo:\nx\n") for _ in range(5)]
     assert replies[:3] == [b"200 OK\nx\n\n"] * 3
@@ -80,7 +80,7 @@ class Gate:
         return self.runs
 
 
-def test_only_so_many_requests_are_in_progress(serve: Callable[..., Endpoints]) -> None:
+def test_requests_in_progress_are_limited(serve: Callable[..., Endpoints]) -> None:
     server, gate = sipmi.Server("limits"), Gate()
     server.command(gate.__call__, name="wait")
     endpoints = serve(server, in_progress_limit=2)
@@ -208,7 +208,7 @@ GROUPS = {"fifo": "mi_fifo", "unix": "mi_datagram_unix", "http": "mi_http"}
 
 
 @pytest.mark.parametrize("transport", GROUPS)
-def test_a_reply_that_nobody_reads_is_counted(serve: Callable[..., Endpoints], transport: str) -> None:
+def test_a_reply_without_a_reader_is_counted(serve: Callable[..., Endpoints], transport: str) -> None:
     server = sipmi.Server("limits")
 
     @server.command

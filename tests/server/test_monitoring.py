@@ -1,4 +1,4 @@
-"""What is seen of a server from outside: statistics, metrics, health, records and structured lines."""
+"""Monitoring of a server: statistics, metrics, health, traces and structured log lines."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def billing(**options: Any) -> sipmi.Server:
 
     @server.command
     def sub_add(user: str, password: str = "") -> dict:
-        if user == "nobody":
-            raise sipmi.Fault(404, "nobody")
+        if user == "unknown":
+            raise sipmi.Fault(404, "unknown")
         return {"user": user, "auth_token": "t0ken"}
 
     return server
@@ -43,7 +43,7 @@ def billing(**options: Any) -> sipmi.Server:
 def test_statistics_tell_of_each_command_and_how_long_it_took(serve: Callable[..., Endpoints]) -> None:
     server = billing()
     endpoints = serve(server)
-    for user in ("alice", "bob", "nobody"):
+    for user in ("alice", "bob", "unknown"):
         endpoints.ask("udp", call("sub_add", user))
     said = server.call("get_statistics", ["mi_cmd:"])
     prefix = "mi_cmd:billing.sub_add."
@@ -55,12 +55,12 @@ def test_statistics_tell_of_each_command_and_how_long_it_took(serve: Callable[..
     assert sum(value for name, value in transport.items() if "upto_" in name or "longer" in name) == 3
 
 
-def test_metrics_are_what_prometheus_reads() -> None:
+def test_prometheus_parses_the_metrics() -> None:
     server = billing()
     server.statistic("sub_adds").inc(5)
     endpoint = HttpEndpoint(server, metrics=True)
     try:
-        for user in ("alice", "nobody"):
+        for user in ("alice", "unknown"):
             endpoint.post(call("sub_add", user))
         status, kind, page = get(endpoint, "/metrics")
         assert (status, kind) == (200, CONTENT_TYPE)
@@ -81,7 +81,7 @@ def test_metrics_are_what_prometheus_reads() -> None:
     assert b"billing.sub_add" in exposition(server)
 
 
-def test_metrics_are_for_who_may_ask_and_health_is_for_all() -> None:
+def test_metrics_need_credentials_and_health_does_not() -> None:
     server = billing()
     endpoint = HttpEndpoint(server, metrics=True, token="s3cret")
     try:
@@ -134,7 +134,7 @@ def test_chosen_commands_are_recorded_without_secrets(
     server = billing(trace=["sub_*"])
     endpoints = serve(server)
     endpoints.ask("udp", call("sub_add", "alice", "hunter2"))
-    endpoints.ask("udp", b":sub_add:\nnobody\npassword::hunter3\n")
+    endpoints.ask("udp", b":sub_add:\nunknown\npassword::hunter3\n")
     endpoints.ask("udp", call("version"))
     records = lambda: [record for record in caplog.records if record.name == "sipmi.trace"]  # noqa: E731
     eventually(lambda: len(records()) == 2, "two were traced")
@@ -143,7 +143,7 @@ def test_chosen_commands_are_recorded_without_secrets(
     assert (first["transport"], first["wire"], second["wire"]) == ("udp", "jsonrpc", "text")
     assert first["request"] == '{"user":"alice","password":"***"}'
     assert first["reply"] == '200 OK {"user":"alice","auth_token":"***"}'
-    assert second["reply"] == "404 nobody"
+    assert second["reply"] == "404 unknown"
     assert 0 <= first["elapsed"] < PATIENCE
     assert "hunter" not in caplog.text
     assert "t0ken" not in caplog.text
@@ -194,7 +194,9 @@ def test_the_trace_says_how_many_lines_a_slow_log_has_lost(serve: Callable[..., 
         assert told()[0]["args"] == (f"{told()[0]['dropped']:.0f} lines dropped: the log is slower than the server",)
 
 
-def test_lines_say_what_they_are_about(serve: Callable[..., Endpoints], caplog: pytest.LogCaptureFixture) -> None:
+def test_log_lines_have_the_fields_of_their_event(
+    serve: Callable[..., Endpoints], caplog: pytest.LogCaptureFixture
+) -> None:
     server = billing()
     endpoints = serve(server, reply_limit=5)
     endpoints.ask("udp", call("sub_add", "alice"))

@@ -75,7 +75,7 @@ def test_all_processes_count_together(group: Callable[..., Group]) -> None:
         while len(pids) < 2:
             pids.add(client.call("count"))
             calls += 1
-        for _ in range(10):  # whoever answers
+        for _ in range(10):  # any of the workers may answer
             assert client.call("get_statistics", ["many:"]) == {"many:early": calls, "many:late": 2 * calls}
         client.call("reset_statistics", ["many:early"])
         for _ in range(10):
@@ -107,7 +107,7 @@ def test_workers_that_die_again_and_again_are_replaced_each_time(group: Callable
     assert many.stop()[2].count("was ended by SIGKILL") == 4
 
 
-def test_what_dies_young_is_replaced_ever_more_slowly_and_what_grew_up_at_once() -> None:
+def test_a_process_that_dies_early_is_restarted_with_back_off_and_an_old_one_at_once() -> None:
     child, now, pauses = Child(1, "MI worker", None), 100.0, []
     for _ in range(9):
         child.born = now
@@ -164,7 +164,7 @@ BAD_STARTS = {
 
 
 @pytest.mark.parametrize("name", BAD_STARTS)
-def test_what_fails_at_the_start_stops_it_and_is_named(group: Callable[..., Group], name: str) -> None:
+def test_a_failure_at_the_start_stops_the_server_and_is_named(group: Callable[..., Group], name: str) -> None:
     body, expected = BAD_STARTS[name]
     many = group(body + "\nserver.run(processes=2)\n", ready=False)
     code, _, errors = many.ended()
@@ -263,7 +263,7 @@ def test_kill_ends_all_processes(group: Callable[..., Group]) -> None:
 
 @pytest.mark.parametrize("wire", ["text", "jsonrpc"])
 @pytest.mark.parametrize("transport", ["unix", "udp", "fifo"])
-def test_whoever_a_dead_worker_had_in_hand_is_told_that_the_command_failed(
+def test_clients_of_a_dead_worker_are_told_that_the_command_failed(
     group: Callable[..., Group], transport: str, wire: str
 ) -> None:
     many = group()
@@ -346,7 +346,7 @@ def test_a_dead_worker_leaves_no_answer_for_the_next_request_of_that_reply_fifo(
         os.close(fd)
         return
     eventually(lambda: len(pids := many.workers()) == 2 and worker not in pids)
-    assert read_reply(fd, silence=0.2) is None, "nobody opens it"
+    assert read_reply(fd, silence=0.2) is None, "no process opens it"
     write("pid", 2)
     reply = read_reply(fd)
     os.close(fd)
@@ -412,7 +412,7 @@ def test_an_event_of_any_process_reaches_every_subscriber_once(group: Callable[.
         words = 0
         while len(raisers) < 2:
             pid, subscribers = client.call("shout", str(words))
-            assert subscribers == 1, "whoever raises it knows who subscribed"
+            assert subscribers == 1, "every worker knows the subscriber"
             raisers.add(pid)
             assert json.loads(subscriber.recv(1000))["params"] == {"word": str(words)}
             words += 1

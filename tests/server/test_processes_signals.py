@@ -98,7 +98,7 @@ def accepts(many: Group) -> bool:
         return True
 
 
-def test_no_process_outlives_the_one_that_looks_after_it(group: Callable[..., Group]) -> None:
+def test_no_process_outlives_the_supervisor(group: Callable[..., Group]) -> None:
     many = group(
         """
         server.register_process(sipmi.Process("extra", lambda rank: time.sleep(3600)))
@@ -191,7 +191,7 @@ def test_a_service_manager_is_told_of_start_reload_and_stop(group: Callable[...,
     assert many.ended() == (0, "", "")
 
 
-def test_a_service_manager_that_hears_nothing_holds_up_nothing(group: Callable[..., Group], directory: str) -> None:
+def test_an_unreachable_service_manager_delays_no_request(group: Callable[..., Group], directory: str) -> None:
     many = group()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
         other.setblocking(False)
@@ -203,7 +203,7 @@ def test_a_service_manager_that_hears_nothing_holds_up_nothing(group: Callable[.
     killed = many.workers()[0]
     os.kill(killed, signal.SIGKILL)
     eventually(lambda: len(pids := many.workers()) == 2 and killed not in pids)
-    # What it had no room for it is told later.
+    # The reload that it missed while its queue was full is delivered later.
     many.await_state("RELOADING=1")
     many.await_state("READY=1")
 
@@ -216,7 +216,7 @@ def test_a_service_manager_may_listen_at_an_abstract_name(group: Callable[..., G
         assert manager.recv(1000).startswith(b"READY=1\n")
 
 
-def test_as_process_1_of_a_container_it_reaps_whoever_lost_its_parent(directory: str) -> None:
+def test_as_process_1_of_a_container_the_server_reaps_orphans(directory: str) -> None:
     script = """
 import os, subprocess, sys, sipmi
 directory = sys.argv[1]

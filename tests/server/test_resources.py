@@ -15,7 +15,7 @@ import pytest
 
 import sipmi
 
-NOBODY = 65534
+UNPRIVILEGED = 65534
 #: Longer than anything takes on a loaded machine.
 PATIENCE = 20.0
 
@@ -256,7 +256,7 @@ def test_a_statistic_that_processes_cannot_share_is_logged_once(directory: str) 
     assert "is counted by each process" not in rest
 
 
-def test_a_server_of_one_process_shares_no_statistics_and_says_nothing_of_it(directory: str) -> None:
+def test_a_server_of_one_process_shares_no_statistics_and_logs_no_warning_about_it(directory: str) -> None:
     server = sipmi.Server("counters")
     counter = server.statistic("x" * 300)
     counter.inc()

@@ -264,7 +264,7 @@ def test_builtin_commands_answer_in_the_shape_of_the_wire(
     assert result_of(endpoints.ask("udp", rpc("log_level", [3]))) == {"New global log level": 3}
 
 
-def test_statistics_count_what_the_server_does(billing: sipmi.Server, serve: Callable[..., Endpoints]) -> None:
+def test_statistics_count_requests_and_replies(billing: sipmi.Server, serve: Callable[..., Endpoints]) -> None:
     endpoints = serve(billing)
     billing.statistic("sub_adds").inc(2)
     endpoints.ask("udp", b":nope:\n")
@@ -371,7 +371,7 @@ def test_a_handler_may_call_the_server_it_lives_in(serve: Callable[..., Endpoint
     assert expected["Server"] in result_of(reply)
 
 
-def test_slow_commands_do_not_hold_up_fast_ones(serve: Callable[..., Endpoints]) -> None:
+def test_slow_commands_do_not_delay_fast_ones(serve: Callable[..., Endpoints]) -> None:
     server = sipmi.Server("slow")
     release = threading.Event()
     server.command(lambda: release.wait(20), name="slow")
@@ -390,7 +390,7 @@ def test_slow_commands_do_not_hold_up_fast_ones(serve: Callable[..., Endpoints])
         peer.close()
 
 
-def test_current_request_says_who_asks(serve: Callable[..., Endpoints]) -> None:
+def test_current_request_shows_the_peer(serve: Callable[..., Endpoints]) -> None:
     server = sipmi.Server("who")
 
     @server.command

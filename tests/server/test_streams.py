@@ -102,7 +102,7 @@ def test_a_run_of_one_is_a_list_and_an_empty_stream_is_ok(serve: Callable[..., E
     assert result_of(ask("cdr", "cdr", "user")) == {"cdr": ["x", "x"], "user": ["x"]}
     assert result_of(ask("")) == ["x"]
     assert server.call("some", ["cdr"]) == {"cdr": ["x"]}
-    # What has been sent cannot be changed, so a name that comes back is refused however short the reply is.
+    # Sent nodes cannot be changed, so a repeated name is an error even in a short reply.
     assert error_of(ask("cdr", "user", "cdr"))["code"] == -32000
     assert endpoints.ask("udp", b":some:\ncdr\nuser\ncdr\n") == b"200 OK\ncdr:: x\nuser:: x\ncdr:: x\n\n"
 
@@ -265,7 +265,7 @@ def dump(root: sipmi.Tree, param: Any) -> sipmi.Tree:
     return tree
 
 
-def test_what_a_handler_flushes_is_sent_early(serve: Callable[..., Endpoints]) -> None:
+def test_flushed_nodes_are_sent_early(serve: Callable[..., Endpoints]) -> None:
     server = sipmi.Server("flush")
     server.register_module("flush", [sipmi.Export("dump", "", dump, param=20_000)])
     endpoints = serve(server)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import sipmi
 
-#: What the grammar gives a meaning to, and what it does not.
+#: Characters with a meaning in the grammar, and some without.
 PIECES = [
     "a",
     "b c",
@@ -98,7 +98,7 @@ def test_a_tree_comes_back_over_text_or_is_told_not_to(
         ("a", "b x=1", "attribute"),
     ],
 )
-def test_what_text_cannot_tell_says_why(name: str, value: str, why: str) -> None:
+def test_a_value_that_text_cannot_express_is_an_error_with_its_reason(name: str, value: str, why: str) -> None:
     tree = sipmi.Tree()
     tree.add_child(name, value)
     with pytest.raises(sipmi.CodecError, match=why):

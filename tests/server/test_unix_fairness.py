@@ -1,4 +1,4 @@
-"""Clients of a UNIX socket that do not read their replies: nobody else is held up, and what waits is bounded."""
+"""Clients of a UNIX socket that do not read their replies delay no other clients, and their queues are bounded."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class UnixPeer:
         self._send = self.socket.send if kind == "connected" else lambda request: self.socket.sendto(request, path)
 
     def ask(self, request_id: int, size: int = 0) -> None:
-        """Sends a request for a text of so many characters."""
+        """Request a text of ``size`` characters."""
         request = {"jsonrpc": "2.0", "id": request_id, "method": "text", "params": [size]}
         self._send(json.dumps(request).encode())
 
@@ -134,7 +134,7 @@ def test_replies_that_wait_for_one_client_are_bounded_and_counted(directory: str
             reading._send(json.dumps(hits).encode())
             found = json.loads(reading.socket.recv(1 << 16))["result"]
             assert found["mi_datagram_unix:unsent_limit_hits"] > 10_000
-            # What waited is there when the client reads again.
+            # The queued replies arrive when the client reads again.
             assert [silent.receive()[0] for _ in range(500)] == list(range(500))
 
 

@@ -1,4 +1,4 @@
-"""What the affinity tests share: captured machines, the machine as it was, and waiting for events."""
+"""Fixtures of the affinity tests: captured machines, and the state of this machine."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ SWITCHES = (
 
 
 def missing() -> Optional[str]:
-    """What is not installed of what these tests need."""
+    """Return the name of a program that these tests need and that is not installed."""
     if shutil.which("chromium") is None:
         return "chromium"
     if shutil.which("chromedriver") is None:
@@ -127,7 +127,7 @@ class Console:
         return self.text("#reply-outcome")
 
     def tree(self) -> list[str]:
-        """What the tree shows, line by line."""
+        """Return the lines of the tree."""
         rows = "return [...document.querySelectorAll('#tree .row')].filter((row) => row.offsetParent)"
         return self.script(f"{rows}.map((row) => row.textContent)")
 
@@ -146,7 +146,7 @@ class Console:
     # -- what the browser noticed -----------------------------------------------------------------
 
     def complaints(self) -> list[str]:
-        """What its log has since the last look: errors of scripts, of the policy and of the network."""
+        """Return the new entries of the browser's log: errors of scripts, of the content policy and of the network."""
         return [entry["message"] for entry in self.driver.get_log("browser")]
 
     def requested(self) -> set[str]:

@@ -1,4 +1,4 @@
-"""What this process has open, each by what it leads to: the number alone moves when old ones are collected."""
+"""The open descriptors of this process, by number and target: a number alone is reused after a close."""
 
 from __future__ import annotations
 

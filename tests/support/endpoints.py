@@ -66,7 +66,7 @@ class FifoPeer:
         silence: float = PATIENCE,
         writers: int = 1,
     ) -> Optional[bytes]:
-        """One request; its reply up to the end, or None when nobody opened the reply FIFO.
+        """Send a request and return its complete reply; None if the reply FIFO was not opened.
 
         A request that names its reply FIFO more than once has as many ``writers`` of it.
         """
@@ -102,7 +102,7 @@ def read_reply(fd: int, silence: float = PATIENCE, writers: int = 1) -> Optional
 
 
 def writer_within(fd: int, seconds: float) -> bool:
-    """Return whether somebody writes to a FIFO that was read to its end.
+    """Return whether a writer opens a FIFO that was read to its end.
 
     The end keeps ``poll`` ready, so only its edge tells of another writer.
     """

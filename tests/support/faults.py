@@ -35,7 +35,7 @@ STREAM_FAULTS = ("delay", "cut", "split", "duplicate", "garbage", "half close", 
 DATAGRAM_FAULTS = ("delay", "cut", "duplicate", "reorder", "garbage", "flood")
 FIFO_FAULTS = ("delay", "cut", "split", "duplicate", "garbage", "half close", "flood")
 
-#: What no wire can take for a reply.
+#: Bytes that are no reply on any wire.
 GARBAGE = b"\x00\xff\x16\x03garbage"
 #: How much a flood is, in bytes of a stream and in datagrams.
 FLOOD_BYTES = 1 << 18
@@ -57,11 +57,11 @@ class Proxy:
         self._loop = asyncio.new_event_loop()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._thread = threading.Thread(target=self._loop.run_forever, name="faults", daemon=True)
-        #: What went wrong with the proxy itself.
+        #: Errors of the proxy itself.
         self.errors: list[BaseException] = []
 
     def draw(self) -> Optional[str]:
-        """What to do to the next thing that passes; None: nothing."""
+        """Return the fault to apply to the next message; None for no fault."""
         if not self.faults or self._chance.random() >= self.rate:
             return None
         fault = self._chance.choice(self.faults)

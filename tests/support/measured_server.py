@@ -77,7 +77,7 @@ class MeasuredServer:
         assert self.addresses, self.log
 
     def _first_line(self) -> str:
-        """What the program says when it is ready; nothing when it ended before, or took too long."""
+        """Return the line that the program prints when it is ready; empty if it ended before, or took too long."""
         assert self.process.stdout is not None
         ready, _, _ = select.select([self.process.stdout], [], [], START)
         if not ready:
@@ -128,7 +128,7 @@ class MeasuredServer:
 
     @property
     def address_space(self) -> int:
-        """What the program has mapped, in bytes."""
+        """Return the size of the program's address space in bytes."""
         return self._status("VmSize")
 
     def _status(self, field: str) -> int:

@@ -1,8 +1,8 @@
 """Runs the Python blocks of a page as they stand: in order, in one namespace, in a folder of their own.
 
-What a page promises behind a ``print`` is what is printed: ``print(value)  # {'a': 1}``, with ``...`` for anything; and
-so is what it promises behind an expression: ``mi.wire  # 'text'``. The addresses that pages name are ones that are free
-here, or those of a fake server where the page calls an OpenSIPS that is there already; see ``Stand``.
+The output that a page shows behind a ``print`` is compared: ``print(value)  # {'a': 1}``, with ``...`` for any text.
+The same holds for the value behind an expression: ``mi.wire  # 'text'``. The addresses of pages are replaced by free
+ones, or by those of a fake server where the page calls an OpenSIPS that already runs; see ``Stand``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def blocks(page: Path, language: str = "python") -> list[tuple[int, str]]:
 
 
 def free_port(kind: int) -> int:
-    """A port that nobody listens at."""
+    """Return a free port."""
     with socket.socket(socket.AF_INET, kind) as taken:
         taken.bind(("127.0.0.1", 0))
         port: int = taken.getsockname()[1]
@@ -43,7 +43,7 @@ def free_port(kind: int) -> int:
 
 
 class Stand:
-    """What stands in for the addresses and folders that a page names."""
+    """The values that replace the addresses and folders of a page."""
 
     def __init__(self, directory: str, opensips: Optional[FakeOpenSIPS] = None) -> None:
         #: Where the port of a UDP or HTTP address is another one, so is it in what is printed.

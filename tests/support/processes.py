@@ -94,7 +94,7 @@ class Group:
 
     def processes(self) -> list[dict[str, Any]]:
         while True:
-            # Whoever was killed may have had the question in hand.
+            # The worker that was killed may have had this request.
             with self.connect(wire="jsonrpc") as client, contextlib.suppress(sipmi.Fault):
                 listed: list[dict[str, Any]] = client.call("ps")["Processes"]
                 return listed
@@ -105,7 +105,7 @@ class Group:
         return [process["PID"] for process in listed if process["State"] == "running"]
 
     def await_asleep(self, count: int = 1) -> list[int]:
-        """Waits until so many calls of `sleep` have begun, and gives the pids of those who run them."""
+        """Wait until `count` calls of `sleep` have started, and return the pids of the workers that run them."""
         return [int(name.split("_")[1]) for name in self.await_files("asleep_", count)]
 
     def await_files(self, prefix: str, count: int = 1) -> list[str]:

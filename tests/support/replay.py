@@ -22,7 +22,7 @@ PATHS = {"json": "/json", "http": "/mi", "xmlrpc": "/RPC2", "xmlrpc_ng": "/RPC2"
 
 @dataclass
 class Question:
-    """What a recorded request asks for."""
+    """The meaning of a recorded request: a command and its parameters."""
 
     command: str
     args: list[Any] = field(default_factory=list)
@@ -160,7 +160,7 @@ class Recorded:
             yield mi, server
 
 
-#: What `which COMMAND` answers over native XML-RPC when there is such a command.
+#: The reply to `which COMMAND` over native XML-RPC if there is such a command.
 KNOWN_COMMAND = (
     b"HTTP/1.1 200 OK\r\nContent-Length: 208\r\n\r\n"
     b'<?xml version="1.0" encoding="UTF-8"?>\r\n<methodResponse>\r\n<params><param>\r\n'

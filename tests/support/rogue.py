@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterable
 from typing import Any, Callable, Optional, Union
 
-#: What came, and how a server answers it.
+#: A function from a request to the server's answer.
 Answer = Callable[[bytes], Iterable[bytes]]
 
 
@@ -41,7 +41,7 @@ class Rogue:
             self.arrived.notify_all()
 
     def wait_for(self, count: int) -> list[bytes]:
-        """The requests, once there are so many."""
+        """Return the requests, once there are ``count``."""
         with self.arrived:
             assert self.arrived.wait_for(lambda: len(self.requests) >= count, 10), f"only {self.requests} came"
             return list(self.requests)
@@ -158,7 +158,7 @@ def write_reply(path: str, *pieces: bytes) -> None:
 
 
 class Connection:
-    """What a test does with one connection to a :class:`RogueHttp`."""
+    """One connection to a :class:`RogueHttp`, as a test sees it."""
 
     def __init__(self, server: RogueHttp, stream: socket.socket, number: int) -> None:
         self.server = server
@@ -166,7 +166,7 @@ class Connection:
         #: Counted from 0.
         self.number = number
         self._rest = b""
-        #: What each read gave, of the last request.
+        #: The bytes of each read of the last request.
         self.pieces: list[bytes] = []
 
     def read_request(self) -> Optional[bytes]:

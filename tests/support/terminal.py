@@ -34,7 +34,7 @@ class Terminal:
         cwd: Optional[str] = None,
     ) -> None:
         command = program or [sys.executable, "-m", "sipmi"]
-        # What the caller's environment says of colours and servers is not what is tested.
+        # The caller's settings of colors and servers must not change the test.
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("SIPMI") and k != "NO_COLOR"}
         self.screen = pyte.Screen(columns, lines)
         self._stream = pyte.ByteStream(self.screen)
@@ -55,7 +55,7 @@ class Terminal:
 
     @property
     def text(self) -> str:
-        """What is on the screen, without blanks at the ends."""
+        """Return the text on the screen, without trailing blanks."""
         return "\n".join(line.rstrip() for line in self.screen.display).rstrip()
 
     def send(self, *keys: str) -> None:
@@ -142,6 +142,6 @@ class Terminal:
                 line.append(char.data, style)
             console.print(line, overflow="crop", crop=True)
         drawn = console.export_svg(title=title, unique_id=path.stem)
-        # Whoever looks at it fetches no font from anywhere.
+        # The picture must load no font from the network.
         drawn = re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL)
         path.write_text(drawn.replace("Fira Code, monospace", "Menlo, Consolas, DejaVu Sans Mono, monospace"))

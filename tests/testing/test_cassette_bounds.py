@@ -35,7 +35,7 @@ HOSTILE = {
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_masks_pass_over_a_hostile_message(kind: str) -> None:
+def test_masks_leave_a_hostile_message_unchanged(kind: str) -> None:
     assert Masks().applied(HOSTILE[kind]) == HOSTILE[kind]
 
 
@@ -72,7 +72,7 @@ def a_tape(reply: bytes) -> Tape:
     return Tape([Track("udp")], [Interaction(1, "", b":uptime:\n", reply)])
 
 
-def test_a_full_disk_leaves_the_old_file_and_no_draft(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_the_old_file_and_no_temporary_file(tmp_path: Path) -> None:
     """The limit of a file's size stands in for the end of the disk."""
     path = tmp_path / "uptime.mi"
     a_tape(b"200 OK\n\n").save(path)

@@ -15,7 +15,7 @@ from conformance import DIFFERENT, MASKED, Outcome
 REASONS = Path(__file__).parents[2] / "docs" / "conformance.md"
 ROW = re.compile(r"^\| `([^`]+)` \| `([^`]+)` \| (.+) \|$", re.MULTILINE)
 
-#: What no fake can answer as recorded: transactions of SIP, and a module that broke after its first array.
+#: Requests that no fake can answer as recorded: SIP transactions, and a module that broke after its first array.
 NOT_COUNTED = re.compile(r"1\.11-xmlrpc-ro1|\S*-async |\S* t_uac_dlg|\S*-fifo-multi .*async")
 
 
@@ -49,7 +49,7 @@ def test_every_row_of_the_table_explains_something(outcomes: list[Outcome]) -> N
     assert rows - used == set()
 
 
-def test_no_row_of_the_table_names_what_is_identical(outcomes: list[Outcome]) -> None:
+def test_the_table_of_differences_names_no_identical_pair(outcomes: list[Outcome]) -> None:
     assert [(o.file, o.case) for o in outcomes if o.verdict != DIFFERENT and reason(o)] == []
 
 

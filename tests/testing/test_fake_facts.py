@@ -1,4 +1,4 @@
-"""What OpenSIPS 1.8 (by its sources), 1.11.11, 2.4.11, 3.6.8, 4.0.1 and 4.1.0-dev answer, and the fake with them."""
+"""Answers of OpenSIPS 1.8 (by its sources), 1.11.11, 2.4.11, 3.6.8, 4.0.1 and 4.1.0-dev, which the fake gives too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands of each version take, answer and refuse: the rules, beside what was recorded."""
+"""The commands of each version follow its rules for parameters, replies and errors, beyond the recorded cases."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ RULES: list[tuple[str, list[Any], Any]] = [
     ("ul_add", ["location", "a@b", "sip:x@y", 60, "1.5", 0, "0", 0], (400, "Bad parameter value")),
     ("ul_add", ["location", "a@b", "sip:x@y", "x", "0.5", 0, "0", 0], (-32602, "Bad type for parameter 'expires'")),
     ("ul_add", ["nope", "a@b", "sip:x@y", 60, "0.5", 0, "0", 0], (404, "Table not found")),
-    ("ul_rm", ["location", "nobody@x"], "OK"),
-    ("ul_rm_contact", ["location", "nobody@x", "sip:x@y"], (404, "AOR not found")),
+    ("ul_rm", ["location", "unknown@x"], "OK"),
+    ("ul_rm_contact", ["location", "unknown@x", "sip:x@y"], (404, "AOR not found")),
     ("ul_sync", ["location"], (200, "Contacts already synced")),
     ("dlg_list", ["call"], (-32602, "Command only supports named parameters")),
     ("dlg_end_dlg", ["nope"], (404, "Requested Dialog not found")),

@@ -54,7 +54,7 @@ def test_a_server_takes_commands_while_it_runs_and_answers_on_every_transport(ru
     result.assert_outcomes(passed=1)
 
 
-def test_what_a_server_is_made_of_can_be_marked(run) -> None:
+def test_a_marker_can_set_the_options_of_the_fake_server(run) -> None:
     result = run("""
 import pytest
 
@@ -325,7 +325,7 @@ def test_a_server_with_tls_and_users_is_recorded_without_its_secrets(tmp_path: P
 
 
 def test_a_server_that_cannot_be_reached_leaves_no_recording(tmp_path: Path) -> None:
-    with Cassette(tmp_path / "tape.mi") as tape_, tape_.connect(f"unix:{tmp_path}/nobody.sock", timeout=2.0) as mi:
+    with Cassette(tmp_path / "tape.mi") as tape_, tape_.connect(f"unix:{tmp_path}/missing.sock", timeout=2.0) as mi:
         with pytest.raises(sipmi.MiError, match="cannot be reached"):
             mi.call("uptime")
         assert tape_.differences[0].startswith("not reached: unix: ")

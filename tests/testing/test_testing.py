@@ -68,7 +68,7 @@ def test_contacts_and_cached_values_expire() -> None:
         assert fake.cache.keys() == []
 
 
-def test_what_is_not_loaded_is_not_available() -> None:
+def test_modules_that_are_not_loaded_are_not_available() -> None:
     with FakeOpenSIPS("4.0", modules=["usrloc"]) as fake, fake.connect() as mi:
         mi.call("ul_dump")
         for name in ("dlg_list", "dispatcher:list", "rl_list", "t_uac_dlg"):
@@ -147,7 +147,7 @@ def test_a_request_over_sip_is_answered_as_the_test_says() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"version": "2.0"}, {"modules": ["nosuch"]}, {"transports": ["tcp"]}])
-def test_what_there_is_none_of_is_refused(wrong: dict[str, object]) -> None:
+def test_unknown_versions_and_modules_are_rejected(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="expected a"):
         FakeOpenSIPS(**wrong)  # type: ignore[arg-type]
 
@@ -180,7 +180,7 @@ def test_hazards_need_a_version() -> None:
         sipmi.Server("x", hazards=True)
 
 
-def test_a_server_that_dies_leaves_its_files_and_nobody_reads_them() -> None:
+def test_a_server_that_crashes_leaves_its_files_without_a_reader() -> None:
     with FakeOpenSIPS("4.0", hazards=True) as fake:
         fifo, unix = (fake.address(t).partition(":")[2].partition("?")[0] for t in ("fifo", "unix"))
         fifo_of(fake).write(b"::42")
@@ -201,7 +201,7 @@ def test_the_same_bytes_do_no_harm_without_hazards() -> None:
         assert fake.server.is_running
 
 
-def test_a_client_that_does_not_read_its_reply_holds_up_the_others() -> None:
+def test_a_client_that_does_not_read_its_reply_delays_other_clients() -> None:
     with FakeOpenSIPS("3.4", hazards=True) as fake:
         for number in range(400):
             fake.usrloc.add(f"user{number}", f"sip:{number}@192.0.2.1")

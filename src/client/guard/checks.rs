@@ -212,7 +212,7 @@ mod tests {
     };
 
     #[test]
-    fn what_answers_later_is_known_by_all_of_its_names() {
+    fn asynchronous_commands_are_known_by_all_their_names() {
         for name in ["t_uac_dlg", "tm:uac_dlg", "uac_dlg", "tm:t_uac_dlg", "T_UAC_DLG", "publish", "rtp_relay:update"]
         {
             assert_eq!(REAL.check_request(&Request::new(name)), Err(Refusal::Asynchronous), "{name}");
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_answers_later_is_sent_where_it_does_no_harm() {
+    fn asynchronous_commands_are_sent_where_they_do_no_harm() {
         let request = Request::new("t_uac_dlg");
         assert_eq!(Route { carrier: Carrier::Datagram, ..REAL }.check_request(&request), Ok(()));
         assert_eq!(Route { wire: Wire::Text, ..REAL }.check_request(&request), Ok(()));
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_only_a_limit_may_be_forced_and_what_harms_may_not() {
+    fn limits_may_be_exceeded_with_force_and_harmful_requests_may_not() {
         let request = Request::new("t_uac_dlg");
         let forced = Route { force: true, ..REAL };
         assert_eq!(forced.check_request(&request), Err(Refusal::Asynchronous));

@@ -106,7 +106,7 @@ fn crlf_is_taken_for_a_line_end_only_where_the_first_line_has_one() {
 }
 
 #[test]
-fn what_is_no_request_costs_none_of_those_after_it() {
+fn a_malformed_request_does_not_affect_later_ones() {
     let good = request("r2");
     for (bad, malformed) in [
         ("garbage\n", None),

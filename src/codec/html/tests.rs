@@ -74,7 +74,7 @@ fn words_are_split_at_blanks_only_and_json_is_an_array_or_object() {
 }
 
 #[test]
-fn words_may_have_names_where_nobody_is_imitated() {
+fn words_may_have_names_where_no_version_is_emulated() {
     let named = decode_params(b"user::alice", Style::Words, Dialect::Sipmi);
     assert_eq!(named, Ok(Params::Strings(vec![Param { name: "user".into(), value: "alice".into() }])));
     let plain = decode_params(b"user::alice", Style::Words, Dialect::V1_11);

@@ -79,7 +79,7 @@ fn objects_keep_order_and_repeated_names() {
 }
 
 #[test]
-fn errors_say_what_was_expected_and_found_and_where() {
+fn errors_name_the_expected_and_the_found_text_and_the_position() {
     let error = |bytes: &[u8]| parse(bytes).expect_err("no JSON").to_string();
     assert_eq!(error(b"{\"a\":\n 1 x}"), "expected a JSON value, found \"x}\" at byte 9");
     assert_eq!(error(b""), "expected the rest of a JSON value, found the end at byte 0");
@@ -127,7 +127,7 @@ fn items() -> impl Strategy<Value = Item> {
 
 proptest! {
     #[test]
-    fn what_is_written_is_read_as_it_was(item in items()) {
+    fn written_values_are_read_back_unchanged(item in items()) {
         let mut pretty = Vec::new();
         write_pretty(&mut pretty, &item);
         prop_assert_eq!(parse(&compact(&item)), Ok(item.clone()));
@@ -146,7 +146,7 @@ proptest! {
     }
 
     #[test]
-    fn scanner_and_parser_agree_on_what_is_json(bytes in "[\\[\\]{}\",:0-9.eE+\\-tf ntrueals\\\\]{0,12}") {
+    fn scanner_and_parser_accept_the_same_json(bytes in "[\\[\\]{}\",:0-9.eE+\\-tf ntrueals\\\\]{0,12}") {
         let parsed = parse(bytes.as_bytes()).is_ok();
         let complete = matches!(scan(bytes.as_bytes()), Scan::Complete(end) if bytes[end..].trim_ascii().is_empty());
         // A number may be too large, an escape half a character: the scanner leaves that to the parser.

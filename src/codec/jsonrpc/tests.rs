@@ -93,7 +93,7 @@ fn many_repeated_names_are_found_too() {
 }
 
 #[test]
-fn what_is_json_and_no_request_is_refused_with_its_id() {
+fn json_that_is_no_request_is_rejected_with_its_id() {
     for text in [
         r#"{"jsonrpc":"1.0","method":"m","id":7}"#,
         r#"{"jsonrpc":2.0,"method":"m","id":7}"#,
@@ -111,7 +111,7 @@ fn what_is_json_and_no_request_is_refused_with_its_id() {
 }
 
 #[test]
-fn what_is_no_json_is_a_parse_error() {
+fn malformed_json_is_a_parse_error() {
     let deep = "[".repeat(100_000);
     let params = format!(r#"{{"jsonrpc":"2.0","method":"m","params":{}"#, "[".repeat(100_000));
     for text in ["", "{", "abc", "\0\0\0", "{\"jsonrpc\":", ":version:\n", &deep, &params, r#"{"method":"\ud83d"}"#] {
@@ -190,7 +190,7 @@ fn trees_and_errors_with_data_are_answered_as_values() {
 }
 
 #[test]
-fn a_request_says_what_every_server_takes() {
+fn a_request_is_written_in_a_form_that_every_server_accepts() {
     let items = vec![Item::Bool(true), vec![Item::Bool(false)].into(), "x".into(), Item::Null];
     let expected = r#"{"jsonrpc":"2.0","method":"m","id":"a","params":[1,[0],"x"]}"#;
     assert_eq!(said(&Request::positional("m", items)), Ok(expected.into()));
@@ -229,7 +229,7 @@ fn answers_are_read_with_their_id() {
 }
 
 #[test]
-fn answers_that_are_none_say_what_is_wrong() {
+fn malformed_replies_are_errors_with_their_reason() {
     let error = |text: &str| decode_response(text.as_bytes()).expect_err("no answer").to_string();
     assert_eq!(error(r#"{"jsonrpc":"2.0","result":{"a":"#), "the JSON-RPC reply was cut off after 31 bytes");
     assert_eq!(error(r#"{"result":{"v":failed to print response"#), "the JSON-RPC reply was cut off after 39 bytes");

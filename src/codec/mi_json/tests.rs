@@ -133,7 +133,7 @@ fn sipmi_tells_the_nodes_of_an_error_under_data() {
 }
 
 #[test]
-fn what_is_no_reply_is_an_error_that_says_what_was_expected_and_where() {
+fn a_malformed_reply_is_an_error_with_the_expected_text_and_the_position() {
     let error = |body: &str| decode_response(body.as_bytes()).expect_err("no reply").to_string();
     assert_eq!(error("[]"), "expected an object, found \"[]\" at byte 0");
     assert_eq!(error(r#"{"a" "b"}"#), r#"expected a colon, found "\"b\"}" at byte 5"#);
@@ -191,7 +191,7 @@ fn parameters_are_split_at_commas_before_or_after_they_are_decoded() {
 }
 
 #[test]
-fn what_an_original_does_not_take_is_refused_and_sipmi_takes_it() {
+fn names_that_opensips_rejects_are_accepted_by_sipmi() {
     for value in ["a,b", "", "a\0b"] {
         let error = said(values(&["fine", value]), Dialect::V2_4).expect_err("not sayable").to_string();
         assert!(error.starts_with("parameter 2 cannot be sent: it "), "{error}");
@@ -267,7 +267,7 @@ proptest! {
        }
 
        #[test]
-       fn what_an_original_writes_is_written_again_byte_for_byte(tree in trees()) {
+       fn recorded_replies_are_written_byte_for_byte(tree in trees()) {
            for dialect in [Dialect::V1_11, Dialect::V2_4] {
                let (mut body, mut again) = (Vec::new(), Vec::new());
                encode_response(&mut body, &Ok(Response::from(tree.clone())), dialect);

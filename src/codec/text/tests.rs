@@ -98,7 +98,7 @@ fn lines_that_come_one_by_one_are_a_node_each() {
 }
 
 #[test]
-fn what_cannot_be_said_names_the_position_and_not_the_value() {
+fn errors_of_values_name_the_position_and_not_the_value() {
     let error = said(&[param("", "fine"), param("", "\"secret")], Carrier::Fifo).expect_err("a leading quote");
     assert_eq!(error.to_string(), "parameter 2 cannot be sent: it begins with a quote");
 }
@@ -186,7 +186,7 @@ fn a_success_without_its_closing_empty_line_was_cut() {
 }
 
 #[test]
-fn replies_that_are_none_say_what_was_expected_and_where() {
+fn malformed_replies_name_the_expected_text_and_the_position() {
     let error = |bytes: &[u8]| decode_response(bytes, Carrier::Fifo).expect_err("no reply").to_string();
     assert_eq!(error(b""), "expected the code of a reply, found the end at byte 0");
     assert_eq!(error(b"OK\n\n"), "expected the code of a reply, found \"OK\\n\\n\" at byte 0");
@@ -449,7 +449,7 @@ fn as_text_tells(tree: &Tree) -> Tree {
 }
 
 #[test]
-fn what_cannot_be_told_is_said_with_its_reason() {
+fn unknown_facts_are_reported_with_their_reason() {
     let why = |build: fn(&mut Tree) -> NodeId| {
         let mut tree = Tree::ok();
         build(&mut tree);
@@ -504,7 +504,7 @@ proptest! {
     }
 
     #[test]
-    fn what_text_can_tell_is_expressible(tree in trees()) {
+    fn trees_that_text_can_carry_are_expressible(tree in trees()) {
         prop_assert_eq!(check_expressible(&tree), Ok(()));
     }
 

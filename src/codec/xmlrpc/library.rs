@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_other_is_named() {
+    fn missing_or_different_members_are_named() {
         let no_call = |why: &str| format!("-503 {NO_CALL}{why}");
         let root = "XML-RPC call should be a <methodCall> element.  Instead, we have a <call> element.";
         assert_eq!(said("<call/>"), no_call(root));

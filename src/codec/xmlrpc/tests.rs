@@ -145,7 +145,7 @@ fn comments_instructions_cdata_attributes_and_blanks_do_not_matter() {
 }
 
 #[test]
-fn what_is_no_reply_is_an_error_that_says_what_was_expected_and_where() {
+fn a_malformed_reply_is_an_error_with_the_expected_text_and_the_position() {
     let cases = [
         ("<methodCall/>", "expected <methodResponse>, found \"<methodCall/>\" at byte 0"),
         ("hello", "expected an element, found \"hello\" at byte 0"),
@@ -231,7 +231,7 @@ fn carriage_returns_stay_in_replies_and_are_references_when_sipmi_writes() {
 }
 
 #[test]
-fn what_xml_cannot_hold_is_a_fault_and_never_a_broken_document() {
+fn characters_that_xml_cannot_hold_are_a_fault() {
     let control = Ok(Response::from(Item::from([("a", "b\u{1}".into())])));
     let reason = Ok(Response::error(404, "no \u{b} such"));
     let last = Ok(Response::from(Item::from("\u{ffff}")));
@@ -418,7 +418,7 @@ proptest! {
     }
 
     #[test]
-    fn what_an_original_writes_is_written_again_byte_for_byte(
+    fn recorded_replies_are_written_byte_for_byte(
         tree in trees("[a-c<&'\" =\n\t\r]{0,5}|[a-c]:: [a-c =]{0,3}"),
         // A line of a value that begins with blanks cannot be told from one that is indented.
         plain in trees("[a-c<&'\"=]{0,3}([ \n\r]|\r\n|\n\n)[a-c=]{1,2}|[a-c]:: [a-c =]{0,3}"),

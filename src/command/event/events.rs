@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_subscribed_is_refused() {
+    fn impossible_subscriptions_are_rejected() {
         let (events, _) = events();
         assert_eq!(events.subscribe(b"E_NO", b"a", 1, Form::Text), Err(SubscribeError::UnknownEvent));
         assert_eq!(events.subscribe(b"E_X", b"bad", 1, Form::Text), Err(SubscribeError::Socket("it is bad".into())));

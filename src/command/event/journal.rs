@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_tells_knows_at_once_and_once() {
+    fn a_writer_applies_its_own_record_once() {
         let (journal, known) = journal();
         journal.tell(b"a".to_vec());
         journal.tell(Vec::new());
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_process_told_is_read_before_the_next_is_told() {
+    fn records_of_other_processes_are_read_before_a_record_is_appended() {
         let (journal, known) = journal();
         journal.append(b"theirs");
         journal.tell(b"ours".to_vec());
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_list_is_begun_anew_with_all_that_is_known() {
+    fn a_full_log_is_restarted_with_a_snapshot() {
         let (journal, known) = journal();
         let large = vec![b'x'; ROOM / 4];
         (0..5).for_each(|_| journal.tell(large.clone()));

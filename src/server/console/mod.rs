@@ -668,7 +668,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_runs_what_changes_nothing_and_a_form_what_does() {
+    fn a_link_runs_reads_and_a_form_runs_changes() {
         let call = run_of(&get("/billing/dump?arg=a+b"), Dialect::Sipmi);
         assert_eq!((call.request.params.len(), call.wire), (2, Wire::HtmlWords));
         let call = run_of(&get("/billing/billing:dump?arg=%5B1%5D"), Dialect::Sipmi);
@@ -707,7 +707,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_said_and_what_a_path_does_not_take_too() {
+    fn unknown_paths_and_wrong_methods_are_reported() {
         for (path, expected) in
             [("/nosuch", "no module nosuch"), ("/billing/x", "no command x"), ("//x", "no such page")]
         {

@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_request_kills_and_what_is_only_a_bad_one_does_not() {
+    fn a_body_that_is_no_request_crashes_the_server_and_a_bad_request_does_not() {
         for (body, kills) in [("42", true), ("[]", true), ("{\"id\":1}", true), ("{\"METHOD\":\"x\"}", false)] {
             assert_eq!(dies_of_json(Dialect::V3_4, body.as_bytes(), true), kills, "{body}");
             assert!(!dies_of_json(Dialect::V3_6, body.as_bytes(), false));

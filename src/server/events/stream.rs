@@ -434,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn what_wants_no_reply_is_done_when_it_is_written() {
+    fn events_without_a_reply_are_done_once_written() {
         let mut queue = queue(false, &[3, 4, 5]);
         queue.wrote(5, Instant::now());
         assert_eq!((unwritten(&queue), queue.bytes), (vec![2, 5], 9));
@@ -445,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn what_wants_a_reply_stays_until_it_comes_and_is_sent_again_without_one() {
+    fn events_that_need_a_reply_are_kept_and_sent_again_without_one() {
         let mut queue = queue(true, &[3, 4, 5]);
         queue.wrote(8, Instant::now());
         assert_eq!((unwritten(&queue), queue.written), (vec![4], 2));
@@ -456,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_old_is_dropped_and_a_torn_event_ends_its_connection() {
+    fn expired_events_are_dropped_and_a_partial_event_ends_its_connection() {
         let now = Instant::now();
         let mut whole = queue(false, &[3, 4]);
         assert!(!whole.drop_late(now) && whole.entries.len() == 2);

@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_reader_finds_what_was_read_and_not_served() {
+    fn the_next_reader_finds_bytes_that_were_read_and_not_served() {
         let stream = FifoStream::new(100, 65_536).expect("memory");
         read(&stream, b":a:\n:b:\n");
         stream.note_read(8);
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_in_the_hands_of_the_dead_is_not_served_again() {
+    fn requests_of_a_dead_process_are_not_served_again() {
         let stream = FifoStream::new(100, 65_536).expect("memory");
         read(&stream, b":a:\n:b:\n");
         stream.note_read(8);

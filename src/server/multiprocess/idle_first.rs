@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_sleeps_or_is_back_is_waited_for_no_more() {
+    fn the_wait_ends_for_processes_that_sleep_or_have_returned() {
         let (busy_leaders, mut idle_first) = (BusyLeaders::default(), IdleFirst::default());
         assert!(!idle_first.yield_to_idle_processes(&busy_leaders), "all are there");
         busy_leaders.leave();

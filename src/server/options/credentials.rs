@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_no_request_can_match_is_refused() {
+    fn patterns_that_no_request_can_match_are_rejected() {
         let users = |user: &str| Some(vec![(user.to_owned(), "secret".to_owned())]);
         let check =
             |users, token: Option<&str>| Credentials { users, token: token.map(str::to_owned), ask: None }.check();

@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deposed_leader_learns_it_and_disturbs_nobody() {
+    fn a_replaced_leader_notices_and_does_not_disturb_its_successor() {
         let leadership = Leadership::default();
         let slow = leadership.begin(Epoch::FIRST);
         let next =

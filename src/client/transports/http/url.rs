@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_url_says_what_was_expected() {
+    fn an_invalid_url_is_an_error_with_the_expected_form() {
         for text in
             ["http://", "http://:80/mi", "http://h:0/", "http://h:65536/", "http://::1/mi", "http://h/m i", "h"]
         {

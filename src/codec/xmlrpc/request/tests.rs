@@ -98,7 +98,7 @@ fn line_ends_become_newlines_and_carriage_returns_are_sent_as_references() {
 }
 
 #[test]
-fn what_a_server_does_not_take_is_said_otherwise_or_refused() {
+fn values_that_a_server_rejects_are_rewritten_or_rejected() {
     let to = |items: &[Item], server| said(positional(items), Form::Native, server);
     let real = to(&[Item::Bool(true), Item::Float(1.5), Item::Int(1 << 40), Item::Null], Dialect::V3_6);
     let expected = "<param><value><int>1</int></value></param><param><value><string>1.5</string></value></param>\
@@ -157,7 +157,7 @@ fn a_multicall_is_several_requests_of_which_each_may_be_wrong() {
 }
 
 #[test]
-fn what_is_no_request_is_told_from_what_is_no_xml() {
+fn xml_that_is_no_request_and_malformed_xml_are_different_errors() {
     let failure = |document: &str, form| {
         decode_request(document.as_bytes(), form, Dialect::Sipmi).map_err(|error| error.failure)
     };
@@ -207,7 +207,7 @@ fn items() -> impl Strategy<Value = Item> {
 
 proptest! {
     #[test]
-    fn what_is_sent_to_sipmi_arrives_as_it_was(mut items in proptest::collection::vec(items(), 1..4)) {
+    fn values_sent_to_sipmi_arrive_unchanged(mut items in proptest::collection::vec(items(), 1..4)) {
         // A null at the end is left out, and a struct alone has the names of parameters.
         items.truncate(items.iter().rposition(|item| *item != Item::Null).map_or(0, |last| last + 1));
         if let [] | [Item::Object(_)] = items.as_slice() {

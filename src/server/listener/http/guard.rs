@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn who_knows_the_password_or_the_token_is_let_in() {
+    fn a_client_with_the_password_or_the_token_is_accepted() {
         let proves = |value: &str| guard().authenticate(&head(&[("authorization", value)]));
         let basic = |pair: &str| format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair));
         assert_eq!(proves(&basic("ann:s:ecret")), Ok(Some("ann".into())));
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_that_are_empty_let_nobody_in() {
+    fn empty_credentials_are_rejected() {
         for credentials in [
             Credentials { users: Some(Vec::new()), ..Credentials::default() },
             Credentials { token: Some(String::new()), ..Credentials::default() },
