@@ -1,5 +1,9 @@
 //! An answer, independent of its wire: [`Response`], or the [`Failure`] to get one.
 
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
 use crate::dialect::Dialect;
 use crate::item::{Item, Str};
 use crate::tree::{Flags, NodeId, Tree};
@@ -76,6 +80,59 @@ impl From<Tree> for Response {
     }
 }
 
+/// The failure of a handler: its command, and the error for a caller in this process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HandlerError {
+    /// The name of the command, if it is known.
+    pub command: Option<Str>,
+    /// The error, which goes over no wire.
+    pub cause: Option<Cause>,
+}
+
+impl fmt::Display for HandlerError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.command {
+            Some(command) => write!(out, "command '{command}' failed"),
+            None => out.write_str("command failed"),
+        }
+    }
+}
+
+/// The error of a handler, in the form of its language.
+#[derive(Clone)]
+pub struct Cause(pub Arc<dyn Any + Send + Sync>);
+
+impl fmt::Debug for Cause {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Cause")
+    }
+}
+
+impl PartialEq for Cause {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Cause {}
+
+impl Failure {
+    /// The failure of a handler whose command is not known.
+    pub fn handler() -> Failure {
+        Failure::Handler(HandlerError::default())
+    }
+
+    /// True if an error with this reason means the failure of a handler, with or without its command.
+    pub fn is_handler(reason: &[u8]) -> bool {
+        reason.starts_with(b"command ") && reason.ends_with(b" failed") || reason == b"command failed"
+    }
+
+    /// The failure of the handler of this command.
+    pub fn handler_of(command: impl Into<Str>) -> Failure {
+        Failure::Handler(HandlerError { command: Some(command.into()), cause: None })
+    }
+}
+
 /// The reason why a command gave no response. Each wire has its own words for each reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
@@ -116,8 +173,8 @@ pub enum Failure {
     #[error("empty array in parameter '{0}'")]
     EmptyArray(Str),
     /// The handler raised an exception, or returned a value that cannot be sent.
-    #[error("command failed")]
-    Handler,
+    #[error("{0}")]
+    Handler(HandlerError),
     /// The command exceeded its time limit.
     #[error("request timeout")]
     Timeout,

@@ -218,7 +218,7 @@ fn every_recorded_xml_reply_is_written_again_byte_for_byte() {
                 continue;
             }
             // The one page for all failures.
-            let result = if body.starts_with(b"<html>") { Err(Failure::Handler) } else { Ok(response) };
+            let result = if body.starts_with(b"<html>") { Err(Failure::handler()) } else { Ok(response) };
             let again = encoded(&result, &method, form, pair.dialect);
             assert_eq!(shown(&again), shown(body), "{}: {result:?}", pair.name);
             checked[form as usize] += 1;

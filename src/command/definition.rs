@@ -95,6 +95,11 @@ pub struct Conduct {
 }
 
 impl Command {
+    /// The failure of its handler.
+    pub fn failure(&self) -> Failure {
+        Failure::handler_of(self.name.clone())
+    }
+
     /// `module:name`.
     pub fn canonical_name(&self) -> Str {
         [&*self.module, b":", &*self.name].concat().into()

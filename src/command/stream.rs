@@ -129,7 +129,7 @@ impl Sender {
 
 impl Drop for Sender {
     fn drop(&mut self) {
-        self.finish(Filled::Failed(Err(Failure::Handler)));
+        self.finish(Filled::Failed(Err(Failure::handler())));
     }
 }
 

@@ -92,6 +92,7 @@ fn failure_of(response: &Response) -> Option<Failure> {
             Some(Failure::Ambiguous(names.collect()))
         }
         (400, b"Too few or too many arguments") => Some(Failure::ParamCount),
+        (SERVER_ERROR, _) if Failure::is_handler(data) => Some(Failure::handler()),
         (INVALID_PARAMS | SERVER_ERROR, _) => known_failures().into_iter().find(|failure| {
             let said = jsonrpc::failure_response(failure, Dialect::V4_0);
             said.code == response.code && data_of(&said).as_deref() == Some(data)
@@ -102,7 +103,7 @@ fn failure_of(response: &Response) -> Option<Failure> {
 
 /// Those of which JSON-RPC says the same words whatever the command is.
 fn known_failures() -> [Failure; 5] {
-    [Failure::ParamCount, Failure::ParamNames, Failure::AmbiguousCall, Failure::NamedOnly, Failure::Handler]
+    [Failure::ParamCount, Failure::ParamNames, Failure::AmbiguousCall, Failure::NamedOnly, Failure::handler()]
 }
 
 fn data_of(response: &Response) -> Option<Str> {

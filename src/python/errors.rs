@@ -6,6 +6,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
 use super::convert;
+use super::error_report::raised_from;
 use crate::address::AddressError;
 use crate::codec::xmlrpc::UnknownForm;
 use crate::codec::{CodecError, jsonrpc};
@@ -83,7 +84,7 @@ fn kind_of(response: &Response) -> FaultKind {
 
 /// The exception for a call that got no response from its command, as a JSON-RPC client would see it.
 pub(super) fn failure(py: Python<'_>, failure: &Failure) -> PyResult<PyErr> {
-    fault(py, &jsonrpc::failure_response(failure, Dialect::Sipmi))
+    Ok(raised_from(py, fault(py, &jsonrpc::failure_response(failure, Dialect::Sipmi))?, failure))
 }
 
 impl From<RegisterError> for PyErr {

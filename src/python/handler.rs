@@ -6,8 +6,8 @@ use pyo3::exceptions::{PyBaseException, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyIterator, PyList, PyTuple};
 
-use super::convert::{item_to_python, text_from_python, text_to_python};
-use super::errors::fault_class;
+use super::convert::{item_to_python, text_to_python};
+use super::error_report::ErrorReport;
 use super::exit;
 use super::read::{item_from_python, json_from_python};
 use super::request::{Current, PyRequestContext};
@@ -51,7 +51,9 @@ impl PyHandler {
         let result = self.run_in_place(py, &mut call);
         match result {
             Ok(answer) => answer,
-            Err(error) => Answer::Now(answer_to_exception(py, &call.command.canonical_name(), &self.log, &error)),
+            Err(error) => {
+                Answer::Now(ErrorReport::new(py, call.command, call.origin, &self.log).answer_to(py, &error))
+            }
         }
     }
 
@@ -97,8 +99,8 @@ impl PyHandler {
         if !value.is_exact_instance_of::<PyDict>()
             && let Ok(iterator) = value.cast::<PyIterator>()
         {
-            let command = call.command.canonical_name();
-            return Ok(Answer::Stream(Box::new(Generator::new(iterator, command, self.log.clone_ref(py)))));
+            let report = ErrorReport::new(py, call.command, call.origin, &self.log);
+            return Ok(Answer::Stream(Box::new(Generator::new(iterator, report))));
         }
         response_from_python(value, call.origin.takes_json()).map(Answer::from)
     }
@@ -161,38 +163,12 @@ impl PyHandler {
 impl Handler for PyHandler {
     fn run(&self, call: Call<'_>) -> Answer {
         // None: the interpreter is shutting down, and the caller is told that the command failed.
-        exit::attach(|py| self.run_attached(py, call)).unwrap_or(Answer::Now(Err(Failure::Handler)))
+        exit::attach(|py| self.run_attached(py, call)).unwrap_or(Answer::Now(Err(Failure::handler())))
     }
 
     fn as_any(&self) -> &dyn std::any::Any {
         self
     }
-}
-
-/// A `Fault` is the answer it says; any other exception is logged, and its text stays here.
-pub(super) fn answer_to_exception(
-    py: Python<'_>,
-    command: &Str,
-    log: &Py<PyAny>,
-    error: &PyErr,
-) -> Result<Response, Failure> {
-    let fault = fault_class(py).is_ok_and(|class| error.value(py).is_instance(class).unwrap_or(false));
-    if fault && let Ok(response) = response_from_fault(error.value(py)) {
-        return Ok(response);
-    }
-    let logged = text_to_python(py, command).and_then(|name| log.call1(py, (name, error.value(py))));
-    if let Err(error) = logged {
-        error.write_unraisable(py, None);
-    }
-    Err(Failure::Handler)
-}
-
-fn response_from_fault(fault: &Bound<'_, PyAny>) -> PyResult<Response> {
-    let code = fault.getattr("code")?.extract()?;
-    let reason = text_from_python(&fault.getattr("message")?.str()?)?;
-    let data = fault.getattr("data")?;
-    let body = if data.is_none() { Body::Empty } else { Body::Item(item_from_python(&data)?) };
-    Ok(Response { code, reason, body })
 }
 
 /// A handler's result: None, a value, a tree, a node, or something that yields nodes and values. `as_json`: a
@@ -256,18 +232,16 @@ impl PyLater {
 #[pyclass(frozen, name = "AsyncHandler", module = "sipmi")]
 pub(super) struct PyResponder {
     responder: Mutex<Option<Box<dyn Responder>>>,
-    command: Str,
     as_json: bool,
-    log: Py<PyAny>,
+    report: ErrorReport,
 }
 
 impl PyResponder {
     fn new(py: Python<'_>, call: &mut Call<'_>, log: &Py<PyAny>) -> Self {
         PyResponder {
             responder: Mutex::new(Some(Arc::clone(call.detach).detach())),
-            command: call.command.canonical_name(),
             as_json: call.origin.takes_json(),
-            log: log.clone_ref(py),
+            report: ErrorReport::new(py, call.command, call.origin, log),
         }
     }
 
@@ -321,7 +295,7 @@ impl PyResponder {
         let responder = self.take()?;
         let (sender, receiver) = channel();
         exit::detach(py, move || responder.stream(Box::new(Tapped { receiver, stop: Some(stop) })));
-        Some(PyFeeder::new(sender, self.command.clone(), self.log.clone_ref(py)))
+        Some(PyFeeder::new(sender, self.report.clone_ref(py)))
     }
 
     /// Answers with a handler's result.
@@ -338,23 +312,22 @@ impl PyResponder {
 
     /// Answers with a handler's exception.
     fn exception(&self, py: Python<'_>, error: Bound<'_, PyAny>) {
-        let result = answer_to_exception(py, &self.command, &self.log, &PyErr::from_value(error));
+        let result = self.report.answer_to(py, &PyErr::from_value(error));
         self.answer(py, result);
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {
         let state = if self.is_awaited(py) { "awaited" } else { "done" };
-        format!("<AsyncHandler of {}: {state}>", self.command)
+        format!("<AsyncHandler of {}: {state}>", self.report.command().canonical_name())
     }
 }
 
 impl PyResponder {
     fn reply_with(&self, py: Python<'_>, reply: &Bound<'_, PyAny>, done: bool) -> bool {
         let result = if reply.is_instance_of::<PyBaseException>() {
-            answer_to_exception(py, &self.command, &self.log, &PyErr::from_value(reply.clone()))
+            self.report.answer_to(py, &PyErr::from_value(reply.clone()))
         } else {
-            response_from_python(reply, self.as_json && done)
-                .or_else(|error| answer_to_exception(py, &self.command, &self.log, &error))
+            response_from_python(reply, self.as_json && done).or_else(|error| self.report.answer_to(py, &error))
         };
         match result {
             result if done => self.answer(py, result),

@@ -226,6 +226,6 @@ impl Responder for Local {
 
 impl Drop for Local {
     fn drop(&mut self) {
-        self.say(Said::Result(Err(Failure::Handler)));
+        self.say(Said::Result(Err(Failure::handler())));
     }
 }

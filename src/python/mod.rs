@@ -9,6 +9,7 @@ mod client;
 mod command;
 mod convert;
 mod driver;
+mod error_report;
 mod errors;
 mod event;
 mod exit;

@@ -15,13 +15,13 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString};
 
 use super::convert::text_to_python;
+use super::error_report::ErrorReport;
 use super::exit;
-use super::handler::{answer_to_exception, response_from_python};
+use super::handler::response_from_python;
 use super::stream::{Tapped, cannot_flush};
 use super::tree::PyTree;
 use crate::command::stream::{Room, Sender, channel};
 use crate::command::{Answer, Call, Command, Detach, Origin, Transport, Wire};
-use crate::item::Str;
 use crate::response::{Body, Response};
 use crate::tree::{Flags, NodeId, Tree};
 
@@ -204,8 +204,7 @@ impl Drop for Current {
 /// A reply that a handler has begun to send (`flush_mi_tree`).
 pub(super) struct Flow {
     sender: Sender,
-    command: Str,
-    log: Py<PyAny>,
+    report: ErrorReport,
 }
 
 impl Flow {
@@ -221,7 +220,7 @@ impl Flow {
             }
             Ok(_) => exit::detach(py, || self.sender.end()),
             Err(error) => {
-                let result = answer_to_exception(py, &self.command, &self.log, &error);
+                let result = self.report.answer_to(py, &error);
                 exit::detach(py, || self.sender.fail(result));
             }
         }
@@ -291,12 +290,12 @@ pub(super) fn flush(py: Python<'_>, nodes: Tree) -> PyResult<bool> {
 
 fn begin_flow(py: Python<'_>) -> PyResult<Flow> {
     let kept = with_running(py, |Frame { detach, command, log, .. }| {
-        (Arc::clone(detach), command.canonical_name(), log.clone_ref(py))
+        (Arc::clone(detach), ErrorReport::new(py, command, detach.origin(), log))
     })?;
-    let (detach, command, log) = kept.ok_or_else(cannot_flush)?;
+    let (detach, report) = kept.ok_or_else(cannot_flush)?;
     let (sender, receiver) = channel();
     exit::detach(py, move || detach.detach().stream(Box::new(Tapped { receiver, stop: None })));
-    Ok(Flow { sender, command, log })
+    Ok(Flow { sender, report })
 }
 
 /// The request that the running handler answers; None outside a handler.

@@ -9,14 +9,13 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyIterator;
 
+use super::error_report::ErrorReport;
 use super::exit;
-use super::handler::answer_to_exception;
 use super::read::item_from_python;
 use super::tree::PyNode;
 use crate::command::stream::{Receiver, Room, Sender, is_full};
 use crate::command::{Filled, Source};
 use crate::convert::add_item;
-use crate::item::Str;
 use crate::tree::{Flags, NodeId, Tree};
 
 /// The longest time in which a generator is asked for more before its pending nodes are sent.
@@ -38,13 +37,12 @@ pub(super) fn add_yielded(tree: &mut Tree, yielded: &Bound<'_, PyAny>) -> PyResu
 /// A generator, closed when the client reads no more.
 pub(super) struct Generator {
     iterator: Option<Py<PyIterator>>,
-    command: Str,
-    log: Py<PyAny>,
+    report: ErrorReport,
 }
 
 impl Generator {
-    pub(super) fn new(iterator: &Bound<'_, PyIterator>, command: Str, log: Py<PyAny>) -> Self {
-        Generator { iterator: Some(iterator.clone().unbind()), command, log }
+    pub(super) fn new(iterator: &Bound<'_, PyIterator>, report: ErrorReport) -> Self {
+        Generator { iterator: Some(iterator.clone().unbind()), report }
     }
 
     fn fill_attached(&mut self, py: Python<'_>, batch: &mut Tree) -> Filled {
@@ -59,7 +57,7 @@ impl Generator {
                 Some(yielded) => yielded.and_then(|yielded| add_yielded(batch, &yielded)),
             };
             if let Err(error) = added {
-                return Filled::Failed(answer_to_exception(py, &self.command, &self.log, &error));
+                return Filled::Failed(self.report.answer_to(py, &error));
             }
             if is_full(batch) || begun.elapsed() > TURN {
                 return Filled::More;
@@ -71,7 +69,7 @@ impl Generator {
 impl Source for Generator {
     fn fill(&mut self, batch: &mut Tree, _: &Waker) -> Filled {
         let filled = exit::attach(|py| self.fill_attached(py, batch));
-        filled.unwrap_or(Filled::Failed(Err(crate::response::Failure::Handler)))
+        filled.unwrap_or(Filled::Failed(Err(crate::response::Failure::handler())))
     }
 }
 
@@ -94,13 +92,12 @@ impl Drop for Generator {
 #[pyclass(frozen, name = "Feeder", module = "sipmi._core")]
 pub(super) struct PyFeeder {
     sender: Mutex<Option<Sender>>,
-    command: Str,
-    log: Py<PyAny>,
+    report: ErrorReport,
 }
 
 impl PyFeeder {
-    pub(super) fn new(sender: Sender, command: Str, log: Py<PyAny>) -> Self {
-        PyFeeder { sender: Mutex::new(Some(sender)), command, log }
+    pub(super) fn new(sender: Sender, report: ErrorReport) -> Self {
+        PyFeeder { sender: Mutex::new(Some(sender)), report }
     }
 
     fn with<T>(&self, work: impl FnOnce(&Sender) -> T) -> Option<T> {
@@ -148,7 +145,7 @@ impl PyFeeder {
     /// There will be no more, because of this exception.
     fn exception(&self, py: Python<'_>, error: Bound<'_, PyAny>) {
         if let Some(sender) = self.take() {
-            let result = answer_to_exception(py, &self.command, &self.log, &PyErr::from_value(error));
+            let result = self.report.answer_to(py, &PyErr::from_value(error));
             exit::detach(py, || sender.fail(result));
         }
     }

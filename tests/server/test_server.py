@@ -294,7 +294,7 @@ def test_an_exception_is_logged_and_its_text_stays_inside(
 
     endpoints = serve(server)
     reply = endpoints.ask("udp", rpc("boom"))
-    assert error_of(reply) == {"code": -32000, "message": "Server error", "data": "Command handler returned null"}
+    assert error_of(reply) == {"code": -32000, "message": "Server error", "data": "command 'boom' failed"}
     assert endpoints.ask("udp", b":boom:\n") == b"500 command 'boom' failed\n"
     assert "the secret" in caplog.text
 

@@ -223,7 +223,7 @@ pub fn error_page(frame: &Frame, title: &str, explanation: &str) -> Vec<u8> {
 /// where HTTP has it.
 pub fn reply_status(result: &Result<Response, Failure>, style: Style, dialect: Dialect) -> u16 {
     let code = match (result, style) {
-        (Err(Failure::Handler), _) => 500,
+        (Err(Failure::Handler(_)), _) => 500,
         (Ok(response), _) => response.code,
         (Err(failure), _) => answer_of(failure).0,
     };
@@ -243,7 +243,7 @@ pub fn reply_status(result: &Result<Response, Failure>, style: Style, dialect: D
 fn answer_in_words(result: &Result<Response, Failure>, command: &Str) -> Response {
     match result {
         Ok(response) => response.clone(),
-        Err(Failure::Handler) => Response::error(500, format!("command '{command}' failed")),
+        Err(Failure::Handler(_)) => Response::error(500, format!("command '{command}' failed")),
         Err(failure) => {
             let (code, reason) = answer_of(failure);
             Response::error(code, reason.into_owned())

@@ -137,7 +137,7 @@ fn the_status_is_the_reply_s_code_in_2_4_and_200_in_the_others() {
     assert_eq!(status(missing(), Dialect::V4_0), 200);
     assert_eq!(status(missing(), Dialect::Sipmi), 404);
     assert_eq!(status(Err(Failure::ParamCount), Dialect::Sipmi), 400);
-    assert_eq!(status(Err(Failure::Handler), Dialect::Sipmi), 500);
+    assert_eq!(status(Err(Failure::handler()), Dialect::Sipmi), 500);
     assert_eq!(status(Err(Failure::Timeout), Dialect::Sipmi), 504);
     for odd in [-32602, 401, 0, 700, 100] {
         let status = status(Ok(Response::error(odd, "odd")), Dialect::Sipmi);

@@ -13,6 +13,8 @@ pub fn failure_response(failure: &Failure, dialect: Dialect) -> Response {
 
 const INVALID_PARAMS: (i32, &str) = (-32602, "Invalid params");
 const SERVER_ERROR: (i32, &str) = (-32000, "Server error");
+/// The detail that OpenSIPS gives when a command has no answer.
+const RETURNED_NULL: &str = "Command handler returned null";
 
 /// Code, message and data of a failure.
 pub(super) fn describe(failure: &Failure, dialect: Dialect) -> (i32, &'static str, Option<Str>) {
@@ -31,7 +33,8 @@ pub(super) fn describe(failure: &Failure, dialect: Dialect) -> (i32, &'static st
         Failure::ParamType(name) => of(INVALID_PARAMS, about_parameter("Bad type for parameter", name)),
         Failure::ItemType(name) => of(INVALID_PARAMS, about_parameter("Bad type for array item in parameter", name)),
         Failure::EmptyArray(name) => of(INVALID_PARAMS, about_parameter("Empty array in parameter", name)),
-        Failure::Handler => of(SERVER_ERROR, "Command handler returned null".into()),
+        Failure::Handler(_) if dialect.is_emulated() => of(SERVER_ERROR, RETURNED_NULL.into()),
+        Failure::Handler(error) => of(SERVER_ERROR, error.to_string().into()),
         Failure::Forbidden => of(SERVER_ERROR, "Command not allowed".into()),
         Failure::Timeout => of(SERVER_ERROR, "Request timeout".into()),
         Failure::Busy => of(SERVER_ERROR, "Server busy".into()),

@@ -146,7 +146,7 @@ impl<'a> Outcome<'a> {
             Ok(None) if is_success => Outcome::Done,
             Ok(Some(item)) if is_success => Outcome::Value(Value::Item(item)),
             Ok(value) => Outcome::error(response.code, response.reason.clone(), value.map(Cow::into_owned)),
-            Err(_) => Outcome::of_failure(&Failure::Handler, dialect),
+            Err(_) => Outcome::of_failure(&Failure::handler(), dialect),
         }
     }
 

@@ -158,7 +158,7 @@ fn failures_have_the_codes_and_data_of_the_originals() {
             r#"-32001,"message":"Method ambiguous","data":"supported names: a:list, b:list"}"#,
         ),
         (Failure::ParamType("q".into()), r#"-32602,"message":"Invalid params","data":"Bad type for parameter 'q'"}"#),
-        (Failure::Handler, r#"-32000,"message":"Server error","data":"Command handler returned null"}"#),
+        (Failure::handler(), r#"-32000,"message":"Server error","data":"command failed"}"#),
         (
             Failure::ReplyTooLarge { size: 9, limit: 8 },
             r#"-32000,"message":"Server error","data":"Reply too large: 9 bytes, limit 8"}"#,
@@ -186,7 +186,7 @@ fn trees_and_errors_with_data_are_answered_as_values() {
     for _ in 0..1000 {
         node = deep.add_child(node, "n", "v");
     }
-    assert!(answered(&Ok(Response::from(deep)), &raw("1")).contains("Command handler returned null"));
+    assert!(answered(&Ok(Response::from(deep)), &raw("1")).contains("command failed"));
 }
 
 #[test]

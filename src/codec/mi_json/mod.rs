@@ -43,7 +43,7 @@ pub fn encode_response(out: &mut Vec<u8>, result: &Result<Response, Failure>, di
     };
     if let Err(TooDeep) = written {
         out.truncate(start);
-        write_failure(out, &Failure::Handler, dialect);
+        write_failure(out, &Failure::handler(), dialect);
     }
 }
 
@@ -75,7 +75,8 @@ pub fn failure_of(response: &Response) -> Option<Failure> {
     match (response.code, &*response.reason) {
         (500, b"Command not found") => Some(Failure::UnknownCommand),
         (_, reason) if reason == UNEXPECTED_METHOD.as_bytes() => Some(Failure::InvalidRequest),
-        (500, b"Internal server error" | b"Command failed") => Some(Failure::Handler),
+        (500, b"Internal server error") => Some(Failure::handler()),
+        (500, reason) if Failure::is_handler(reason) => Some(Failure::handler()),
         (400, b"Parse error") => Some(Failure::Parse),
         _ => None,
     }
@@ -134,8 +135,8 @@ fn write_failure(out: &mut Vec<u8>, failure: &Failure, dialect: Dialect) {
         Failure::InvalidRequest => (406, UNEXPECTED_METHOD.into()),
         Failure::UnknownCommand | Failure::Ambiguous(_) => (500, "Command not found".into()),
         Failure::Parse if sipmi => (400, "Parse error".into()),
-        Failure::Handler if sipmi => (500, "Command failed".into()),
-        Failure::Parse | Failure::Handler => (500, NO_ANSWER.into()),
+        Failure::Handler(error) if sipmi => (500, error.to_string().into()),
+        Failure::Parse | Failure::Handler(_) => (500, NO_ANSWER.into()),
         failure => answer_of(failure),
     };
     if dialect.is_1x() {

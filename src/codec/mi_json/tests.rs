@@ -110,11 +110,11 @@ fn errors_have_the_words_of_each_version() {
     assert_eq!(errors(Failure::ParamCount), ["", &count, &count]);
     let internal = error(500, "Internal server error");
     assert_eq!(errors(Failure::Parse), [none, &internal, &error(400, "Parse error")]);
-    assert_eq!(errors(Failure::Handler), [none, &internal, &error(500, "Command failed")]);
+    assert_eq!(errors(Failure::handler()), [none, &internal, &error(500, "command failed")]);
     let by_post = error(406, "Unexpected method");
     assert_eq!(errors(Failure::InvalidRequest), [r#"{"error":"Unexpected method"}"#, &by_post, &by_post]);
     assert_eq!(errors(Failure::Timeout)[1], error(408, "Request timeout"));
-    for failure in [Failure::UnknownCommand, Failure::Parse, Failure::Handler, Failure::InvalidRequest] {
+    for failure in [Failure::UnknownCommand, Failure::Parse, Failure::handler(), Failure::InvalidRequest] {
         let body = written(&Err(failure.clone()), Dialect::Sipmi);
         assert_eq!(failure_of(&decode_response(body.as_bytes()).expect("an error")), Some(failure));
     }
@@ -168,7 +168,7 @@ fn depth_and_junk_are_errors_and_nothing_more() {
     for _ in 0..200 {
         node = tree.add_child(node, "n", Value::None);
     }
-    assert!(written(&Ok(Response::from(tree)), Dialect::Sipmi).contains("Command failed"));
+    assert!(written(&Ok(Response::from(tree)), Dialect::Sipmi).contains("command failed"));
 }
 
 #[test]

@@ -74,7 +74,7 @@ pub fn failure_of(response: &Response) -> Option<Failure> {
     let about_command = reason == "command" || reason.starts_with("command ");
     match response.code {
         500 if about_command && reason.ends_with("not available") => Some(Failure::UnknownCommand),
-        500 if about_command && reason.ends_with(" failed") => Some(Failure::Handler),
+        500 if about_command && reason.ends_with(" failed") => Some(Failure::handler()),
         400 if reason == "parse_error" || reason.starts_with("parse error in command") => Some(Failure::Parse),
         _ => None,
     }

@@ -34,7 +34,7 @@ pub fn encode_response(out: &mut Vec<u8>, result: &Result<Response, Failure>, me
     };
     if let Err(TooDeep) = written {
         out.truncate(start);
-        return write_failure(out, &Failure::Handler, method, *style);
+        return write_failure(out, &Failure::handler(), method, *style);
     }
     out.extend_from_slice(ending(*style));
 }
@@ -84,7 +84,7 @@ fn write_failure(out: &mut Vec<u8>, failure: &Failure, method: &[u8], style: Tex
         },
         Failure::UnknownCommand | Failure::Ambiguous(_) if fifo => quoted("500", " not available"),
         Failure::UnknownCommand | Failure::Ambiguous(_) => b"500 command not available\n".to_vec(),
-        Failure::Handler => quoted("500", " failed"),
+        Failure::Handler(_) => quoted("500", " failed"),
         failure => {
             let (code, reason) = answer_of(failure);
             [format!("{code} {reason}\n").as_bytes(), ending(style)].concat()

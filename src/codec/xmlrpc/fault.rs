@@ -80,7 +80,7 @@ impl Fault {
             Failure::UnknownCommand | Failure::Ambiguous(_) => Fault::new(-506, about("is not available!")),
             Failure::Parse => Fault::new(-503, "Call XML not a proper XML-RPC call."),
             Failure::InvalidRequest => Fault::new(-501, "Unsupported value supplied"),
-            Failure::Handler => Fault::new(-500, about("failed!")),
+            Failure::Handler(_) => Fault::new(-500, about("failed!")),
             failure => {
                 let (code, text) = answer_of(failure);
                 Fault::new(code, &*text)
@@ -93,7 +93,8 @@ impl Fault {
             _ if is_by_transport(failure) && dialect.is_emulated() => (401, "Empty request".into()),
             Failure::UnknownCommand | Failure::Ambiguous(_) => (500, "Command not found".into()),
             Failure::Parse | Failure::InvalidRequest => (400, "Parse error".into()),
-            Failure::Handler => (500, "Command failed".into()),
+            Failure::Handler(error) if !dialect.is_emulated() => (500, error.to_string().into()),
+            Failure::Handler(_) => (500, "Command failed".into()),
             failure => answer_of(failure),
         };
         Fault::new(code, &*text)
@@ -136,7 +137,11 @@ impl Fault {
 pub(super) fn is_by_transport(failure: &Failure) -> bool {
     matches!(
         failure,
-        Failure::Parse | Failure::InvalidRequest | Failure::UnknownCommand | Failure::Ambiguous(_) | Failure::Handler
+        Failure::Parse
+            | Failure::InvalidRequest
+            | Failure::UnknownCommand
+            | Failure::Ambiguous(_)
+            | Failure::Handler(_)
     )
 }
 
@@ -190,7 +195,8 @@ pub(super) fn failure_of(response: &Response) -> Option<Failure> {
         (-506 | -32601, _) | (500, b"Command not found") => Some(Failure::UnknownCommand),
         (-503 | -32700 | 32700, _) | (400, b"Parse error") => Some(Failure::Parse),
         (-501 | -32600, _) => Some(Failure::InvalidRequest),
-        (-500, _) | (500, b"Command failed" | b"Internal server error!") => Some(Failure::Handler),
+        (-500, _) | (500, b"Command failed" | b"Internal server error!") => Some(Failure::handler()),
+        (500, reason) if Failure::is_handler(reason) => Some(Failure::handler()),
         _ => None,
     }
 }

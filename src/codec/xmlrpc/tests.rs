@@ -286,7 +286,7 @@ fn failures_have_the_codes_of_their_form() {
     assert_eq!(codes(&Failure::Parse, Dialect::Sipmi), [-503, -32700, 400]);
     assert_eq!(codes(&Failure::Parse, Dialect::V4_0), [-503, 32700, 401]);
     assert_eq!(codes(&Failure::InvalidRequest, Dialect::Sipmi), [-501, -32600, 400]);
-    assert_eq!(codes(&Failure::Handler, Dialect::Sipmi), [-500, -32000, 500]);
+    assert_eq!(codes(&Failure::handler(), Dialect::Sipmi), [-500, -32000, 500]);
     assert_eq!(codes(&Failure::Timeout, Dialect::Sipmi), [408, -32000, 408]);
     assert_eq!(codes(&Failure::Busy, Dialect::Sipmi), [503, -32000, 503]);
     let fault = decode_response(written(&Err(Failure::ParamCount), Form::Native, Dialect::Sipmi).as_bytes());

@@ -249,7 +249,7 @@ fn kill(service: &Service, _: &Asked) -> Outcome {
     // The supervisor process also ends the other processes.
     let Some(first) = service.processes.list().into_iter().find(|process| process.rank == 0 && process.pid > 0)
     else {
-        return Err(Failure::Handler);
+        return Err(Failure::handler());
     };
     // The signal is sent before the reply. A process that has already ended is not an error.
     let _ = signal::kill(Pid::from_raw(first.pid), signal::SIGTERM);

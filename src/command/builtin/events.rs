@@ -162,7 +162,7 @@ fn raise(service: &Service, asked: &Asked) -> Outcome {
     };
     match service.events.raise(Event { name: name.into(), params }) {
         Ok(_) => Ok(Response::ok()),
-        Err(_) => Err(Failure::Handler),
+        Err(_) => Err(Failure::handler()),
     }
 }
 

@@ -56,7 +56,7 @@ impl Handler for Builtin {
             Arguments::Tree(_) | Arguments::Raw(_) => Vec::new(),
         };
         let asked = Asked { slots, legacy: call.origin.wire.is_legacy() };
-        Answer::Now(self.service.upgrade().ok_or(Failure::Handler).and_then(|service| (self.run)(&service, &asked)))
+        Answer::Now(self.service.upgrade().ok_or(Failure::handler()).and_then(|service| (self.run)(&service, &asked)))
     }
 
     fn as_any(&self) -> &dyn std::any::Any {

@@ -129,7 +129,7 @@ impl ReplyPage {
     pub(crate) fn write(&self, out: &mut Vec<u8>, result: &Result<Response, Failure>) {
         let status = html::reply_status(result, self.style, self.dialect);
         self.status.0.store(status, Ordering::Release);
-        if matches!(result, Err(Failure::Handler)) && self.style == Style::Words && self.dialect.is_emulated() {
+        if matches!(result, Err(Failure::Handler(_))) && self.style == Style::Words && self.dialect.is_emulated() {
             return out.extend_from_slice(html::NO_REPLY);
         }
         let asked = (self.style, &*self.arg);
@@ -139,7 +139,7 @@ impl ReplyPage {
         };
         match page {
             Ok(mut page) => out.append(&mut page),
-            Err(_) => self.write(out, &Err(Failure::Handler)),
+            Err(_) => self.write(out, &Err(Failure::handler())),
         }
     }
 }

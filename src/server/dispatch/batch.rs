@@ -178,7 +178,7 @@ impl Dispatcher {
     fn lost_part(&self, joint: BatchForm) -> Vec<u8> {
         let mut out = Vec::new();
         if let BatchForm::Xml(form) = joint {
-            self.encode(&Form::XmlPart { form, method: Str::default() }, &Err(Failure::Handler), &mut out);
+            self.encode(&Form::XmlPart { form, method: Str::default() }, &Err(Failure::handler()), &mut out);
         }
         out
     }

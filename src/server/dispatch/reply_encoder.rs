@@ -36,7 +36,7 @@ impl Dispatcher {
         if contained(what, || self.encode(form, result, out)).is_none() {
             out.truncate(before);
             if result.is_ok() {
-                self.finish(form, &Err(Failure::Handler), (started, command), out);
+                self.finish(form, &Err(Failure::handler()), (started, command), out);
             }
             return;
         }

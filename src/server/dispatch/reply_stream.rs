@@ -138,12 +138,12 @@ impl StreamedReply for Stream {
             self.batch.clear();
             let what = || format!("a stream of command {}", self.request.command().canonical_name());
             let filled = contained(what, || source.fill(&mut self.batch, waker));
-            let filled = filled.unwrap_or(Filled::Failed(Err(Failure::Handler)));
+            let filled = filled.unwrap_or_else(|| Filled::Failed(Err(self.request.command().failure())));
             if let Err(error) = self.write_batch() {
                 self.source = None;
                 let command = self.request.command().canonical_name();
                 log::error!("command {command}: {error}");
-                return self.fail(Err(Failure::Handler));
+                return self.fail(Err(self.request.command().failure()));
             }
             if self.size() > self.limit {
                 self.source = None;

@@ -61,7 +61,7 @@ impl Drop for Pending {
     fn drop(&mut self) {
         // A late answer that no client waits for is not reported.
         if let Some(request) = self.0.take().filter(|request| request.is_open()) {
-            request.answer(&Err(Failure::Handler));
+            request.answer(&Err(request.command().failure()));
         }
     }
 }

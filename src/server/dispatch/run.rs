@@ -182,7 +182,7 @@ impl Dispatcher {
     fn call(&self, request: &PendingRequest, params: Params, detach: &Arc<dyn Detach>) -> Answer {
         let what = || format!("{}: command {}", self.listener, request.command().canonical_name());
         let answer = contained(what, || self.service.run(request.command(), params, detach));
-        answer.unwrap_or_else(|| Answer::Now(Err(Failure::Handler)))
+        answer.unwrap_or_else(|| Answer::Now(Err(request.command().failure())))
     }
 
     fn find(&self, method: &[u8], reads_only: bool) -> Result<Arc<Command>, Failure> {

@@ -136,14 +136,14 @@ impl Answer {
 
 fn failed_text(method: &[u8], style: TextStyle) -> Vec<u8> {
     let mut out = Vec::new();
-    text::encode_response(&mut out, &Err(Failure::Handler), method, &style);
+    text::encode_response(&mut out, &Err(Failure::handler()), method, &style);
     out
 }
 
 fn failed_json(bytes: &[u8], dialect: Dialect, pretty: bool) -> Vec<u8> {
     let one = |call: Result<Call, Refused>| {
         let (id, failure) = match call {
-            Ok(Call { id, .. }) => (id, Failure::Handler),
+            Ok(Call { id, .. }) => (id, Failure::handler()),
             Err(Refused { id, failure }) => (id, failure),
         };
         let mut out = Vec::new();
@@ -151,7 +151,7 @@ fn failed_json(bytes: &[u8], dialect: Dialect, pretty: bool) -> Vec<u8> {
         out
     };
     if bytes.is_empty() {
-        return one(Err(Refused { failure: Failure::Handler, id: Id::Null }));
+        return one(Err(Refused { failure: Failure::handler(), id: Id::Null }));
     }
     match jsonrpc::decode_request(bytes, dialect) {
         Incoming::One(call) => one(call),
