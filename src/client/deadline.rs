@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 
-use super::driver::Waiter;
+use super::driver::{SLICE, Waiter};
 use crate::clock;
 use crate::transport::eagerness::Eagerness;
 
@@ -27,22 +27,19 @@ pub(super) const WAKE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(2);
 const FIRST_PAUSE: Duration = Duration::from_micros(20);
 
-/// The longest that a driven call keeps its thread while its peer always has more for it.
-const SLICE: Duration = Duration::from_micros(500);
-
 /// The number of checkpoints between two clock reads. Reading the clock takes about as long as reading from a socket.
-const TURNS: u32 = 16;
+const TURNS: usize = 16;
 
-/// Bytes that take much longer to parse than it takes to read the clock.
-const LARGE_PIECE: usize = 16 << 10;
+/// This many bytes of input count as much as a checkpoint: parsing them takes as long.
+const BYTES_OF_TURN: usize = 1 << 10;
 
 /// The deadline of a call, and a look at who wants to interrupt it.
 pub struct Deadline<'a> {
     at: Instant,
     /// The last look at interruptions; on a driver, the end of the last pause.
     last_pause: Instant,
-    /// How many checkpoints it has passed.
-    turns: u32,
+    /// How many checkpoints it has passed since it read the clock.
+    turns: usize,
     way: Way<'a>,
 }
 
@@ -132,13 +129,17 @@ impl<'a> Deadline<'a> {
     ///
     /// For loops over input: a peer that always has more to read never makes them wait.
     pub(super) async fn checkpoint(&mut self) -> Result<(), WaitError> {
-        self.turns = self.turns.wrapping_add(1);
-        if self.turns.is_multiple_of(TURNS) { self.look_at_clock().await } else { Ok(()) }
+        self.checkpoint_after(0).await
     }
 
     /// As [`Deadline::checkpoint`], after this many bytes of input. A large piece counts as much as many small ones.
     pub(super) async fn checkpoint_after(&mut self, bytes: usize) -> Result<(), WaitError> {
-        if bytes < LARGE_PIECE { self.checkpoint().await } else { self.look_at_clock().await }
+        self.turns += 1 + bytes / BYTES_OF_TURN;
+        if self.turns < TURNS {
+            return Ok(());
+        }
+        self.turns = 0;
+        self.look_at_clock().await
     }
 
     async fn look_at_clock(&mut self) -> Result<(), WaitError> {
@@ -289,16 +290,18 @@ fn poll(fd: BorrowedFd<'_>, events: PollFlags, timeout: PollTimeout) -> Result<O
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
     use crate::client::driver::{Call, Driver};
 
-    /// Returns true if a call on a driver yields when each of its two pieces of input takes a slice of time.
-    fn yields_between_pieces(bytes: usize) -> bool {
+    /// Returns true if a call on a driver yields when each of its pieces of input takes a slice of time.
+    fn yields_between(pieces: usize, bytes: usize) -> bool {
         let driver = Driver::new().expect("a driver");
         let (_, output) = driver.begin(|waiter| -> Call<()> {
             Box::pin(async move {
                 let mut deadline = Deadline::driven(Duration::from_secs(60), &waiter);
-                for _ in 0..2 {
+                for _ in 0..pieces {
                     let begun = Instant::now();
                     while begun.elapsed() < SLICE {}
                     deadline.checkpoint_after(bytes).await.expect("there is time left");
@@ -310,7 +313,35 @@ mod tests {
 
     #[test]
     fn a_driven_call_yields_to_others_after_a_large_piece_of_input() {
-        assert!(yields_between_pieces(LARGE_PIECE));
-        assert!(!yields_between_pieces(1), "small pieces are counted");
+        assert!(yields_between(1, TURNS * BYTES_OF_TURN));
+        assert!(!yields_between(1, 1), "small pieces are counted");
+    }
+
+    #[test]
+    fn a_turn_polls_no_further_calls_after_a_slice_of_time() {
+        let driver = Driver::new().expect("a driver");
+        let polls = Arc::new(AtomicUsize::new(0));
+        for _ in 0..10 {
+            let polls = Arc::clone(&polls);
+            driver.begin(|waiter| -> Call<()> {
+                Box::pin(async move {
+                    let mut deadline = Deadline::driven(Duration::from_secs(60), &waiter);
+                    loop {
+                        let begun = Instant::now();
+                        while begun.elapsed() < SLICE {}
+                        polls.fetch_add(1, Ordering::Relaxed);
+                        deadline.checkpoint_after(TURNS * BYTES_OF_TURN).await.expect("there is time left");
+                    }
+                })
+            });
+        }
+        let before = polls.load(Ordering::Relaxed);
+        assert!(driver.turn().is_empty());
+        assert_eq!(polls.load(Ordering::Relaxed) - before, 1);
+    }
+
+    #[test]
+    fn a_driven_call_yields_after_some_pieces_that_are_large_together() {
+        assert!(yields_between(2, TURNS * BYTES_OF_TURN / 2));
     }
 }

@@ -9,6 +9,7 @@ pub mod driver;
 mod error;
 mod guard;
 mod hints;
+mod large;
 mod links;
 mod mi_client;
 mod reply;

@@ -37,13 +37,15 @@ pub(in crate::client) async fn exchange(
         fifo.resync();
     }
     let (sent, raw) = exchanged?;
-    let read = match route.wire {
-        Wire::Json => {
-            read_json(&raw, id).unwrap_or_else(|| Err(CodecError::unexpected("the answer to this request", &raw, 0)))
+    let size = raw.len();
+    let decode = move || (decode(route.wire, &raw, id), raw);
+    let (response, raw) = match deadline.work_on(size, decode).await {
+        Ok(decoded) => decoded,
+        Err(error) => {
+            return Err(CallFailure { received_size: size, ..CallError::from(error).after(&sent, b"") });
         }
-        _ => text::decode_response(&raw, text::Carrier::Fifo),
     };
-    match read {
+    match response {
         Ok(response) => {
             if may_be_out_of_step && text::failure_of(&response) == Some(Failure::Parse) {
                 fifo.resync();
@@ -51,5 +53,14 @@ pub(in crate::client) async fn exchange(
             Ok((sent, raw, response))
         }
         Err(error) => Err(CallError::from(error).after(&sent, &raw)),
+    }
+}
+
+fn decode(wire: Wire, raw: &[u8], id: u32) -> Result<Response, CodecError> {
+    match wire {
+        Wire::Json => {
+            read_json(raw, id).unwrap_or_else(|| Err(CodecError::unexpected("the answer to this request", raw, 0)))
+        }
+        _ => text::decode_response(raw, text::Carrier::Fifo),
     }
 }

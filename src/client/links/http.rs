@@ -257,17 +257,25 @@ impl HttpLink {
             Wire::Text | Wire::Json => Message::Post("application/json", &payload),
         };
         route.check_http(self.http.head_size(message), message.body().len()).map_err(CallError::from)?;
-        let answer = self
-            .http
-            .exchange(message, deadline)
-            .await
-            .map_err(|failure| CallFailure { sent: payload.clone().into(), ..failure })?;
+        let answer = self.http.exchange(message, deadline).await;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(failure) => return Err(CallFailure { sent: payload.into(), ..failure }),
+        };
         let elapsed = started.elapsed();
         let is_abyss = answer.server.contains(ABYSS);
         if is_abyss != route.is_abyss {
             self.is_abyss.store(is_abyss, Ordering::Relaxed);
         }
-        match read(route, &answer, id) {
+        let size = answer.body.len();
+        let decode = move || (read(route, &answer, id), answer);
+        let (response, answer) = match deadline.work_on(size, decode).await {
+            Ok(decoded) => decoded,
+            Err(error) => {
+                return Err(CallFailure { received_size: size, ..CallError::from(error).after(&payload, b"") });
+            }
+        };
+        match response {
             Ok(response) => Ok(Reply {
                 is_unclear: is_unclear(route, request, &answer, &response),
                 response,

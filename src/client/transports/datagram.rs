@@ -166,8 +166,9 @@ impl Pool {
         deadline: &mut Deadline<'_>,
         read: Read<'_, T>,
     ) -> Result<Heard<T>, CallFailure> {
+        let mut last = 0;
         loop {
-            let Received { bytes, size } = match self.receive(&socket, deadline).await {
+            let Received { bytes, size } = match self.receive(&socket, last, deadline).await {
                 Ok(received) => received,
                 Err(WaitError::Io(error)) => return Err(self.transport_error(&error).after(request, b"")),
                 Err(error) => return Err(CallError::from(error).after(request, b"")),
@@ -177,7 +178,7 @@ impl Pool {
                 return Err(CallError::from(cut).after(request, &bytes));
             }
             match read(&bytes) {
-                None => {}
+                None => last = size,
                 Some(Ok(reply)) => {
                     self.keep(socket);
                     return Ok(Heard { reply, raw: bytes });
@@ -218,9 +219,15 @@ impl Pool {
         }
     }
 
-    /// The next datagram. A driven call has no buffer while it waits: there may be thousands.
-    async fn receive(&self, socket: &ClientSocket, deadline: &mut Deadline<'_>) -> Result<Received, WaitError> {
-        deadline.checkpoint().await?;
+    /// The next datagram, after one of `last` bytes that was no answer. A driven call has no buffer while it waits:
+    /// there may be thousands.
+    async fn receive(
+        &self,
+        socket: &ClientSocket,
+        last: usize,
+        deadline: &mut Deadline<'_>,
+    ) -> Result<Received, WaitError> {
+        deadline.checkpoint_after(last).await?;
         if deadline.is_driven() {
             loop {
                 deadline.block(socket.as_fd(), PollFlags::POLLIN).await?;

@@ -12,6 +12,7 @@ use nix::poll::PollFlags;
 
 use crate::client::deadline::{Deadline, WaitError};
 use crate::client::error::{CallError, CallFailure};
+use crate::client::large::ReplyBytes;
 use crate::client::transports::reply_limit::REPLY_LIMIT;
 use crate::codec::json::{Scan, Scanner};
 use crate::transport::reply_fifo::{CommandError, CommandWriter, Inbox, ReplyName, ShellLock};
@@ -111,7 +112,7 @@ impl Fifo {
     ) -> Result<(Vec<u8>, Vec<u8>), CallFailure> {
         let mut line = self.line()?;
         let request = encode(line.inbox.name())?;
-        let mut received = Vec::new();
+        let mut received = ReplyBytes::default();
         let mut written = 0;
         let mut outcome = self.write(&request, &mut written, &mut line, ending == Ending::Text, deadline).await;
         if outcome.is_ok() {
@@ -123,7 +124,7 @@ impl Fifo {
         }
         let is_over = line.is_tight && (ending == Ending::Text || has_writer_left(&line.inbox, deadline).await);
         self.end(line, is_over);
-        Ok((request, received))
+        Ok((request, received.take()))
     }
 
     /// Removes the reply FIFOs that no call uses.

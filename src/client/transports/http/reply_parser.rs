@@ -4,6 +4,8 @@
 
 use httparse::Status;
 
+use crate::client::large::ReplyBytes;
+
 /// The greatest head of a reply in bytes, interim responses included. Real ones have 200; browsers and proxies allow this.
 const LONGEST_HEAD: usize = 64 * 1024;
 
@@ -93,33 +95,36 @@ pub(in crate::client) struct ReplyParser {
     /// The greatest body in bytes.
     limit: usize,
     /// The bytes that were received and not consumed.
-    bytes: Vec<u8>,
+    bytes: ReplyBytes,
     /// How many of them are received; the others are room.
     filled: usize,
     /// The number of bytes received in all.
     received: usize,
     /// The end of the interim responses, which stand before the head.
     interim: usize,
+    /// The number of bytes at the last attempt to parse the head.
+    attempted: usize,
     head: Option<Head>,
     chunk: Chunk,
     /// The place in the bytes at which a body in chunks goes on.
     at: usize,
     /// The chunks of the body.
-    body: Vec<u8>,
+    body: ReplyBytes,
 }
 
 impl ReplyParser {
     pub(in crate::client) fn new(limit: usize) -> Self {
         ReplyParser {
             limit,
-            bytes: Vec::new(),
+            bytes: ReplyBytes::default(),
             filled: 0,
             received: 0,
             interim: 0,
+            attempted: 0,
             head: None,
             chunk: Chunk::Size,
             at: 0,
-            body: Vec::new(),
+            body: ReplyBytes::default(),
         }
     }
 
@@ -157,7 +162,7 @@ impl ReplyParser {
     /// The reply that the end of the connection completes, if it does.
     pub(in crate::client) fn end(&mut self) -> Option<HttpReply> {
         let is_complete = self.head.as_ref().is_some_and(|head| head.framing == Framing::UntilClose);
-        let body = is_complete.then(|| std::mem::take(&mut self.bytes))?;
+        let body = is_complete.then(|| self.bytes.take())?;
         self.reply(body)
     }
 
@@ -200,9 +205,32 @@ impl ReplyParser {
         Some(HttpReply { status, reason, server, body, may_be_reused })
     }
 
+    /// Returns true if the new bytes may complete the head, or show that it is none.
+    ///
+    /// Each attempt begins at the first byte of the head: one attempt a byte would take quadratic time.
+    fn is_worth_an_attempt(&self) -> bool {
+        let fresh = &self.bytes[self.attempted..];
+        let is_too_long = self.bytes.len() > LONGEST_HEAD;
+        is_too_long || fresh.len() >= self.attempted || memchr::memchr(b'\n', fresh).is_some()
+    }
+
+    /// Passes over empty lines before a head, which RFC 9112 (2.2) allows.
+    fn skip_empty_lines(&mut self) {
+        while let rest = &self.bytes[self.interim..]
+            && let Some(line_end) = [&b"\n"[..], b"\r\n"].into_iter().find(|end| rest.starts_with(end))
+        {
+            self.interim += line_end.len();
+        }
+    }
+
     /// Reads the head, and says whether it is complete.
     fn take_head(&mut self) -> Result<bool, ReplyError> {
+        if !self.is_worth_an_attempt() {
+            return Ok(false);
+        }
+        self.attempted = self.bytes.len();
         loop {
+            self.skip_empty_lines();
             let size = match parse_head(&self.bytes[self.interim..])? {
                 Some(head) if head.status >= 200 => {
                     self.bytes.drain(..self.interim + head.size);
@@ -231,7 +259,7 @@ impl ReplyParser {
             return Ok(None);
         }
         let rest = self.bytes.split_off(length);
-        Ok(Some(std::mem::replace(&mut self.bytes, rest)))
+        Ok(Some(std::mem::replace(&mut *self.bytes, rest)))
     }
 
     /// Moves chunks to the body as they come, and gives it when it is complete.
@@ -246,7 +274,7 @@ impl ReplyParser {
                         return Ok(None);
                     }
                     self.bytes.drain(..self.at);
-                    return Ok(Some(std::mem::take(&mut self.body)));
+                    return Ok(Some(self.body.take()));
                 }
             };
             if !is_step_complete {
@@ -424,6 +452,35 @@ mod tests {
             }
         }
         Ok(parser.end().map(|reply| (reply, parser.received())))
+    }
+
+    /// Feeds a text byte by byte, and returns the number of attempts to parse the head.
+    fn attempts_at_head(text: impl Iterator<Item = u8>) -> usize {
+        let mut parser = ReplyParser::new(64);
+        let mut attempted = vec![0];
+        for byte in text {
+            parser.room()[0] = byte;
+            parser.fill(1);
+            assert!(matches!(parser.next_event(), Ok(Event::NeedsMore)));
+            attempted.push(parser.attempted);
+        }
+        attempted.dedup();
+        attempted.len() - 1
+    }
+
+    #[test]
+    fn a_head_that_comes_byte_by_byte_is_not_parsed_once_a_byte() {
+        let long_header = b"HTTP/1.1 200 OK\r\nX: ".iter().copied().chain(std::iter::repeat_n(b'x', 60_000));
+        assert!(attempts_at_head(long_header) < 20);
+    }
+
+    #[test]
+    fn empty_lines_before_a_head_are_passed_over() {
+        let mut parser = ReplyParser::new(64);
+        let text = b"\r\n\r\n\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
+        parser.room()[..text.len()].copy_from_slice(text);
+        parser.fill(text.len());
+        assert!(matches!(parser.next_event(), Ok(Event::Reply(HttpReply { body, .. })) if body == b"hi"));
     }
 
     #[test]
