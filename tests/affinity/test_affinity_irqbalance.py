@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from affinity_fixtures import IS_ROOT, eventually, hosts, machine_left_as_it_was
+from affinity_fixtures import IS_ROOT, hosts, machine_left_as_it_was
 from sipmi.affinity import CpuSet, Host
+from waiting import eventually
 
 DAEMON = shutil.which("irqbalance", path="/usr/sbin:/usr/bin:/sbin:/bin")
 

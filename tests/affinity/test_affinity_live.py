@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 import sipmi
-from affinity_fixtures import IS_ROOT, eventually, irq_state, machine_left_as_it_was, movable_pci_device
+from affinity_fixtures import IS_ROOT, irq_state, machine_left_as_it_was, movable_pci_device
 from sipmi.affinity import CpuSet, Host, set_thread_affinity, thread_affinity
+from waiting import eventually
 
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="NOT RUN: moving interrupts needs root")
 several_cpus = pytest.mark.skipif(

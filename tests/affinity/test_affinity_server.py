@@ -66,8 +66,8 @@ def test_run_moves_the_whole_server(tmp_path: Path) -> None:
     """
     process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)])
     try:
-        from affinity_fixtures import eventually
         from sipmi.affinity import Host
+        from waiting import eventually
 
         eventually(lambda: (tmp_path / "socket").exists())
         assert ask(f"{tmp_path}/socket", str(tmp_path / "a")) == LAST

@@ -26,6 +26,7 @@ import sipmi
 from descriptors import descriptors
 from rogue import RogueDatagram, RogueFifo, write_reply
 from sipmi.testing import FakeOpenSIPS
+from waiting import eventually_async
 
 TRANSPORTS = ["fifo", "udp", "unix", "http", "https"]
 VERSIONS = ["1.11", "2.4", "3.2", "3.4", "3.6", "4.0"]
@@ -224,11 +225,6 @@ def test_sync_and_async_clients_work_side_by_side_on_many_threads(
     assert not any(thread.is_alive() for thread in threads)
 
 
-async def eventually(happens: Callable[[], bool]) -> None:
-    while not happens():
-        await asyncio.sleep(0.01)  # `run` has a deadline
-
-
 async def settled() -> set[tuple[str, str]]:
     """Return the open descriptors once they no longer change."""
     seen = [descriptors()]
@@ -245,7 +241,7 @@ def test_a_cancelled_call_leaves_nothing_behind(
     async def work() -> None:
         async with dial(endpoints[transport]) as mi:
             assert await mi.call("wait", 0.0) == "waited"
-        await eventually(lambda: "sipmi_" not in str(os.listdir(directory)))
+        await eventually_async(lambda: "sipmi_" not in str(os.listdir(directory)))
         # The server is in this process, too, and has a connection open until it sees that the client has closed it.
         open_before, files_before = await settled(), set(os.listdir(directory))
         async with dial(endpoints[transport], wire="jsonrpc") as mi:
@@ -256,7 +252,7 @@ def test_a_cancelled_call_leaves_nothing_behind(
             with pytest.raises(asyncio.CancelledError):
                 await task
             assert set(os.listdir(directory)) == files_before
-            await eventually(lambda: descriptors() <= open_before)
+            await eventually_async(lambda: descriptors() <= open_before)
             assert await mi.call("echo", "again") == "again"
 
     run(work())

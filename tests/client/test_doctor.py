@@ -22,6 +22,7 @@ from typing import Any, Callable, Optional
 import pytest
 
 import sipmi
+from rogue import Connection, RogueHttp
 from sipmi import Diagnosis
 from sipmi.testing import FakeOpenSIPS
 
@@ -377,29 +378,20 @@ def test_a_unix_socket_of_a_process_with_a_network_of_its_own(place: str) -> Non
 # -- HTTP and TLS ---------------------------------------------------------------------------------
 
 
+PLAIN_REPLY = b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+
+
 @contextlib.contextmanager
-def answering(answer: bytes) -> Iterator[str]:
-    """Serve the same answer to every HTTP client."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(0.1)
-        done = threading.Event()
+def answering(answer: Callable[[bytes], bytes]) -> Iterator[str]:
+    """Answer each request of a client with these bytes, and close its connection."""
 
-        def serve() -> None:
-            while not done.is_set():
-                with contextlib.suppress(OSError):
-                    way, _ = listener.accept()
-                    with way:
-                        way.settimeout(2)
-                        way.recv(1 << 16)
-                        way.sendall(answer)
+    def serve(connection: Connection) -> None:
+        request = connection.read_request()
+        if request is not None:
+            connection.send(answer(request))
 
-        server = threading.Thread(target=serve)
-        server.start()
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            done.set()
-            server.join()
+    with RogueHttp(serve, path="") as server:
+        yield server.address
 
 
 def test_a_web_port_that_is_closed_or_bound_to_another_address() -> None:
@@ -419,7 +411,7 @@ def test_a_root_that_is_another_and_a_module_that_is_not_loaded() -> None:
         base = server.addresses[0].rpartition("/")[0]
         problem = the_problem(f"{base}/RPC2")
         assert (problem.code, problem.fix) == ("wrong-root", f"sipmi doctor {base}/mi")
-    with answering(b"HTTP/1.0 404 Not Found\r\nContent-Length: 0\r\n\r\n") as base:
+    with answering(lambda _: b"HTTP/1.0 404 Not Found\r\nContent-Length: 0\r\n\r\n") as base:
         problem = the_problem(f"{base}/mi")
         assert problem.code == "module-missing"
         assert 'loadmodule "mi_http.so"' in (problem.fix or "")
@@ -502,38 +494,20 @@ def test_a_server_that_requires_credentials() -> None:
 
 
 def test_connections_that_are_closed_unanswered_and_answers_of_proxies() -> None:
-    with answering(b"") as base:
+    with answering(lambda _: b"") as base:
         problem = the_problem(f"{base}/mi")
         assert problem.code == "http-unanswered"
         assert "Content-Type" in problem.text
-    with answering(b"HTTP/1.0 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n") as base:
+    with answering(lambda _: b"HTTP/1.0 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n") as base:
         assert the_problem(f"{base}/mi").code == "http-proxy"
-    with answering(b"HTTP/1.0 301 Moved\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n") as base:
+    with answering(lambda _: b"HTTP/1.0 301 Moved\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n") as base:
         assert the_problem(f"{base}/mi").code == "http-moved"
 
 
-def test_something_between_that_changes_the_content_type() -> None:
-    """It closes what is JSON, as httpd closes what it does not know."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(0.1)
-        done = threading.Event()
-
-        def serve() -> None:
-            while not done.is_set():
-                with contextlib.suppress(OSError):
-                    way, _ = listener.accept()
-                    with way:
-                        way.settimeout(2)
-                        if b"text/plain" in way.recv(1 << 16):
-                            way.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi")
-
-        server = threading.Thread(target=serve)
-        server.start()
-        try:
-            assert the_problem(f"http://127.0.0.1:{listener.getsockname()[1]}/mi").code == "content-type"
-        finally:
-            done.set()
-            server.join()
+def test_a_proxy_that_changes_the_content_type() -> None:
+    """The server closes requests of JSON, as httpd closes those of an unknown type."""
+    with answering(lambda request: PLAIN_REPLY if b"text/plain" in request else b"") as base:
+        assert the_problem(f"{base}/mi").code == "content-type"
 
 
 def test_a_web_server_whose_one_process_is_busy() -> None:

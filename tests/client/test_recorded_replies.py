@@ -65,6 +65,13 @@ def cuts(reply: bytes) -> Iterator[int]:
         yield from sorted({1, len(reply) - 1, *(int(step * number) for number in range(1, FEW + 1))})
 
 
+def replies_of(kind: str, *, more_than: int) -> list[bytes]:
+    """Return the recorded replies of a kind, and check that there are many."""
+    found = replies(kind)[kind]
+    assert len(found) > more_than
+    return found
+
+
 def read(mi: sipmi.Client) -> Any:
     """Return the client's reading of the reply."""
     try:
@@ -162,8 +169,7 @@ def over_http(cutter: Cutter, wire: str) -> Iterator[sipmi.Client]:
 @pytest.mark.parametrize("wire", ["text", "jsonrpc"])
 def test_a_reply_over_a_fifo_is_the_same_wherever_it_is_cut(wire: str) -> None:
     cutter = Cutter()
-    told = replies(f"fifo {wire}")[f"fifo {wire}"]
-    assert len(told) > 100
+    told = replies_of(f"fifo {wire}", more_than=100)
     with fifo(cutter, wire) as mi:
         assert check(mi, cutter, told) > 0.9 * len(told)
 
@@ -172,8 +178,7 @@ def test_a_reply_over_a_fifo_is_the_same_wherever_it_is_cut(wire: str) -> None:
 @pytest.mark.parametrize("wire", ["text", "jsonrpc"])
 def test_every_recorded_datagram_is_read(wire: str) -> None:
     cutter = Cutter()
-    told = replies(f"datagram {wire}")[f"datagram {wire}"]
-    assert len(told) > 100
+    told = replies_of(f"datagram {wire}", more_than=100)
     with datagram(cutter, wire) as mi:
         good = 0
         for cutter.reply in told:
@@ -186,7 +191,6 @@ def test_every_recorded_datagram_is_read(wire: str) -> None:
 @pytest.mark.filterwarnings("ignore::sipmi.UnclearReplyWarning")
 def test_an_answer_over_http_is_the_same_wherever_it_is_cut(wire: str) -> None:
     cutter = Cutter()
-    told = replies(f"http {wire}")[f"http {wire}"]
-    assert len(told) > 50
+    told = replies_of(f"http {wire}", more_than=50)
     with over_http(cutter, wire) as mi:
         assert check(mi, cutter, told) > 0.8 * len(told)

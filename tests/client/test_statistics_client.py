@@ -17,6 +17,7 @@ import pytest
 
 import sipmi
 from endpoints import PATIENCE
+from ports import free_udp_address
 from sipmi.statistics import Change, Meaning, Reading, Sample, Value, _meanings, to_frame
 from sipmi.testing import FakeOpenSIPS
 
@@ -28,12 +29,6 @@ def reading(at: float, uptime: Any = None, **numbers: int) -> Reading:
     meanings = {name: Meaning("gauge" if name == "in_use" else "counter", "calls") for name in numbers}
     values = {f"x:{name}": Value(number, f"x:{name}", meanings[name]) for name, number in numbers.items()}
     return Reading(values, address="udp:192.0.2.1:8080", time=at, uptime=uptime)
-
-
-def free_udp_address() -> str:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        return f"udp:127.0.0.1:{free.getsockname()[1]}"
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -21,18 +21,10 @@ from descriptors import descriptors
 from endpoints import PATIENCE, Endpoints, recorded
 from jsonrpc_calls import error_of, result_of, rpc
 from sipmi.events import Event, Receiver, listen
+from waiting import eventually
 
 TRANSPORTS = ["udp", "unix", "fifo"]
 WIRES = ["text", "jsonrpc"]
-
-
-def eventually(condition: Callable[[], object], *, within: float = 2 * PATIENCE) -> Any:
-    """What the condition gives once it is true."""
-    deadline = time.monotonic() + within
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not come true in time"
-        threading.Event().wait(0.005)
-    return found
 
 
 @contextmanager

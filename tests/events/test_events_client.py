@@ -19,28 +19,13 @@ import pytest
 
 import sipmi
 from endpoints import PATIENCE
+from ports import free_udp_address
 from rogue import RogueDatagram
 from sipmi.events import AsyncListener, Event, Listener
 from sipmi.testing import FakeOpenSIPS
+from waiting import eventually, eventually_async
 
 VERSIONS = ["1.11", "2.4", "3.2", "3.4", "3.6", "4.0"]
-
-
-def eventually(condition: Callable[[], Any]) -> Any:
-    """What the condition gives once it is true."""
-    deadline = time.monotonic() + 2 * PATIENCE
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not come true in time"
-        threading.Event().wait(0.005)
-    return found
-
-
-async def eventually_async(condition: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + 2 * PATIENCE
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not come true in time"
-        await asyncio.sleep(0.005)
-    return found
 
 
 def make_server(address: str = "udp:127.0.0.1:0") -> sipmi.Server:
@@ -69,12 +54,6 @@ def server() -> Iterator[sipmi.Server]:
 def ttls(server: sipmi.Server) -> list[Any]:
     """How long the subscriptions hold that have not ended."""
     return [subscriber.ttl for subscriber in server.subscribers if subscriber.ttl]
-
-
-def free_udp_address() -> str:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        return f"udp:127.0.0.1:{free.getsockname()[1]}"
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -26,13 +26,14 @@ from dnslib.server import BaseResolver, DNSServer
 import sipmi
 from descriptors import descriptors
 from endpoints import PATIENCE
+from server_group import ServerGroup
 from sipmi.fleet import Fleet, FleetError, FleetResult, NodeResult, Unhealthy, _policy
 from sipmi.testing import FakeOpenSIPS
 
 VERSIONS = ["1.11", "2.4", "3.2", "3.4", "3.6", "4.0"]
 
 
-class Billing:
+class Billing(ServerGroup):
     """A number of servers. Their commands return the name of the server and record their calls."""
 
     def __init__(self, count: int) -> None:
@@ -76,14 +77,6 @@ class Billing:
         server.listen("udp:127.0.0.1:0")
         server.start()
         return server
-
-    @property
-    def nodes(self) -> dict[str, str]:
-        return {name: server.addresses[0] for name, server in self.servers.items()}
-
-    def stop(self) -> None:
-        for server in self.servers.values():
-            server.stop()
 
 
 @pytest.fixture

@@ -19,14 +19,15 @@ import pytest
 
 import sipmi
 from endpoints import PATIENCE
+from server_group import ServerGroup
 from sipmi.fleet import Fleet, FleetError
 
 #: Starting processes and connecting them takes longer than any call.
 LONG = 6 * PATIENCE
 
 
-class Nodes:
-    """Servers whose command waits until it is told to go on, and that count who was called."""
+class Nodes(ServerGroup):
+    """Servers whose command waits for an event, and that count their calls."""
 
     def __init__(self, count: int) -> None:
         self.called: dict[str, int] = {}
@@ -55,10 +56,6 @@ class Nodes:
         server.start()
         return server
 
-    @property
-    def nodes(self) -> dict[str, str]:
-        return {name: server.addresses[0] for name, server in self.servers.items()}
-
     def reset(self) -> None:
         self.called.clear()
         self.first_called.clear()
@@ -66,8 +63,7 @@ class Nodes:
 
     def stop(self) -> None:
         self.go_on.set()
-        for server in self.servers.values():
-            server.stop()
+        super().stop()
 
 
 @pytest.fixture

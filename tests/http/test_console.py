@@ -174,7 +174,7 @@ def test_a_search_finds_names_aliases_and_help_and_leads_to_the_command_by_keybo
     page.press(Keys.ARROW_DOWN)
     page.press(Keys.ARROW_UP)
     page.press(Keys.ENTER)
-    page.until(lambda: page.text("#command-title") == "billing:sub_rm", "the command")
+    page.eventually(lambda: page.text("#command-title") == "billing:sub_rm", "the command")
     assert page.focused.get_attribute("id") == "command-title"
     assert page.find("#command-list [aria-current]").text.startswith("sub_rm")
     page.find("#search").clear()
@@ -296,7 +296,7 @@ def test_an_error_is_shown_with_its_code_message_and_data(page: Any) -> None:
     page.find("#confirm").click()
     assert page.reply(0) == "404 No such subscriber"
     assert page.tree() == ["code:404", 'message:"No such subscriber"', "data:zoe, 1 member", 'user:"zoe"']
-    page.until(lambda: "404 No such subscriber" in page.script("return announcer.textContent"), "the announcement")
+    page.eventually(lambda: "404 No such subscriber" in page.script("return announcer.textContent"), "the announcement")
     page.choose("help")
     page.field("mi_cmd").send_keys("nosuch")
     assert page.run() == "404 unknown MI command"
@@ -368,7 +368,7 @@ def test_a_reply_is_copied_as_json_that_has_lost_nothing(page: Any, billing: Bil
     page.choose("dump")
     page.run()
     page.find("#copy").click()
-    page.until(lambda: page.text("#copy") == "Copied", "the copy")
+    page.eventually(lambda: page.text("#copy") == "Copied", "the copy")
     copied = page.driver.execute_async_script("navigator.clipboard.readText().then(arguments[0], arguments[0])")
     assert json.loads(copied) == billing.server.call("dump")
 
@@ -378,14 +378,14 @@ def test_the_console_polls_statistics_only_while_they_are_visible(page: Any, bil
     counter.set(1234567)
     page.find("#statistics-choice summary").click()
     page.find("#statistics-filter").send_keys("billing:ca")
-    page.until(lambda: len(page.all("#statistics-list label")) == 1, "the filtered list")
+    page.eventually(lambda: len(page.all("#statistics-list label")) == 1, "the filtered list")
     page.find("#statistics-list input").click()
     value = lambda: page.text("#statistics-rows .value")  # noqa: E731
-    page.until(lambda: value() == "1\u202f234\u202f567", "the value")
+    page.eventually(lambda: value() == "1\u202f234\u202f567", "the value")
     assert page.text("#statistics-state") == "live"
     counter.inc(3)
-    page.until(lambda: value() == "1\u202f234\u202f570", "the next value")
-    page.until(lambda: " " in page.find("#statistics-rows polyline").get_attribute("points"), "the course")
+    page.eventually(lambda: value() == "1\u202f234\u202f570", "the next value")
+    page.eventually(lambda: " " in page.find("#statistics-rows polyline").get_attribute("points"), "the course")
     assert page.text("#statistics-rows .change").endswith("/s")
     begun = page.script(
         "return performance.getEntriesByType('resource').filter((e) => e.name.endsWith('/mi')).map((e) => e.startTime)"
@@ -402,10 +402,10 @@ def test_the_console_polls_statistics_only_while_they_are_visible(page: Any, bil
     hide(False)
     page.find("#statistics-pause").click()
     assert page.find("#statistics-pause").get_attribute("aria-pressed") == "true"
-    page.until(lambda: page.text("#statistics-state") == "paused", "the pause")
+    page.eventually(lambda: page.text("#statistics-state") == "paused", "the pause")
     # The choice is kept, and the button takes it back.
     page.driver.refresh()
-    page.until(lambda: page.text("#connection") == "Connected" and value().startswith("1"), "the value again")
+    page.eventually(lambda: page.text("#connection") == "Connected" and value().startswith("1"), "the value again")
     page.find("#statistics-rows button").click()
     assert page.all("#statistics-rows tr") == []
     assert page.text("#statistics-empty") == "Nothing is watched."
@@ -420,7 +420,7 @@ def test_calls_of_the_session_are_listed_and_can_be_shown_again(page: Any) -> No
     entries = [entry.text.split("\n") for entry in page.all("#history-list li")]
     assert [entry[1] for entry in entries] == ["dump", "join a"]
     page.all("#history-list button")[1].click()
-    page.until(lambda: page.text("#command-title") == "billing:join", "the call")
+    page.eventually(lambda: page.text("#command-title") == "billing:join", "the call")
     assert page.field("first").get_attribute("value") == "a"
     assert page.tree() == ['"a"']
     page.find("#history-clear").click()
@@ -430,7 +430,7 @@ def test_calls_of_the_session_are_listed_and_can_be_shown_again(page: Any) -> No
 def test_a_command_that_takes_long_can_be_given_up(page: Any, billing: Billing) -> None:
     page.choose("slow")
     page.find("#run").click()
-    page.until(lambda: page.find("#cancel").is_displayed(), "a way out")
+    page.eventually(lambda: page.find("#cancel").is_displayed(), "a way out")
     page.find("#cancel").click()
     assert page.reply(0).startswith("Cancelled")
     billing.answer.set()
@@ -511,7 +511,7 @@ def test_every_control_has_a_name_and_the_page_its_landmarks(page: Any) -> None:
     page.run()
     page.choose("sub_add")
     page.find("#statistics-choice summary").click()
-    page.until(lambda: len(page.all("#statistics-list label")) > 3, "the statistics")
+    page.eventually(lambda: len(page.all("#statistics-list label")) > 3, "the statistics")
     page.find("#statistics-list input").click()
     nodes = [node for node in page.cdp("Accessibility.getFullAXTree")["nodes"] if not node["ignored"]]
     said = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes]

@@ -240,7 +240,7 @@ def test_the_pages_of_the_server_itself_change_things(web: Web, emulate: Optiona
     with changed.server:
         web.browser.driver.get(f"http://{web.host}:{changed.port}{path}")
         web.browser.find("form [type=submit]").click()
-        web.browser.until(lambda: "changed" in web.browser.text("body"), "the reply")
+        web.browser.eventually(lambda: "changed" in web.browser.text("body"), "the reply")
         assert changed.take() == 1
 
 

@@ -472,16 +472,21 @@ def test_a_late_answer_is_never_taken_for_that_of_the_next_call() -> None:
         assert mi.call("quick") == "quick"
 
 
+def answer_version(connection: Connection) -> None:
+    """Answer the client's request for the version as sipmi, and close the connection."""
+    request = connection.read_request()
+    assert request is not None
+    id = json.loads(body_of(request))["id"]
+    body = json.dumps({"jsonrpc": "2.0", "result": {"Server": "sipmi (0.1.0; x)"}, "id": id})
+    connection.send(http_reply(body, headers="Connection: close\r\n"))
+
+
 def test_a_server_that_does_not_read_is_a_timeout_also_while_the_request_is_written() -> None:
     gone = threading.Event()
 
     def serve(connection: Connection) -> None:
-        if connection.number == 0:  # the question who it is
-            request = connection.read_request()
-            assert request is not None
-            id = json.loads(body_of(request))["id"]
-            body = json.dumps({"jsonrpc": "2.0", "result": {"Server": "sipmi (0.1.0; x)"}, "id": id})
-            connection.send(http_reply(body, headers="Connection: close\r\n"))
+        if connection.number == 0:
+            answer_version(connection)
         else:
             gone.wait(10)
 
@@ -641,12 +646,8 @@ def test_a_server_that_goes_away_ends_no_program_by_a_signal(scheme: str, tmp_pa
         authority.issue_cert("127.0.0.1").configure_cert(context)
 
     def serve(connection: Connection) -> None:
-        if connection.number == 0:  # the question who it is
-            request = connection.read_request()
-            assert request is not None
-            id = json.loads(body_of(request))["id"]
-            body = json.dumps({"jsonrpc": "2.0", "result": {"Server": "sipmi (0.1.0; x)"}, "id": id})
-            connection.send(http_reply(body, headers="Connection: close\r\n"))
+        if connection.number == 0:
+            answer_version(connection)
         else:
             connection.socket.recv(1000)
             connection.reset()

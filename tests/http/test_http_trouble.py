@@ -23,6 +23,7 @@ from descriptors import descriptors
 from endpoints import PATIENCE
 from http_peer import HttpPeer, ask, request, rpc
 from measured_server import MeasuredServer
+from waiting import eventually
 
 LIMIT = 4 << 20
 
@@ -83,10 +84,8 @@ def test_a_reader_that_stops_reading_is_given_up(address: str) -> None:
         both_ends = descriptors() - before
         peer.send(request("POST", "/mi", rpc("large", 50_000_000)))
         peer.socket.recv(1 << 16)
-        deadline = time.monotonic() + 10
-        while both_ends <= descriptors() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert len(both_ends - descriptors()) == 1, "the server still has its end"
+        eventually(lambda: both_ends - descriptors(), "the server closes its end")
+        assert len(both_ends - descriptors()) == 1, "the client closed its end, too"
 
 
 def test_a_slow_and_steady_reader_gets_all_of_its_reply(address: str) -> None:
@@ -129,10 +128,13 @@ def test_replies_without_a_reader_are_bounded(directory: str, is_secure: bool) -
         assert [begin() for _ in range(30)] == [200, 200] + [500] * 28
         assert server.memory - before < 120_000_000, "half of what all replies have"
         stack.close()
-        deadline = time.monotonic() + PATIENCE
-        while (status := begin()) == 500 and time.monotonic() < deadline:
+
+        def is_accepted() -> bool:
+            status = begin()
             stack.close()
-        assert status == 200, "the room of clients that have left is not given back"
+            return status == 200
+
+        eventually(is_accepted, "the memory of clients that have left is released")
 
 
 def test_the_memory_of_replies_goes_back_to_the_system_when_their_readers_have_left(directory: str) -> None:

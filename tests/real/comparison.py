@@ -1,4 +1,4 @@
-"""Return whether the outcome of a call on one wire is what another wire of the same server led to expect."""
+"""Compares the outcomes of a call on two wires of one server."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from calls import KEY, Call
 from outcomes import Outcome, leaves, loose
 from servers import Endpoint
 
-SAME, REFUSED, UNCLEAR, OWN_WORDS, SPOILT, DIFFERENT = (
-    "same", "refused", "unclear", "own words", "spoilt", "different",
+SAME, REFUSED, UNCLEAR, OTHER_WORDING, ALTERED, DIFFERENT = (
+    "same", "refused", "unclear", "other wording", "altered", "different",
 )  # fmt: skip
 
-#: Values that mi_xmlrpc of 1.x sends otherwise than it has them: it has no non-ASCII bytes and no empty lines.
-SPOILT_BY_ABYSS = {KEY + "unicode", KEY + "empty_line"}
+#: Values that mi_xmlrpc of 1.x alters: it sends no non-ASCII bytes and no empty lines.
+ALTERED_BY_ABYSS = {KEY + "unicode", KEY + "empty_line"}
 
-#: How a command is answered whose handler gave nothing, on each wire of 1.x and 2.x.
+#: The reply to a command whose handler failed, on each wire of 1.x and 2.x.
 _HANDLER_FAILED = re.compile(r"command .*failed|Internal server error|Empty request|processing failed|Server error")
 
-#: Faults that say on one wire what another has no number for.
+#: Faults that stand for one error, since some wires have a number for only one of them.
 _UNKNOWN = {"MethodNotFound", "AmbiguousMethod"}
 
 
 def compare(call: Call, endpoint: Endpoint, found: Outcome, expected: Outcome) -> str:
-    """How two outcomes compare: one of the constants above."""
+    """Compare two outcomes, and return one of the constants above."""
     if REFUSED in (found.kind, expected.kind):
         return REFUSED
-    if endpoint.loses_nesting and call.subject in SPOILT_BY_ABYSS:
-        return SPOILT
+    if endpoint.loses_nesting and call.subject in ALTERED_BY_ABYSS:
+        return ALTERED
     if found.kind == "unclear" and endpoint.loses_errors:
         return UNCLEAR if expected.kind == "fault" or is_empty(expected.value) else DIFFERENT
     if found.kind != expected.kind:
@@ -36,7 +36,7 @@ def compare(call: Call, endpoint: Endpoint, found: Outcome, expected: Outcome) -
     if found == expected:
         return SAME
     if found.kind == "fault":
-        return OWN_WORDS if endpoint.loses_errors or _are_one_fault(found, expected) else DIFFERENT
+        return OTHER_WORDING if endpoint.loses_errors or _are_one_fault(found, expected) else DIFFERENT
     return SAME if _are_one_value(call, endpoint, found, expected) else DIFFERENT
 
 

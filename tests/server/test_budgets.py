@@ -16,8 +16,9 @@ from typing import Any, Callable
 import pytest
 
 from http_peer import request, rpc
-from jsonrpc_calls import error_of, eventually, result_of
+from jsonrpc_calls import error_of, result_of
 from measured_server import MeasuredServer
+from waiting import eventually
 
 MIB = 1 << 20
 

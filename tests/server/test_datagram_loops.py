@@ -11,8 +11,9 @@ import pytest
 
 import sipmi
 from endpoints import DatagramPeer, Endpoints
-from jsonrpc_calls import eventually, statistic
+from jsonrpc_calls import statistic
 from sipmi.testing import FakeOpenSIPS
+from waiting import eventually
 
 ANSWERS = [
     b"200 OK\n",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
@@ -12,6 +13,8 @@ import pytest
 
 import sipmi
 from endpoints import Endpoints, read_reply
+from jsonrpc_calls import statistic
+from waiting import eventually
 
 VERSION = b'{"jsonrpc":"2.0","method":"version","id":1}'
 
@@ -43,10 +46,11 @@ class Counting:
         return self.server.call("get_statistics", ["mi_fifo:dropped"])["mi_fifo:dropped"]
 
     def wait_for_drops(self, count: int) -> None:
-        deadline = time.monotonic() + 5
-        while self.dropped() < count:
-            assert time.monotonic() < deadline, f"{self.dropped()} drops, expected {count}"
+        def have_dropped() -> bool:
             self.is_alive()
+            return self.dropped() >= count
+
+        eventually(have_dropped, f"{count} drops")
 
 
 @pytest.fixture
@@ -92,9 +96,7 @@ def test_reply_wait_sets_how_long_a_request_waits(serve: Callable[..., Endpoints
     endpoints.fifo_path = fifo
     name = endpoints.fifo.make_reply()
     endpoints.fifo.write(f":version:{name}\n\n".encode())
-    deadline = time.monotonic() + 0.25
-    while server.call("get_statistics", ["mi_fifo:dropped"])["mi_fifo:dropped"] == 0:
-        assert time.monotonic() < deadline
+    eventually(lambda: statistic(server, "mi_fifo:dropped"), "the request is dropped", within=0.25)
 
 
 @pytest.mark.parametrize("name", ["../{}", "a/b", "{}.x", ".", "a\\b", "x" * 300])
@@ -125,10 +127,7 @@ def test_a_file_that_is_no_reply_fifo_is_neither_written_nor_waited_for(counting
 
 def test_a_deleted_command_fifo_is_back_within_a_second(counting: Counting) -> None:
     os.unlink(counting.endpoints.fifo_path)
-    deadline = time.monotonic() + 1.0
-    while not os.path.exists(counting.endpoints.fifo_path):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)  # waiting for a file: nothing tells
+    eventually(lambda: os.path.exists(counting.endpoints.fifo_path), "the FIFO is back", within=1.0)
     counting.is_alive()
 
 
@@ -138,15 +137,14 @@ def test_a_replaced_command_fifo_is_read_again_and_left_to_its_owner(
     counting = Counting(serve)
     os.unlink(counting.endpoints.fifo_path)
     os.mkfifo(counting.endpoints.fifo_path)
-    deadline = time.monotonic() + 5
-    served = False
-    while not served:
-        assert time.monotonic() < deadline
-        try:
+
+    def is_served() -> bool:
+        with contextlib.suppress(OSError):  # the new one has no reader yet
             counting.is_alive()
-            served = True
-        except OSError:  # the new one has no reader yet
-            time.sleep(0.05)
+            return True
+        return False
+
+    eventually(is_served, "the new FIFO is read")
     counting.server.stop()
     # It reads the new one as its own now: made again in its place, removed like the first.
     assert not os.path.exists(counting.endpoints.fifo_path)

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
@@ -18,7 +17,8 @@ from typing import Any, Callable
 import pytest
 
 import sipmi
-from endpoints import PATIENCE, Endpoints, FifoPeer, read_reply
+from endpoints import Endpoints, FifoPeer, read_reply
+from waiting import eventually
 
 UNPRIVILEGED = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="Only root can act as another user.")
@@ -262,10 +262,7 @@ class TwoFifos:
         return server.call("get_statistics", ["mi_fifo:refused_reply_fifos"])["mi_fifo:refused_reply_fifos"]
 
     def await_refusals(self, server: sipmi.Server, count: int) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while self.refused(server) < count:
-            assert time.monotonic() < deadline, f"{self.refused(server)} of {count} were refused"
-            time.sleep(0.005)  # a statistic does not tell when it changes
+        eventually(lambda: self.refused(server) >= count, f"{count} refusals")
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o660, 0o666])
@@ -363,10 +360,7 @@ def begin_calls(directory: str) -> "subprocess.Popen[str]":
     total = len(reply_fifos(directory)) + 3
     command = [sys.executable, "-c", CALLER, f"{directory}/mi_fifo", directory]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + PATIENCE
-    while len(reply_fifos(directory)) < total:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)  # waiting for files of another process
+    eventually(lambda: len(reply_fifos(directory)) >= total, "the reply FIFOs of the other process")
     return process
 
 

@@ -21,7 +21,8 @@ from typing import Callable, Optional
 import pytest
 
 from endpoints import DatagramPeer, FifoPeer, read_reply
-from processes import PATIENCE, Group, eventually, is_alive
+from processes import PATIENCE, Group, is_alive
+from waiting import eventually
 
 SECONDS = float(os.environ.get("SIPMI_PROVE_SECONDS", "3"))
 

@@ -14,7 +14,8 @@ import pytest
 
 import sipmi
 from endpoints import PATIENCE, Endpoints
-from jsonrpc_calls import HttpEndpoint, call, error_of, eventually, result_of, statistic
+from jsonrpc_calls import HttpEndpoint, call, error_of, result_of, statistic
+from waiting import eventually
 
 
 def async_server() -> tuple[sipmi.Server, list[sipmi.AsyncHandler]]:

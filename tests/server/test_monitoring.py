@@ -15,8 +15,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import sipmi
 from endpoints import PATIENCE, Endpoints
-from jsonrpc_calls import HttpEndpoint, call, error_of, eventually, result_of
+from jsonrpc_calls import HttpEndpoint, call, error_of, result_of
 from sipmi.metrics import CONTENT_TYPE, exposition
+from waiting import eventually
 
 
 def get(endpoint: HttpEndpoint, path: str, **head: str) -> tuple[int, str, bytes]:

@@ -15,8 +15,9 @@ import pytest
 
 import sipmi
 from endpoints import FifoPeer, read_reply
-from processes import PATIENCE, Group, eventually, is_alive
+from processes import PATIENCE, Group, is_alive
 from sipmi.server._child import Child
+from waiting import eventually
 
 
 def test_all_transports_are_served_by_several_processes(group: Callable[..., Group]) -> None:

@@ -15,7 +15,8 @@ from typing import Any, Callable
 import pytest
 
 import sipmi
-from processes import PATIENCE, Group, eventually, is_alive
+from processes import PATIENCE, Group, is_alive
+from waiting import eventually
 
 
 class Waiting:

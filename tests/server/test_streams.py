@@ -8,7 +8,6 @@ import json
 import os
 import re
 import threading
-import time
 import xmlrpc.client
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Callable
@@ -17,8 +16,9 @@ import pytest
 
 import sipmi
 from endpoints import PATIENCE, Endpoints
-from jsonrpc_calls import HttpEndpoint, call, error_of, eventually, result_of, statistic
+from jsonrpc_calls import HttpEndpoint, call, error_of, result_of, statistic
 from measured_server import MeasuredServer
+from waiting import eventually, settled
 
 #: Far more than any pipe or socket holds.
 MANY = 200_000
@@ -200,12 +200,7 @@ def test_a_reader_that_waits_stops_the_generator_and_holds_no_worker(
     readers = [os.open(os.path.join(endpoints.directory, name), os.O_RDONLY | os.O_NONBLOCK) for name in names]
     for name in names:
         fifo.write(f":{method}:{name}\n\n".encode())
-    made = -1
-    deadline = time.monotonic() + 4 * PATIENCE
-    while made != source.made:  # all of them are made to the brim of their pipes, and no further
-        made = source.made
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    made = settled(lambda: source.made)  # all pipes are full then
     for _ in range(3):
         assert result_of(endpoints.ask("udp", call("fast"))) == "here"
         assert result_of(fifo.exchange(lambda name: f":{name}:".encode() + call("fast"))) == "here"

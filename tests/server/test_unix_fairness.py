@@ -15,8 +15,9 @@ import pytest
 
 import sipmi
 from endpoints import Endpoints
-from jsonrpc_calls import eventually, statistic
+from jsonrpc_calls import statistic
 from measured_server import MeasuredServer
+from waiting import eventually
 
 MIB = 1 << 20
 #: A call that must not take long gets this long; the machine may be busy.

@@ -11,9 +11,10 @@ import pytest
 
 import sipmi
 from endpoints import FifoPeer, read_reply
-from processes import PATIENCE, Group, eventually, is_alive
+from processes import PATIENCE, Group, is_alive
 from sipmi.server._child import Child
 from sipmi.server._watchdog import Watchdog
+from waiting import eventually
 
 HANGS = """
 import ctypes

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Callable
 
 import pytest
 
@@ -21,17 +18,6 @@ hosts = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(hosts)
 
 IS_ROOT = os.geteuid() == 0
-
-
-def eventually(condition: Callable[[], object], *, within: float = 10.0) -> object:
-    """Wait until a condition holds; what it gave."""
-    end = time.monotonic() + within
-    while True:
-        found = condition()
-        if found:
-            return found
-        assert time.monotonic() < end, f"did not happen within {within} s: {condition}"
-        threading.Event().wait(0.02)
 
 
 def irq_state() -> dict[str, str]:

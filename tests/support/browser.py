@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator
@@ -15,7 +16,8 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.ui import WebDriverWait
+
+from waiting import eventually
 
 #: Longer than anything on the page takes on a loaded machine.
 PATIENCE = 15.0
@@ -63,10 +65,15 @@ class Console:
 
     # -- looking ----------------------------------------------------------------------------------
 
-    def until(self, condition: Callable[[], Any], what: str) -> Any:
-        """Waits for something to be so. The page is looked at again, also while another takes its place."""
-        wait = WebDriverWait(self.driver, PATIENCE, poll_frequency=0.05, ignored_exceptions=[WebDriverException])
-        return wait.until(lambda _: condition(), what)
+    def eventually(self, condition: Callable[[], Any], message: str) -> Any:
+        """Wait for a condition on the page, which may be replaced meanwhile by another one."""
+
+        def found() -> Any:
+            with contextlib.suppress(WebDriverException):
+                return condition()
+            return None
+
+        return eventually(found, message)
 
     def find(self, selector: str) -> WebElement:
         return self.driver.find_element(By.CSS_SELECTOR, selector)
@@ -93,7 +100,7 @@ class Console:
         """Opens the console afresh and waits for its commands."""
         self.driver.get("about:blank")
         self.driver.get(address)
-        self.until(lambda: self.text("#connection") == "Connected", "the commands")
+        self.eventually(lambda: self.text("#connection") == "Connected", "the commands")
 
     def choose(self, name: str) -> None:
         """Clicks a command in the list."""
@@ -103,7 +110,7 @@ class Console:
                 break
         else:
             raise AssertionError(f"no command {name} in the list")
-        self.until(lambda: self.text("#command-title").endswith(f":{name}"), f"the form of {name}")
+        self.eventually(lambda: self.text("#command-title").endswith(f":{name}"), f"the form of {name}")
 
     def field(self, name: str) -> WebElement:
         """The control whose label begins with this name."""
@@ -123,7 +130,7 @@ class Console:
         return self.reply(calls)
 
     def reply(self, calls_before: int) -> str:
-        self.until(lambda: len(self.all("#history-list li")) > calls_before, "the reply")
+        self.eventually(lambda: len(self.all("#history-list li")) > calls_before, "the reply")
         return self.text("#reply-outcome")
 
     def tree(self) -> list[str]:

@@ -1,12 +1,11 @@
-"""JSON-RPC requests and what came back, a server on HTTP, and waiting for a condition."""
+"""JSON-RPC requests and their replies, and a server on HTTP."""
 
 from __future__ import annotations
 
 import http.client
 import json
 import socket
-import time
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
 import sipmi
 from endpoints import PATIENCE
@@ -35,13 +34,6 @@ def error_of(reply: Optional[bytes]) -> Any:
 
 def statistic(server: sipmi.Server, name: str) -> int:
     return server.call("get_statistics", [name]).get(name, 0)
-
-
-def eventually(condition: Callable[[], Any], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.005)
 
 
 class HttpEndpoint:

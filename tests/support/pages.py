@@ -11,11 +11,11 @@ import ast
 import doctest
 import linecache
 import re
-import socket
 import sys
 from pathlib import Path
 from typing import Any, Callable, Optional
 
+from ports import free_port
 from sipmi.testing import FakeOpenSIPS
 
 ROOT = Path(__file__).parents[2]
@@ -34,23 +34,15 @@ def blocks(page: Path, language: str = "python") -> list[tuple[int, str]]:
     return found
 
 
-def free_port(kind: int) -> int:
-    """Return a free port."""
-    with socket.socket(socket.AF_INET, kind) as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
-
-
 class Stand:
     """The values that replace the addresses and folders of a page."""
 
     def __init__(self, directory: str, opensips: Optional[FakeOpenSIPS] = None) -> None:
         #: Where the port of a UDP or HTTP address is another one, so is it in what is printed.
         ports = {
-            "127.0.0.1:8080": f"127.0.0.1:{free_port(socket.SOCK_DGRAM)}",
-            "127.0.0.1:8888": f"127.0.0.1:{free_port(socket.SOCK_STREAM)}",
-            "127.0.0.1:8889": f"127.0.0.1:{free_port(socket.SOCK_STREAM)}",
+            "127.0.0.1:8080": f"127.0.0.1:{free_port()}",
+            "127.0.0.1:8888": f"127.0.0.1:{free_port()}",
+            "127.0.0.1:8889": f"127.0.0.1:{free_port()}",
         }
         folders = {"/run/opensips": directory, '"/tmp"': f'"{directory}"', "/tmp/": f"{directory}/"}
         self.there = {**ports, **folders}

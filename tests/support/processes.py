@@ -9,11 +9,12 @@ import socket
 import subprocess
 import sys
 import textwrap
-import time
 from types import TracebackType
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
 import sipmi
+from ports import free_port
+from waiting import eventually
 
 #: Longer than anything takes on a loaded machine.
 PATIENCE = 20.0
@@ -39,18 +40,6 @@ server.listen(f"fifo:{directory}/fifo", reply_dir=directory)
 server.listen("udp:127.0.0.1:" + sys.argv[2])
 server.listen("http://127.0.0.1:" + sys.argv[2])
 """
-
-
-def free_port() -> int:
-    """A port that is free for UDP and for TCP."""
-    while True:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
-            udp.bind(("127.0.0.1", 0))
-            try:
-                tcp.bind(udp.getsockname())
-            except OSError:
-                continue
-            return int(udp.getsockname()[1])
 
 
 class Group:
@@ -146,17 +135,6 @@ class Group:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.communicate()
-
-
-def eventually(look: Callable[[], Any]) -> Any:
-    """Looks until there is something to see."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        seen = look()
-        if seen:
-            return seen
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.01)
 
 
 def is_alive(pid: int) -> bool:

@@ -6,15 +6,15 @@ import http.client
 import json
 import os
 import tempfile
-import time
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 from urllib.parse import urlsplit
 
 import pytest
 
 import sipmi
-from endpoints import PATIENCE, DatagramPeer, FifoPeer
+from endpoints import DatagramPeer, FifoPeer
 from sipmi.testing import FakeOpenSIPS
+from waiting import eventually
 
 MODERN = ["3.2", "3.4", "3.6", "4.0", "4.1"]
 
@@ -44,12 +44,6 @@ def get(fake: FakeOpenSIPS, path: str, body: Optional[str] = None) -> tuple[dict
     found = dict(answer.getheaders()), answer.read().decode()
     connection.close()
     return found
-
-
-def eventually(happens: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not happens():
-        assert time.monotonic() < deadline, "it never happened"
 
 
 @pytest.mark.parametrize("version", MODERN)
