@@ -1,34 +1,65 @@
-"""Checks of numeric options, which name the option and the expected range."""
+"""The ranges of numeric options, and checks that name the option and the expected range."""
 
 from __future__ import annotations
 
-#: The longest time in seconds. The core keeps no longer ones.
-LONGEST = 1e19
+import dataclasses
+from typing import Annotated
+
+#: The longest time in seconds, about 31 years, as the core has it (``number.rs``).
+LONGEST = 1e9
+#: The largest count of bytes or requests.
+MOST = 1 << 31
+#: The largest sum of bytes.
+_MOST_IN_ALL = 1 << 48
 
 
-def timeout(seconds: float) -> float:
-    """Check a timeout in seconds: more than 0, and finite."""
-    if not 0 < seconds <= LONGEST:
-        raise ValueError(f"expected a timeout of more than 0 seconds and at most {LONGEST:g}, found {seconds}")
-    return seconds
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """The numbers that an option may be: ``timeout: Annotated[float, Range(...)]``."""
+
+    least: float
+    most: float
+    expected: str
+    """The expectation as a message shows it, with the name of the option as ``{name}``."""
+    has_least: bool = True
+    """False if the smallest number itself is refused."""
+
+    def __contains__(self, number: float) -> bool:
+        return self.least <= number <= self.most and (self.has_least or number != self.least)
+
+    def refusal(self, name: str, number: float) -> str:
+        """Return the message about a number that is out of range."""
+        return f"expected {self.expected.format(name=name)}, got {number}"
 
 
-def pause(name: str, seconds: float) -> float:
-    """Check a pause in seconds: 0 or more, and finite."""
-    if not 0 <= seconds <= LONGEST:
-        raise ValueError(f"expected {name} in seconds from 0 to {LONGEST:g}, found {seconds}")
-    return seconds
+def whole(least: int, most: int) -> Range:
+    """Return the range of whole numbers with these bounds."""
+    return Range(least, most, f"{{name}} from {least} to {most}")
 
 
-def duration(name: str, seconds: float, least: float) -> float:
-    """Check a duration in seconds against a minimum."""
-    if not least <= seconds <= LONGEST:
-        raise ValueError(f"expected {name} in seconds from {least:g} to {LONGEST:g}, found {seconds}")
-    return seconds
+def _seconds(least: float) -> Range:
+    return Range(least, LONGEST, f"{{name}} in seconds from {least:g} to {LONGEST:g}")
 
 
-def count(name: str, number: int, most: int) -> int:
-    """Check a number from 1 to a maximum."""
-    if not 1 <= number <= most:
-        raise ValueError(f"expected {name} from 1 to {most}, found {number}")
-    return number
+_TIMEOUT = Range(0, LONGEST, f"a {{name}} of more than 0 seconds and at most {LONGEST:g}", has_least=False)
+
+#: A time in seconds, more than 0.
+Timeout = Annotated[float, _TIMEOUT]
+#: A time in seconds.
+Seconds = Annotated[float, _seconds(0)]
+#: A time after which a worker that runs no Python is replaced: ten times the interval at which it shows that it does.
+Watchdog = Annotated[float, _seconds(0.1)]
+#: A time of at least one second, since it is the pause between requests to a server that others need too.
+Interval = Annotated[float, _seconds(1)]
+#: A whole number of at least 1.
+Count = Annotated[int, whole(1, MOST)]
+#: A whole number that may be 0.
+CountFromZero = Annotated[int, whole(0, MOST)]
+#: A sum of bytes.
+BytesInAll = Annotated[int, whole(0, _MOST_IN_ALL)]
+#: The bytes of one reply.
+ReplyLimit = Annotated[int, whole(1, _MOST_IN_ALL)]
+#: Calls a second.
+Rate = Annotated[
+    float, Range(0, LONGEST, f"{{name}} in requests a second, above 0 and at most {LONGEST:g}", has_least=False)
+]

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import collections.abc
 import functools
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from ._numbers import Range
 
 
 def check_options(function: str, options: Mapping[str, Any], kinds: type) -> None:
-    """Check the names and types of keyword options.
+    """Check the names and types of keyword options, and the ranges of numbers.
 
     :param function: the name of the function for messages.
     :param kinds: the ``TypedDict`` of the options.
     :raises TypeError: an option has an unknown name, or a value of another type.
+    :raises ValueError: a number is out of range.
 
     >>> from sipmi.client import ConnectOptions
     >>> check_options("connect()", {"timeout": 2, "token": None}, ConnectOptions)
@@ -30,8 +33,21 @@ def check_options(function: str, options: Mapping[str, Any], kinds: type) -> Non
     for name, value in options.items():
         if name not in known:
             raise TypeError(unknown_option(function, name, known))
-        if not _fits(value, known[name]):
-            raise TypeError(f"{function}: expected {name} of type {_name_of(known[name])}, got {type(value).__name__}")
+        check_option(function, name, value, known[name])
+
+
+def check_option(function: str, name: str, value: Any, kind: Any) -> None:
+    """Check the type of one option, and the range of a number.
+
+    :param kind: the type, for numbers one of ``_numbers``.
+    :raises TypeError: the value has another type.
+    :raises ValueError: the number is out of range.
+    """
+    if not _fits(value, kind):
+        raise TypeError(f"{function}: expected {name} of type {_name_of(kind)}, got {type(value).__name__}")
+    for allowed in _ranges_of(kind, value):
+        if value not in allowed:
+            raise ValueError(f"{function}: {allowed.refusal(name, value)}")
 
 
 def unknown_option(function: str, name: str, known: Iterable[str]) -> str:
@@ -45,13 +61,25 @@ def unknown_option(function: str, name: str, known: Iterable[str]) -> str:
 
 @functools.cache
 def _types_of(kinds: type) -> dict[str, Any]:
-    return get_type_hints(kinds)
+    return get_type_hints(kinds, include_extras=True)
+
+
+def _ranges_of(kind: Any, value: Any) -> Iterator[Range]:
+    """Yield the ranges that hold for a value of a type."""
+    if get_origin(kind) is Annotated:
+        number, *notes = get_args(kind)
+        yield from (note for note in notes if isinstance(note, Range) and _fits(value, number))
+    elif get_origin(kind) is Union:
+        for argument in get_args(kind):
+            yield from _ranges_of(argument, value)
 
 
 def _fits(value: Any, kind: Any) -> bool:
     origin, arguments = get_origin(kind), get_args(kind)
     if kind is Any:
         return True
+    if origin is Annotated:
+        return _fits(value, arguments[0])
     if origin is Union:
         return any(_fits(value, argument) for argument in arguments)
     if origin is Literal:
@@ -88,6 +116,8 @@ def _name_of(kind: Any) -> str:
         return "..."
     if kind is Any:
         return "Any"
+    if origin is Annotated:
+        return _name_of(arguments[0])
     if origin is Literal:
         return " or ".join(map(repr, arguments))
     name: str = getattr(origin or kind, "__name__", str(kind))

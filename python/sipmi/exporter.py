@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Optional, Union
 
+from ._numbers import Timeout
+from ._options import check_option
 from .client import Client
 from .errors import MiError, StatisticNotFound
 from .fleet import Fleet
@@ -97,6 +99,7 @@ class Collector:
         labels: Optional[Mapping[str, str]] = None,
         timeout: Optional[float] = None,
     ) -> None:
+        check_option("Collector()", "timeout", timeout, Optional[Timeout])
         self._mi = mi
         self._selectors = selectors
         self._prefix = prefix

@@ -141,7 +141,7 @@ impl PyClient {
         command: &Bound<'py, PyString>,
         args: &Bound<'py, PyTuple>,
         kwargs: &Bound<'py, PyDict>,
-        timeout: f64,
+        #[pyo3(from_py_with = number::timeout_argument)] timeout: f64,
         force: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         let command = text_from_python(command)?;
@@ -157,7 +157,7 @@ impl PyClient {
         command: &Bound<'_, PyString>,
         args: &Bound<'_, PyTuple>,
         kwargs: &Bound<'_, PyDict>,
-        timeout: f64,
+        #[pyo3(from_py_with = number::timeout_argument)] timeout: f64,
         force: bool,
     ) -> PyResult<PyReply> {
         let command = text_from_python(command)?;
@@ -172,7 +172,7 @@ impl PyClient {
         py: Python<'_>,
         command: &Bound<'_, PyString>,
         strings: Vec<(Bound<'_, PyString>, Bound<'_, PyString>)>,
-        timeout: f64,
+        #[pyo3(from_py_with = number::timeout_argument)] timeout: f64,
         force: bool,
     ) -> PyResult<PyReply> {
         let command = text_from_python(command)?;
@@ -181,13 +181,21 @@ impl PyClient {
     }
 
     /// `text`, `jsonrpc`, `mi_json` or `xmlrpc`.
-    fn wire(&self, py: Python<'_>, timeout: f64) -> PyResult<&'static str> {
+    fn wire(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = number::timeout_argument)] timeout: f64,
+    ) -> PyResult<&'static str> {
         let found = wait(py, timeout, |deadline| self.client.wire(deadline))?;
         Ok(self.or_raise(py, &"version".into(), timeout, found)?.name())
     }
 
     /// Generation and version, each None when the server does not say.
-    fn found(&self, py: Python<'_>, timeout: f64) -> PyResult<(Option<String>, Option<String>)> {
+    fn found(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = number::timeout_argument)] timeout: f64,
+    ) -> PyResult<(Option<String>, Option<String>)> {
         let found = wait(py, timeout, |deadline| self.client.found(deadline))?;
         self.or_raise(py, &"version".into(), timeout, found).map(|found| who(&found))
     }

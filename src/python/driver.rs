@@ -71,7 +71,7 @@ impl PyDriver {
         command: &Bound<'_, PyString>,
         args: &Bound<'_, PyTuple>,
         kwargs: &Bound<'_, PyDict>,
-        timeout: f64,
+        #[pyo3(from_py_with = number::timeout_argument)] timeout: f64,
         force: bool,
     ) -> PyResult<u64> {
         let command = text_from_python(command)?;
@@ -87,7 +87,7 @@ impl PyDriver {
         client: Bound<'_, PyClient>,
         command: &Bound<'_, PyString>,
         strings: Vec<(Bound<'_, PyString>, Bound<'_, PyString>)>,
-        timeout: f64,
+        #[pyo3(from_py_with = number::timeout_argument)] timeout: f64,
         force: bool,
     ) -> PyResult<u64> {
         let command = text_from_python(command)?;
@@ -95,12 +95,22 @@ impl PyDriver {
     }
 
     /// Begins to ask for generation and version.
-    fn found(&self, future: Bound<'_, PyAny>, client: Bound<'_, PyClient>, timeout: f64) -> PyResult<u64> {
+    fn found(
+        &self,
+        future: Bound<'_, PyAny>,
+        client: Bound<'_, PyClient>,
+        #[pyo3(from_py_with = number::timeout_argument)] timeout: f64,
+    ) -> PyResult<u64> {
         self.begin(future, client, "version".into(), Question::Found, timeout)
     }
 
     /// Begins to ask for the wire.
-    fn wire(&self, future: Bound<'_, PyAny>, client: Bound<'_, PyClient>, timeout: f64) -> PyResult<u64> {
+    fn wire(
+        &self,
+        future: Bound<'_, PyAny>,
+        client: Bound<'_, PyClient>,
+        #[pyo3(from_py_with = number::timeout_argument)] timeout: f64,
+    ) -> PyResult<u64> {
         self.begin(future, client, "version".into(), Question::Wire, timeout)
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyInt};
 
 /// The largest size. Additions to it still fit where sizes have 32 bits.
 pub(super) const MOST_BYTES: usize = 1 << 31;
@@ -15,43 +16,62 @@ pub(super) const MOST_THREADS: usize = 1 << 15;
 /// More requests or connections than fit any memory.
 pub(super) const MOST_REQUESTS: usize = 1 << 31;
 
-/// The longest time in seconds: about the range of a [`Duration`].
-const LONGEST: f64 = 1e19;
+/// The longest time in seconds, about 31 years, as `_numbers.py` has it.
+const LONGEST: f64 = 1e9;
+/// The expected time, for messages.
+const SECONDS: &str = "in seconds from 0 to 1e+09";
+/// The expected timeout, for messages.
+const TIMEOUT: &str = "of more than 0 seconds and at most 1e+09";
 
 /// A time in seconds, 0 included.
 pub(super) fn seconds(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Duration> {
-    let expected = "in seconds from 0 to 1e19";
-    let read = duration(number(name, expected, value)?);
-    read.ok_or_else(|| refused(name, expected, value))
+    finite(number(name, SECONDS, value)?).ok_or_else(|| refused(name, SECONDS, value))
 }
 
-/// How long something may take, in seconds: more than none.
+/// A duration in seconds, 0 included, that has been read.
+pub(super) fn duration(name: &str, seconds: f64) -> PyResult<Duration> {
+    finite(seconds).ok_or_else(|| PyValueError::new_err(format!("expected {name} {SECONDS}, got {seconds:?}")))
+}
+
+/// The argument `timeout` of a call: seconds, more than 0.
+pub(super) fn timeout_argument(value: &Bound<'_, PyAny>) -> PyResult<f64> {
+    let seconds = number("a timeout", TIMEOUT, value)?;
+    if is_positive(seconds) { Ok(seconds) } else { Err(refused("a timeout", TIMEOUT, value)) }
+}
+
+/// A timeout in seconds, more than 0.
 pub(super) fn timeout(seconds: f64) -> PyResult<Duration> {
-    let read = if seconds > 0.0 { duration(seconds) } else { None };
-    read.ok_or_else(|| {
-        let expected = "of more than 0 seconds and at most 1e19";
-        PyValueError::new_err(format!("expected a timeout {expected}, found {seconds:?}"))
-    })
+    let read = if is_positive(seconds) { finite(seconds) } else { None };
+    read.ok_or_else(|| PyValueError::new_err(format!("expected a timeout {TIMEOUT}, got {seconds:?}")))
 }
 
-fn duration(seconds: f64) -> Option<Duration> {
+/// True for a number above 0 that is no longer than the longest time.
+fn is_positive(seconds: f64) -> bool {
+    seconds > 0.0 && seconds <= LONGEST
+}
+
+fn finite(seconds: f64) -> Option<Duration> {
     if seconds <= LONGEST { Duration::try_from_secs_f64(seconds).ok() } else { None }
 }
 
 /// A rate, above 0.
 pub(super) fn rate(name: &str, unit: &str, value: &Bound<'_, PyAny>) -> PyResult<f64> {
     let given = number(name, unit, value)?;
-    let is_good = given > 0.0 && given.is_finite();
-    if is_good { Ok(given) } else { Err(refused(name, &format!("{unit}, above 0 and finite"), value)) }
+    if is_positive(given) {
+        Ok(given)
+    } else {
+        Err(refused(name, &format!("{unit}, above 0 and at most 1e+09"), value))
+    }
 }
 
 /// A whole number within bounds.
 pub(super) fn count(name: &str, value: &Bound<'_, PyAny>, bounds: RangeInclusive<usize>) -> PyResult<usize> {
     let expected = format!("from {} to {}", bounds.start(), bounds.end());
     let given: i64 = match value.extract() {
+        Ok(_) if value.is_instance_of::<PyBool>() => return Err(mistyped(name, &expected, value)),
         Ok(given) => given,
         // Larger than 64 bits, or no number.
-        Err(_) if value.is_instance_of::<pyo3::types::PyInt>() => return Err(refused(name, &expected, value)),
+        Err(_) if value.is_instance_of::<PyInt>() => return Err(refused(name, &expected, value)),
         Err(_) => return Err(mistyped(name, &expected, value)),
     };
     let found = usize::try_from(given).ok().filter(|given| bounds.contains(given));
@@ -71,15 +91,19 @@ pub(super) fn mode(value: &Bound<'_, PyAny>) -> PyResult<u32> {
 }
 
 fn number(name: &str, unit: &str, value: &Bound<'_, PyAny>) -> PyResult<f64> {
+    // Python counts True as 1.
+    if value.is_instance_of::<PyBool>() {
+        return Err(mistyped(name, unit, value));
+    }
     value.extract().map_err(|_| mistyped(name, unit, value))
 }
 
 fn refused(name: &str, expected: &str, value: &Bound<'_, PyAny>) -> PyErr {
-    PyValueError::new_err(format!("expected {name} {expected}, found {}", shown(value)))
+    PyValueError::new_err(format!("expected {name} {expected}, got {}", shown(value)))
 }
 
 fn mistyped(name: &str, expected: &str, value: &Bound<'_, PyAny>) -> PyErr {
-    PyTypeError::new_err(format!("expected {name} {expected}, found {}", shown(value)))
+    PyTypeError::new_err(format!("expected {name} {expected}, got {}", shown(value)))
 }
 
 /// The value as Python shows it, if that is short.

@@ -68,7 +68,7 @@ def test_watch_reports_unknown_statistics_and_invalid_options(fake: FakeOpenSIPS
     address = fake.address("udp")
     assert run("watch", address, "nosuch:", "--count", "1").returncode == 1
     assert run("watch", address).returncode == 2
-    assert "at least 1 second" in run("watch", address, "core:", "--interval", "0.1").stderr
+    assert "in seconds from 1 to" in run("watch", address, "core:", "--interval", "0.1").stderr
     assert run("watch", "udp:127.0.0.1:9", "core:", "--count", "1").returncode == 3
 
 
@@ -181,3 +181,21 @@ def test_samples_that_arrive_during_a_pause_are_shown_afterwards() -> None:
     assert board.rows["a:gauge"].value == 1
     board.pause()
     assert list(board.rows["a:gauge"].values) == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["call", "uptime", "--timeout", "nan"],
+            "expected --timeout of more than 0 seconds and at most 1e+09, got nan",
+        ),
+        (["call", "uptime", "--receive-buf-size", "-1"], "expected --receive-buf-size from 1 to 2147483648, got -1"),
+        (["watch", "core:", "--interval", "0"], "expected --interval in seconds from 1 to 1e+09, got 0.0"),
+        (["events", "E_X", "--count", "0"], "argument --count: expected a number from 1, got 0"),
+        (["events", "E_X", "--duration", "-1"], "expected --duration in seconds from 0 to 1e+09, got -1.0"),
+    ],
+)
+def test_a_refused_number_names_the_option_of_the_command_line(words: list[str], message: str) -> None:
+    done = run(words[0], "http://127.0.0.1:9/mi", *words[1:])
+    assert (done.returncode, done.stderr.splitlines()[0]) == (2, f"sipmi: {message}")

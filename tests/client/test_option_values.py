@@ -1,18 +1,29 @@
 """Values of options that cannot be meant are refused by name, and none makes a server or client panic."""
 
+import asyncio
 import functools
 import math
 import os
 import pickle
+import re
 import select
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable, get_type_hints
 
 import pytest
 
 import sipmi
+from sipmi.affinity import CpuSet, Host
+from sipmi.client import ConnectOptions
+from sipmi.events import EventOptions, Receiver
+from sipmi.exporter import Collector
+from sipmi.fleet._policy import PolicyOptions
+from sipmi.fleet._sources import read_srv
+from sipmi.gateway import make_gateway
+from sipmi.server import CommandOptions, ForwardOptions, ListenOptions
+from sipmi.testing import eventually
 
-ABSURD_TIMES = [-1, -0.001, math.nan, math.inf, -math.inf, 1e300]
+ABSURD_TIMES = [-1, -0.001, math.nan, math.inf, -math.inf, 1e19, 1e300]
 ABSURD_COUNTS = [-1, 10**30, -(10**30)]
 
 TIMES = [
@@ -39,14 +50,14 @@ COUNTS = [
 @pytest.mark.parametrize("value", ABSURD_TIMES)
 @pytest.mark.parametrize(("address", "name"), TIMES)
 def test_a_listener_refuses_an_absurd_time_by_name(address: str, name: str, value: float) -> None:
-    with pytest.raises(ValueError, match=rf"expected {name} in seconds from 0 to 1e\+?19, found "):
+    with pytest.raises(ValueError, match=rf"expected {name} in seconds from 0 to 1e\+?09, got "):
         sipmi.Server("options").listen(address, **{name: value})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("value", ABSURD_COUNTS)
 @pytest.mark.parametrize(("address", "name"), COUNTS)
 def test_a_listener_refuses_an_absurd_number_by_name(address: str, name: str, value: int) -> None:
-    with pytest.raises((ValueError, TypeError), match=f"expected {name} from .*, found {value}"):
+    with pytest.raises((ValueError, TypeError), match=f"expected {name} from .*, got {value}"):
         sipmi.Server("options").listen(address, **{name: value})  # type: ignore[arg-type]
 
 
@@ -56,7 +67,7 @@ def test_a_listener_refuses_an_absurd_number_by_name(address: str, name: str, va
 )
 def test_a_listener_refuses_numbers_out_of_bounds(name: str, value: int) -> None:
     address = {"connections": "http://127.0.0.1:0", "mode": "unix:/tmp/none"}.get(name, "udp:127.0.0.1:0")
-    with pytest.raises(ValueError, match=f"expected {name} from .*, found {value}"):
+    with pytest.raises(ValueError, match=f"expected {name} from .*, got {value}"):
         sipmi.Server("options").listen(address, **{name: value})  # type: ignore[arg-type]
 
 
@@ -69,28 +80,28 @@ def test_a_listener_names_the_option_whose_value_is_no_number(address: str, name
 
 @pytest.mark.parametrize("value", [0, -1, math.nan, math.inf])
 def test_a_rate_that_no_caller_can_have_is_refused_by_name(value: float) -> None:
-    with pytest.raises(ValueError, match="expected rate_limit in requests a second, above 0 and finite, found "):
+    with pytest.raises(ValueError, match=r"expected rate_limit in requests a second, above 0 and at most 1e\+09, got "):
         sipmi.Server("options").listen("udp:127.0.0.1:0", rate_limit=value)
 
 
 @pytest.mark.parametrize("value", ABSURD_TIMES)
 def test_a_server_refuses_an_absurd_drain_timeout_by_name(value: float) -> None:
-    with pytest.raises(ValueError, match=r"expected drain_timeout in seconds from 0 to 1e\+?19, found "):
+    with pytest.raises(ValueError, match=r"expected drain_timeout in seconds from 0 to 1e\+?09, got "):
         sipmi.Server("options", drain_timeout=value)
     server = sipmi.Server("options")
-    with pytest.raises(ValueError, match=r"expected drain_timeout in seconds from 0 to 1e\+?19, found "):
+    with pytest.raises(ValueError, match=r"expected drain_timeout in seconds from 0 to 1e\+?09, got "):
         server.stop(value)
 
 
 @pytest.mark.parametrize("value", [0, -1, 512, 10**9])
 def test_a_server_refuses_an_absurd_number_of_processes_by_name(value: int) -> None:
-    with pytest.raises(ValueError, match=f"expected processes from 1 to 511, found {value}"):
+    with pytest.raises(ValueError, match=f"expected processes from 1 to 511, got {value}"):
         sipmi.Server("options").run(processes=value)
 
 
 @pytest.mark.parametrize("value", [0, *ABSURD_TIMES])
 def test_a_client_refuses_an_absurd_timeout(value: float) -> None:
-    expected = r"expected a timeout of more than 0 seconds and at most 1e\+?19, found "
+    expected = r"expected a timeout of more than 0 seconds and at most 1e\+?09, got "
     with pytest.raises(ValueError, match=expected):
         sipmi.connect("udp:127.0.0.1:9", timeout=value)
     with sipmi.connect("udp:127.0.0.1:9") as client, pytest.raises(ValueError, match=expected):
@@ -99,7 +110,7 @@ def test_a_client_refuses_an_absurd_timeout(value: float) -> None:
         sipmi.Fleet({"a": "udp:127.0.0.1:9"}, timeout=value)
 
 
-@pytest.mark.parametrize("seconds", [1e9, 1e19])
+@pytest.mark.parametrize("seconds", [1e9])
 @pytest.mark.parametrize("transport", ["fifo", "unix", "http"])
 def test_the_longest_times_are_deadlines_that_never_come(directory: str, transport: str, seconds: float) -> None:
     server = sipmi.Server("options", drain_timeout=seconds)
@@ -127,7 +138,7 @@ def test_the_longest_times_are_deadlines_that_never_come(directory: str, transpo
 def test_a_request_whose_reader_comes_late_outlives_an_endless_reply_wait(directory: str) -> None:
     """A request that waits for its reader gets a deadline, in which an endless time used to overflow."""
     server = sipmi.Server("options")
-    server.listen(f"fifo:{directory}/it", reply_dir=directory, reply_wait=1e19)
+    server.listen(f"fifo:{directory}/it", reply_dir=directory, reply_wait=1e9)
     with server:
         os.mkfifo(f"{directory}/late")
         command = os.open(f"{directory}/it", os.O_WRONLY)
@@ -143,6 +154,74 @@ def test_a_request_whose_reader_comes_late_outlives_an_endless_reply_wait(direct
         assert os.read(reader, 100).startswith(b"200 OK\n")
         os.close(reader)
         server.stop(0.1)
+
+
+NO_NUMBERS = [-1, math.nan, math.inf, -math.inf, 1e19, -(10**30), 10**30, True, "5"]
+
+
+def numeric_options(*kinds: type) -> list[str]:
+    """The options of ``TypedDict`` types that may be numbers."""
+    listed = [(name, str(hint)) for kind in kinds for name, hint in get_type_hints(kind).items()]
+    return sorted(
+        {name for name, hint in listed if re.search("(int|float)[^a-z]", f"{hint} ") and "Mapping" not in hint}
+    )
+
+
+def refuses(call: Callable[..., Any], name: str) -> None:
+    """Check that a function names an option that has an absurd value."""
+    for value in NO_NUMBERS:
+        # These take names of users, too.
+        if not (name in ("owner", "group") and value == "5"):
+            with pytest.raises((TypeError, ValueError), match=rf"expected (a )?{name} .*(found|got) "):
+                call(**{name: value})
+
+
+def test_every_numeric_option_refuses_what_is_no_number_that_can_be_meant_by_name() -> None:
+    server = sipmi.Server("options")
+    mi, awaited = sipmi.connect("udp:127.0.0.1:9"), sipmi.AsyncClient("udp:127.0.0.1:9")
+    fleet = sipmi.Fleet(["udp:127.0.0.1:9"])
+    client, forwarding = numeric_options(ConnectOptions), numeric_options(ForwardOptions)
+    assert {"retries", "timeout"} < set(client) < set(forwarding)
+    walked: list[tuple[Callable[..., Any], list[str]]] = [
+        (functools.partial(sipmi.connect, "udp:127.0.0.1:9"), client),
+        (functools.partial(sipmi.AsyncClient, "udp:127.0.0.1:9"), client),
+        (functools.partial(server.forward, "udp:127.0.0.1:9"), forwarding),
+        (functools.partial(make_gateway, "udp:127.0.0.1:9"), forwarding),
+        (functools.partial(server.listen, "udp:127.0.0.1:0"), sorted({*numeric_options(ListenOptions)} - {"cpus"})),
+        (server.command, numeric_options(CommandOptions)),
+        (functools.partial(sipmi.Fleet, ["udp:127.0.0.1:9"]), [*client, "concurrency"]),
+        (fleet.with_options, sorted({*numeric_options(PolicyOptions)} - {"progress"})),
+        (functools.partial(mi.events, "E_X"), numeric_options(EventOptions)),
+        (functools.partial(awaited.events, "E_X"), numeric_options(EventOptions)),
+        (functools.partial(mi.watch, "core:"), ["interval", "timeout", "count"]),
+        (functools.partial(awaited.watch, "core:"), ["interval", "timeout", "count"]),
+        (functools.partial(mi.statistics, "core:"), ["timeout"]),
+        (lambda timeout: asyncio.run(awaited.statistics("core:", timeout=timeout)), ["timeout"]),
+        (functools.partial(mi.call, "uptime"), ["timeout"]),
+        (functools.partial(mi.request, "uptime"), ["timeout"]),
+        (functools.partial(mi.request_strings, "uptime", []), ["timeout"]),
+        (lambda timeout: asyncio.run(awaited.request("uptime", timeout=timeout)), ["timeout"]),
+        (functools.partial(fleet.call, "uptime"), ["timeout"]),
+        (functools.partial(sipmi.doctor, "udp:127.0.0.1:9"), ["timeout"]),
+        (functools.partial(read_srv, "_mi._udp.example.org"), ["timeout"]),
+        (functools.partial(Collector, mi), ["timeout"]),
+        (functools.partial(sipmi.Server, "options"), ["drain_timeout"]),
+        (functools.partial(server.run, processes=1), ["drain_timeout", "watchdog"]),
+        (server.run, ["processes"]),
+        (functools.partial(sipmi.Process, "process", print), ["count"]),
+        (functools.partial(Receiver, "udp:127.0.0.1:0"), ["max_queue"]),
+        (Receiver("udp:127.0.0.1:0").get, ["timeout"]),
+        (lambda seconds: list(Receiver("udp:127.0.0.1:0").within(seconds)), ["seconds"]),
+        (functools.partial(eventually, int), ["within", "every"]),
+        (Host().measure, ["seconds"]),
+        (Host().watch_interrupts, ["interval", "count"]),
+        (functools.partial(CpuSet, "0"), ["count"]),
+        (functools.partial(CpuSet.from_mask, "1"), ["count"]),
+        (lambda count: CpuSet("0").padded_mask(count), ["count"]),
+    ]
+    for call, names in walked:
+        for name in names:
+            refuses(call, name)
 
 
 @pytest.mark.parametrize(

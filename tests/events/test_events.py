@@ -731,7 +731,7 @@ def test_a_listener_needs_an_event_and_a_time() -> None:
     with sipmi.connect("udp:127.0.0.1:9") as mi:
         with pytest.raises(ValueError, match="at least one event"):
             listen(mi)
-        with pytest.raises(ValueError, match="at least 1 second"):
+        with pytest.raises(ValueError, match="expected expire from 1 to "):
             listen(mi, "E_X", expire=0)
-        with pytest.raises(ValueError, match="max_queue of at least 1 event"):
+        with pytest.raises(ValueError, match="expected max_queue from 1 to "):
             listen(mi, "E_X", max_queue=0)

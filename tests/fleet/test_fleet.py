@@ -354,7 +354,7 @@ def test_a_dry_run_calls_no_server(billing: Callable[[int], Billing]) -> None:
     ("policy", "why"),
     [
         ({"timeout": 0}, "more than 0 seconds"),
-        ({"concurrency": 0}, "at least 1 node"),
+        ({"concurrency": 0}, "expected concurrency from 1 to "),
         ({"quorum": 0}, "expected a quorum of nodes"),
         ({"batch": 1.5}, "expected a batch of nodes"),
         ({"batch": 1, "quorum": 1}, "found both"),
@@ -423,7 +423,7 @@ def test_a_file_says_nodes_and_how_they_are_asked(
         ("f.ini", "", r"f\.ini: expected a file that ends in \.toml"),
         ("f.toml", "timeout = 1", r"f\.toml: expected nodes by name"),
         ("f.toml", "tiemout = 1\n[nodes]", r"f\.toml: there is no setting 'tiemout'"),
-        ("f.toml", "timeout = 0\n[nodes]", r"f\.toml: expected a timeout of more than 0"),
+        ("f.toml", "timeout = 0\n[nodes]", r"f\.toml: .*expected a timeout of more than 0"),
         ("f.toml", "timeout = 'x'\n[nodes]", r"f\.toml: "),
         ("f.json", '{"nodes": {"a": "x"}}', "node 'a': "),
     ],

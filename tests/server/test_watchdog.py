@@ -136,5 +136,5 @@ def test_a_watchdog_needs_processes_and_a_period_that_can_be_kept() -> None:
     with pytest.raises(ValueError, match="expected processes=, too"):
         server.run(watchdog=5)
     for seconds in (0.0, -1.0, 0.01, float("nan"), float("inf")):
-        with pytest.raises(ValueError, match=r"expected watchdog in seconds from 0\.1 to 1e\+19"):
+        with pytest.raises(ValueError, match=r"expected watchdog in seconds from 0\.1 to 1e\+09"):
             server.run(processes=2, watchdog=seconds)

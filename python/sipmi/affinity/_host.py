@@ -12,6 +12,8 @@ from typing import Any, Optional, Union
 
 from .._core import CpuSet, Plan, Process, set_thread_affinity
 from .._core import Host as CoreHost
+from .._numbers import Seconds
+from .._options import check_option
 from ._evidence import Caller, Evidence, call_for, roles_of, wait_for
 from ._interrupts import InterruptWatch
 
@@ -221,6 +223,7 @@ class Host(CoreHost):
         >>> Host().measure(seconds=0.01).seconds > 0
         True
         """
+        check_option("measure()", "seconds", seconds, Seconds)
         devices = [device] if isinstance(device, str) else list(device or ())
         irqs = sorted({irq for name in devices for irq in self.device(name).irqs}) if devices else None
         pids = [found.pid for found in self._resolve(process)]

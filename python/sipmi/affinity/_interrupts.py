@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Optional
 
 from .._core import CpuSet, Host
+from .._numbers import CountFromZero, Timeout
+from .._options import check_option
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,8 @@ class InterruptWatch:
     def __init__(
         self, host: Host, *, device: Optional[str], action: Optional[str], interval: float, count: Optional[int]
     ) -> None:
-        if not interval > 0:
-            raise ValueError(f"expected an interval of more than 0 seconds, found {interval}")
+        check_option("watch_interrupts()", "interval", interval, Timeout)
+        check_option("watch_interrupts()", "count", count, Optional[CountFromZero])
         if device is not None:
             host.device(device)  # LookupError now, not later
         self._host, self._device, self._action = host, device, action

@@ -18,7 +18,7 @@ from typing import Callable, Optional
 from .._core import __version__
 from ..errors import MiError
 from .commands import call, completion, doctor, events, fifo, fleet, gateway, irq, pin, serve, shell, top, watch
-from .ending import INTERRUPTED, OK, USAGE, Failure, complain, explain
+from .ending import INTERRUPTED, OK, USAGE, Failure, complain, explain, refusal
 from .parser import Parser, shorten_usage
 
 #: In the order in which the help lists them.
@@ -38,11 +38,12 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     2
     """
     usage = "sipmi --help"
+    options = argparse.Namespace()
     try:
         words = sys.argv[1:] if arguments is None else list(arguments)
         if words[:2] == ["__complete", "--"]:
             return completion.run(make_parser(), words[2:])
-        options = make_parser().parse_args(words)
+        options = make_parser().parse_args(words, options)
         usage = f"sipmi {options.subcommand} --help"
         run: Callable[[argparse.Namespace], int] = options.run
         return run(options)
@@ -59,7 +60,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     except MiError as error:
         return explain(error)
     except (ValueError, NotImplementedError) as error:
-        return complain(USAGE, str(error), usage)
+        return complain(USAGE, refusal(error, options), usage)
 
 
 def make_parser() -> Parser:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import re
 import sys
 from typing import Optional
 
@@ -95,6 +97,24 @@ def described(error: MiError) -> str:
     for keyword, option in _OPTIONS.items():
         text = text.replace(keyword, option)
     return text
+
+
+#: A function of the package at the head of its message, and the name of a refused option.
+_FUNCTION = re.compile(r"^\w+\(\): ")
+_REFUSED_OPTION = re.compile(r"^expected (?:a )?(\w+)")
+
+
+def refusal(error: Exception, options: argparse.Namespace) -> str:
+    """Return the message about a refused value, with options of the command line in place of keywords.
+
+    >>> refusal(ValueError("watch(): expected drain_timeout from 1 to 9, got 0"), argparse.Namespace(drain_timeout=0))
+    'expected --drain-timeout from 1 to 9, got 0'
+    """
+    text = _FUNCTION.sub("", str(error))
+    named = _REFUSED_OPTION.match(text)
+    if named is None or getattr(options, named[1], None) is None:
+        return text
+    return f"expected --{named[1].replace('_', '-')}{text[named.end() :]}"
 
 
 def hint(error: MiError) -> Optional[str]:

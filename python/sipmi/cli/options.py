@@ -37,6 +37,14 @@ def add_client_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def at_least_one(text: str) -> int:
+    """Read a number from 1 (argparse's ``type``)."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 1, got {text}")
+    return number
+
+
 def add_json(parser: argparse.ArgumentParser, what: str = "print the value as one line of JSON") -> None:
     parser.add_argument("--json", action="store_true", help=what)
 

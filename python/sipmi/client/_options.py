@@ -5,8 +5,8 @@
 import os
 from typing import Any, Optional, TypedDict, Union
 
-from .. import _numbers
 from .._core import Client as CoreClient
+from .._numbers import Count, CountFromZero, ReplyLimit, Timeout
 from .._options import check_options
 from ._secret import Secret, revealed
 from ._times import Zone
@@ -27,12 +27,12 @@ class ClientOptions(TypedDict, total=False):
     cafile: Optional[Path]
     cert: Optional[Union[Path, tuple[Path, Path]]]
     verify: bool
-    max_in_flight: Optional[int]
-    retries: int
-    failure_threshold: Optional[int]
-    reply_limit: int
-    receive_buf_size: Optional[int]
-    socket_buf_size: Optional[int]
+    max_in_flight: Optional[Count]
+    retries: CountFromZero
+    failure_threshold: Optional[Count]
+    reply_limit: ReplyLimit
+    receive_buf_size: Optional[Count]
+    socket_buf_size: Optional[Count]
     typed: bool
     tz: Zone
 
@@ -40,7 +40,7 @@ class ClientOptions(TypedDict, total=False):
 class ConnectOptions(ClientOptions, total=False):
     """The options of :func:`sipmi.connect`, which describes them."""
 
-    timeout: float
+    timeout: Timeout
 
 
 #: Seconds that a call may take by default.
@@ -55,12 +55,11 @@ def make_core(address: str, options: ConnectOptions) -> CoreClient:
     """Make the core client of an address.
 
     :raises TypeError: an option has an unknown name, or a value of another type.
-    :raises ValueError: the address or an option cannot be read.
+    :raises ValueError: the address or an option cannot be read, or a number is out of range.
     """
     if not isinstance(address, str):
         raise TypeError(f"connect(): expected an address of type str, got {type(address).__name__}")
     check_options("connect()", options, ConnectOptions)
-    _numbers.timeout(options.get("timeout", DEFAULT_TIMEOUT))
     given: dict[str, Any] = {"reply_limit": _REPLY_LIMIT, **options}
     for name in _OURS:
         given.pop(name, None)

@@ -12,7 +12,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from .._calling import AsyncCaller, Awaiting
-from .._options import check_options
+from .._numbers import Seconds
+from .._options import check_option, check_options
 from ._inbox import Event, Inbox
 from ._options import MAX_QUEUE, EventOptions, subscription_options
 from ._receiving import FAILED_WAIT, Endpoint, Subscribed, call_one
@@ -60,6 +61,7 @@ class AsyncListener(Subscribed):
         :raises RuntimeError: the listener was closed.
         :raises MiError: the subscription could not be renewed and has ended.
         """
+        check_option("get()", "timeout", timeout, Optional[Seconds])
         event = await self._next(timeout)
         if event is not None:
             return event
@@ -69,6 +71,7 @@ class AsyncListener(Subscribed):
 
     async def within(self, seconds: float) -> AsyncIterator[Event]:
         """Yield all events that come within a number of seconds."""
+        check_option("within()", "seconds", seconds, Seconds)
         async with contextlib.AsyncExitStack() as entered:
             if not self._was_entered:
                 await entered.enter_async_context(self)

@@ -9,6 +9,8 @@ import time
 from typing import Any, Optional, Union
 
 from .._core import decode_event
+from .._numbers import Count
+from .._options import check_option
 from ..errors import CodecError
 from ._sockets import Source
 
@@ -41,8 +43,7 @@ class Inbox:
     """A bounded queue of received events, with counts of what was lost."""
 
     def __init__(self, max_queue: int, overflow: str) -> None:
-        if max_queue < 1:
-            raise ValueError(f"expected max_queue of at least 1 event, found {max_queue}")
+        check_option("events()", "max_queue", max_queue, Count)
         if overflow not in ("wait", "drop"):
             raise ValueError(f"expected overflow of 'wait' or 'drop', found {overflow!r}")
         self.waiting: collections.deque[Event] = collections.deque()

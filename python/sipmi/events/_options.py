@@ -4,6 +4,8 @@
 
 from typing import Any, Optional, TypedDict
 
+from .._numbers import Count, Interval, Seconds
+
 #: The number of events that wait to be taken by default.
 MAX_QUEUE = 10_000
 
@@ -11,13 +13,13 @@ MAX_QUEUE = 10_000
 class EventOptions(TypedDict, total=False):
     """The options of :func:`sipmi.events.listen`, which describes them."""
 
-    expire: int
+    expire: Count
     at: str
     advertise: Optional[str]
-    max_queue: int
+    max_queue: Count
     overflow: str
-    restart_poll: Optional[float]
-    duration: Optional[float]
+    restart_poll: Optional[Interval]
+    duration: Optional[Seconds]
 
 
 def subscription_options(options: EventOptions) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from .._calling import Blocking, Caller, finish
-from .._options import check_options
+from .._numbers import Seconds
+from .._options import check_option, check_options
 from ._inbox import Event, Inbox
 from ._options import MAX_QUEUE, EventOptions, subscription_options
 from ._receiving import FAILED_WAIT, Endpoint, Receiving, Subscribed, call_one
@@ -96,6 +97,7 @@ class Receiver(Receiving):
         :raises RuntimeError: this or another thread has closed the receiver.
         :raises MiError: the subscription could not be renewed and has ended.
         """
+        check_option("get()", "timeout", timeout, Optional[Seconds])
         event = self._next(timeout)
         if event is not None:
             return event
@@ -110,6 +112,7 @@ class Receiver(Receiving):
         ...     list(receiver.within(0.01))
         []
         """
+        check_option("within()", "seconds", seconds, Seconds)
         deadline = time.monotonic() + seconds
         while (event := self._next(max(0.0, deadline - time.monotonic()))) is not None:
             yield event

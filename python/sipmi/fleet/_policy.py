@@ -6,7 +6,8 @@ import dataclasses
 import math
 from typing import Any, Callable, Optional, TypedDict, Union
 
-from .. import _numbers
+from .._numbers import MOST, Count, CountFromZero, Seconds, Timeout
+from .._options import check_options
 from ._result import NodeResult
 
 #: Takes the number of nodes that are done, the number of all nodes, and the last result.
@@ -16,18 +17,22 @@ Progress = Callable[[int, int, Any], None]
 class PolicyOptions(TypedDict, total=False):
     """The options of :meth:`sipmi.Fleet.with_options`, which describes them."""
 
-    timeout: float
-    concurrency: Optional[int]
+    timeout: Timeout
+    concurrency: Optional[Count]
     quorum: Union[int, float, None]
     batch: Union[int, float, None]
-    max_failures: int
+    max_failures: CountFromZero
     unclear: str
     check: Union[str, tuple[Any, ...], None]
     healthy: Optional[Callable[[Any], object]]
-    check_within: Optional[float]
-    pause: float
+    check_within: Optional[Seconds]
+    pause: Seconds
     dry_run: bool
     progress: Union[bool, Progress]
+
+
+#: The options that are numbers. A quorum and a batch may be a part of the nodes, and have a check of their own.
+_NUMBERS = ("timeout", "concurrency", "max_failures", "check_within", "pause", "quorum", "batch")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,12 +53,10 @@ class Policy:
     progress: Union[bool, Progress] = False
 
     def __post_init__(self) -> None:
-        _numbers.timeout(self.timeout)
-        if self.concurrency is not None and self.concurrency < 1:
-            raise ValueError(f"expected a concurrency of at least 1 node, found {self.concurrency}")
+        check_options("Fleet()", {name: getattr(self, name) for name in _NUMBERS}, PolicyOptions)
         for name in ("quorum", "batch"):
             share = getattr(self, name)
-            if share is not None and not (0 < share <= 1 if isinstance(share, float) else share >= 1):
+            if share is not None and not (0 < share <= 1 if isinstance(share, float) else 1 <= share <= MOST):
                 raise ValueError(f"expected a {name} of nodes, as 3, or a part of them, as 0.5; found {share!r}")
         if self.unclear not in ("failed", "ok"):
             raise ValueError(f"expected unclear answers to count as 'failed' or 'ok', found {self.unclear!r}")

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Optional, Union
 
+from .._numbers import Timeout
+from .._options import check_option
 from ._policy import Policy
 
 #: The keys of a file beside its nodes.
@@ -61,6 +63,7 @@ def read_srv(
     name: str, *, address: Optional[str] = None, nameserver: Optional[str] = None, timeout: float = 5.0
 ) -> dict[str, str]:
     """Addresses by host and port, those of the highest priority first."""
+    check_option("from_srv()", "timeout", timeout, Timeout)
     try:
         import dns.exception
         import dns.resolver

@@ -7,6 +7,8 @@ import enum
 from typing import Any, Callable, Optional
 
 from .._core import Tree
+from .._numbers import Count
+from .._options import check_option
 
 
 class Flags(enum.IntFlag):
@@ -94,5 +96,4 @@ class Process:
     flags: ProcessFlags = ProcessFlags.NONE
 
     def __post_init__(self) -> None:
-        if self.count < 1:
-            raise ValueError(f"expected a count of 1 or more for the process {self.name!r}, found {self.count}")
+        check_option(f"Process({self.name!r})", "count", self.count, Count)

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol, Union
 
-from .. import _numbers
 from .._core import Server as CoreServer
 from .._options import check_options
 from ..client import Client, connect
@@ -30,7 +29,7 @@ def forward(server: Forwarding, upstream: Union[str, Client], **options: Unpack[
     """Forward what a server does not know itself, as :meth:`Server.forward` does; return the client of the upstream."""
     check_options("forward()", options, ForwardOptions)
     given: dict[str, Any] = {**options}
-    timeout = _numbers.timeout(given.pop("timeout", 5.0))
+    timeout = given.pop("timeout", 5.0)
     only, queue = given.pop("only", ()), given.pop("queue", 4096)
     cache, rights, audit = given.pop("cache", None), given.pop("rights", None), given.pop("audit", True)
     client = upstream if isinstance(upstream, Client) else connect(upstream, timeout=timeout, **given)

@@ -5,6 +5,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Optional, Union
 
+from .._numbers import CountFromZero
 from ..client import ConnectOptions
 
 #: Patterns of commands and ``"@read"``, by user, network or ``"*"``.
@@ -15,7 +16,7 @@ class ForwardOptions(ConnectOptions, total=False):
     """The options of :meth:`sipmi.Server.forward`, which describes them, and of the client of the upstream."""
 
     only: Union[str, Iterable[str]]
-    queue: int
+    queue: CountFromZero
     cache: Optional[Mapping[str, float]]
     rights: Optional[Rights]
     audit: bool

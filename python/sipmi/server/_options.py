@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Callable, Optional, TypedDict, Union
 
 from .._core import CpuSet
+from .._numbers import BytesInAll, Count, CountFromZero, Rate, Seconds
 from .._options import check_options
 from ..client import Path
 from ._exports import Flags
@@ -25,37 +26,37 @@ class CommandOptions(TypedDict, total=False):
     module: Optional[str]
     blocking: bool
     serial: bool
-    timeout: Optional[float]
-    request_limit: Optional[int]
-    reply_limit: Optional[int]
-    depth_limit: Optional[int]
-    in_progress_limit: Optional[int]
-    queue_limit: Optional[int]
-    rate_limit: Optional[float]
+    timeout: Optional[Seconds]
+    request_limit: Optional[Count]
+    reply_limit: Optional[Count]
+    depth_limit: Optional[Count]
+    in_progress_limit: Optional[CountFromZero]
+    queue_limit: Optional[CountFromZero]
+    rate_limit: Optional[Rate]
 
 
 class ListenOptions(TypedDict, total=False):
     """The options of :meth:`sipmi.Server.listen`, which describes them."""
 
     reply_dir: Path
-    reply_wait: float
-    reply_indent: int
-    mode: int
-    owner: Union[str, int]
-    group: Union[str, int]
-    write_timeout: float
-    request_limit: int
-    timeout: Optional[float]
-    reply_limit: Optional[int]
-    depth_limit: Optional[int]
-    in_progress_limit: Optional[int]
-    queue_limit: Optional[int]
-    rate_limit: Optional[float]
-    batch_limit: Optional[int]
-    batch_reply_limit: Optional[int]
-    unsent_limit: Optional[int]
+    reply_wait: Seconds
+    reply_indent: CountFromZero
+    mode: CountFromZero
+    owner: Union[str, CountFromZero]
+    group: Union[str, CountFromZero]
+    write_timeout: Seconds
+    request_limit: Count
+    timeout: Optional[Seconds]
+    reply_limit: Optional[Count]
+    depth_limit: Optional[Count]
+    in_progress_limit: Optional[CountFromZero]
+    queue_limit: Optional[CountFromZero]
+    rate_limit: Optional[Rate]
+    batch_limit: Optional[BytesInAll]
+    batch_reply_limit: Optional[BytesInAll]
+    unsent_limit: Optional[BytesInAll]
     pretty_printing: bool
-    workers: int
+    workers: Count
     cpus: Union[CpuSet, str, Iterable[int]]
     allow: Sequence[str]
     read_only: bool
@@ -68,10 +69,10 @@ class ListenOptions(TypedDict, total=False):
     auth: Union[Mapping[str, str], Callable[[str, str], object]]
     token: Optional[str]
     hosts: Sequence[str]
-    read_timeout: float
-    idle_timeout: float
-    connections: int
-    receive_buf_size: int
+    read_timeout: Seconds
+    idle_timeout: Seconds
+    connections: Count
+    receive_buf_size: Count
     metrics: bool
 
 

@@ -10,15 +10,16 @@ import threading
 import weakref
 from collections.abc import Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Callable, Optional, Union
+from typing import TYPE_CHECKING, Annotated, Callable, Optional, Union
 
-from .. import _numbers
 from .._core import MOST_PROCESSES, CpuSet, RequestContext, prepare_exit, set_thread_affinity
 from .._core import Server as CoreServer
 from .._core import after_fork_in_child as core_after_fork_in_child
 from .._core import after_fork_in_parent as core_after_fork_in_parent
 from .._core import before_fork as core_before_fork
 from .._core import current_request as core_current_request
+from .._numbers import Seconds, Watchdog, whole
+from .._options import check_option
 from ._coroutines import request_of_task
 from ._events import EventSource
 from ._exports import Process
@@ -101,7 +102,8 @@ class Server(CommandRegistry, EventSource):
         self._signals = RunSignals()
         #: Called by :meth:`run` once the endpoints are open.
         self._when_ready: Callable[[], None] = lambda: None
-        self.drain_timeout: float = _numbers.pause("drain_timeout", drain_timeout)
+        check_option("Server()", "drain_timeout", drain_timeout, Seconds)
+        self.drain_timeout: float = drain_timeout
         self._processes: list[Process] = []
         self._supervisor: Optional[Supervisor] = None
 
@@ -298,7 +300,8 @@ class Server(CommandRegistry, EventSource):
             set_thread_affinity(cpus)
             Host().process(os.getpid()).set_affinity(cpus)
         if drain_timeout is not None:
-            self.drain_timeout = _numbers.pause("drain_timeout", drain_timeout)
+            check_option("run()", "drain_timeout", drain_timeout, Seconds)
+            self.drain_timeout = drain_timeout
         if processes is not None or self._processes:
             self._run_processes(1 if processes is None else processes, watchdog)
             return
@@ -322,9 +325,8 @@ class Server(CommandRegistry, EventSource):
             manager.stopping()
 
     def _run_processes(self, workers: int, watchdog: Optional[float]) -> None:
-        _numbers.count("processes", workers, MOST_PROCESSES - 1)
-        if watchdog is not None:
-            _numbers.duration("watchdog", watchdog, 0.1)
+        check_option("run()", "processes", workers, Annotated[int, whole(1, MOST_PROCESSES - 1)])
+        check_option("run()", "watchdog", watchdog, Optional[Watchdog])
         if self._hazards:
             raise ValueError("hazards are those of one process: expected no processes= beside them")
         # A call before this one may have started its thread.

@@ -6,9 +6,11 @@ import dataclasses
 import time
 import weakref
 from collections.abc import Container, Iterable, Mapping
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable, Optional, TypedDict, Union
 
 from .._calling import AsyncCaller, Awaiting, Blocking, Caller, Driver, finish
+from .._numbers import Timeout
+from .._options import check_options
 from ..errors import Fault, MiError, RequestRefused, StatisticNotFound
 from ._meanings import COUNTER, GAUGE, UNKNOWN, Meaning, meaning_of
 from ._reading import Reading, Value
@@ -206,8 +208,15 @@ def selected(given: Iterable[Union[str, Iterable[str]]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names)) or ("all",)
 
 
+class _Options(TypedDict):
+    """The numbers of ``statistics()``, which the client describes."""
+
+    timeout: Optional[Timeout]
+
+
 def statistics_of(mi: Caller, selectors: tuple[Union[str, Iterable[str]], ...], timeout: Optional[float]) -> Reading:
     """Read statistics for ``mi.statistics(...)``."""
+    check_options("statistics()", {"timeout": timeout}, _Options)
     return finish(read(Blocking(mi), mi, selectors, timeout))
 
 
@@ -215,4 +224,5 @@ async def statistics_of_async(
     mi: AsyncCaller, selectors: tuple[Union[str, Iterable[str]], ...], timeout: Optional[float]
 ) -> Reading:
     """Read statistics for ``await mi.statistics(...)``."""
+    check_options("statistics()", {"timeout": timeout}, _Options)
     return await read(Awaiting(mi), mi, selectors, timeout)

@@ -6,10 +6,11 @@ import asyncio
 import dataclasses
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
-from typing import Any, Optional, Union
+from typing import Any, Optional, TypedDict, Union
 
 from .._calling import AsyncCaller, Awaiting, Blocking, Caller, Driver, finish
-from .._numbers import timeout as check_timeout
+from .._numbers import CountFromZero, Interval, Timeout
+from .._options import check_options
 from ..errors import (
     AmbiguousMethod,
     CallTimeout,
@@ -28,6 +29,14 @@ from ._reading import Reading, Sample
 SHORTEST_INTERVAL = 1.0
 
 
+class _PlanOptions(TypedDict):
+    """The numbers of a watch, which the client's ``watch()`` describes."""
+
+    interval: Interval
+    timeout: Optional[Timeout]
+    count: Optional[CountFromZero]
+
+
 @dataclasses.dataclass(frozen=True)
 class _Plan:
     """The selectors and the interval of a watch."""
@@ -38,13 +47,8 @@ class _Plan:
     count: Optional[int]
 
     def __post_init__(self) -> None:
-        if not self.interval >= SHORTEST_INTERVAL:
-            raise ValueError(
-                f"expected an interval of at least {SHORTEST_INTERVAL:g} second, found {self.interval:g}: "
-                "a server has one process for its FIFO or for HTTP, and others need it too"
-            )
-        if self.timeout is not None:
-            check_timeout(self.timeout)
+        numbers = {"interval": self.interval, "timeout": self.timeout, "count": self.count}
+        check_options("watch()", numbers, _PlanOptions)
 
 
 class _Sampler:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Awaitable
 from typing import Any, Callable, Optional
 
+from .._numbers import Seconds
+from .._options import check_option
 from ..errors import Fault, MiError, RequestRefused
 
 #: No value: None is an answer that may be expected.
@@ -79,6 +81,8 @@ class _Wait:
     def __init__(self, expected: Any, within: float, every: float, until: Optional[Callable[[Any], object]]) -> None:
         if expected is not _UNSET and until is not None:
             raise TypeError("expected either a value or until=, found both")
+        check_option("eventually()", "within", within, Seconds)
+        check_option("eventually()", "every", every, Seconds)
         self._expected, self._until, self._every, self._within = expected, until, every, within
         self._end = time.monotonic() + within
         self._asked = 0

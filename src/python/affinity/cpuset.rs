@@ -5,6 +5,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
+use super::super::number;
 use super::raise;
 use crate::affinity::{CpuSet, Error, MAX_CPUS};
 use crate::python::html_of;
@@ -62,11 +63,19 @@ fn read_within(value: &Bound<'_, PyAny>, count: Option<usize>) -> PyResult<CpuSe
     Ok(set)
 }
 
+/// A number of possible CPUs, or None for the largest.
+fn read_count(value: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
+    number::limit("count", value, 0..=MAX_CPUS)
+}
+
 #[pymethods]
 impl PyCpuSet {
     #[new]
     #[pyo3(signature = (cpus = None, *, count = None))]
-    fn new(cpus: Option<&Bound<'_, PyAny>>, count: Option<usize>) -> PyResult<Self> {
+    fn new(
+        cpus: Option<&Bound<'_, PyAny>>,
+        #[pyo3(from_py_with = read_count)] count: Option<usize>,
+    ) -> PyResult<Self> {
         cpus.map_or_else(|| Ok(CpuSet::new()), |cpus| read_within(cpus, count)).map(Self)
     }
 
@@ -77,7 +86,7 @@ impl PyCpuSet {
     /// and 1.
     #[staticmethod]
     #[pyo3(signature = (mask, *, count = None))]
-    fn from_mask(mask: &str, count: Option<usize>) -> PyResult<Self> {
+    fn from_mask(mask: &str, #[pyo3(from_py_with = read_count)] count: Option<usize>) -> PyResult<Self> {
         CpuSet::parse_mask(mask, count).map(Self).map_err(|error| raise(Error::from(error)))
     }
 
@@ -94,11 +103,8 @@ impl PyCpuSet {
     }
 
     /// The mask as a kernel with `count` possible CPUs prints it in `smp_affinity`.
-    fn padded_mask(&self, count: usize) -> PyResult<String> {
-        if count > MAX_CPUS {
-            return Err(PyValueError::new_err(format!("expected at most {MAX_CPUS} CPUs, found {count}")));
-        }
-        Ok(self.0.to_padded_mask(count))
+    fn padded_mask(&self, count: &Bound<'_, PyAny>) -> PyResult<String> {
+        Ok(self.0.to_padded_mask(number::count("count", count, 0..=MAX_CPUS)?))
     }
 
     /// Return True if no CPU is in both.

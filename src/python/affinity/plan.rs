@@ -4,10 +4,9 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use super::super::exit;
+use super::super::{exit, number};
 use super::parts::PyOutcome;
 use super::{PyCpuSet, raise, to_python};
 use crate::affinity::apply::{self, Applied};
@@ -96,7 +95,8 @@ impl PyPlan {
                 0.0
             }
         };
-        let (settle, watch) = (seconds(settle)?, seconds(watch.unwrap_or_else(default_watch))?);
+        let (settle, watch) =
+            (number::duration("settle", settle)?, number::duration("watch", watch.unwrap_or_else(default_watch))?);
         let applied = exit::detach(py, || apply::apply(&self.plan, journal.as_deref(), force)).map_err(raise)?;
         let applied = PyApplied { applied: Mutex::new(applied) };
         // From here on everything is in the journal: Ctrl-C while waiting leaves a plan that can be undone.
@@ -118,11 +118,6 @@ impl PyPlan {
     fn _repr_html_(slf: &Bound<'_, Self>) -> PyResult<String> {
         html_of(slf)
     }
-}
-
-fn seconds(value: f64) -> PyResult<Duration> {
-    Duration::try_from_secs_f64(value)
-        .map_err(|_| PyValueError::new_err(format!("expected seconds from 0, found {value}")))
 }
 
 /// A plan that has been applied; leaving the `with` block undoes it.
@@ -179,7 +174,7 @@ impl PyApplied {
 
     /// Verify again and again for some seconds.
     fn watch(&self, py: Python<'_>, seconds: f64) -> PyResult<()> {
-        self.settle_for(py, self::seconds(seconds)?, true)
+        self.settle_for(py, number::duration("seconds", seconds)?, true)
     }
 
     /// List the items that have moved since they were applied, as Outcomes.

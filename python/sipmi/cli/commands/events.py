@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import InvalidParams
 from .. import colour
 from ..ending import OK, Failure, complain, on_one_line
-from ..options import ADDRESS_HELP, add_client_options, add_http_options, add_json, client
+from ..options import ADDRESS_HELP, add_client_options, add_http_options, add_json, at_least_one, client
 from ..output import print_json
 from ..servers import take_target
 
@@ -36,7 +36,7 @@ def add(subcommands: Any) -> None:
         help="where to receive: udp, unix, tcp, or one with its place; udp",
     )
     parser.add_argument("--advertise", metavar="SOCKET", help="what to tell the server instead, behind a NAT")
-    parser.add_argument("--count", type=int, metavar="N", help="end after N events")
+    parser.add_argument("--count", type=at_least_one, metavar="N", help="end after N events")
     parser.add_argument("--duration", type=float, metavar="SECONDS", help="end after this time")
     add_json(parser, "print a line of JSON for each event")
     add_client_options(parser)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from ..ending import ERROR_ANSWER, OK
+from ..options import at_least_one
 from ..output import print_json, table
 from ._machine import add_cpu_options, add_machine_options, chosen_cpus, cpus_help, no_traceback, open_host, seconds
 
@@ -41,7 +42,7 @@ def add(subcommands: Any) -> None:
     add_machine_options(top)
     top.add_argument("--device", help="only those of this interface or disk")
     top.add_argument("--interval", type=seconds, default=1.0, metavar="SECONDS", help="between two looks; 1")
-    top.add_argument("--count", type=int, metavar="N", help="end after N looks; until Ctrl-C")
+    top.add_argument("--count", type=at_least_one, metavar="N", help="end after N looks; until Ctrl-C")
     top.set_defaults(run=watch)
 
     move = actions.add_parser("set", help="move one interrupt", description=f"Moves one interrupt. {cpus_help()}")
