@@ -27,6 +27,7 @@ mod read;
 mod request;
 mod server;
 mod stream;
+mod thread_scope;
 mod tree;
 mod utf8;
 

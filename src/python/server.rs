@@ -13,6 +13,7 @@ use super::handler::PyHandler;
 use super::http::HttpReader;
 use super::number::{self, MOST_BYTES, MOST_IN_ALL, MOST_THREADS, seconds};
 use super::read::item_from_python;
+use super::thread_scope::thread_scope;
 use super::tree::PyTree;
 use super::{errors, event, exit, gateway, limits, local, logging};
 use crate::address::Address;
@@ -65,11 +66,7 @@ impl PyServer {
     fn new(name: &str, version: &str, emulate: Option<&str>, allow_kill: bool, hazards: bool) -> PyResult<Self> {
         let dialect = emulate.map_or(Ok(Dialect::Sipmi), str::parse)?;
         let service = builtin::new_service(name, version, dialect, allow_kill);
-        // Attached once for the life of the thread, detached for all of it: a call then only takes the lock.
-        let scope = Arc::new(|body: &mut (dyn FnMut() + Send)| {
-            Python::attach(|py| py.detach(body));
-        });
-        Ok(PyServer { server: Server::new(service, scope), hazards, gateway: OnceLock::new() })
+        Ok(PyServer { server: Server::new(service, thread_scope()), hazards, gateway: OnceLock::new() })
     }
 
     /// Adds a command. `params` None: the handler takes `(root, param)`.
