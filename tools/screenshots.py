@@ -119,7 +119,7 @@ def main() -> None:
                 page.open(f"{server.addresses[0].removesuffix('/mi')}/html")
                 page.find("#statistics-choice summary").click()
                 page.find("#statistics-filter").send_keys("billing:")
-                page.until(lambda: len(page.all("#statistics-list input")) == 4, "the statistics")
+                page.eventually(lambda: len(page.all("#statistics-list input")) == 4, "the statistics")
                 for box in page.all("#statistics-list input"):
                     box.click()
                 page.find("#statistics-choice summary").click()
@@ -134,7 +134,7 @@ def main() -> None:
                 page.field("user").send_keys("erin")
                 page.field("credit").send_keys("12.50")
                 page.find("#run").click()
-                page.until(lambda: page.find("#confirm-bar").is_displayed(), "the question")
+                page.eventually(lambda: page.find("#confirm-bar").is_displayed(), "the question")
                 take(page, "console-dark.png")
         finally:
             page.quit()

@@ -7,8 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Optional
 
+from ._bars import bar_chart as bar_chart
+from ._bars import sparkline as sparkline
 from ._machine import heat_map as heat_map
+from ._numbers import amount as amount
 from ._numbers import compact as compact
+from ._numbers import rate as rate
+from ._numbers import span as span
 from ._show import bundle, html
 
 if TYPE_CHECKING:

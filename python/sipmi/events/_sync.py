@@ -9,7 +9,6 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from .._calling import Blocking, Caller, finish
@@ -148,12 +147,7 @@ class Receiver(Receiving):
         _listening.add(self)
         return self
 
-    def __exit__(
-        self,
-        kind: Optional[type[BaseException]],
-        error: Optional[BaseException],
-        traceback: Optional[TracebackType],
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -254,12 +248,8 @@ class Listener(Subscribed, Receiver):
         with self if not self._was_entered else contextlib.nullcontext():
             yield from super().within(seconds)
 
-    def __exit__(
-        self,
-        kind: Optional[type[BaseException]],
-        error: Optional[BaseException],
-        traceback: Optional[TracebackType],
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
+        error = exc_info[1] if isinstance(exc_info[1], BaseException) else None
         if isinstance(error, GeneratorExit):
             self._hand_over()
         else:

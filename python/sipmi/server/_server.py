@@ -9,7 +9,6 @@ import os
 import threading
 import weakref
 from collections.abc import Iterable
-from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Callable, Optional, Union
 
 from .._core import MOST_PROCESSES, CpuSet, RequestContext, prepare_exit, set_thread_affinity
@@ -345,24 +344,14 @@ class Server(CommandRegistry, EventSource):
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: Optional[type[BaseException]],
-        error: Optional[BaseException],
-        traceback: Optional[TracebackType],
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.stop()
 
     async def __aenter__(self) -> Server:
         self.start()
         return self
 
-    async def __aexit__(
-        self,
-        kind: Optional[type[BaseException]],
-        error: Optional[BaseException],
-        traceback: Optional[TracebackType],
-    ) -> None:
+    async def __aexit__(self, *exc_info: object) -> None:
         await asyncio.get_running_loop().run_in_executor(None, self.stop)
 
     def register_process(self, process: Process) -> None:

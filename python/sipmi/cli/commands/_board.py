@@ -6,7 +6,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Optional
 
-from ..numbers import amount, chart, rate, span, sparkline
+from ...display import amount, bar_chart, rate, span, sparkline
 
 if TYPE_CHECKING:
     from ...statistics import Sample, Value
@@ -247,7 +247,7 @@ class Board:
         low = min(min(known), 0.0) if row.is_counter else min(known)
         labels = [show(max(known), unit), show(low, unit)]
         margin = max(map(len, labels)) + 1
-        bars = chart(row.values, columns - margin - 2, height, from_zero=row.is_counter)
+        bars = bar_chart(row.values, columns - margin - 2, height, from_zero=row.is_counter)
         title = f" {row.name} {unit} {kind}".rstrip()
         lines: list[Fragments] = [[("class:head", title.ljust(columns))]]
         for number, bar in enumerate(bars):

@@ -9,9 +9,9 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from ...display import amount, rate
 from .. import colour
 from ..ending import ERROR_ANSWER, OK, Usage, complain, exit_code
-from ..numbers import amount, rate
 from ..options import ADDRESS_HELP, add_client_options, add_http_options, add_json, client
 from ..output import print_json
 from ..servers import take_target

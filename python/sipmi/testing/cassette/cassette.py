@@ -9,7 +9,6 @@ import os
 import ssl
 import threading
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Optional, Union
 
 from ... import client
@@ -163,12 +162,7 @@ class Cassette:
     def __enter__(self) -> Cassette:
         return self
 
-    def __exit__(
-        self,
-        kind: Optional[type[BaseException]],
-        error: Optional[BaseException],
-        traceback: Optional[TracebackType],
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.close()
 
     def __repr__(self) -> str:

@@ -7,7 +7,6 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterable, Iterator
-from types import TracebackType
 from typing import Any, Callable, Optional, Union
 
 from ... import client
@@ -164,12 +163,7 @@ class FakeOpenSIPS:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: Optional[type[BaseException]],
-        error: Optional[BaseException],
-        traceback: Optional[TracebackType],
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.stop()
 
     @property
