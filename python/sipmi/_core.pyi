@@ -1007,7 +1007,22 @@ class Host:
         """
 
     def drift(self, journal: Union[str, PathLike[str]]) -> list[Outcome]:
-        """List the items that differ from a journal, with their present CPUs."""
+        """List the items that differ from the plan of a journal, with their present CPUs. The plan is made again, so a
+        restarted server and a new queue count too. `ValueError` for a journal that keeps no request (version 1).
+        """
+
+    def apply_again(self, journal: Union[str, PathLike[str]]) -> Applied:
+        """Apply the plan of a journal again to what has drifted, and record the changes in the same journal. After a
+        restart of the machine everything is applied anew, in a new journal that replaces the old one.
+        """
+
+    def forget(self, journal: Union[str, PathLike[str]]) -> None:
+        """Remove a journal without taking anything back."""
+
+    def journal(self, journal: Union[str, PathLike[str]]) -> dict[str, Any]:
+        """The content of a journal as a dict: `request`, `time` (seconds since 1970), `changes` (texts), `rebooted`, `torn` (lines that a crash
+        cut off; their changes were never made).
+        """
 
     def set_rfs_entries(self, entries: int) -> None:
         """Set `rps_sock_flow_entries`, the size of the table of flows that RFS shares."""

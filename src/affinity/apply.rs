@@ -1,6 +1,6 @@
 //! Doing a plan: each change is journalled, written, read back, and watched until it holds.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -8,11 +8,13 @@ use serde_json::{Value, json};
 
 use super::conflicts::Severity;
 use super::cpuset::CpuSet;
+use super::drift;
 use super::error::{Error, Result};
+use super::host::Host;
 use super::interrupts::{InterruptTable, since};
 use super::irq::{self, Bounds, Irq, Managed};
 use super::irqbalance::Irqbalance;
-use super::journal::{Entry, Journal};
+use super::journal::{self, Entry, Journal, Record};
 use super::locate::Locator;
 use super::outcome::{Outcome, Reason, State};
 use super::plan::{Change, Item, Plan};
@@ -61,7 +63,8 @@ pub struct Applied {
     pub plan: Plan,
     /// A report for each item, updated by [`Applied::verify`].
     pub reports: Vec<Report>,
-    entries: Vec<Entry>,
+    /// The states when the plan was applied, by the names of what its items change.
+    results: BTreeMap<String, State>,
     journal: PathBuf,
     /// The interrupts counted when the last write was made, and at the last look.
     counted: Option<InterruptTable>,
@@ -79,18 +82,45 @@ pub fn apply(plan: &Plan, journal: Option<&Path>, force: bool) -> Result<Applied
     if !blocking.is_empty() && !force {
         return Err(Error::Usage(format!("nothing was changed, because of {}", blocking.join("; "))));
     }
+    let journal = Journal::create(&plan.host.root, journal, &plan.request.to_json())?;
+    apply_to(plan, journal)
+}
+
+/// Applies the plan of a journal again, and records in the same journal what that changes. After a restart of the machine
+/// only the files of the old journal count, and all items are applied anew.
+pub fn apply_again(host: &Host, path: &Path) -> Result<Applied> {
+    let record = journal::load(&host.root, path)?;
+    let again = drift::plan_again(host, &record)?;
+    let Some(mut plan) = again.plan else {
+        let gone: Vec<String> = again.gone.iter().map(ToString::to_string).collect();
+        return Err(Error::Usage(format!("nothing of the plan is there: {}", gone.join("; "))));
+    };
+    if record.rebooted {
+        let mut journal = Journal::create(&host.root, None, &plan.request.to_json())?;
+        let files: Vec<Entry> =
+            record.entries.into_iter().filter(|entry| matches!(entry, Entry::File { .. })).collect();
+        journal.record(&files)?;
+        std::fs::remove_file(path).map_err(|error| Error::io(&path.display().to_string(), "remove", error))?;
+        return apply_to(&plan, journal);
+    }
+    plan.items.retain(|item| !drift::drifted(host, item, record.results.get(&item.key()).copied()).is_empty());
+    apply_to(&plan, Journal::reopen(path)?)
+}
+
+fn apply_to(plan: &Plan, mut journal: Journal) -> Result<Applied> {
     let (locator, bounds) = (Locator::new(&plan.host), Bounds::of(&plan.host.root)?);
-    let mut journal = Journal::create(&plan.host.root, journal)?;
-    let mut done = Doing { plan, journal: &mut journal, entries: Vec::new(), locator, bounds, found: None };
+    let mut done = Doing { plan, journal: &mut journal, locator, bounds, found: None };
     let mut reports = Vec::with_capacity(plan.items.len());
     for item in &plan.items {
         // An error at one item is that item's outcome: the others are independent of it, and all are in the journal.
         let outcomes = done.item(item).unwrap_or_else(|error| vec![outcome_of(item, &error)]);
         reports.push(Report { item: item.clone(), outcomes });
     }
-    let entries = done.entries;
+    let results = reports.iter().map(|report| (report.item.key(), report.state())).collect();
+    // All changes are on disk; a disk that fills up now loses the results only.
+    let _ = journal.record_results(&results);
     let counted = plan.host.table();
-    Ok(Applied { plan: plan.clone(), reports, entries, journal: journal.path().to_path_buf(), counted })
+    Ok(Applied { plan: plan.clone(), reports, results, journal: journal.path().to_path_buf(), counted })
 }
 
 fn name(item: &Item) -> String {
@@ -106,7 +136,6 @@ fn outcome_of(item: &Item, error: &Error) -> Outcome {
 struct Doing<'a> {
     plan: &'a Plan,
     journal: &'a mut Journal,
-    entries: Vec<Entry>,
     locator: Locator<'a>,
     bounds: Bounds,
     /// The interrupts of the plan, looked up and journalled together before the first of them is written.
@@ -114,12 +143,6 @@ struct Doing<'a> {
 }
 
 impl Doing<'_> {
-    fn record(&mut self, entries: Vec<Entry>) -> Result<()> {
-        self.journal.record(&entries)?;
-        self.entries.extend(entries);
-        Ok(())
-    }
-
     fn item(&mut self, item: &Item) -> Result<Vec<Outcome>> {
         match &item.change {
             Change::BanLive { irqs } => self.ban_live(item, irqs).map(|outcome| vec![outcome]),
@@ -160,11 +183,12 @@ impl Doing<'_> {
             let Some(irq) = self.locator.find(identity, *number) else { continue };
             let after = &item.target & &self.bounds.online;
             if let Some(before) = irq.affinity.clone().filter(|before| *before != after && !after.is_empty()) {
-                entries.push(Entry::Irq { number: irq.number, identity: identity.clone(), before, after });
+                let (identity, effective) = (identity.clone(), irq.effective.clone());
+                entries.push(Entry::Irq { number: irq.number, identity, before, effective, after });
             }
             found.insert(*number, irq);
         }
-        self.record(entries)?;
+        self.journal.record(&entries)?;
         Ok(found)
     }
 
@@ -172,7 +196,7 @@ impl Doing<'_> {
         let path = steering::path(interface, queue);
         if let Some(before) = self.plan.host.root.cpu_mask(&path)?.filter(|before| *before != item.target) {
             let (interface, queue) = (interface.to_owned(), queue.to_owned());
-            self.record(vec![Entry::Steering { interface, queue, before, after: item.target.clone() }])?;
+            self.journal.record(&[Entry::Steering { interface, queue, before, after: item.target.clone() }])?;
         }
         steering::set_cpus(&self.plan.host.root, interface, queue, &item.target)
     }
@@ -198,7 +222,7 @@ impl Doing<'_> {
                 before: before.clone(),
                 after: item.target.clone(),
             };
-            self.record(moved.map(entry).collect())
+            self.journal.record(&moved.map(entry).collect::<Vec<_>>())
         };
         process.move_threads(&plan.host.root, &item.target, true, &mut record)
     }
@@ -214,7 +238,7 @@ impl Doing<'_> {
         let after = &before | irqs;
         if after != before {
             let list = |set: &std::collections::BTreeSet<u32>| set.iter().copied().collect();
-            self.record(vec![Entry::BanLive { pid, before: list(&before), after: list(&after) }])?;
+            self.journal.record(&[Entry::BanLive { pid, before: list(&before), after: list(&after) }])?;
             balance.ban_irqs_live(root, &after)?;
         }
         let (now, _) = balance.live(root)?;
@@ -234,7 +258,7 @@ impl Doing<'_> {
         };
         let after = balance.with_banned_irqs(before.as_deref().unwrap_or_default(), irqs);
         if before.as_deref() != Some(&after) {
-            self.record(vec![Entry::File { path: balance.file.clone(), before, after: after.clone() }])?;
+            self.journal.record(&[Entry::File { path: balance.file.clone(), before, after: after.clone() }])?;
             root.replace(&balance.file, &after)?;
         }
         let now = balance.arguments(&root.read(&balance.file)?);
@@ -260,10 +284,7 @@ impl Applied {
     /// Returns true if an interrupt that fires has not yet been counted on its new CPU. An interrupt that has never
     /// fired since boot may never fire, and is not waited for.
     fn is_waiting(&self) -> bool {
-        let fires = |number: u32| {
-            let row = self.counted.as_ref().and_then(|table| table.irq(number));
-            row.is_some_and(|row| row.counts().iter().any(|count| *count > 0))
-        };
+        let fires = |number: u32| self.counted.as_ref().is_some_and(|table| table.fires(number));
         self.reports.iter().filter(|report| report.state() == State::Pending).any(|report| {
             match &report.item.change {
                 Change::Irq { number, .. } => fires(*number),
@@ -344,8 +365,9 @@ impl Applied {
     }
 
     /// Lists the items that have moved since they were applied.
-    pub fn drift(&self) -> Vec<Outcome> {
-        undo::drift(&self.plan.host, &self.entries)
+    pub fn drift(&self) -> Result<Vec<Outcome>> {
+        let request = Some(self.plan.request.to_json());
+        drift::drift(&self.plan.host, &Record { request, results: self.results.clone(), ..Record::default() })
     }
 
     /// Takes it back.

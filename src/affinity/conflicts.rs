@@ -12,8 +12,9 @@ use super::error::Result;
 use super::irq::Managed;
 use super::irqbalance::Irqbalance;
 use super::place::{self, Load};
-use super::plan::{Change, Plan, Policy, Request};
+use super::plan::{Change, Plan};
 use super::process;
+use super::request::{Policy, Request};
 use super::steering;
 use super::topology::Topology;
 

@@ -10,8 +10,9 @@ use super::interrupts::{self, InterruptTable};
 use super::irq::{self, Irq};
 use super::irqbalance::Irqbalance;
 use super::outcome::Outcome;
-use super::plan::{Plan, Request};
+use super::plan::Plan;
 use super::process::{self, Process};
+use super::request::Request;
 use super::root::Root;
 use super::topology::Topology;
 

@@ -161,6 +161,11 @@ impl InterruptTable {
         self.row(self.numbers[at].1 as usize)
     }
 
+    /// Returns true if an interrupt has been counted since boot. One that never fired may never fire.
+    pub fn fires(&self, number: u32) -> bool {
+        self.irq(number).is_some_and(|row| row.counts().iter().any(|count| *count > 0))
+    }
+
     /// The row of a label: `NMI`, `IPI0`, `30`.
     pub fn label(&self, label: &str) -> Option<Row<'_>> {
         self.rows().find(|row| row.label() == label)

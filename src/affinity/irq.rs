@@ -70,6 +70,14 @@ pub struct Identity {
     pub hwirq: Option<u64>,
 }
 
+impl Identity {
+    /// One text for one identity.
+    pub(crate) fn key(&self) -> String {
+        let hwirq = self.hwirq.map(|number| number.to_string()).unwrap_or_default();
+        format!("irq {} {} {hwirq}", self.bus, self.action)
+    }
+}
+
 /// The folder of an interrupt.
 pub fn folder(irq: u32) -> String {
     format!("/proc/irq/{irq}")
@@ -88,10 +96,7 @@ impl Irq {
             Some(cpus) => Some(cpus),
             None => root.cpu_mask(&format!("{folder}/smp_affinity"))?,
         };
-        let effective = match root.cpu_list(&format!("{folder}/effective_affinity_list"))? {
-            Some(cpus) => Some(cpus),
-            None => root.cpu_mask(&format!("{folder}/effective_affinity"))?,
-        };
+        let effective = effective(root, number)?;
         let sys = |name: &str| root.text_if_any(&format!("/sys/kernel/irq/{number}/{name}"));
         let chip_name = sys("chip_name")?.filter(|name| !name.is_empty());
         let tail = row.map(|row| chip_name.as_deref().map_or_else(|| row.tail(), |chip| row.tail_with_chip(chip)));
@@ -118,7 +123,7 @@ impl Irq {
         Ok(Irq {
             number,
             affinity,
-            effective: effective.filter(|cpus| !cpus.is_empty()),
+            effective,
             hint: root.cpu_mask(&format!("{folder}/affinity_hint"))?.filter(|cpus| !cpus.is_empty()),
             node: root.number(&format!("{folder}/node"))?.and_then(|node| u32::try_from(node).ok()),
             managed,
@@ -152,6 +157,16 @@ impl Irq {
     pub fn queue(&self) -> Option<Queue> {
         self.actions.first().and_then(|action| Queue::of(action))
     }
+}
+
+/// `effective_affinity`: where an interrupt goes now.
+pub(crate) fn effective(root: &Root, number: u32) -> Result<Option<CpuSet>> {
+    let folder = folder(number);
+    let cpus = match root.cpu_list(&format!("{folder}/effective_affinity_list"))? {
+        Some(cpus) => Some(cpus),
+        None => root.cpu_mask(&format!("{folder}/effective_affinity"))?,
+    };
+    Ok(cpus.filter(|cpus| !cpus.is_empty()))
 }
 
 /// From Linux 6.12 on managed interrupts are not writable, so that a writable one is none, whatever its name.
@@ -240,6 +255,31 @@ pub(crate) fn set_affinity_of(
     bounds: &Bounds,
     table: Option<&InterruptTable>,
 ) -> Result<Outcome> {
+    set(root, before, cpus, &(cpus & &bounds.online), bounds, table)
+}
+
+/// Gives an interrupt its set of before, with the CPUs in it that are offline just now: the kernel takes such a set as long
+/// as one of its CPUs is online.
+pub(crate) fn restore(
+    root: &Root,
+    now: &Irq,
+    before: &CpuSet,
+    bounds: &Bounds,
+    table: Option<&InterruptTable>,
+) -> Result<Outcome> {
+    let written = if before.is_disjoint(&bounds.online) { CpuSet::new() } else { before.clone() };
+    set(root, now, before, &written, bounds, table)
+}
+
+/// Writes `target`, the part of `cpus` that is to be written.
+fn set(
+    root: &Root,
+    before: &Irq,
+    cpus: &CpuSet,
+    target: &CpuSet,
+    bounds: &Bounds,
+    table: Option<&InterruptTable>,
+) -> Result<Outcome> {
     let number = before.number;
     let path = format!("{}/smp_affinity_list", folder(number));
     let asked = CpuSet::parse_list(&cpus.to_list(), Some(bounds.possible))?.require_some()?;
@@ -258,8 +298,7 @@ pub(crate) fn set_affinity_of(
         let error = std::io::Error::from_raw_os_error(libc::EROFS);
         return Ok(outcome.failed(&path, &error, Reason::ReadOnly));
     }
-    let target = &asked & online;
-    let mut outcome = Outcome { cut: &asked - online, ..outcome };
+    let mut outcome = Outcome { cut: &asked - target, ..outcome };
     if target.is_empty() {
         let detail = format!("{path}: none of {asked} is online (online: {online})");
         return Ok(outcome.because(State::Refused, Reason::Offline, detail));
@@ -275,7 +314,7 @@ pub(crate) fn set_affinity_of(
     match Irq::read(root, number, table) {
         Ok(now) => {
             (outcome.now, outcome.effective) = (now.affinity.clone(), now.effective.clone());
-            Ok(judge(outcome, &path, &target))
+            Ok(judge(outcome, &path, target))
         }
         Err(error) if error.is_missing() => {
             Ok(outcome.because(State::Refused, Reason::Vanished, format!("{path}: gone after the write")))

@@ -119,6 +119,15 @@ impl Irqbalance {
         envfile::set(bytes, ARGS, &args, self.reader)
     }
 
+    /// The bytes of a file that was edited since, without the interrupts that `after` bans and `before` does not.
+    pub(crate) fn without_bans_between(&self, bytes: &[u8], before: &[u8], after: &[u8]) -> Vec<u8> {
+        let banned = |bytes: &[u8]| banned_irqs(&self.arguments(bytes));
+        let ours = &banned(after) - &banned(before);
+        let args = self.arguments(bytes);
+        let kept = without_irqs(&args, &ours);
+        if kept == args { bytes.to_vec() } else { envfile::set(bytes, ARGS, &kept, self.reader) }
+    }
+
     /// Bans CPUs in the file, for the daemon's next start. Gives back the file's bytes from before (none: there was no file).
     pub fn ban_cpus(&self, root: &Root, cpus: &CpuSet) -> Result<Option<Vec<u8>>> {
         let before = read_if_any(root, &self.file)?;
@@ -259,6 +268,26 @@ pub fn banned_irqs(args: &str) -> BTreeSet<u32> {
         found.extend(number.and_then(|number| number.parse::<u32>().ok()));
     }
     found
+}
+
+/// The arguments without the bans of some interrupts; every other word stays.
+fn without_irqs(args: &str, irqs: &BTreeSet<u32>) -> String {
+    let names =
+        |number: Option<&str>| number.and_then(|number| number.parse().ok()).is_some_and(|irq| irqs.contains(&irq));
+    let mut kept = Vec::new();
+    let mut words = args.split_ascii_whitespace();
+    while let Some(word) = words.next() {
+        if word == "--banirq" || word == "-i" {
+            let number = words.next();
+            if !names(number) {
+                kept.push(word);
+                kept.extend(number);
+            }
+        } else if !names(word.strip_prefix("--banirq=").or_else(|| word.strip_prefix("-i"))) {
+            kept.push(word);
+        }
+    }
+    if kept.len() == args.split_ascii_whitespace().count() { args.to_owned() } else { kept.join(" ") }
 }
 
 fn running(root: &Root) -> Result<Option<u32>> {

@@ -47,6 +47,11 @@ impl<'a> Locator<'a> {
         }
     }
 
+    /// Returns true if an interrupt has been counted since boot. One that never fired may never fire.
+    pub(crate) fn fires(&self, number: u32) -> bool {
+        self.table.as_ref().is_some_and(|table| table.fires(number))
+    }
+
     /// The vectors of the function with this address.
     fn vectors(&self, bus: &str) -> Rc<BTreeSet<u32>> {
         if let Some(known) = self.vectors.borrow().get(bus) {

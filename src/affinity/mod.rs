@@ -3,7 +3,8 @@
 //! - [`cpuset`], [`interrupts`], [`queue`]: what the kernel's texts mean; no file is touched
 //! - [`root`], [`sched`], `emulate`, [`faults`]: the one door to files and threads, live or captured
 //! - [`irq`], [`device`], [`steering`], [`process`], [`cgroup`], [`topology`], [`irqbalance`], [`counters`]: what a machine has
-//! - [`plan`], [`apply`], [`journal`]: what is to change, doing it, and undoing it
+//! - [`request`], [`plan`], [`apply`], [`journal`], [`undo`], [`drift`]: what is to change, doing it, undoing it, and what does
+//!   not hold
 //!
 //! This folder names no other module of the crate.
 
@@ -15,6 +16,7 @@ mod cpulist;
 pub mod cpuset;
 pub mod device;
 mod device_name;
+pub mod drift;
 mod emulate;
 pub mod envfile;
 pub mod error;
@@ -31,6 +33,7 @@ mod place;
 pub mod plan;
 pub mod process;
 pub mod queue;
+pub mod request;
 pub mod root;
 pub mod sched;
 pub mod steering;

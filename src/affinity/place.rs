@@ -5,9 +5,9 @@ use super::cpuset::CpuSet;
 use super::device::Device;
 use super::error::Result;
 use super::host::Host;
-use super::plan::Policy;
 use super::process::Process;
 use super::queue::{Queue, QueueKind};
+use super::request::Policy;
 use super::steering::SteeringQueue;
 use super::topology::Topology;
 

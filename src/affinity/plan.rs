@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::str::FromStr;
 
 use serde_json::{Value, json};
 
@@ -15,61 +14,8 @@ use super::irq::{Identity, Irq, Managed, cpus_of};
 use super::place::{self, Choice};
 use super::process::Process;
 use super::queue::QueueKind;
+use super::request::{Policy, Request};
 use super::steering;
-
-/// How CPUs are shared between interrupts and processes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Policy {
-    /// Interrupts and processes on the same set.
-    #[default]
-    Same,
-    /// Interrupts on the first thread of each core, processes on its SMT siblings.
-    Siblings,
-    /// Each queue on one CPU of the set in turn.
-    Spread,
-}
-
-impl Policy {
-    /// `same`, `siblings`, `spread`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Policy::Same => "same",
-            Policy::Siblings => "siblings",
-            Policy::Spread => "spread",
-        }
-    }
-}
-
-impl FromStr for Policy {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let known = [Policy::Same, Policy::Siblings, Policy::Spread];
-        known
-            .into_iter()
-            .find(|policy| policy.name() == text)
-            .ok_or_else(|| Error::Usage(format!("expected policy same, siblings or spread, found {text:?}")))
-    }
-}
-
-/// The request that a plan is made for.
-#[derive(Clone, Debug, Default)]
-pub struct Request {
-    /// Network and block devices, by name.
-    pub devices: Vec<String>,
-    /// The processes to move.
-    pub processes: Vec<Process>,
-    /// The CPUs; none chooses the cache domain nearest to the devices.
-    pub cpus: Option<CpuSet>,
-    /// How they are shared.
-    pub policy: Policy,
-    /// True if RPS and XPS are set, too.
-    pub steering: bool,
-    /// True if each worker has a socket of its own (`reuse_port`), and so may have a CPU of its own.
-    pub reuse_port: bool,
-    /// True if a running irqbalance is told to ban the interrupts.
-    pub ban: bool,
-}
 
 /// One thing to change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,6 +55,8 @@ pub struct Item {
     pub change: Change,
     /// The CPUs now.
     pub now: Option<CpuSet>,
+    /// Where an interrupt arrives now (`effective_affinity`).
+    pub effective: Option<CpuSet>,
     /// The CPUs to be.
     pub target: CpuSet,
     /// States if the kernel places the interrupt itself: it is then listed, but not changed.
@@ -140,9 +88,18 @@ impl Item {
         }
     }
 
-    /// Returns true if the item needs no change.
+    /// Names what the item changes, whatever its number is now.
+    pub(crate) fn key(&self) -> String {
+        match &self.change {
+            Change::Irq { identity, .. } => identity.key(),
+            _ => format!("{} {}", self.kind(), self.subject()),
+        }
+    }
+
+    /// Returns true if the item needs no change: its set is as planned, and its interrupts arrive within.
     pub fn is_done(&self) -> bool {
         self.now.as_ref() == Some(&self.target)
+            && self.effective.as_ref().is_none_or(|effective| effective.is_subset(&self.target))
     }
 
     fn note(&self) -> &'static str {
@@ -187,6 +144,8 @@ pub struct Plan {
     pub chosen: bool,
     /// Why these CPUs were chosen; empty where they were given.
     pub choice: String,
+    /// The request, with the CPUs that were chosen: made again, it is the same plan.
+    pub request: Request,
     /// The changes, in the order in which they are made.
     pub items: Vec<Item>,
     /// The conflicts that would defeat the plan.
@@ -217,6 +176,7 @@ impl Plan {
         };
         let online = &cpus & &topology.online;
         let (irq_cpus, process_cpus) = place::divide(&topology, &online, request.policy);
+        let fixed = Request { cpus: Some(cpus.clone()), ..request.clone() };
         let mut plan = Plan {
             host: host.clone(),
             devices,
@@ -225,6 +185,7 @@ impl Plan {
             process_cpus,
             chosen: request.cpus.is_none(),
             choice,
+            request: fixed,
             items: Vec::new(),
             conflicts: Vec::new(),
         };
@@ -270,6 +231,7 @@ impl Plan {
                 items.push(Item {
                     change: Change::Irq { number: *number, identity: irq.identity(device.bus.as_deref()) },
                     now: irq.affinity.clone(),
+                    effective: irq.effective.clone(),
                     target,
                     managed: irq.managed,
                     label: if irq.actions.is_empty() { device.name.clone() } else { irq.actions.join(", ") },
@@ -295,6 +257,7 @@ impl Plan {
                 items.push(Item {
                     change: Change::Steering { interface: device.name.clone(), queue: queue.name.clone() },
                     now: queue.cpus.clone(),
+                    effective: None,
                     target,
                     managed: Managed::No,
                     label: String::new(),
@@ -327,6 +290,7 @@ impl Plan {
             let label = if role.is_empty() { process.name.clone() } else { format!("{}: {role}", process.name) };
             items.push(Item {
                 now: Some(now),
+                effective: None,
                 target,
                 managed: Managed::No,
                 label,
@@ -348,6 +312,7 @@ impl Plan {
         let item = |change, label: &str| Item {
             change,
             now: None,
+            effective: None,
             target: CpuSet::new(),
             managed: Managed::No,
             label: label.to_owned(),

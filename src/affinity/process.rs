@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::{Value, json};
+
 use super::cpuset::CpuSet;
 use super::error::{Error, Result};
 use super::irq::cpus_of;
@@ -25,6 +27,22 @@ pub struct Process {
     pub started: u64,
     /// The role that its server reports, if it does: `attendant`, `SIP receiver`, `timer`.
     pub role: Option<String>,
+    /// How it was found, which finds its successor after a restart.
+    pub found_by: FoundBy,
+}
+
+/// How a process was found.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum FoundBy {
+    /// By its pid: it has no successor.
+    #[default]
+    Pid,
+    /// By its name.
+    Name(String),
+    /// By the file with the pid of its family's first process.
+    Pidfile(String),
+    /// By its control group.
+    Cgroup(String),
 }
 
 /// Sees the threads of a pass, with where they are, before any of them is moved.
@@ -67,12 +85,56 @@ pub(crate) fn flags(root: &Root, pid: u32) -> Option<u64> {
     stat(root, pid).map(|stat| stat.flags)
 }
 
+impl FoundBy {
+    /// JSON of [`Process::to_json`] in words: `process opensips`, `pid 71`, `the processes of /run/opensips.pid`.
+    pub(crate) fn shown(kept: &Value) -> String {
+        let text = |name: &str| kept.get(name).and_then(Value::as_str).unwrap_or_default();
+        if let Some(pid) = kept.get("pid") {
+            return format!("process {} (pid {pid})", text("name"));
+        }
+        match kept.get("name") {
+            Some(_) => format!("process {}", text("name")),
+            None => format!("processes of {}{}", text("pidfile"), text("cgroup")),
+        }
+    }
+}
+
 impl Process {
     /// The process of a pid.
     pub fn find(root: &Root, pid: u32) -> Result<Self> {
         let missing = || Error::not_found("process", pid, format!("/proc/{pid}/stat"));
         let stat = stat(root, pid).ok_or_else(missing)?;
-        Ok(Process { pid, name: stat.name, started: stat.started, role: None })
+        Ok(Process { pid, name: stat.name, started: stat.started, role: None, found_by: FoundBy::Pid })
+    }
+
+    fn by(self, found_by: FoundBy) -> Self {
+        Process { found_by, ..self }
+    }
+
+    /// How to find it, or its successor, later: as JSON.
+    pub fn to_json(&self) -> Value {
+        match &self.found_by {
+            FoundBy::Pid => json!({"pid": self.pid, "started": self.started, "name": self.name}),
+            FoundBy::Name(name) => json!({"name": name}),
+            FoundBy::Pidfile(path) => json!({"pidfile": path}),
+            FoundBy::Cgroup(group) => json!({"cgroup": group}),
+        }
+    }
+
+    /// The processes that JSON of [`Process::to_json`] finds now; none of them is no error. None if it says something else.
+    pub fn from_json(root: &Root, value: &Value) -> Option<Vec<Self>> {
+        let text = |name: &str| value.get(name)?.as_str();
+        if let Some(pid) = value.get("pid") {
+            let (pid, started) = (u32::try_from(pid.as_u64()?).ok()?, value.get("started")?.as_u64()?);
+            return Some(Process::find(root, pid).into_iter().filter(|found| found.started == started).collect());
+        }
+        let found = match (text("name"), text("pidfile"), text("cgroup")) {
+            (Some(name), None, None) => by_name(root, name),
+            (None, Some(path), None) => by_pidfile(root, path),
+            (None, None, Some(group)) => by_cgroup(root, group),
+            _ => return None,
+        };
+        Some(found.unwrap_or_default())
     }
 
     /// Returns true if the same process, not another with its pid, still runs.
@@ -93,6 +155,20 @@ impl Process {
     pub fn affinity(&self, root: &Root) -> Result<CpuSet> {
         let path = format!("/proc/{}/status", self.pid);
         root.thread_affinity(self.pid, self.pid).map_err(|error| Error::io(&path, "read the affinity of", error))
+    }
+
+    /// The CPUs that a thread has to come back to: `Cpus_allowed`, which names offline CPUs too. A thread that may run
+    /// wherever its process may is not pinned: all CPUs that the machine can have.
+    fn place_of(&self, root: &Root, tid: u32) -> Option<CpuSet> {
+        let status = root.text(&format!("/proc/{}/task/{tid}/status", self.pid)).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+        let allowed = match line.map(|list| CpuSet::parse_list(list, None)) {
+            Some(Ok(allowed)) => allowed,
+            _ => root.thread_affinity(self.pid, tid).ok()?,
+        };
+        let (online, possible) = cpus_of(root).ok()?;
+        let usable = cgroup::effective(root, self.pid).ok().flatten().map_or(online.clone(), |cpus| &cpus & &online);
+        Some(if usable.is_subset(&allowed) { (0..possible).collect() } else { allowed })
     }
 
     /// Moves one thread and returns the outcome.
@@ -164,7 +240,7 @@ impl Process {
             if new.is_empty() {
                 break;
             }
-            let where_now = |tid: &u32| Some((*tid, root.thread_affinity(self.pid, *tid).ok()?));
+            let where_now = |tid: &u32| Some((*tid, self.place_of(root, *tid)?));
             before_each(&new.iter().filter_map(where_now).collect::<Vec<_>>())?;
             for tid in new {
                 done.insert(tid, self.set_thread_affinity(root, tid, cpus)?);
@@ -195,7 +271,8 @@ pub fn by_name(root: &Root, name: &str) -> Result<Vec<Process>> {
         }
         let by_comm = stat.name == name || (name.len() > COMM_LEN && stat.name == short);
         if by_comm || argv0(root, pid).is_some_and(|argv0| argv0 == name) {
-            found.push(Process { pid, name: stat.name, started: stat.started, role: None });
+            let found_by = FoundBy::Name(name.to_owned());
+            found.push(Process { pid, name: stat.name, started: stat.started, role: None, found_by });
         }
     }
     if found.is_empty() {
@@ -220,7 +297,8 @@ fn argv0(root: &Root, pid: u32) -> Option<String> {
 pub fn by_pidfile(root: &Root, path: &str) -> Result<Vec<Process>> {
     let text = root.text(path)?;
     let pid = text.split_ascii_whitespace().next().and_then(|pid| pid.parse().ok());
-    family(root, pid.ok_or_else(|| Error::content(path, "a pid", text.as_str()))?)
+    let found = family(root, pid.ok_or_else(|| Error::content(path, "a pid", text.as_str()))?)?;
+    Ok(found.into_iter().map(|process| process.by(FoundBy::Pidfile(path.to_owned()))).collect())
 }
 
 /// A process and all its descendants, parents first.
@@ -234,6 +312,7 @@ pub fn family(root: &Root, pid: u32) -> Result<Vec<Process>> {
             name: stat.name,
             started: stat.started,
             role: None,
+            found_by: FoundBy::Pid,
         });
     }
     let mut seen = BTreeSet::from([pid]);
@@ -250,5 +329,6 @@ pub fn family(root: &Root, pid: u32) -> Result<Vec<Process>> {
 /// The processes of a control group.
 pub fn by_cgroup(root: &Root, group: &str) -> Result<Vec<Process>> {
     let pids = cgroup::processes(root, group)?;
-    Ok(pids.into_iter().filter_map(|pid| Process::find(root, pid).ok()).collect())
+    let found = pids.into_iter().filter_map(|pid| Process::find(root, pid).ok());
+    Ok(found.map(|process| process.by(FoundBy::Cgroup(group.to_owned()))).collect())
 }

@@ -1,8 +1,9 @@
-//! Undoing a journal, and finding later moves: by identity, never by number.
+//! Taking a journal back: by identity, never by number, and only what is still as the plan left it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::cpuset::CpuSet;
 use super::error::{Error, Result};
@@ -15,40 +16,43 @@ use super::outcome::{Outcome, Reason, State};
 use super::process::{self, Process};
 use super::steering;
 
+/// How long interrupts may take to arrive where they arrived before.
+const ARRIVAL: Duration = Duration::from_secs(1);
+const STEP: Duration = Duration::from_millis(20);
+
 /// The result of undoing a journal.
 #[derive(Clone, Debug)]
 pub struct Undone {
-    /// One for each change, the last one first.
+    /// One for each thing that was changed: processes, queues, interrupts, irqbalance.
     pub outcomes: Vec<Outcome>,
     /// True if no change is left to undo; the journal is then removed.
     pub complete: bool,
 }
 
-/// Restores the state in a journal, the last change first, and removes the journal when no change is left.
+/// Restores the state in a journal, and removes the journal when no change is left.
 ///
-/// An ended process, a removed device and, after a reboot, everything but files need no restoring. A file that another
-/// process has changed is not restored, and the journal stays.
+/// An ended process, a removed device and, after a reboot, everything but files need no restoring. What another program
+/// has moved since is left where it is; what a later plan has moved, that plan's undo restores.
 pub fn undo(host: &Host, path: &Path) -> Result<Undone> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let shown = path.display().to_string();
-    let _lock = journal::lock(folder).map_err(|error| Error::io(&shown, "lock", error))?;
+    let _lock = journal::lock(journal::folder_of(path)).map_err(|error| Error::io(&shown, "lock", error))?;
     let record = journal::load(&host.root, path)?;
-    let (locator, bounds) = (Locator::new(host), Bounds::of(&host.root)?);
+    let changes = joined(&record.entries);
+    let mut undo = Undo { host, path, locator: Locator::new(host), bounds: Bounds::of(&host.root)? };
     let mut outcomes = Vec::new();
-    for entry in record.entries.iter().rev() {
-        if record.rebooted && !matches!(entry, Entry::File { .. }) {
-            let gone = Outcome::new(subject(entry), &CpuSet::new());
+    if record.rebooted {
+        for change in changes.iter().filter(|change| !matches!(change, Entry::File { .. })) {
+            let gone = Outcome::new(change.subject(), &CpuSet::new());
             outcomes.push(gone.because(State::Applied, Reason::Vanished, "the machine has been started anew since"));
-            continue;
         }
-        match restore(host, entry, &locator, &bounds) {
-            Ok(outcome) => outcomes.push(outcome),
-            Err(error) => outcomes.push(failed(entry, &error)),
-        }
-    }
-    if !record.rebooted {
+    } else {
+        outcomes.extend(undo.threads(&changes));
         outcomes.extend(restore_born_since(host, &record.entries));
+        outcomes.extend(undo.queues(&changes));
+        outcomes.extend(undo.irqs(&changes));
+        outcomes.extend(undo.live_bans(&changes));
     }
+    outcomes.extend(undo.files(&changes));
     let complete =
         outcomes.iter().all(|outcome| outcome.state != State::Refused || outcome.reason == Some(Reason::Vanished));
     if complete {
@@ -57,79 +61,198 @@ pub fn undo(host: &Host, path: &Path) -> Result<Undone> {
     Ok(Undone { outcomes, complete })
 }
 
-/// Lists the items that differ from the journal, with their present CPUs.
-pub fn drift(host: &Host, entries: &[Entry]) -> Vec<Outcome> {
-    // Of several changes to one thing, the last one counts.
-    let mut wanted: BTreeMap<String, &Entry> = BTreeMap::new();
+/// One change for each thing, from before the first to after the last, the last thing first.
+fn joined(entries: &[Entry]) -> Vec<Entry> {
+    let mut joined: Vec<Entry> = Vec::new();
+    let mut places: BTreeMap<String, usize> = BTreeMap::new();
     for entry in entries {
-        wanted.insert(key(entry), entry);
+        if let Some(place) = places.get(&entry.key()) {
+            joined[*place] = entry.clone().since(&joined[*place]);
+        } else {
+            places.insert(entry.key(), joined.len());
+            joined.push(entry.clone());
+        }
     }
-    let locator = Locator::new(host);
-    wanted.into_values().filter_map(|entry| drifted(host, entry, &locator)).collect()
-}
-
-fn key(entry: &Entry) -> String {
-    match entry {
-        Entry::Irq { identity, .. } => format!("irq {identity:?}"),
-        Entry::Thread { pid, started, tid, .. } => format!("thread {pid} {started} {tid}"),
-        _ => subject(entry),
-    }
-}
-
-fn subject(entry: &Entry) -> String {
-    match entry {
-        Entry::Irq { number, identity, .. } => format!("IRQ {number} {}", identity.action).trim_end().to_owned(),
-        Entry::Steering { interface, queue, .. } => format!("{interface} {queue}"),
-        Entry::Thread { pid, tid, .. } => format!("thread {tid} of {pid}"),
-        Entry::BanLive { .. } => "irqbalance socket".to_owned(),
-        Entry::File { path, .. } => path.clone(),
-    }
+    joined.reverse();
+    joined
 }
 
 fn failed(entry: &Entry, error: &Error) -> Outcome {
-    let outcome = Outcome::new(subject(entry), &CpuSet::new());
     let reason =
         if error.is_missing() { Reason::Vanished } else { error.errno().map_or(Reason::Other, Reason::of_errno) };
-    outcome.because(State::Refused, reason, error.to_string())
+    Outcome::new(entry.subject(), &CpuSet::new()).because(State::Refused, reason, error.to_string())
 }
 
 fn vanished(entry: &Entry, asked: &CpuSet, detail: &str) -> Outcome {
-    Outcome::new(subject(entry), asked).because(State::Refused, Reason::Vanished, detail)
+    Outcome::new(entry.subject(), asked).because(State::Refused, Reason::Vanished, detail)
 }
 
-fn restore(host: &Host, entry: &Entry, locator: &Locator, bounds: &Bounds) -> Result<Outcome> {
-    match entry {
-        Entry::Irq { number, identity, before, .. } => match locator.find(identity, *number) {
-            Some(now) => restore_irq(host, &now, before, bounds, locator),
-            None => Ok(vanished(entry, before, "no interrupt of this device, action and hardware number any more")),
-        },
-        Entry::Steering { interface, queue, before, .. } => steering::set_cpus(&host.root, interface, queue, before),
-        Entry::Thread { pid, started, tid, before, .. } => {
-            let process = Process::find(&host.root, *pid)?;
-            if process.started != *started {
-                return Ok(vanished(entry, before, "the pid belongs to another process now"));
+/// An interrupt that is to go back.
+struct Returning<'a> {
+    irq: Irq,
+    before: &'a CpuSet,
+    arrived: Option<&'a CpuSet>,
+}
+
+struct Undo<'a> {
+    host: &'a Host,
+    path: &'a Path,
+    locator: Locator<'a>,
+    bounds: Bounds,
+}
+
+impl Undo<'_> {
+    fn threads(&mut self, changes: &[Entry]) -> Vec<Outcome> {
+        let restore = |change: &Entry| {
+            let Entry::Thread { pid, started, tid, before, after } = change else { return None };
+            let attempt = || {
+                let process = Process::find(&self.host.root, *pid)?;
+                if process.started != *started {
+                    return Ok(vanished(change, before, "the pid belongs to another process now"));
+                }
+                match self.host.root.thread_affinity(*pid, *tid) {
+                    Ok(now) if !now.is_subset(after) && !self.is_back(&now, before) => {
+                        self.left(change, before, &now)
+                    }
+                    _ => process.set_thread_affinity(&self.host.root, *tid, before),
+                }
+            };
+            Some(attempt().unwrap_or_else(|error| failed(change, &error)))
+        };
+        changes.iter().filter_map(restore).collect()
+    }
+
+    fn queues(&mut self, changes: &[Entry]) -> Vec<Outcome> {
+        let restore = |change: &Entry| {
+            let Entry::Steering { interface, queue, before, after } = change else { return None };
+            let attempt = || match self.host.root.cpu_mask(&steering::path(interface, queue))? {
+                Some(now) if !now.is_subset(after) && now != *before => self.left(change, before, &now),
+                _ => steering::set_cpus(&self.host.root, interface, queue, before),
+            };
+            Some(attempt().unwrap_or_else(|error| failed(change, &error)))
+        };
+        changes.iter().filter_map(restore).collect()
+    }
+
+    /// First each vector to the CPU where it arrived, then its mask: x86 leaves a vector where it is while that CPU is in
+    /// the mask, and a plan's interrupts would all stay on the plan's CPU.
+    fn irqs(&mut self, changes: &[Entry]) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        let mut returning = Vec::new();
+        for change in changes {
+            let Entry::Irq { number, identity, before, effective, after } = change else { continue };
+            let Some(irq) = self.locator.find(identity, *number) else {
+                let detail = "no interrupt of this device, action and hardware number any more";
+                outcomes.push(vanished(change, before, detail));
+                continue;
+            };
+            match irq.affinity.clone().filter(|now| now != before && !self.is_ours(now, after)) {
+                Some(now) => {
+                    let left = self.left(change, before, &now);
+                    outcomes.push(left.unwrap_or_else(|error| failed(change, &error)));
+                }
+                None => returning.push(Returning { irq, before, arrived: effective.as_ref() }),
             }
-            process.set_thread_affinity(&host.root, *tid, before)
         }
-        Entry::BanLive { pid, before, after } => restore_ban(host, entry, *pid, before, after),
-        Entry::File { path, before, after } => restore_file(host, entry, path, before.as_deref(), after),
+        self.send_back(&returning);
+        outcomes.extend(returning.iter().map(|returning| self.restore_irq(returning)));
+        outcomes
     }
-}
 
-/// The kernel takes no set without an online CPU; then the old set cannot come back yet.
-fn restore_irq(host: &Host, irq: &Irq, before: &CpuSet, bounds: &Bounds, locator: &Locator) -> Result<Outcome> {
-    let mut outcome = irq::set_affinity_of(&host.root, irq, before, bounds, locator.table())?;
-    if before.is_subset(&bounds.online) {
-        return Ok(outcome);
+    /// Returns true if a thread may run on all CPUs of before that are online.
+    fn is_back(&self, now: &CpuSet, before: &CpuSet) -> bool {
+        (before & &self.bounds.online).is_subset(now)
     }
-    if outcome.state == State::Applied || outcome.state == State::Pending {
-        outcome.detail = format!("{}restored without CPUs {}, which are offline", outcome.detail, outcome.cut);
+
+    /// Returns true if an interrupt is where its plan sent it, or where the kernel put it when those CPUs went offline.
+    fn is_ours(&self, now: &CpuSet, after: &CpuSet) -> bool {
+        let went_offline = now.is_disjoint(after) && (&self.bounds.online - after).is_subset(now);
+        now == after || went_offline
     }
-    Ok(outcome)
+
+    /// Sends vectors to the CPUs where they arrived before, and waits for those that fire.
+    fn send_back(&self, returning: &[Returning<'_>]) {
+        let away = |irq: &Irq, arrived: &CpuSet| irq.effective.as_ref().is_some_and(|now| now != arrived);
+        let mut sent = Vec::new();
+        for Returning { irq, before, arrived } in returning {
+            let Some(arrived) = arrived.filter(|cpus| cpus.is_subset(&(*before & &self.bounds.online))) else {
+                continue;
+            };
+            if away(irq, arrived)
+                && irq::set_affinity_of(&self.host.root, irq, arrived, &self.bounds, self.locator.table()).is_ok()
+                && self.locator.fires(irq.number)
+            {
+                sent.push((irq.number, arrived));
+            }
+        }
+        let end = Instant::now() + ARRIVAL;
+        let is_away = |(number, arrived): &(u32, &CpuSet)| {
+            irq::effective(&self.host.root, *number).is_ok_and(|now| now.is_some_and(|now| now != **arrived))
+        };
+        while Instant::now() < end && sent.iter().any(is_away) {
+            std::thread::sleep(STEP);
+        }
+    }
+
+    fn restore_irq(&self, Returning { irq, before, .. }: &Returning<'_>) -> Outcome {
+        let restored = irq::restore(&self.host.root, irq, before, &self.bounds, self.locator.table());
+        restored.unwrap_or_else(|error| {
+            let reason = error.errno().map_or(Reason::Other, Reason::of_errno);
+            Outcome::new(format!("IRQ {}", irq.number), before).because(State::Refused, reason, error.to_string())
+        })
+    }
+
+    /// What was changed by another hand since. A later plan is told what to restore in this one's place.
+    fn left(&self, change: &Entry, before: &CpuSet, now: &CpuSet) -> Result<Outcome> {
+        let outcome = Outcome { now: Some(now.clone()), ..Outcome::new(change.subject(), before) };
+        let detail = match self.hand_on(change)? {
+            Some(later) => format!("{} has moved it since; its undo restores {before}", later.display()),
+            None => format!("another program has moved it to {now} since; left there"),
+        };
+        Ok(outcome.because(State::Applied, Reason::ChangedSince, detail))
+    }
+
+    /// Gives the state before this plan to the next plan that changed the same thing.
+    fn hand_on(&self, change: &Entry) -> Result<Option<PathBuf>> {
+        let key = change.key();
+        for later in journal::pending(journal::folder_of(self.path))? {
+            if later.as_path() <= self.path {
+                continue;
+            }
+            let Ok(record) = journal::load(&self.host.root, &later) else { continue };
+            if record.entries.iter().any(|entry| entry.key() == key) {
+                let mut is_first = true;
+                journal::rewrite(&later, &mut |entry| {
+                    let mine = entry.key() == key && std::mem::take(&mut is_first);
+                    if mine { entry.since(change) } else { entry }
+                })?;
+                return Ok(Some(later));
+            }
+        }
+        Ok(None)
+    }
+
+    fn live_bans(&mut self, changes: &[Entry]) -> Vec<Outcome> {
+        let restore = |change: &Entry| {
+            let Entry::BanLive { pid, before, after } = change else { return None };
+            let restored = restore_ban(self.host, change, *pid, before, after);
+            Some(restored.unwrap_or_else(|error| failed(change, &error)))
+        };
+        changes.iter().filter_map(restore).collect()
+    }
+
+    fn files(&mut self, changes: &[Entry]) -> Vec<Outcome> {
+        let restore = |change: &Entry| {
+            let Entry::File { path, before, after } = change else { return None };
+            let restored = restore_file(self.host, change, path, before.as_deref(), after);
+            Some(restored.unwrap_or_else(|error| failed(change, &error)))
+        };
+        changes.iter().filter_map(restore).collect()
+    }
 }
 
 fn restore_ban(host: &Host, entry: &Entry, pid: u32, before: &[u32], after: &[u32]) -> Result<Outcome> {
-    let outcome = Outcome::new(subject(entry), &CpuSet::new());
+    let outcome = Outcome::new(entry.subject(), &CpuSet::new());
     let balance = Irqbalance::read(&host.root)?;
     if balance.pid != Some(pid) {
         return Ok(outcome.because(
@@ -149,25 +272,32 @@ fn restore_ban(host: &Host, entry: &Entry, pid: u32, before: &[u32], after: &[u3
     Ok(outcome.because(State::Refused, Reason::NotKept, format!("irqbalance still bans {left:?}")))
 }
 
+/// The bytes from before where nobody has edited the file since; otherwise the edited file without this plan's bans.
 fn restore_file(host: &Host, entry: &Entry, path: &str, before: Option<&[u8]>, after: &[u8]) -> Result<Outcome> {
-    let outcome = Outcome::new(subject(entry), &CpuSet::new());
+    let outcome = Outcome::new(entry.subject(), &CpuSet::new());
     let now = match host.root.read(path) {
-        Ok(bytes) => Some(bytes),
-        Err(error) if error.is_missing() => None,
+        Ok(bytes) => bytes,
+        // Removed by another hand: nothing of ours is left in it.
+        Err(error) if error.is_missing() => return Ok(Outcome { state: State::Applied, ..outcome }),
         Err(error) => return Err(error),
     };
-    if now.as_deref() == before {
+    if Some(now.as_slice()) == before {
         return Ok(Outcome { state: State::Applied, ..outcome });
     }
-    if now.as_deref() != Some(after) {
-        let detail = format!("{path}: another process has changed it since; not changed");
-        return Ok(outcome.because(State::Refused, Reason::ChangedSince, detail));
+    if now == after {
+        match before {
+            Some(bytes) => host.root.replace(path, bytes)?,
+            None => fs::remove_file(host.root.real(path)).map_err(|error| Error::io(path, "remove", error))?,
+        }
+        return Ok(Outcome { state: State::Applied, ..outcome });
     }
-    match before {
-        Some(bytes) => host.root.replace(path, bytes)?,
-        None => fs::remove_file(host.root.real(path)).map_err(|error| Error::io(path, "remove", error))?,
+    let balance = Irqbalance::read(&host.root)?;
+    let cleaned = balance.without_bans_between(&now, before.unwrap_or_default(), after);
+    if cleaned != now {
+        host.root.replace(path, &cleaned)?;
     }
-    Ok(Outcome { state: State::Applied, ..outcome })
+    let detail = "edited by another hand since: only the bans of this plan are taken out";
+    Ok(outcome.because(State::Applied, Reason::ChangedSince, detail))
 }
 
 /// Threads and workers that were born after the plan inherited its CPUs; they go where their process was.
@@ -196,60 +326,4 @@ fn restore_born_since(host: &Host, entries: &[Entry]) -> Vec<Outcome> {
         }
     }
     outcomes
-}
-
-fn drifted(host: &Host, entry: &Entry, locator: &Locator) -> Option<Outcome> {
-    match entry {
-        Entry::Irq { number, identity, after, .. } => {
-            let Some(irq) = locator.find(identity, *number) else {
-                return Some(vanished(
-                    entry,
-                    after,
-                    "no interrupt of this device, action and hardware number any more",
-                ));
-            };
-            let mut outcome = Outcome::new(subject(entry), after);
-            (outcome.now, outcome.effective) = (irq.affinity.clone(), irq.effective);
-            let moved = irq.affinity.as_ref() != Some(after);
-            moved.then(|| {
-                outcome.because(
-                    State::Refused,
-                    Reason::ChangedSince,
-                    format!("IRQ {} is on other CPUs now", irq.number),
-                )
-            })
-        }
-        Entry::Steering { interface, queue, after, .. } => {
-            let now = host.root.cpu_mask(&steering::path(interface, queue)).ok().flatten();
-            let mut outcome = Outcome::new(subject(entry), after);
-            outcome.now.clone_from(&now);
-            (now.as_ref() != Some(after))
-                .then(|| outcome.because(State::Refused, Reason::ChangedSince, "set to other CPUs"))
-        }
-        Entry::Thread { pid, started, tid, after, .. } => {
-            let alive = Process::find(&host.root, *pid).is_ok_and(|process| process.started == *started);
-            // A thread that ended has not moved.
-            let now = if alive { host.root.thread_affinity(*pid, *tid).ok()? } else { return None };
-            let mut outcome = Outcome::new(subject(entry), after);
-            outcome.now = Some(now.clone());
-            (!now.is_subset(after))
-                .then(|| outcome.because(State::Refused, Reason::ChangedSince, "may run on other CPUs now"))
-        }
-        Entry::BanLive { pid, after, .. } => {
-            let balance = Irqbalance::read(&host.root).ok()?;
-            let outcome = Outcome::new(subject(entry), &CpuSet::new());
-            if balance.pid != Some(*pid) {
-                let detail = "irqbalance has been started anew or ended: bans by socket are lost";
-                return Some(outcome.because(State::Refused, Reason::Vanished, detail));
-            }
-            let (now, _) = balance.live(&host.root).ok()?;
-            let lost = after.iter().any(|irq| !now.contains(irq));
-            lost.then(|| outcome.because(State::Refused, Reason::ChangedSince, "some of the bans are lifted"))
-        }
-        Entry::File { path, after, .. } => {
-            let same = host.root.read(path).is_ok_and(|now| now == *after);
-            let outcome = Outcome::new(subject(entry), &CpuSet::new());
-            (!same).then(|| outcome.because(State::Refused, Reason::ChangedSince, format!("{path}: changed since")))
-        }
-    }
 }

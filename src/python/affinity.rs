@@ -10,6 +10,8 @@ mod plan;
 mod surroundings;
 mod table;
 
+use std::io;
+
 use pyo3::exceptions::{PyLookupError, PyOSError, PyProcessLookupError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -91,6 +93,9 @@ fn raise(error: Error) -> PyErr {
         Error::NotFound { .. } => PyLookupError::new_err(text),
         // With errno and path, Python makes the right subclass: PermissionError, FileNotFoundError ...
         Error::Io { path, action, source } => match source.raw_os_error() {
+            None if source.kind() == io::ErrorKind::PermissionDenied => {
+                PyOSError::new_err((libc::EACCES, format!("cannot {action}: {source}"), path))
+            }
             Some(errno) => PyOSError::new_err((errno, format!("cannot {action}: {source}"), path)),
             None => PyOSError::new_err(text),
         },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -13,9 +14,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 
 from affinity_fixtures import hosts
-from sipmi.affinity import CpuSet, Evidence, Host, InterruptTable, roles_of
+from sipmi.affinity import CpuSet, DriftCollector, Evidence, Host, InterruptTable, roles_of
 
 
 @pytest.fixture
@@ -194,8 +196,44 @@ def test_a_plan_is_taken_back_by_another_process(captured) -> None:
     host.irq(57).set_affinity("4")
     assert [outcome.subject for outcome in host.drift(journal)] == ["IRQ 57 eth1-rx-0"]
     assert {outcome.state for outcome in host.undo(journal)} == {"applied"}
-    assert host.irq(57).affinity == CpuSet("0-1")
+    assert host.irq(57).affinity == CpuSet("4"), "what another program has moved since is left there"
+    assert host.irq(58).affinity == CpuSet("0-1")
     assert host.journals() == []
+
+
+def test_a_journal_tells_its_request_and_changes_is_applied_again_and_forgotten(captured) -> None:
+    host = Host(root=captured("612"))
+    applied = host.plan(device="eth1", process="opensips", cpus="2").apply()
+    record = host.journal(applied.journal)
+    assert (record["request"]["devices"], record["request"]["cpus"]) == (["eth1"], "2")
+    assert "IRQ 57 eth1-rx-0: CPUs 0-1 to 2" in record["changes"]
+    assert (record["rebooted"], record["torn"]) == (False, 0)
+    host.irq(57).set_affinity("4")
+    again = host.apply_again(applied.journal)
+    assert (again.journal, again.complete, host.drift(applied.journal)) == (applied.journal, True, [])
+    assert host.irq(57).affinity == CpuSet("2")
+    host.forget(applied.journal)
+    assert (host.journals(), host.irq(57).affinity) == ([], CpuSet("2"))
+
+
+def test_drift_is_a_gauge_for_prometheus(captured) -> None:
+    host = Host(root=captured("612"))
+    journals = [host.plan(device=device, cpus="2").apply().journal for device in ("eth1", "sdb")]
+    host.irq(57).set_affinity("4")
+    registry = CollectorRegistry()
+    registry.register(DriftCollector(host))
+    drift = [registry.get_sample_value("sipmi_affinity_drift", {"journal": journal}) for journal in journals]
+    assert (registry.get_sample_value("sipmi_affinity_plans"), drift) == (2, [1, 0])
+
+
+def test_a_journal_that_others_may_write_is_not_obeyed(captured) -> None:
+    host = Host(root=captured("612"))
+    applied = host.plan(device="eth1", cpus="2").apply()
+    os.chmod(applied.journal, 0o666)
+    for refused in (host.undo, host.drift, host.apply_again, host.forget, host.journal):
+        with pytest.raises(PermissionError, match="its owner alone may write"):
+            refused(applied.journal)
+    assert host.irq(57).affinity == CpuSet("2")
 
 
 @pytest.mark.parametrize("writes", [0, 1, 5, 8])

@@ -14,6 +14,7 @@ import pytest
 
 import sipmi
 from affinity_fixtures import hosts
+from sipmi import affinity
 from sipmi.cli import main
 
 
@@ -89,7 +90,54 @@ def test_pin_plans_applies_shows_drift_and_undoes(root: str, capsys) -> None:
     assert run("pin", "--drift", "--root", root) == 1
     assert run("pin", "--undo", "--root", root, "--json") == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["done"] is True
+    assert Path(root, "proc/irq/57/smp_affinity_list").read_text() == "5\n", "another program has moved it since"
+    assert Path(root, "proc/irq/58/smp_affinity_list").read_text() == "0-1\n"
+
+
+def test_pin_lists_its_plans_applies_again_what_has_moved_and_forgets(root: str, capsys) -> None:
+    assert run("pin", "--list", "--root", root) == 0
+    assert capsys.readouterr().out == "no plan is applied\n"
+    for device, cpus in (("eth1", "2"), ("sdb", "3")):
+        assert run("pin", "--device", device, "--cpus", cpus, "--root", root) == 0
+    capsys.readouterr()
+    assert run("pin", "--list", "--root", root) == 0
+    said = capsys.readouterr().out
+    assert "--device eth1 --cpus 2 --policy same" in said
+    assert "  IRQ 57 eth1-rx-0: CPUs 0-1 to 2\n" in said
+    assert run("irq", "set", "57", "--cpus", "5", "--root", root) == 0
+    capsys.readouterr()
+    assert run("pin", "--drift", "--root", root) == 1, "the older plan is looked at, too"
+    assert "IRQ 57 eth1-rx-0" in capsys.readouterr().out
+    assert run("pin", "--fix", "--root", root, "--json") == 0
+    fixed = json.loads(capsys.readouterr().out)
+    assert [[outcome["subject"] for outcome in each["outcomes"]] for each in fixed["journals"]] == [["IRQ 57"], []]
+    assert Path(root, "proc/irq/57/smp_affinity_list").read_text() == "2\n"
+    assert run("pin", "--drift", "--root", root) == 0
+    assert run("pin", "--forget", "--root", root) == 2, "which one is not guessed"
+    assert "--journal FILE" in capsys.readouterr().err
+    assert run("pin", "--forget", "--journal", fixed["journal"], "--root", root) == 0
+    assert run("pin", "--undo", "--root", root) == 0
+    assert run("pin", "--undo", "--root", root) == 1
+    assert Path(root, "proc/irq/57/smp_affinity_list").read_text() == "2\n", "forgotten, not undone"
+
+
+def test_a_plan_that_cannot_be_undone_does_not_keep_an_older_one_from_it(root: str, capsys, monkeypatch) -> None:
+    for device, cpus in (("eth1", "2"), ("sdb", "3")):
+        assert run("pin", "--device", device, "--cpus", cpus, "--root", root) == 0
+    [number] = [row["irq"] for row in rows_of("sdb", root, capsys)]
+    faults = {f"/proc/irq/{number}/smp_affinity_list": "EIO", f"/proc/irq/{number}/smp_affinity": "EIO"}
+    broken = affinity.Host(root, faults=faults)
+    monkeypatch.setattr("sipmi.cli.commands.pin.open_host", lambda options: broken)
+    assert run("pin", "--undo", "--root", root) == 1
+    assert "the journal stays" in capsys.readouterr().out
     assert Path(root, "proc/irq/57/smp_affinity_list").read_text() == "0-1\n"
+    assert len(broken.journals()) == 1
+
+
+def rows_of(device: str, root: str, capsys) -> list[dict]:
+    capsys.readouterr()
+    assert run("irq", "show", "--root", root, "--device", device, "--json") == 0
+    return json.loads(capsys.readouterr().out)
 
 
 def test_a_pidfile_names_the_whole_server(root: str, capsys) -> None:

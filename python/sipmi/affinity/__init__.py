@@ -33,6 +33,7 @@ from .._core import (
     set_thread_affinity,
     thread_affinity,
 )
+from ._drift import DriftCollector
 from ._evidence import Evidence
 from ._evidence import roles_of as roles_of
 from ._evidence import shares as shares
@@ -45,6 +46,7 @@ __all__ = [
     "Applied",
     "CpuSet",
     "Device",
+    "DriftCollector",
     "Evidence",
     "Host",
     "InterruptRow",

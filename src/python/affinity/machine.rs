@@ -9,15 +9,15 @@ use pyo3::prelude::*;
 
 use super::super::exit;
 use super::parts::{PyDevice, PyIrq, PyOutcome, PyProcess};
-use super::plan::PyPlan;
+use super::plan::{PyApplied, PyPlan};
 use super::surroundings::{PyIrqbalance, PyTopology};
 use super::table::PyInterruptTable;
 use super::{PyCpuSet, cpuset, raise, to_python};
 use crate::affinity::counters::Sample;
 use crate::affinity::faults::{Fault, Faults};
-use crate::affinity::plan::Request;
 use crate::affinity::process::{self, Process};
-use crate::affinity::{Host, irq, journal, steering, undo};
+use crate::affinity::request::Request;
+use crate::affinity::{Host, apply, drift, irq, journal, steering, undo};
 
 /// A machine, live or captured.
 #[pyclass(frozen, subclass, name = "Host", module = "sipmi._core")]
@@ -186,10 +186,30 @@ impl PyHost {
         Ok(undone.outcomes.into_iter().map(PyOutcome).collect())
     }
 
-    /// List the items that differ from a journal, with their present CPUs.
-    fn drift(&self, journal: PathBuf) -> PyResult<Vec<PyOutcome>> {
+    /// List the items that differ from the plan of a journal, with their present CPUs. The plan is made again, so a
+    /// restarted server and a new queue count too. `ValueError` for a journal that keeps no request (version 1).
+    fn drift(&self, py: Python<'_>, journal: PathBuf) -> PyResult<Vec<PyOutcome>> {
+        let look = || drift::drift(&self.host, &journal::load(&self.host.root, &journal)?);
+        Ok(exit::detach(py, look).map_err(raise)?.into_iter().map(PyOutcome).collect())
+    }
+
+    /// Apply the plan of a journal again to what has drifted, and record the changes in the same journal. After a
+    /// restart of the machine everything is applied anew, in a new journal that replaces the old one.
+    fn apply_again(&self, py: Python<'_>, journal: PathBuf) -> PyResult<PyApplied> {
+        let applied = exit::detach(py, || apply::apply_again(&self.host, &journal)).map_err(raise)?;
+        Ok(PyApplied::new(applied))
+    }
+
+    /// Remove a journal without taking anything back.
+    fn forget(&self, journal: PathBuf) -> PyResult<()> {
+        journal::forget(&self.host.root, &journal).map_err(raise)
+    }
+
+    /// The content of a journal as a dict: `request`, `time` (seconds since 1970), `changes` (texts), `rebooted`, `torn` (lines that a crash
+    /// cut off; their changes were never made).
+    fn journal<'py>(&self, py: Python<'py>, journal: PathBuf) -> PyResult<Bound<'py, PyAny>> {
         let record = journal::load(&self.host.root, &journal).map_err(raise)?;
-        Ok(undo::drift(&self.host, &record.entries).into_iter().map(PyOutcome).collect())
+        to_python(py, &record.to_json())
     }
 
     /// Set `rps_sock_flow_entries`, the size of the table of flows that RFS shares.

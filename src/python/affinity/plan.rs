@@ -98,7 +98,7 @@ impl PyPlan {
         let (settle, watch) =
             (number::duration("settle", settle)?, number::duration("watch", watch.unwrap_or_else(default_watch))?);
         let applied = exit::detach(py, || apply::apply(&self.plan, journal.as_deref(), force)).map_err(raise)?;
-        let applied = PyApplied { applied: Mutex::new(applied) };
+        let applied = PyApplied::new(applied);
         // From here on everything is in the journal: Ctrl-C while waiting leaves a plan that can be undone.
         applied.settle_for(py, settle, false)?;
         if !watch.is_zero() {
@@ -127,6 +127,10 @@ pub(crate) struct PyApplied {
 }
 
 impl PyApplied {
+    pub(super) fn new(applied: Applied) -> Self {
+        PyApplied { applied: Mutex::new(applied) }
+    }
+
     fn get(&self) -> MutexGuard<'_, Applied> {
         self.applied.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -178,8 +182,9 @@ impl PyApplied {
     }
 
     /// List the items that have moved since they were applied, as Outcomes.
-    fn drift(&self, py: Python<'_>) -> Vec<PyOutcome> {
-        exit::detach(py, || self.get().drift()).into_iter().map(PyOutcome).collect()
+    fn drift(&self, py: Python<'_>) -> PyResult<Vec<PyOutcome>> {
+        let drifted = exit::detach(py, || self.get().drift()).map_err(raise)?;
+        Ok(drifted.into_iter().map(PyOutcome).collect())
     }
 
     /// Take it back: one Outcome a change, the last one first. Interrupts are found by identity, not by number.

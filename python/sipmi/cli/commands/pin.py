@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 from typing import TYPE_CHECKING, Any
 
-from ..ending import ERROR_ANSWER, INTERRUPTED, OK, Failure, complain
+from ..ending import ERROR_ANSWER, INTERRUPTED, OK, complain
 from ..output import print_json
+from ._journals import look_back
 from ._machine import add_cpu_options, add_machine_options, chosen_cpus, cpus_help, no_traceback, open_host
 
 if TYPE_CHECKING:
@@ -36,8 +36,13 @@ def add(subcommands: Any) -> None:
     parser.add_argument("--no-steering", action="store_true", help="leave RPS and XPS alone")
     parser.add_argument("--no-irqbalance", action="store_true", help="do not ban the interrupts from irqbalance")
     parser.add_argument("--dry-run", action="store_true", help="only show the plan")
+    parser.add_argument("--list", action="store_true", help="list the applied plans, oldest first")
     parser.add_argument("--undo", action="store_true", help="take back the last plan (or --journal FILE)")
-    parser.add_argument("--drift", action="store_true", help="show what has moved since (or --journal FILE)")
+    parser.add_argument(
+        "--drift", action="store_true", help="show what has moved since, of all plans (or --journal FILE)"
+    )
+    parser.add_argument("--fix", action="store_true", help="apply again what has moved since")
+    parser.add_argument("--forget", action="store_true", help="remove the journal of --journal FILE, undo nothing")
     parser.add_argument("--force", action="store_true", help="apply although conflicts block it")
     parser.add_argument("--journal", metavar="FILE", help="where to write what was before (default: /var/lib/sipmi)")
     parser.add_argument(
@@ -52,7 +57,7 @@ def add(subcommands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     with no_traceback():
         host = open_host(options)
-        if options.undo or options.drift:
+        if options.list or options.undo or options.drift or options.fix or options.forget:
             return look_back(options, host)
         plan = host.plan(
             device=options.device,
@@ -89,32 +94,3 @@ def processes(options: argparse.Namespace, host: Host) -> Processes | None:
     if options.process is None:
         return None
     return int(options.process) if options.process.isdigit() else str(options.process)
-
-
-def look_back(options: argparse.Namespace, host: Host) -> int:
-    """--undo and --drift, by the journal."""
-    journal = options.journal
-    if journal is None:
-        journals = host.journals()
-        if not journals:
-            raise Failure("no plan to look back at", "it is in /var/lib/sipmi, or where --journal FILE says")
-        journal = journals[-1]
-    if options.drift:
-        outcomes = host.drift(journal)
-        done = not outcomes
-    else:
-        outcomes = host.undo(journal)
-        done = not os.path.exists(journal)
-    if options.json:
-        print_json({"journal": journal, "done": done, "outcomes": [outcome.to_dict() for outcome in outcomes]})
-        return OK if done else ERROR_ANSWER
-    for outcome in outcomes:
-        print(outcome)
-    words = {
-        (True, True): "nothing has moved",
-        (True, False): "moved since",
-        (False, True): "taken back",
-        (False, False): "not all of it could be taken back; the journal stays",
-    }
-    print(f"{journal}: {words[(options.drift, done)]}")
-    return OK if done else ERROR_ANSWER
