@@ -1020,8 +1020,8 @@ class Host:
         """Remove a journal without taking anything back."""
 
     def journal(self, journal: Union[str, PathLike[str]]) -> dict[str, Any]:
-        """The content of a journal as a dict: `request`, `time` (seconds since 1970), `changes` (texts), `rebooted`, `torn` (lines that a crash
-        cut off; their changes were never made).
+        """The content of a journal as a dict: `request`, `time` (seconds since 1970), `changes` (texts), `rebooted`,
+        and `torn`, the number of lines that a crash cut off, whose changes were never made.
         """
 
     def set_rfs_entries(self, entries: int) -> None:

@@ -205,8 +205,8 @@ impl PyHost {
         journal::forget(&self.host.root, &journal).map_err(raise)
     }
 
-    /// The content of a journal as a dict: `request`, `time` (seconds since 1970), `changes` (texts), `rebooted`, `torn` (lines that a crash
-    /// cut off; their changes were never made).
+    /// The content of a journal as a dict: `request`, `time` (seconds since 1970), `changes` (texts), `rebooted`,
+    /// and `torn`, the number of lines that a crash cut off, whose changes were never made.
     fn journal<'py>(&self, py: Python<'py>, journal: PathBuf) -> PyResult<Bound<'py, PyAny>> {
         let record = journal::load(&self.host.root, &journal).map_err(raise)?;
         to_python(py, &record.to_json())
