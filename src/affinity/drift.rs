@@ -1,4 +1,4 @@
-//! What of an applied plan does not hold any more: its request is planned again on the same CPUs, and compared.
+//! Drift, the items of an applied plan that have moved since: its request is planned again on the same CPUs, and compared.
 //!
 //! So a restarted server, a new queue and an item that was in place before count as well as what was moved.
 

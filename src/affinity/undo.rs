@@ -31,8 +31,8 @@ pub struct Undone {
 
 /// Restores the state in a journal, and removes the journal when no change is left.
 ///
-/// An ended process, a removed device and, after a reboot, everything but files need no restoring. What another program
-/// has moved since is left where it is; what a later plan has moved, that plan's undo restores.
+/// An ended process, a removed device and, after a reboot, everything but files need no restoring. Items that another
+/// program has moved since are left where they are; those that a later plan has moved are restored by its undo.
 pub fn undo(host: &Host, path: &Path) -> Result<Undone> {
     let shown = path.display().to_string();
     let _lock = journal::lock(journal::folder_of(path)).map_err(|error| Error::io(&shown, "lock", error))?;
@@ -202,7 +202,7 @@ impl Undo<'_> {
         })
     }
 
-    /// What was changed by another hand since. A later plan is told what to restore in this one's place.
+    /// Reports a change by another program since. A later plan is told what to restore in this one's place.
     fn left(&self, change: &Entry, before: &CpuSet, now: &CpuSet) -> Result<Outcome> {
         let outcome = Outcome { now: Some(now.clone()), ..Outcome::new(change.subject(), before) };
         let detail = match self.hand_on(change)? {
@@ -272,7 +272,7 @@ fn restore_ban(host: &Host, entry: &Entry, pid: u32, before: &[u32], after: &[u3
     Ok(outcome.because(State::Refused, Reason::NotKept, format!("irqbalance still bans {left:?}")))
 }
 
-/// The bytes from before where nobody has edited the file since; otherwise the edited file without this plan's bans.
+/// The bytes from before if the file is as this plan left it; otherwise the edited file without this plan's bans.
 fn restore_file(host: &Host, entry: &Entry, path: &str, before: Option<&[u8]>, after: &[u8]) -> Result<Outcome> {
     let outcome = Outcome::new(entry.subject(), &CpuSet::new());
     let now = match host.root.read(path) {

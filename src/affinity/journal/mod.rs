@@ -104,7 +104,7 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Opens a file of this user's own: no link, and one that nobody else may write.
+/// Opens a file of this user's own: no link, and not writable for other users.
 fn open_own(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     let file = options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC).open(path)?;
     let meta = file.metadata()?;
@@ -199,7 +199,7 @@ impl Record {
     }
 }
 
-/// Reads a journal. It must be a file that this user or root owns, that nobody else may write, and no link.
+/// Reads a journal. It must be a file that this user or root owns and other users cannot write, and no link.
 pub fn load(root: &Root, path: &Path) -> Result<Record> {
     let shown = path.display().to_string();
     let mut bytes = Vec::new();

@@ -117,7 +117,7 @@ def undo(options: argparse.Namespace, host: Host, journals: list[str]) -> int:
 
 
 class Look:
-    """What came of looking at one journal."""
+    """The result of looking at one journal."""
 
     def __init__(
         self,
