@@ -188,6 +188,46 @@ fn a_nic_and_a_disk_are_one_plan_and_managed_queues_are_left_alone() {
     assert!(journals(&machine).is_empty());
 }
 
+fn targets(plan: &Plan, kind: &str) -> Vec<String> {
+    plan.items.iter().filter(|item| item.kind() == kind).map(|item| item.target.to_list()).collect()
+}
+
+#[test]
+fn the_policy_auto_sizes_interrupt_cpus_to_queues_and_workers_in_whole_cores() {
+    let machine = Machine::captured("612");
+    let host = machine.host();
+    let auto = |list: Option<&str>, workers: usize| {
+        let mut request = Request { policy: Policy::Auto, ..request(&host, &["eth2"], list) };
+        request.processes.truncate(workers);
+        host.plan(&request).unwrap()
+    };
+    // Two threads a core, eight queues: the share of the queues, half of the CPUs at most.
+    assert_eq!(divided(&auto(Some("0-7"), 5)), ("0-3".into(), "4-7".into()));
+    assert_eq!(divided(&auto(Some("0-5"), 5)), ("0-3".into(), "4-5".into()));
+    assert_eq!(divided(&auto(None, 5)), ("0-3".into(), "4-7".into()));
+    let plan = auto(Some("0-7"), 5);
+    assert_eq!(targets(&plan, "irq"), ["0", "1", "2", "3", "0", "1", "2", "3", "0-3"]);
+    let shown = plan.to_string();
+    assert!(shown.contains("\n0     eth2-rxtx-0, eth2-rxtx-4\n"), "{shown}");
+    assert!(shown.contains("\n4-7                             5 opensips\n"), "{shown}");
+    // Few CPUs are not divided; without processes there is nothing to divide for.
+    assert_eq!(divided(&auto(Some("4-7"), 5)), ("4-7".into(), "4-7".into()));
+    assert_eq!(divided(&auto(Some("0-7"), 0)), ("0-7".into(), "0-7".into()));
+    assert_eq!(auto(Some("0-7"), 5).request.irq_cpus, Some(cpus("0-3")), "made again, it is divided in the same way");
+}
+
+fn divided(plan: &Plan) -> (String, String) {
+    (plan.irq_cpus.to_list(), plan.process_cpus.to_list())
+}
+
+#[test]
+fn the_policy_auto_of_one_queue_is_same() {
+    let machine = Machine::captured("612");
+    let plan =
+        machine.host().plan(&Request { policy: Policy::Auto, ..request(&machine.host(), &["sdb"], None) }).unwrap();
+    assert_eq!((plan.policy, &plan.irq_cpus), (Policy::Same, &plan.process_cpus));
+}
+
 #[test]
 fn policies_share_cpus_as_they_say() {
     let machine = Machine::captured("612");
@@ -353,7 +393,7 @@ fn later_changes_by_other_programs_are_seen_by_verify_and_drift() {
     assert_eq!(moved, ["57", "19905"]);
     let drift: Vec<String> =
         applied.drift().unwrap().iter().map(|outcome| format!("{} {:?}", outcome.subject, outcome.now)).collect();
-    assert_eq!(drift, ["IRQ 57 eth1-rx-0 Some(CpuSet(\"5\"))", "thread 19905 of opensips 19905 Some(CpuSet(\"6\"))"]);
+    assert_eq!(drift, ["IRQ 57 eth1-rx-0 Some(CpuSet(\"5\"))", "thread 19905 of 19905 Some(CpuSet(\"6\"))"]);
 }
 
 #[test]

@@ -21,6 +21,7 @@ fn pin(host: &Host, list: &str) -> Applied {
         devices: vec!["eth1".into()],
         processes: host.processes("opensips").unwrap(),
         cpus: Some(cpus(list)),
+        irq_cpus: None,
         policy: Policy::Same,
         steering: true,
         reuse_port: false,

@@ -974,6 +974,7 @@ class Host:
         pidfile: Union[str, PathLike[str], None] = None,
         cgroup: Optional[str] = None,
         roles: Optional[dict[int, str]] = None,
+        threads: Optional[str] = None,
     ) -> list[Process]:
         """All processes of a server; see `sipmi.affinity.Host.processes`."""
 

@@ -11,6 +11,9 @@ use super::request::Policy;
 use super::steering::SteeringQueue;
 use super::topology::Topology;
 
+/// A set of so many CPUs is not divided between interrupts and processes.
+const FEW_CPUS: usize = 4;
+
 /// Online CPUs that the cpusets of all the processes leave. Masks that were set before do not count: a plan made twice is
 /// the same plan.
 pub(crate) fn base(host: &Host, topology: &Topology, processes: &[Process]) -> Result<CpuSet> {
@@ -105,11 +108,42 @@ fn plural(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
+/// The policy for a load: [`Policy::Auto`] needs several queues.
+pub(crate) fn policy(asked: Policy, load: Load) -> Policy {
+    if asked == Policy::Auto && load.queues < 2 { Policy::Same } else { asked }
+}
+
 /// The interrupts' part and the processes' part of a set.
-pub(crate) fn divide(topology: &Topology, cpus: &CpuSet, policy: Policy) -> (CpuSet, CpuSet) {
-    if policy != Policy::Siblings {
+pub(crate) fn divide(topology: &Topology, cpus: &CpuSet, policy: Policy, load: Load) -> (CpuSet, CpuSet) {
+    match policy {
+        Policy::Siblings => divide_siblings(topology, cpus),
+        Policy::Auto => divide_by_load(topology, cpus, load),
+        Policy::Same | Policy::Spread => (cpus.clone(), cpus.clone()),
+    }
+}
+
+/// A part for interrupts and a part for processes as the numbers of queues and workers are to each other, in whole cores,
+/// so that threads of a core do the same kind of work. Few CPUs, or one kind of work, are not divided (as the modes
+/// `mq` and `sq_split` of Seastar's perftune do it).
+fn divide_by_load(topology: &Topology, cpus: &CpuSet, load: Load) -> (CpuSet, CpuSet) {
+    let cores = topology.cores_of(cpus);
+    if cpus.len() <= FEW_CPUS || cores.len() < 2 || load.workers == 0 {
         return (cpus.clone(), cpus.clone());
     }
+    let share = (cpus.len() * load.queues).div_ceil(load.queues + load.workers);
+    let wanted = share.min(load.queues).min(cpus.len() / 2).max(1);
+    let mut interrupts = CpuSet::new();
+    for core in &cores[..cores.len() - 1] {
+        if interrupts.len() >= wanted {
+            break;
+        }
+        interrupts = &interrupts | core;
+    }
+    let processes = cpus - &interrupts;
+    (interrupts, processes)
+}
+
+fn divide_siblings(topology: &Topology, cpus: &CpuSet) -> (CpuSet, CpuSet) {
     let cores = &topology.whole_cores(cpus) & &topology.online;
     let interrupts = topology.first_threads(&cores);
     let processes = &cores - &interrupts;
@@ -125,9 +159,9 @@ pub(crate) fn nth(cpus: &CpuSet, position: &mut usize) -> CpuSet {
     cpu.into_iter().collect()
 }
 
-/// Spread: queue N on the Nth CPU, so that a queue's receive and send sides meet; set-up vectors may go anywhere in the set.
+/// Spread and auto: queue N on the Nth CPU, so that a queue's receive and send sides meet; set-up vectors may go anywhere in the set.
 pub(crate) fn for_irq(policy: Policy, cpus: &CpuSet, queue: Option<Queue>, position: &mut usize) -> CpuSet {
-    if policy != Policy::Spread {
+    if !matches!(policy, Policy::Spread | Policy::Auto) {
         return cpus.clone();
     }
     match queue {
@@ -142,14 +176,15 @@ pub(crate) fn is_stray(queue: &SteeringQueue, cpus: &CpuSet) -> bool {
     queue.receives && queue.cpus.as_ref().is_some_and(|set| !set.is_subset(cpus))
 }
 
-/// RPS where there are fewer receive queues than CPUs to work on packets; XPS where there is more than one send queue,
+/// RPS where there are fewer receive queues than CPUs to work on packets (with [`Policy::Auto`] those of the processes); XPS where there is more than one send queue,
 /// each with its share of the CPUs.
 pub(crate) fn for_queues<'a>(
     queues: &'a [SteeringQueue],
-    interrupts: &CpuSet,
-    processes: &CpuSet,
+    policy: Policy,
+    (interrupts, processes): (&CpuSet, &CpuSet),
 ) -> Vec<(&'a SteeringQueue, CpuSet)> {
     let all = interrupts | processes;
+    let working = if policy == Policy::Auto { processes } else { &all };
     let receiving = queues.iter().filter(|queue| queue.receives).count();
     let sending = queues.iter().filter(|queue| !queue.receives && queue.cpus.is_some()).count();
     let share = |index: u32| {
@@ -161,8 +196,8 @@ pub(crate) fn for_queues<'a>(
     let target = |queue: &'a SteeringQueue| {
         queue.cpus.as_ref()?;
         if queue.receives {
-            if receiving < all.len() {
-                return Some((queue, all.clone()));
+            if receiving < working.len() {
+                return Some((queue, working.clone()));
             }
             // Set before by another hand: it would take packets away from the CPUs of the plan.
             is_stray(queue, &all).then(|| (queue, CpuSet::new()))

@@ -1,6 +1,6 @@
 //! A plan: which interrupts, queues and processes go to which CPUs, and the conflicts. Making one changes nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde_json::{Value, json};
@@ -175,12 +175,19 @@ impl Plan {
             None => place::choose(&topology, &devices, &base, load),
         };
         let online = &cpus & &topology.online;
-        let (irq_cpus, process_cpus) = place::divide(&topology, &online, request.policy);
-        let fixed = Request { cpus: Some(cpus.clone()), ..request.clone() };
+        let policy = place::policy(request.policy, load);
+        let (irq_cpus, process_cpus) = match request.irq_cpus.as_ref().map(|part| part & &online) {
+            Some(part) if policy == Policy::Auto && part.is_subset(&online) && part != online => {
+                (part.clone(), &online - &part)
+            }
+            _ => place::divide(&topology, &online, policy, load),
+        };
+        let divided = (policy == Policy::Auto).then(|| irq_cpus.clone());
+        let fixed = Request { cpus: Some(cpus.clone()), irq_cpus: divided, ..request.clone() };
         let mut plan = Plan {
             host: host.clone(),
             devices,
-            policy: request.policy,
+            policy,
             irq_cpus,
             process_cpus,
             chosen: request.cpus.is_none(),
@@ -253,7 +260,7 @@ impl Plan {
                 Err(error) if error.is_missing() => continue,
                 Err(error) => return Err(error),
             };
-            for (queue, target) in place::for_queues(&queues, &self.irq_cpus, &self.process_cpus) {
+            for (queue, target) in place::for_queues(&queues, self.policy, (&self.irq_cpus, &self.process_cpus)) {
                 items.push(Item {
                     change: Change::Steering { interface: device.name.clone(), queue: queue.name.clone() },
                     now: queue.cpus.clone(),
@@ -303,6 +310,31 @@ impl Plan {
         Ok(items)
     }
 
+    /// Groups queues and processes by the CPUs that they go to, for policies that give queues CPUs of their own.
+    fn shares(&self) -> Vec<Share> {
+        if !matches!(self.policy, Policy::Auto | Policy::Spread) {
+            return Vec::new();
+        }
+        let mut shares: Vec<Share> = Vec::new();
+        for item in self.items.iter().filter(|item| item.managed != Managed::Yes) {
+            let process = match &item.change {
+                Change::Irq { .. } => None,
+                Change::Process(process) => Some(process.name.clone()),
+                _ => continue,
+            };
+            let place = shares.iter().position(|share| share.cpus == item.target).unwrap_or_else(|| {
+                shares.push(Share { cpus: item.target.clone(), queues: Vec::new(), processes: BTreeMap::new() });
+                shares.len() - 1
+            });
+            match process {
+                Some(name) => *shares[place].processes.entry(name).or_default() += 1,
+                None => shares[place].queues.push(item.label.clone()),
+            }
+        }
+        shares.sort_by_key(|share| (share.cpus.lowest(), share.cpus.len()));
+        shares
+    }
+
     /// First of all: irqbalance moves an interrupt back within 10 seconds unless the ban precedes the move.
     fn add_bans(&mut self, balance: &super::irqbalance::Irqbalance) {
         let irqs = self.irqs();
@@ -338,9 +370,29 @@ impl Plan {
             "process_cpus": self.process_cpus.to_list(),
             "chosen": self.chosen,
             "choice": self.choice,
+            "shares": self.shares().iter().map(Share::to_json).collect::<Vec<_>>(),
             "items": self.items.iter().map(Item::to_json).collect::<Vec<_>>(),
             "conflicts": self.conflicts.iter().map(Conflict::to_json).collect::<Vec<_>>(),
         })
+    }
+}
+
+/// The queues and processes that a plan puts on the same CPUs.
+struct Share {
+    cpus: CpuSet,
+    queues: Vec<String>,
+    /// How many processes, by name.
+    processes: BTreeMap<String, usize>,
+}
+
+impl Share {
+    fn to_json(&self) -> Value {
+        json!({"cpus": self.cpus.to_list(), "queues": self.queues, "processes": self.processes})
+    }
+
+    fn row(&self) -> [String; 3] {
+        let processes: Vec<String> = self.processes.iter().map(|(name, count)| format!("{count} {name}")).collect();
+        [self.cpus.to_list(), self.queues.join(", "), processes.join(", ")]
     }
 }
 
@@ -390,6 +442,11 @@ impl fmt::Display for Plan {
             })
             .collect();
         write_table(f, &["what", "which", "name", "now", "planned", ""], &rows)?;
+        let shares: Vec<[String; 3]> = self.shares().iter().map(Share::row).collect();
+        if !shares.is_empty() {
+            write!(f, "\n\n")?;
+            write_table(f, &["CPUs", "queues", "processes"], &shares)?;
+        }
         for conflict in &self.conflicts {
             write!(f, "\n{conflict}")?;
         }

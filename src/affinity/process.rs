@@ -29,6 +29,8 @@ pub struct Process {
     pub role: Option<String>,
     /// How it was found, which finds its successor after a restart.
     pub found_by: FoundBy,
+    /// The threads that count, if not all of them: a name, or the beginning of one and `*`.
+    pub only: Option<String>,
 }
 
 /// How a process was found.
@@ -92,10 +94,11 @@ impl FoundBy {
         if let Some(pid) = kept.get("pid") {
             return format!("process {} (pid {pid})", text("name"));
         }
-        match kept.get("name") {
+        let whose = match kept.get("name") {
             Some(_) => format!("process {}", text("name")),
             None => format!("processes of {}{}", text("pidfile"), text("cgroup")),
-        }
+        };
+        if kept.get("threads").is_some() { format!("threads {} of {whose}", text("threads")) } else { whose }
     }
 }
 
@@ -104,7 +107,7 @@ impl Process {
     pub fn find(root: &Root, pid: u32) -> Result<Self> {
         let missing = || Error::not_found("process", pid, format!("/proc/{pid}/stat"));
         let stat = stat(root, pid).ok_or_else(missing)?;
-        Ok(Process { pid, name: stat.name, started: stat.started, role: None, found_by: FoundBy::Pid })
+        Ok(Process { pid, name: stat.name, started: stat.started, role: None, found_by: FoundBy::Pid, only: None })
     }
 
     fn by(self, found_by: FoundBy) -> Self {
@@ -113,28 +116,35 @@ impl Process {
 
     /// How to find it, or its successor, later: as JSON.
     pub fn to_json(&self) -> Value {
-        match &self.found_by {
+        let mut how = match &self.found_by {
             FoundBy::Pid => json!({"pid": self.pid, "started": self.started, "name": self.name}),
             FoundBy::Name(name) => json!({"name": name}),
             FoundBy::Pidfile(path) => json!({"pidfile": path}),
             FoundBy::Cgroup(group) => json!({"cgroup": group}),
+        };
+        if let Some(only) = &self.only {
+            how["threads"] = json!(only);
         }
+        how
     }
 
     /// The processes that JSON of [`Process::to_json`] finds now; none of them is no error. None if it says something else.
     pub fn from_json(root: &Root, value: &Value) -> Option<Vec<Self>> {
         let text = |name: &str| value.get(name)?.as_str();
-        if let Some(pid) = value.get("pid") {
+        let only = text("threads").map(str::to_owned);
+        let found = if let Some(pid) = value.get("pid") {
             let (pid, started) = (u32::try_from(pid.as_u64()?).ok()?, value.get("started")?.as_u64()?);
-            return Some(Process::find(root, pid).into_iter().filter(|found| found.started == started).collect());
-        }
-        let found = match (text("name"), text("pidfile"), text("cgroup")) {
-            (Some(name), None, None) => by_name(root, name),
-            (None, Some(path), None) => by_pidfile(root, path),
-            (None, None, Some(group)) => by_cgroup(root, group),
-            _ => return None,
+            Process::find(root, pid).into_iter().filter(|found| found.started == started).collect()
+        } else {
+            let found = match (text("name"), text("pidfile"), text("cgroup")) {
+                (Some(name), None, None) => by_name(root, name),
+                (None, Some(path), None) => by_pidfile(root, path),
+                (None, None, Some(group)) => by_cgroup(root, group),
+                _ => return None,
+            };
+            found.unwrap_or_default()
         };
-        Some(found.unwrap_or_default())
+        Some(found.into_iter().map(|process| Process { only: only.clone(), ..process }).collect())
     }
 
     /// Returns true if the same process, not another with its pid, still runs.
@@ -142,8 +152,25 @@ impl Process {
         stat(root, self.pid).is_some_and(|stat| stat.started == self.started)
     }
 
-    /// Its threads.
+    /// Its threads, or those of the chosen name.
     pub fn threads(&self, root: &Root) -> Result<Vec<u32>> {
+        let all = self.all_threads(root)?;
+        let Some(only) = &self.only else { return Ok(all) };
+        let chosen: Vec<u32> = all.into_iter().filter(|tid| self.is_named(root, *tid, only)).collect();
+        if chosen.is_empty() {
+            let place = format!("a name in /proc/{}/task/*/comm", self.pid);
+            return Err(Error::not_found("thread", format!("{only:?}"), place));
+        }
+        Ok(chosen)
+    }
+
+    fn is_named(&self, root: &Root, tid: u32, only: &str) -> bool {
+        let name = root.text(&format!("/proc/{}/task/{tid}/comm", self.pid)).unwrap_or_default();
+        let name = name.trim_end_matches('\n');
+        only.strip_suffix('*').map_or(name == only, |beginning| name.starts_with(beginning))
+    }
+
+    fn all_threads(&self, root: &Root) -> Result<Vec<u32>> {
         let tids = root.list_numbers(&format!("/proc/{}/task", self.pid))?;
         if tids.is_empty() && !root.exists(&format!("/proc/{}", self.pid)) {
             return Err(Error::not_found("process", self.pid, format!("/proc/{}/task", self.pid)));
@@ -151,10 +178,12 @@ impl Process {
         Ok(if tids.is_empty() { vec![self.pid] } else { tids })
     }
 
-    /// Where its first thread may run (`Cpus_allowed`).
+    /// Where its first thread may run (`Cpus_allowed`), or the first one of the chosen name.
     pub fn affinity(&self, root: &Root) -> Result<CpuSet> {
         let path = format!("/proc/{}/status", self.pid);
-        root.thread_affinity(self.pid, self.pid).map_err(|error| Error::io(&path, "read the affinity of", error))
+        let first = if self.only.is_some() { self.threads(root)?.first().copied() } else { None };
+        root.thread_affinity(self.pid, first.unwrap_or(self.pid))
+            .map_err(|error| Error::io(&path, "read the affinity of", error))
     }
 
     /// The CPUs that a thread has to come back to: `Cpus_allowed`, which names offline CPUs too. A thread that may run
@@ -235,7 +264,7 @@ impl Process {
     ) -> Result<Vec<Outcome>> {
         let mut done: BTreeMap<u32, Outcome> = BTreeMap::new();
         for _ in 0..MAX_PASSES {
-            let tids = if threads { self.threads(root)? } else { vec![self.pid] };
+            let tids = if threads || self.only.is_some() { self.threads(root)? } else { vec![self.pid] };
             let new: Vec<u32> = tids.into_iter().filter(|tid| !done.contains_key(tid)).collect();
             if new.is_empty() {
                 break;
@@ -272,7 +301,7 @@ pub fn by_name(root: &Root, name: &str) -> Result<Vec<Process>> {
         let by_comm = stat.name == name || (name.len() > COMM_LEN && stat.name == short);
         if by_comm || argv0(root, pid).is_some_and(|argv0| argv0 == name) {
             let found_by = FoundBy::Name(name.to_owned());
-            found.push(Process { pid, name: stat.name, started: stat.started, role: None, found_by });
+            found.push(Process { pid, name: stat.name, started: stat.started, role: None, found_by, only: None });
         }
     }
     if found.is_empty() {
@@ -313,6 +342,7 @@ pub fn family(root: &Root, pid: u32) -> Result<Vec<Process>> {
             started: stat.started,
             role: None,
             found_by: FoundBy::Pid,
+            only: None,
         });
     }
     let mut seen = BTreeSet::from([pid]);

@@ -20,15 +20,19 @@ pub enum Policy {
     Siblings,
     /// Each queue on one CPU of the set in turn.
     Spread,
+    /// Each queue on a CPU of its own, and the processes on the others if there are enough CPUs. A plan with one queue
+    /// or none is made as [`Policy::Same`].
+    Auto,
 }
 
 impl Policy {
-    /// `same`, `siblings`, `spread`.
+    /// `same`, `siblings`, `spread`, `auto`.
     pub fn name(self) -> &'static str {
         match self {
             Policy::Same => "same",
             Policy::Siblings => "siblings",
             Policy::Spread => "spread",
+            Policy::Auto => "auto",
         }
     }
 }
@@ -37,11 +41,11 @@ impl FromStr for Policy {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let known = [Policy::Same, Policy::Siblings, Policy::Spread];
+        let known = [Policy::Same, Policy::Siblings, Policy::Spread, Policy::Auto];
         known
             .into_iter()
             .find(|policy| policy.name() == text)
-            .ok_or_else(|| Error::Usage(format!("expected policy same, siblings or spread, found {text:?}")))
+            .ok_or_else(|| Error::Usage(format!("expected policy auto, same, siblings or spread, found {text:?}")))
     }
 }
 
@@ -55,6 +59,8 @@ pub struct Request {
     pub processes: Vec<Process>,
     /// The CPUs; none chooses the cache domain nearest to the devices.
     pub cpus: Option<CpuSet>,
+    /// The part of them for interrupts; none lets the policy divide them.
+    pub irq_cpus: Option<CpuSet>,
     /// How they are shared.
     pub policy: Policy,
     /// True if RPS and XPS are set, too.
@@ -82,6 +88,7 @@ impl Request {
         }
         json!({
             "devices": self.devices, "processes": found_by, "cpus": self.cpus.as_ref().map(CpuSet::to_list),
+            "irq_cpus": self.irq_cpus.as_ref().map(CpuSet::to_list),
             "policy": self.policy.name(), "steering": self.steering, "reuse_port": self.reuse_port, "ban": self.ban,
         })
     }
@@ -90,14 +97,16 @@ impl Request {
     /// processes of which none runs.
     pub fn from_json(root: &Root, value: &Value) -> Option<(Self, Vec<String>)> {
         let flag = |name: &str| value.get(name)?.as_bool();
+        let cpus = |name: &str| match value.get(name) {
+            None | Some(Value::Null) => Some(None),
+            Some(list) => CpuSet::parse_list(list.as_str()?, None).ok().map(Some),
+        };
         let devices = value.get("devices")?.as_array()?.iter();
         let mut request = Request {
             devices: devices.map(|name| Some(name.as_str()?.to_owned())).collect::<Option<_>>()?,
             processes: Vec::new(),
-            cpus: match value.get("cpus")? {
-                Value::Null => None,
-                list => Some(CpuSet::parse_list(list.as_str()?, None).ok()?),
-            },
+            cpus: cpus("cpus")?,
+            irq_cpus: cpus("irq_cpus")?,
             policy: value.get("policy")?.as_str()?.parse().ok()?,
             steering: flag("steering")?,
             reuse_port: flag("reuse_port")?,

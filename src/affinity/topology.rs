@@ -111,6 +111,13 @@ impl Topology {
         self.cpus.iter().filter(|cpu| cpus.contains(cpu.number)).fold(cpus.clone(), |all, cpu| &all | &cpu.siblings)
     }
 
+    /// The set's part of each core, the lowest first.
+    pub fn cores_of(&self, cpus: &CpuSet) -> Vec<CpuSet> {
+        let first = self.first_threads(cpus);
+        let cores = self.cpus.iter().filter(|cpu| first.contains(cpu.number));
+        cores.map(|cpu| &cpu.siblings & cpus).collect()
+    }
+
     /// The first thread of each core in the set.
     pub fn first_threads(&self, cpus: &CpuSet) -> CpuSet {
         let first = |cpu: &&Cpu| (&cpu.siblings & cpus).lowest() == Some(cpu.number);

@@ -216,6 +216,37 @@ def test_a_journal_tells_its_request_and_changes_is_applied_again_and_forgotten(
     assert (host.journals(), host.irq(57).affinity) == ([], CpuSet("2"))
 
 
+def test_a_plan_moves_several_servers_and_threads_by_name(captured) -> None:
+    root = captured("612")
+    for tid, name in ((701, "poller0"), (702, "poller1"), (703, "http")):
+        hosts_process(root, 700, "rtpengine", tid, name)
+    host = Host(root=root)
+    pollers = host.processes("rtpengine", threads="poller*")
+    assert [process.threads() for process in pollers] == [[701, 702]]
+    plan = host.plan(process=["opensips", 1, *pollers], cpus="3")
+    assert [item["subject"] for item in plan.items] == ["19904", "19905", "19906", "19907", "19908", "1", "700"]
+    applied = plan.apply()
+    assert [str(pollers[0].thread_affinity(tid)) for tid in (700, 701, 702, 703)] == ["0-7", "3", "3", "0-7"]
+    assert host.journal(applied.journal)["request"]["processes"][-1] == {"name": "rtpengine", "threads": "poller*"}
+    assert host.drift(applied.journal) == []
+    pollers[0].set_affinity("0-7")
+    assert [outcome.subject for outcome in host.drift(applied.journal)] == ["thread 701 of 700", "thread 702 of 700"]
+    with pytest.raises(LookupError, match=r'no thread "nosuch"'):
+        host.processes("rtpengine", threads="nosuch")[0].threads()
+
+
+def hosts_process(root: Path, pid: int, name: str, tid: int, thread: str) -> None:
+    """Add a thread of a process to a captured machine."""
+    example = root / "proc/19904"
+    status = (example / "status").read_text()
+    for folder, number, comm in ((root / f"proc/{pid}", pid, name), (root / f"proc/{pid}/task/{pid}", pid, name),
+                                 (root / f"proc/{pid}/task/{tid}", tid, thread)):  # fmt: skip
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "comm").write_text(f"{comm}\n")
+        (folder / "status").write_text(status)
+        (folder / "stat").write_text(f"{number} ({comm}) S 1 {pid} {pid} 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4711 0 0\n")
+
+
 def test_drift_is_a_gauge_for_prometheus(captured) -> None:
     host = Host(root=captured("612"))
     journals = [host.plan(device=device, cpus="2").apply().journal for device in ("eth1", "sdb")]

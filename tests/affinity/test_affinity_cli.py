@@ -102,7 +102,7 @@ def test_pin_lists_its_plans_applies_again_what_has_moved_and_forgets(root: str,
     capsys.readouterr()
     assert run("pin", "--list", "--root", root) == 0
     said = capsys.readouterr().out
-    assert "--device eth1 --cpus 2 --policy same" in said
+    assert "--device eth1 --cpus 2 --policy auto" in said
     assert "  IRQ 57 eth1-rx-0: CPUs 0-1 to 2\n" in said
     assert run("irq", "set", "57", "--cpus", "5", "--root", root) == 0
     capsys.readouterr()

@@ -126,8 +126,9 @@ class Captured:
     def process(self, folder: Path) -> None:
         for name in PROCESS_FILES:
             self.add(folder / name)
-        for status in folder.glob("task/*/status"):
-            self.add(status)
+        for pattern in ("task/*/status", "task/*/comm", "task/*/stat"):
+            for found in folder.glob(pattern):
+                self.add(found)
         try:
             command = (folder / "cmdline").read_bytes().split(b"\0", 1)[0]
         except OSError:

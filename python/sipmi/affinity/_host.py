@@ -20,7 +20,8 @@ from ._interrupts import InterruptWatch
 Cpus = Union[CpuSet, str, Iterable[int]]
 """CPUs as users write them: a CpuSet, the text of a list (`"0-3,8"`), or numbers."""
 
-Processes = Union[str, int, Process, Iterable[Process]]
+Processes = Union[str, int, Process, Iterable[Union[str, int, Process]]]
+"""Processes as users write them: names, pids, what `Host.processes` returns, or several of these."""
 
 
 class Host(CoreHost):
@@ -64,18 +65,21 @@ class Host(CoreHost):
         cgroup: Optional[str] = None,
         mi: Optional[Caller] = None,
         roles: Optional[Mapping[int, str]] = None,
+        threads: Optional[str] = None,
     ) -> list[Process]:
         """All processes of a server: by name, pidfile (with all descendants), control group, or as its MI `ps` says.
 
         With `mi` (a client of the server) each process has its `role`: `attendant`, `SIP receiver`, `timer`. A name
-        and `mi` together: the name's processes, with the roles that the server gives them.
+        and `mi` together: the name's processes, with the roles that the server gives them. With `threads` (a name, or
+        its beginning and `*`) only those threads count: `processes("rtpengine", threads="poller*")`.
 
         >>> Host().processes(cgroup="/")[0].pid > 0
         True
         """
         if mi is not None:
             roles = {**roles_of(mi.call("ps")), **(roles or {})}
-        return super().processes(name, pidfile=pidfile, cgroup=cgroup, roles=None if roles is None else dict(roles))
+        known = None if roles is None else dict(roles)
+        return super().processes(name, pidfile=pidfile, cgroup=cgroup, roles=known, threads=threads)
 
     def plan(
         self,
@@ -83,7 +87,7 @@ class Host(CoreHost):
         device: Union[str, Iterable[str], None] = None,
         process: Optional[Processes] = None,
         cpus: Optional[Cpus] = None,
-        policy: str = "same",
+        policy: str = "auto",
         steering: bool = True,
         reuse_port: bool = False,
         irqbalance: bool = True,
@@ -91,10 +95,11 @@ class Host(CoreHost):
         """Say what would have to change so that devices and processes work on the same CPUs. Changes nothing.
 
         - `device`: a network or block device, or several (`["eth0", "sda"]`)
-        - `process`: a name, a pid, or processes from `processes()`
+        - `process`: a name, a pid, processes from `processes()`, or several of these (`["opensips", "rtpengine"]`)
         - `cpus`: where; None takes the last-level cache domain nearest to the devices
-        - `policy`: `"same"` (one set for all), `"siblings"` (interrupts on the first thread of each core, processes on
-          the others), `"spread"` (each queue on a CPU of its own)
+        - `policy`: `"auto"` (each of several queues on a CPU of its own; of more than 4 CPUs, processes get the others,
+          in proportion to the numbers of queues and processes), `"same"` (one set for all), `"siblings"` (interrupts on
+          the first thread of each core, processes on the others), `"spread"` (each queue on a CPU of the one set)
         - `steering`: also set RPS and XPS
         - `reuse_port`: each worker has its own socket, so that `"spread"` may give each a CPU
         - `irqbalance`: tell a running irqbalance to leave the interrupts alone
@@ -126,7 +131,7 @@ class Host(CoreHost):
             return [self.process(process)]
         if isinstance(process, Process):
             return [process]
-        return list(process)
+        return [found for each in process for found in self._resolve(each)]
 
     def run(self, command: Sequence[str], *, cpus: Cpus, **options: Any) -> subprocess.CompletedProcess[Any]:
         """Run a command on these CPUs, as `taskset` does, and wait for it; `options` are those of `subprocess.run`.

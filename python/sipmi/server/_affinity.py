@@ -103,7 +103,7 @@ def register_affinity(server: Registry, *, allow_write: bool = False, host: Opti
 
     @server.command(read_only=not allow_write)
     def affinity_plan(
-        device: str = "", process: str = "", cpus: str = "", policy: str = "same", apply: bool = False, undo: str = ""
+        device: str = "", process: str = "", cpus: str = "", policy: str = "auto", apply: bool = False, undo: str = ""
     ) -> dict[str, Any]:
         """Plan a device and a server onto the same CPUs; apply it, or undo a journal."""
         with answered():
@@ -112,7 +112,7 @@ def register_affinity(server: Registry, *, allow_write: bool = False, host: Opti
                 return {"Outcomes": [outcome.to_dict() for outcome in machine.undo(known_journal(machine, undo))]}
             plan = machine.plan(
                 device=[name for name in device.split(",") if name],
-                process=int(process) if process.isdigit() else process or None,
+                process=[int(name) if name.isdigit() else name for name in process.split(",") if name],
                 cpus=cpus or None,
                 policy=policy,
             )

@@ -102,13 +102,14 @@ impl PyHost {
     }
 
     /// All processes of a server; see `sipmi.affinity.Host.processes`.
-    #[pyo3(signature = (name = None, *, pidfile = None, cgroup = None, roles = None))]
+    #[pyo3(signature = (name = None, *, pidfile = None, cgroup = None, roles = None, threads = None))]
     fn processes(
         &self,
         name: Option<&str>,
         pidfile: Option<PathBuf>,
         cgroup: Option<&str>,
         roles: Option<HashMap<u32, String>>,
+        threads: Option<String>,
     ) -> PyResult<Vec<PyProcess>> {
         let root = &self.host.root;
         let mut found = match (name, pidfile, cgroup, &roles) {
@@ -123,6 +124,7 @@ impl PyHost {
         }
         .map_err(raise)?;
         for process in &mut found {
+            process.only.clone_from(&threads);
             process.role = roles.as_ref().and_then(|roles| roles.get(&process.pid)).cloned();
         }
         Ok(found.into_iter().map(|process| PyProcess { process, host: self.host.clone() }).collect())
@@ -156,6 +158,7 @@ impl PyHost {
             devices,
             processes: processes.iter().map(|process| process.process.clone()).collect(),
             cpus: cpus.map(cpuset::read).transpose()?,
+            irq_cpus: None,
             policy: policy.parse().map_err(raise)?,
             steering,
             reuse_port,

@@ -11,7 +11,7 @@ from ._journals import look_back
 from ._machine import add_cpu_options, add_machine_options, chosen_cpus, cpus_help, no_traceback, open_host
 
 if TYPE_CHECKING:
-    from ...affinity import Host, Processes
+    from ...affinity import Host, Process
 
 
 def add(subcommands: Any) -> None:
@@ -23,12 +23,22 @@ def add(subcommands: Any) -> None:
     )
     add_machine_options(parser)
     parser.add_argument("--device", action="append", default=[], help="interface or disk; may be given several times")
-    parser.add_argument("--process", help="name of a server (all its processes) or a pid")
+    parser.add_argument(
+        "--process",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="name of a server (all its processes) or a pid; NAME/THREADS for its threads of that name (poller*); "
+        "may be given several times",
+    )
     parser.add_argument("--pidfile", help="the server's pidfile instead of its name")
     parser.add_argument("--mi", metavar="ADDRESS", help="the server's MI, to ask it (ps) what each process does")
     add_cpu_options(parser, required=False)
     parser.add_argument(
-        "--policy", choices=("same", "siblings", "spread"), default="same", help="where each goes within the CPUs; same"
+        "--policy",
+        choices=("auto", "same", "siblings", "spread"),
+        default="auto",
+        help="where each goes within the CPUs (default: auto, each of several queues on a CPU of its own)",
     )
     parser.add_argument(
         "--reuse-port", action="store_true", help="each worker has a socket of its own: spread gives each a CPU"
@@ -82,15 +92,23 @@ def run(options: argparse.Namespace) -> int:
     return OK if applied.complete else ERROR_ANSWER
 
 
-def processes(options: argparse.Namespace, host: Host) -> Processes | None:
-    if options.mi is not None:
-        from ...client import connect
+def processes(options: argparse.Namespace, host: Host) -> list[Process]:
+    """Return the processes that --process, --pidfile and --mi name."""
+    roles = asked_roles(options.mi) if options.mi is not None else {}
+    found = [] if options.pidfile is None else host.processes(pidfile=options.pidfile, roles=roles or None)
+    for word in options.process:
+        name, _, threads = word.partition("/")
+        if name.isdigit():
+            found.append(host.process(int(name)))
+        else:
+            found += host.processes(name, roles=roles or None, threads=threads or None)
+    return found if found or not roles else host.processes(roles=roles)
 
-        with connect(options.mi) as mi:
-            name = options.process if options.process and not options.process.isdigit() else None
-            return host.processes(name, pidfile=options.pidfile, mi=mi)
-    if options.pidfile is not None:
-        return host.processes(pidfile=options.pidfile)
-    if options.process is None:
-        return None
-    return int(options.process) if options.process.isdigit() else str(options.process)
+
+def asked_roles(address: str) -> dict[int, str]:
+    """Ask a server by its MI (`ps`) what each of its processes does."""
+    from ...affinity import roles_of
+    from ...client import connect
+
+    with connect(address) as mi:
+        return roles_of(mi.call("ps"))
