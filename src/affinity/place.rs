@@ -11,7 +11,7 @@ use super::request::Policy;
 use super::steering::SteeringQueue;
 use super::topology::Topology;
 
-/// A set of so many CPUs is not divided between interrupts and processes.
+/// The largest set of CPUs that is not divided between interrupts and processes.
 const FEW_CPUS: usize = 4;
 
 /// Online CPUs that the cpusets of all the processes leave. Masks that were set before do not count: a plan made twice is
