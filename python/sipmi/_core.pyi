@@ -1012,6 +1012,16 @@ class Host:
         restarted server and a new queue count too. `ValueError` for a journal that keeps no request (version 1).
         """
 
+    def devices_by_irq(self) -> dict[int, list[str]]:
+        """The names of the devices of each interrupt: interfaces, disks, else the PCI function that has it."""
+
+    def check(self) -> list[dict[str, str]]:
+        """List what is wrong with this machine's interrupts without any plan: dicts of `what`, `detail` and `remedy`.
+
+        Found are: all queues of a card on one CPU, interrupts on another node than their card, isolated CPUs that
+        take interrupts, RPS that only costs, plans that do not hold, an irqbalance that fights a plan, lost packets.
+        """
+
     def apply_again(self, journal: Union[str, PathLike[str]]) -> Applied:
         """Apply the plan of a journal again to what has drifted, and record the changes in the same journal. After a
         restart of the machine everything is applied anew, in a new journal that replaces the old one.

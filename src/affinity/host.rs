@@ -1,5 +1,6 @@
 //! A machine, live or captured: the front door of this module.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::cpuset::CpuSet;
@@ -91,6 +92,28 @@ impl Host {
         let mut names = self.root.list("/sys/class/net")?;
         names.extend(self.root.list("/sys/class/block")?);
         Ok(names)
+    }
+
+    /// The names of the devices of each interrupt: interfaces, disks, else the PCI function that has it.
+    pub fn devices_by_irq(&self) -> Result<BTreeMap<u32, Vec<String>>> {
+        let table = self.table();
+        let mut found: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+        for name in self.devices()? {
+            let is_partition = self.root.exists(&format!("/sys/class/block/{name}/partition"));
+            // Removed meanwhile, or no device of its own.
+            let Ok(device) = Device::find(&self.root, &name, table.as_ref()) else { continue };
+            if device.lower.is_empty() && !is_partition {
+                for irq in &device.irqs {
+                    found.entry(*irq).or_default().push(name.clone());
+                }
+            }
+        }
+        for function in self.root.list("/sys/bus/pci/devices")? {
+            for irq in self.root.list_numbers(&format!("/sys/bus/pci/devices/{function}/msi_irqs"))? {
+                found.entry(irq).or_insert_with(|| vec![function.clone()]);
+            }
+        }
+        Ok(found)
     }
 
     /// One process.

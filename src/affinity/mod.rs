@@ -5,11 +5,13 @@
 //! - [`irq`], [`device`], [`steering`], [`process`], [`cgroup`], [`topology`], [`irqbalance`], [`counters`]: what a machine has
 //! - [`request`], [`plan`], [`apply`], [`journal`], [`undo`], [`drift`]: what is to change, doing it, undoing it, and what does
 //!   not hold
+//! - [`check`]: what is wrong without any plan
 //!
 //! This folder names no other module of the crate.
 
 pub mod apply;
 pub mod cgroup;
+pub mod check;
 pub mod conflicts;
 pub mod counters;
 mod cpulist;

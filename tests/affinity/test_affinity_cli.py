@@ -30,8 +30,8 @@ def root(tmp_path: Path) -> str:
 def test_irq_shows_interrupts_with_names_and_cpus(root: str, capsys) -> None:
     assert run("irq", "show", "--root", root, "--device", "eth1") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["IRQ", "name", "chip", "node", "allowed", "arrives", "managed", "count"]
-    assert lines[1].split() == ["57", "eth1-rx-0", "PCI-MSIX-0000:00:05.0", "-", "0-1", "1", "2"]
+    assert lines[0].split() == ["IRQ", "name", "device", "chip", "node", "allowed", "arrives", "managed", "count"]
+    assert lines[1].split() == ["57", "eth1-rx-0", "eth1", "PCI-MSIX-0000:00:05.0", "-", "0-1", "1", "2"]
     assert len(lines) == 4
     assert run("irq", "show", "--root", root, "--device", "nvme0n1", "--json") == 0
     rows = json.loads(capsys.readouterr().out)

@@ -1,6 +1,6 @@
 //! A machine for Python: the front door, and the counters it can be measured by.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ use crate::affinity::counters::Sample;
 use crate::affinity::faults::{Fault, Faults};
 use crate::affinity::process::{self, Process};
 use crate::affinity::request::Request;
-use crate::affinity::{Host, apply, drift, irq, journal, steering, undo};
+use crate::affinity::{Host, apply, check, drift, irq, journal, steering, undo};
 
 /// A machine, live or captured.
 #[pyclass(frozen, subclass, name = "Host", module = "sipmi._core")]
@@ -94,6 +94,20 @@ impl PyHost {
     /// The names of all interfaces and disks.
     fn devices(&self) -> PyResult<Vec<String>> {
         self.host.devices().map_err(raise)
+    }
+
+    /// The names of the devices of each interrupt: interfaces, disks, else the PCI function that has it.
+    fn devices_by_irq(&self, py: Python<'_>) -> PyResult<BTreeMap<u32, Vec<String>>> {
+        exit::detach(py, || self.host.devices_by_irq()).map_err(raise)
+    }
+
+    /// List what is wrong with this machine's interrupts without any plan: dicts of `what`, `detail` and `remedy`.
+    ///
+    /// Found are: all queues of a card on one CPU, interrupts on another node than their card, isolated CPUs that
+    /// take interrupts, RPS that only costs, plans that do not hold, an irqbalance that fights a plan, lost packets.
+    fn check<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let findings = exit::detach(py, || check::check(&self.host)).map_err(raise)?;
+        to_python(py, &findings.iter().map(check::Finding::to_json).collect())
     }
 
     /// One process. `ProcessLookupError` if it does not run.

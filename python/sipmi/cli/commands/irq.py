@@ -1,4 +1,4 @@
-"""``sipmi irq``: interrupts: show them, watch them, move them, capture a machine."""
+"""``sipmi irq``: interrupts: show, watch, check and move them, capture a machine."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ._machine import add_cpu_options, add_machine_options, chosen_cpus, cpus_he
 def add(subcommands: Any) -> None:
     parser = subcommands.add_parser(
         "irq",
-        help="interrupts: show them, watch them, move them, capture a machine",
+        help="interrupts: show, watch, check and move them, capture a machine",
         description="Shows this machine's interrupts with their devices and CPUs, watches them, moves them.",
     )
     parser.set_defaults(run=show, device=None, root="/", json=False, all=False)
-    actions = parser.add_subparsers(dest="irq_command", metavar="show|top|set|capture")
+    actions = parser.add_subparsers(dest="irq_command", metavar="show|top|check|set|capture")
 
     shown = actions.add_parser(
         "show",
@@ -44,6 +44,16 @@ def add(subcommands: Any) -> None:
     top.add_argument("--interval", type=seconds, default=1.0, metavar="SECONDS", help="between two looks; 1")
     top.add_argument("--count", type=at_least_one, metavar="N", help="end after N looks; until Ctrl-C")
     top.set_defaults(run=watch)
+
+    checked = actions.add_parser(
+        "check",
+        help="what is wrong on this machine, with remedies",
+        description="Lists what is wrong with this machine's interrupts without any plan, each with its remedy: all "
+        "queues on one CPU, another node's CPUs, isolated CPUs that take interrupts, RPS that only costs, plans that "
+        "do not hold, irqbalance, lost packets. Exit code 1 if there is more than lost packets.",
+    )
+    add_machine_options(checked)
+    checked.set_defaults(run=check)
 
     move = actions.add_parser("set", help="move one interrupt", description=f"Moves one interrupt. {cpus_help()}")
     add_machine_options(move)
@@ -67,7 +77,8 @@ def show(options: argparse.Namespace) -> int:
         counts = {row.irq: row.total for row in host.interrupts()}
         wanted = set(host.device(options.device).irqs) if options.device else None
         irqs = [irq for irq in host.irqs() if (wanted is None or irq.number in wanted) and (irq.actions or options.all)]
-        facts = [_facts(irq, counts.get(irq.number, 0)) for irq in irqs]
+        devices = host.devices_by_irq()
+        facts = [_facts(irq, counts.get(irq.number, 0), devices.get(irq.number, [])) for irq in irqs]
     if options.json:
         print_json(facts)
         return OK
@@ -75,6 +86,7 @@ def show(options: argparse.Namespace) -> int:
         [
             str(fact["irq"]),
             ", ".join(fact["actions"]),
+            ", ".join(fact["devices"]),
             fact["chip"],
             "-" if fact["node"] is None else str(fact["node"]),
             fact["affinity"] or "-",
@@ -84,14 +96,15 @@ def show(options: argparse.Namespace) -> int:
         ]
         for fact in facts
     ]
-    print(table(["IRQ", "name", "chip", "node", "allowed", "arrives", "managed", "count"], rows))
+    print(table(["IRQ", "name", "device", "chip", "node", "allowed", "arrives", "managed", "count"], rows))
     return OK
 
 
-def _facts(irq: Any, count: int) -> dict[str, Any]:
+def _facts(irq: Any, count: int, devices: list[str]) -> dict[str, Any]:
     return {
         "irq": irq.number,
         "actions": irq.actions,
+        "devices": devices,
         "chip": irq.chip,
         "node": irq.node,
         "managed": irq.managed,
@@ -119,6 +132,21 @@ def set_irq(options: argparse.Namespace) -> int:
     else:
         print(outcome)
     return ERROR_ANSWER if outcome.state == "refused" else OK
+
+
+def check(options: argparse.Namespace) -> int:
+    with no_traceback():
+        findings = open_host(options).check()
+    # Packets that were lost since the start are told of, and stay lost.
+    code = ERROR_ANSWER if any(finding["what"] != "drops" for finding in findings) else OK
+    if options.json:
+        print_json(findings)
+        return code
+    for finding in findings:
+        print(f"{finding['what']}: {finding['detail']}\n  remedy: {finding['remedy']}")
+    if not findings:
+        print("nothing is wrong")
+    return code
 
 
 def capture_machine(options: argparse.Namespace) -> int:
