@@ -1,4 +1,4 @@
-//! What is wrong with a machine's interrupts without any plan, each finding with its remedy.
+//! Faults of a machine's interrupts that need no plan to be seen, each with its remedy.
 
 use std::collections::{BTreeMap, BTreeSet};
 
