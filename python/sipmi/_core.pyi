@@ -1022,6 +1022,17 @@ class Host:
         take interrupts, RPS that only costs, plans that do not hold, an irqbalance that fights a plan, lost packets.
         """
 
+    def pins(self) -> list[dict[str, Any]]:
+        """The lasting plans, as dicts of `name`, `request`, `journal` and `files`."""
+
+    def reapply(self, name: str) -> Applied:
+        """Apply a lasting plan again. `LookupError` if there is none of that name."""
+
+    def forget_pin(self, name: str) -> list[str]:
+        """Remove a lasting plan with the files that it wrote, and return the paths of those that were changed since and
+        stay. The plan stays applied until its journal is undone. `LookupError` if there is none of that name.
+        """
+
     def apply_again(self, journal: Union[str, PathLike[str]]) -> Applied:
         """Apply the plan of a journal again to what has drifted, and record the changes in the same journal. After a
         restart of the machine everything is applied anew, in a new journal that replaces the old one.
@@ -1380,6 +1391,9 @@ class Plan:
     def to_json(self) -> str:
         """All of it as JSON text."""
 
+    def files_to_persist(self, name: str) -> dict[str, str]:
+        """The files that `Applied.persist` would write, by path."""
+
     def apply(
         self,
         *,
@@ -1424,6 +1438,13 @@ class Applied:
 
     def drift(self) -> list[Outcome]:
         """List the items that have moved since they were applied, as Outcomes."""
+
+    def persist(self, name: str) -> dict[str, str]:
+        """Keep the request of the plan under a name, so that it is applied again at boot, when a device appears and
+        when a server starts: a systemd unit, a udev rule and a drop-in with `CPUAffinity=`. Returns the files that it
+        wrote, by path; `Host.forget_pin` removes them. `ValueError` for a name of other letters than A-Z, digits, -
+        and _.
+        """
 
     def undo(self) -> list[Outcome]:
         """Take it back: one Outcome a change, the last one first. Interrupts are found by identity, not by number."""

@@ -90,11 +90,7 @@ pub fn apply(plan: &Plan, journal: Option<&Path>, force: bool) -> Result<Applied
 /// only the files of the old journal count, and all items are applied anew.
 pub fn apply_again(host: &Host, path: &Path) -> Result<Applied> {
     let record = journal::load(&host.root, path)?;
-    let again = drift::plan_again(host, &record)?;
-    let Some(mut plan) = again.plan else {
-        let gone: Vec<String> = again.gone.iter().map(ToString::to_string).collect();
-        return Err(Error::Usage(format!("nothing of the plan is there: {}", gone.join("; "))));
-    };
+    let mut plan = drift::plan_again(host, &record)?.into_plan()?;
     if record.rebooted {
         let mut journal = Journal::create(&host.root, None, &plan.request.to_json())?;
         let files: Vec<Entry> =

@@ -55,6 +55,13 @@ fn mounts(root: &Root) -> Result<Mounts> {
     Ok(parse_mounts(&root.text_if_any("/proc/mounts")?.unwrap_or_default()))
 }
 
+/// The systemd service that a process belongs to: the last `.service` in the path of its group.
+pub fn unit(root: &Root, pid: u32) -> Result<Option<String>> {
+    let text = root.text_if_any(&format!("/proc/{pid}/cgroup"))?.unwrap_or_default();
+    let unit = |path: &str| path.split('/').rfind(|part| part.ends_with(".service")).map(str::to_owned);
+    Ok(parse_memberships(&text).iter().find_map(|membership| unit(&membership.path)))
+}
+
 /// `cpuset.cpus.effective` (v2) or `cpuset.effective_cpus` (v1) of a process; none where no cpuset applies.
 pub fn effective(root: &Root, pid: u32) -> Result<Option<CpuSet>> {
     let text = root.text_if_any(&format!("/proc/{pid}/cgroup"))?.unwrap_or_default();

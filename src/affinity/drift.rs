@@ -20,6 +20,14 @@ pub(crate) struct Again {
     pub(crate) gone: Vec<Outcome>,
 }
 
+impl Again {
+    /// The plan, or an error that names what is gone.
+    pub(crate) fn into_plan(self) -> Result<Plan> {
+        let gone: Vec<String> = self.gone.iter().map(ToString::to_string).collect();
+        self.plan.ok_or_else(|| Error::Usage(format!("nothing of the plan is there: {}", gone.join("; "))))
+    }
+}
+
 /// Plans the request of a journal again, on the CPUs that were chosen then.
 pub(crate) fn plan_again(host: &Host, record: &Record) -> Result<Again> {
     let kept = record.request.as_ref().and_then(|request| Request::from_json(&host.root, request));

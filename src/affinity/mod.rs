@@ -5,6 +5,7 @@
 //! - [`irq`], [`device`], [`steering`], [`process`], [`cgroup`], [`topology`], [`irqbalance`], [`counters`]: what a machine has
 //! - [`request`], [`plan`], [`apply`], [`journal`], [`undo`], [`drift`]: what is to change, doing it, undoing it, and what does
 //!   not hold
+//! - [`persist`]: a plan that is applied again at each start
 //! - [`check`]: what is wrong without any plan
 //!
 //! This folder names no other module of the crate.
@@ -31,6 +32,7 @@ mod irqbalance_bans;
 pub mod journal;
 mod locate;
 pub mod outcome;
+pub mod persist;
 mod place;
 pub mod plan;
 pub mod process;

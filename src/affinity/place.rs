@@ -41,6 +41,8 @@ pub(crate) struct Choice {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Load {
     pub(crate) queues: usize,
+    /// The queues that can have CPUs of their own: not the vectors beside them that report links and errors.
+    pub(crate) separate: usize,
     pub(crate) workers: usize,
 }
 
@@ -110,7 +112,7 @@ fn plural(count: usize, noun: &str) -> String {
 
 /// The policy for a load: [`Policy::Auto`] needs several queues.
 pub(crate) fn policy(asked: Policy, load: Load) -> Policy {
-    if asked == Policy::Auto && load.queues < 2 { Policy::Same } else { asked }
+    if asked == Policy::Auto && load.separate < 2 { Policy::Same } else { asked }
 }
 
 /// The interrupts' part and the processes' part of a set.
@@ -130,8 +132,8 @@ fn divide_by_load(topology: &Topology, cpus: &CpuSet, load: Load) -> (CpuSet, Cp
     if cpus.len() <= FEW_CPUS || cores.len() < 2 || load.workers == 0 {
         return (cpus.clone(), cpus.clone());
     }
-    let share = (cpus.len() * load.queues).div_ceil(load.queues + load.workers);
-    let wanted = share.min(load.queues).min(cpus.len() / 2).max(1);
+    let share = (cpus.len() * load.separate).div_ceil(load.separate + load.workers);
+    let wanted = share.min(load.separate).min(cpus.len() / 2).max(1);
     let mut interrupts = CpuSet::new();
     for core in &cores[..cores.len() - 1] {
         if interrupts.len() >= wanted {

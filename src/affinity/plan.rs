@@ -11,7 +11,7 @@ use super::device::Device;
 use super::error::{Error, Result};
 use super::host::Host;
 use super::irq::{Identity, Irq, Managed, cpus_of};
-use super::place::{self, Choice};
+use super::place::{self, Choice, Load};
 use super::process::Process;
 use super::queue::QueueKind;
 use super::request::{Policy, Request};
@@ -166,7 +166,7 @@ impl Plan {
         }
         let base = place::base(host, &topology, &request.processes)?;
         let (_, possible) = cpus_of(&host.root)?;
-        let load = place::Load { queues: queues(host, &devices, table.as_ref()), workers: request.processes.len() };
+        let load = load(host, &devices, table.as_ref(), request.processes.len());
         let Choice { cpus, reason: choice } = match &request.cpus {
             Some(cpus) => {
                 let cpus = CpuSet::parse_list(&cpus.to_list(), Some(possible))?.require_some()?;
@@ -223,20 +223,27 @@ impl Plan {
         let mut seen = BTreeSet::new();
         let mut items = Vec::new();
         for device in self.devices.iter().flat_map(Device::leaves) {
-            let mut position = 0;
+            let mut irqs = Vec::new();
             for number in &device.irqs {
                 // One function can carry several of the devices.
                 if !seen.insert(*number) {
                     continue;
                 }
-                let irq = match Irq::read(&self.host.root, *number, table) {
-                    Ok(irq) => irq,
-                    Err(error) if error.is_missing() => continue,
+                match Irq::read(&self.host.root, *number, table) {
+                    Ok(irq) => irqs.push(irq),
+                    Err(error) if error.is_missing() => {}
                     Err(error) => return Err(error),
+                }
+            }
+            let has_numbers = !numbered_queues(&irqs).is_empty();
+            let mut position = 0;
+            for irq in irqs {
+                let target = match irq.queue() {
+                    None if has_numbers => self.irq_cpus.clone(),
+                    queue => place::for_irq(self.policy, &self.irq_cpus, queue, &mut position),
                 };
-                let target = place::for_irq(self.policy, &self.irq_cpus, irq.queue(), &mut position);
                 items.push(Item {
-                    change: Change::Irq { number: *number, identity: irq.identity(device.bus.as_deref()) },
+                    change: Change::Irq { number: irq.number, identity: irq.identity(device.bus.as_deref()) },
                     now: irq.affinity.clone(),
                     effective: irq.effective.clone(),
                     target,
@@ -396,21 +403,28 @@ impl Share {
     }
 }
 
-/// The vectors of the devices that carry traffic and can be moved.
-fn queues(host: &Host, devices: &[Device], table: Option<&super::InterruptTable>) -> usize {
-    let numbers: BTreeSet<u32> = devices.iter().flat_map(|device| device.irqs.iter().copied()).collect();
-    let irqs = numbers.into_iter().filter_map(|number| Irq::read(&host.root, number, table).ok());
-    let carries =
-        |irq: &Irq| irq.managed != Managed::Yes && irq.queue().is_none_or(|queue| queue.kind != QueueKind::Control);
-    let indices: BTreeSet<(Option<u32>, u32)> = irqs
-        .filter(carries)
-        .map(|irq| match irq.queue().and_then(|queue| queue.index) {
-            // The receive and the send side of a queue share a CPU.
-            Some(index) => (Some(index), 0),
-            None => (None, irq.number),
-        })
-        .collect();
-    indices.len()
+/// Counts the vectors of the devices that carry traffic and can be moved, and the queues that can have CPUs of their own.
+fn load(host: &Host, devices: &[Device], table: Option<&super::InterruptTable>, workers: usize) -> Load {
+    let mut seen = BTreeSet::new();
+    let mut load = Load { queues: 0, separate: 0, workers };
+    for device in devices.iter().flat_map(Device::leaves) {
+        let numbers = device.irqs.iter().filter(|number| seen.insert(**number));
+        let irqs = numbers.filter_map(|number| Irq::read(&host.root, *number, table).ok());
+        let movable: Vec<Irq> = irqs.filter(|irq| irq.managed != Managed::Yes).collect();
+        let numbered = numbered_queues(&movable).len();
+        let is_other =
+            |irq: &&Irq| irq.queue().is_none_or(|queue| queue.kind != QueueKind::Control && queue.index.is_none());
+        let others = movable.iter().filter(is_other).count();
+        load.queues += numbered + others;
+        load.separate += if numbered > 0 { numbered } else { others };
+    }
+    load
+}
+
+/// The numbers of a device's queues; the receive and the send side of a queue share one. Where queues have numbers, a
+/// vector without one reports links and errors.
+fn numbered_queues(irqs: &[Irq]) -> BTreeSet<u32> {
+    irqs.iter().filter_map(|irq| irq.queue().and_then(|queue| queue.index)).collect()
 }
 
 impl fmt::Display for Plan {

@@ -91,10 +91,11 @@ impl Entry {
     /// Describes the change to a reader: `IRQ 24 virtio0-input.0: CPUs 0-3 to 1`.
     pub fn description(&self) -> String {
         let subject = self.subject();
+        let shown = |cpus: &CpuSet| if cpus.is_empty() { "none".to_owned() } else { cpus.to_list() };
         match self {
             Entry::Irq { before, after, .. }
             | Entry::Steering { before, after, .. }
-            | Entry::Thread { before, after, .. } => format!("{subject}: CPUs {before} to {after}"),
+            | Entry::Thread { before, after, .. } => format!("{subject}: CPUs {} to {}", shown(before), shown(after)),
             Entry::BanLive { before, after, .. } => {
                 format!("{subject}: {} banned interrupts more", after.len().saturating_sub(before.len()))
             }

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 
 use super::super::exit;
 use super::parts::{PyDevice, PyIrq, PyOutcome, PyProcess};
-use super::plan::{PyApplied, PyPlan};
+use super::plan::{PyApplied, PyPlan, announce};
 use super::surroundings::{PyIrqbalance, PyTopology};
 use super::table::PyInterruptTable;
 use super::{PyCpuSet, cpuset, raise, to_python};
@@ -17,7 +17,7 @@ use crate::affinity::counters::Sample;
 use crate::affinity::faults::{Fault, Faults};
 use crate::affinity::process::{self, Process};
 use crate::affinity::request::Request;
-use crate::affinity::{Host, apply, check, drift, irq, journal, steering, undo};
+use crate::affinity::{Host, apply, check, drift, irq, journal, persist, steering, undo};
 
 /// A machine, live or captured.
 #[pyclass(frozen, subclass, name = "Host", module = "sipmi._core")]
@@ -220,6 +220,25 @@ impl PyHost {
     /// Remove a journal without taking anything back.
     fn forget(&self, journal: PathBuf) -> PyResult<()> {
         journal::forget(&self.host.root, &journal).map_err(raise)
+    }
+
+    /// The lasting plans, as dicts of `name`, `request`, `journal` and `files`.
+    fn pins<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let pins = persist::list(&self.host).map_err(raise)?;
+        to_python(py, &pins.iter().map(persist::Pin::to_json).collect())
+    }
+
+    /// Apply a lasting plan again. `LookupError` if there is none of that name.
+    fn reapply(&self, py: Python<'_>, name: &str) -> PyResult<PyApplied> {
+        Ok(PyApplied::new(exit::detach(py, || persist::reapply(&self.host, name)).map_err(raise)?))
+    }
+
+    /// Remove a lasting plan with the files that it wrote, and return the paths of those that were changed since and
+    /// stay. The plan stays applied until its journal is undone. `LookupError` if there is none of that name.
+    fn forget_pin(&self, py: Python<'_>, name: &str) -> PyResult<Vec<String>> {
+        let stay = persist::forget(&self.host, name).map_err(raise)?;
+        announce(py, &self.host)?;
+        Ok(stay)
     }
 
     /// The content of a journal as a dict: `request`, `time` (seconds since 1970), `changes` (texts), `rebooted`,

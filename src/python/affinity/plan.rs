@@ -1,5 +1,6 @@
 //! Plans for Python: made, shown, applied, watched, undone.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,7 +10,9 @@ use pyo3::prelude::*;
 use super::super::{exit, number};
 use super::parts::PyOutcome;
 use super::{PyCpuSet, raise, to_python};
+use crate::affinity::Host;
 use crate::affinity::apply::{self, Applied};
+use crate::affinity::persist::{self, Pin, Written};
 use crate::affinity::plan::Plan;
 use crate::python::html_of;
 
@@ -107,6 +110,11 @@ impl PyPlan {
         Ok(applied)
     }
 
+    /// The files that `Applied.persist` would write, by path.
+    fn files_to_persist(&self, py: Python<'_>, name: &str) -> PyResult<BTreeMap<String, String>> {
+        Ok(by_path(persist::files(&self.plan, name, &reapply_command(py, name)?).map_err(raise)?))
+    }
+
     fn __str__(&self) -> String {
         self.plan.to_string()
     }
@@ -118,6 +126,24 @@ impl PyPlan {
     fn _repr_html_(slf: &Bound<'_, Self>) -> PyResult<String> {
         html_of(slf)
     }
+}
+
+/// The command that applies a lasting plan again.
+fn reapply_command(py: Python<'_>, name: &str) -> PyResult<Vec<String>> {
+    let python: String = py.import("sys")?.getattr("executable")?.extract()?;
+    Ok([python.as_str(), "-m", "sipmi", "pin", "--reapply", name].map(str::to_owned).to_vec())
+}
+
+fn by_path(files: Vec<Written>) -> BTreeMap<String, String> {
+    files.into_iter().map(|file| (file.path, file.content)).collect()
+}
+
+/// Tells systemd and udev of a running machine that their files have changed.
+pub(super) fn announce(py: Python<'_>, host: &Host) -> PyResult<()> {
+    if host.root.is_live() {
+        py.import("sipmi.affinity._systemd")?.call_method0("reload")?;
+    }
+    Ok(())
 }
 
 /// A plan that has been applied; leaving the `with` block undoes it.
@@ -185,6 +211,17 @@ impl PyApplied {
     fn drift(&self, py: Python<'_>) -> PyResult<Vec<PyOutcome>> {
         let drifted = exit::detach(py, || self.get().drift()).map_err(raise)?;
         Ok(drifted.into_iter().map(PyOutcome).collect())
+    }
+
+    /// Keep the request of the plan under a name, so that it is applied again at boot, when a device appears and
+    /// when a server starts: a systemd unit, a udev rule and a drop-in with `CPUAffinity=`. Returns the files that it
+    /// wrote, by path; `Host.forget_pin` removes them. `ValueError` for a name of other letters than A-Z, digits, -
+    /// and _.
+    fn persist(&self, py: Python<'_>, name: &str) -> PyResult<BTreeMap<String, String>> {
+        let pin = Pin::of(&self.get(), name, &reapply_command(py, name)?).map_err(raise)?;
+        pin.write(&self.get().plan.host).map_err(raise)?;
+        announce(py, &self.get().plan.host)?;
+        Ok(by_path(pin.files))
     }
 
     /// Take it back: one Outcome a change, the last one first. Interrupts are found by identity, not by number.

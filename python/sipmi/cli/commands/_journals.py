@@ -20,7 +20,7 @@ def look_back(options: argparse.Namespace, host: Host) -> int:
     journals = host.journals() if options.journal is None else [options.journal]
     if options.list:
         return show_list(options, host, journals)
-    if options.forget:
+    if options.forget is not None:
         return forget(options, host)
     if not journals:
         raise Failure("no plan to look back at", "it is in /var/lib/sipmi, or where --journal FILE says")
@@ -30,16 +30,20 @@ def look_back(options: argparse.Namespace, host: Host) -> int:
 
 
 def show_list(options: argparse.Namespace, host: Host, journals: list[str]) -> int:
-    records = [{"journal": journal, **host.journal(journal)} for journal in journals]
+    names = {pin["journal"]: pin["name"] for pin in host.pins()}
+    records = [{"journal": journal, "name": names.get(journal), **host.journal(journal)} for journal in journals]
+    waiting = [pin for pin in host.pins() if pin["journal"] not in journals]
     if options.json:
-        print_json(records)
+        print_json([*records, *({"journal": None, **pin} for pin in waiting)])
         return OK
     for record in records:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record["time"]))
         print(f"{record['journal']}\n  applied {when}: {described(record['request'])}{remark(record)}")
         for change in record["changes"]:
             print(f"  {change}")
-    if not records:
+    for pin in waiting:
+        print(f"{pin['name']}\n  lasting, not applied now: {described(pin['request'])}")
+    if not records and not waiting:
         print("no plan is applied")
     return OK
 
@@ -54,7 +58,7 @@ def described(request: Optional[dict[str, Any]]) -> str:
 
 
 def remark(record: dict[str, Any]) -> str:
-    remarks = []
+    remarks = [] if record["name"] is None else [f"lasting, as {record['name']}"]
     if record["rebooted"]:
         remarks.append("the machine has been started anew since: only files are still changed")
     if record["torn"]:
@@ -63,11 +67,26 @@ def remark(record: dict[str, Any]) -> str:
 
 
 def forget(options: argparse.Namespace, host: Host) -> int:
+    if options.forget:
+        return forget_pin(options, host)
     if options.journal is None:
-        raise Failure("--forget needs --journal FILE", "sipmi pin --list shows the journals", code=USAGE)
+        raise Failure("--forget needs a NAME or --journal FILE", "sipmi pin --list shows them", code=USAGE)
     host.forget(options.journal)
     print_json({"journal": options.journal, "done": True}) if options.json else print(f"{options.journal}: forgotten")
     return OK
+
+
+def forget_pin(options: argparse.Namespace, host: Host) -> int:
+    """End a lasting plan."""
+    [journal] = [pin["journal"] for pin in host.pins() if pin["name"] == options.forget] or [None]
+    stay = host.forget_pin(options.forget)
+    if options.json:
+        print_json({"name": options.forget, "done": not stay, "changed_since": stay})
+        return ERROR_ANSWER if stay else OK
+    for path in stay:
+        print(f"{path}: changed since it was written, left there")
+    print(f"{options.forget}: not applied again; to take back what is applied: sipmi pin --undo --journal {journal}")
+    return ERROR_ANSWER if stay else OK
 
 
 def drift(options: argparse.Namespace, host: Host, journals: list[str]) -> int:

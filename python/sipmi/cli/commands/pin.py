@@ -11,7 +11,7 @@ from ._journals import look_back
 from ._machine import add_cpu_options, add_machine_options, chosen_cpus, cpus_help, no_traceback, open_host
 
 if TYPE_CHECKING:
-    from ...affinity import Host, Process
+    from ...affinity import Applied, Host, Process
 
 
 def add(subcommands: Any) -> None:
@@ -46,13 +46,27 @@ def add(subcommands: Any) -> None:
     parser.add_argument("--no-steering", action="store_true", help="leave RPS and XPS alone")
     parser.add_argument("--no-irqbalance", action="store_true", help="do not ban the interrupts from irqbalance")
     parser.add_argument("--dry-run", action="store_true", help="only show the plan")
-    parser.add_argument("--list", action="store_true", help="list the applied plans, oldest first")
+    parser.add_argument(
+        "--persist",
+        metavar="NAME",
+        help="apply the plan again at boot, when a device appears and when the server starts (systemd, udev)",
+    )
+    parser.add_argument("--reapply", metavar="NAME", help="apply the lasting plan NAME again, as its unit does")
+    parser.add_argument(
+        "--list", action="store_true", help="list the applied plans, oldest first, and the lasting ones"
+    )
     parser.add_argument("--undo", action="store_true", help="take back the last plan (or --journal FILE)")
     parser.add_argument(
         "--drift", action="store_true", help="show what has moved since, of all plans (or --journal FILE)"
     )
     parser.add_argument("--fix", action="store_true", help="apply again what has moved since")
-    parser.add_argument("--forget", action="store_true", help="remove the journal of --journal FILE, undo nothing")
+    parser.add_argument(
+        "--forget",
+        metavar="NAME",
+        nargs="?",
+        const="",
+        help="remove the lasting plan NAME and its files, or the journal of --journal FILE; undo nothing",
+    )
     parser.add_argument("--force", action="store_true", help="apply although conflicts block it")
     parser.add_argument("--journal", metavar="FILE", help="where to write what was before (default: /var/lib/sipmi)")
     parser.add_argument(
@@ -67,7 +81,9 @@ def add(subcommands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     with no_traceback():
         host = open_host(options)
-        if options.list or options.undo or options.drift or options.fix or options.forget:
+        if options.reapply is not None:
+            return finish(options, host.reapply(options.reapply))
+        if options.list or options.undo or options.drift or options.fix or options.forget is not None:
             return look_back(options, host)
         plan = host.plan(
             device=options.device,
@@ -80,16 +96,36 @@ def run(options: argparse.Namespace) -> int:
         )
         if options.dry_run:
             print(plan.to_json() if options.json else plan)
+            if options.persist is not None and not options.json:
+                show_files(plan.files_to_persist(options.persist))
             return OK
+        files = {} if options.persist is None else plan.files_to_persist(options.persist)
+        if not options.json:
+            show_files(files)
         try:
             applied = plan.apply(journal=options.journal, watch=options.watch, force=options.force)
         except KeyboardInterrupt:
             return complain(INTERRUPTED, "interrupted", "sipmi pin --undo takes back what was done")
+        if options.persist is not None:
+            applied.persist(options.persist)
+    return finish(options, applied)
+
+
+def finish(options: argparse.Namespace, applied: Applied) -> int:
+    """Report a plan that has been applied."""
     if options.json:
         print_json(applied.to_dict())
     else:
         print(f"{applied}\nto take it back: sipmi pin --undo --journal {applied.journal}")
+    if options.persist is not None and not options.json:
+        print(f"it is applied again at each start; to end that: sipmi pin --forget {options.persist}")
     return OK if applied.complete else ERROR_ANSWER
+
+
+def show_files(files: dict[str, str]) -> None:
+    """Show files before they are written."""
+    for path, content in files.items():
+        print(f"{path}:\n" + "".join(f"    {line}\n" for line in content.splitlines()))
 
 
 def processes(options: argparse.Namespace, host: Host) -> list[Process]:
