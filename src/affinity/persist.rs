@@ -216,8 +216,8 @@ pub fn reapply(host: &Host, name: &str) -> Result<Applied> {
     Ok(applied)
 }
 
-/// Removes a lasting plan with the files that it wrote; those that were changed since stay, and are returned. What is
-/// applied now stays applied until its journal is undone.
+/// Removes a lasting plan with the files that it wrote; those that were changed since stay, and are returned. The
+/// plan stays applied until its journal is undone.
 pub fn forget(host: &Host, name: &str) -> Result<Vec<String>> {
     let pin = load(host, name)?;
     let stay = remove_files(host, pin.files.iter())?;

@@ -62,7 +62,7 @@ def test_a_lasting_plan_is_applied_by_its_unit_and_taken_back_with_all_its_files
     unit = files["/etc/systemd/system/sipmi-pin-edge.service"]
     assert "After=network.target irqbalance.service opensips.service\n" in unit
 
-    # A restart of the machine: the kernel begins anew, the server has other pids.
+    # A restart of the machine: the kernel has its defaults, the server other pids.
     Path(root, "proc/sys/kernel/random/boot_id").write_text("99999999-2222-3333-4444-555555555555\n")
     Host(root).irq(57).set_affinity("0-7")
     restart(root, 19905, 29905)
