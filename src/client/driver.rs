@@ -20,6 +20,7 @@ use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
 use crate::sys::descriptor::epoll_control;
+use crate::sys::process::forks;
 
 /// How many things the kernel reports at once.
 const BATCH: usize = 256;
@@ -43,7 +44,8 @@ pub struct Driver<T> {
     timer: TimerFd,
     queue: Arc<WakerQueue>,
     calls: Mutex<Calls<T>>,
-    process: u32,
+    /// The count of forks when it was made.
+    forks: u32,
 }
 
 struct Calls<T> {
@@ -116,7 +118,7 @@ impl<T: Send> Driver<T> {
         let queue = Arc::new(WakerQueue { event, notified: Mutex::default() });
         let calls =
             Calls { places: Vec::new(), free: Vec::new(), due: BTreeSet::new(), armed: None, watched: Vec::new() };
-        Ok(Driver { epoll, timer, queue, calls: Mutex::new(calls), process: std::process::id() })
+        Ok(Driver { epoll, timer, queue, calls: Mutex::new(calls), forks: forks() })
     }
 
     /// Ready to read when it is time for a [`Driver::turn`].
@@ -182,7 +184,7 @@ impl<T: Send> Driver<T> {
 
     /// Cancels a call and frees its resources. Does nothing when it is done.
     pub fn cancel(&self, id: CallId) {
-        if self.process != std::process::id() {
+        if self.forks != forks() {
             return;
         }
         let call = self.lock().take(id);
@@ -192,7 +194,7 @@ impl<T: Send> Driver<T> {
 
     /// Gives up all calls.
     pub fn cancel_all(&self) {
-        if self.process != std::process::id() {
+        if self.forks != forks() {
             return;
         }
         let calls: Vec<_> = {
@@ -274,7 +276,7 @@ impl<T: Send> Driver<T> {
 impl<T> Drop for Driver<T> {
     fn drop(&mut self) {
         // A forked child has no part in its parent's calls, and may inherit their locks in a locked state.
-        if self.process != std::process::id() {
+        if self.forks != forks() {
             let calls = self.calls.get_mut().unwrap_or_else(PoisonError::into_inner);
             std::mem::forget(std::mem::take(&mut calls.places));
         }

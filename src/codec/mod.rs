@@ -126,9 +126,36 @@ pub(crate) fn push_int(out: &mut Vec<u8>, value: impl itoa::Integer) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
-/// Appends the shortest digits that read back as the same number.
+/// Appends the shortest digits that read back as the same number, as Rust prints them.
 pub(crate) fn push_float(out: &mut Vec<u8>, value: f64) {
     use std::io::Write as _;
-    // Writing to memory does not fail.
-    let _ = write!(out, "{value:?}");
+    // Numbers of this size have no exponent in either.
+    if value == 0.0 || (1e-4..1e16).contains(&value.abs()) {
+        out.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
+    } else {
+        // Writing to memory does not fail.
+        let _ = write!(out, "{value:?}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::push_float;
+
+    fn written(value: f64) -> String {
+        let mut out = Vec::new();
+        push_float(&mut out, value);
+        String::from_utf8(out).expect("digits")
+    }
+
+    proptest! {
+        #[test]
+        fn a_float_is_written_as_rust_prints_it(value in any::<f64>(), thousandths in any::<i32>(), exponent in -6..18_i32) {
+            for value in [value, f64::from(thousandths) / 1e3, 10_f64.powi(exponent), -0.0] {
+                prop_assert_eq!(written(value), format!("{value:?}"));
+            }
+        }
+    }
 }

@@ -25,6 +25,8 @@ pub struct Service {
     pub version: Str,
     /// The emulated version.
     pub dialect: Dialect,
+    /// The name and version of the server, as `version` answers them.
+    pub server_name: String,
     /// Its counters.
     pub statistics: Statistics,
     /// Its events and their subscribers.
@@ -44,6 +46,17 @@ pub struct Service {
     forwarder: OnceLock<Arc<dyn Forwarder>>,
 }
 
+/// Returns the name and version of a server: those of the emulated OpenSIPS, or its own.
+fn server_name(dialect: Dialect, name: &Str, version: &Str) -> String {
+    let platform = format!("({}/{})", std::env::consts::ARCH, std::env::consts::OS);
+    match dialect.release() {
+        Some(release) if dialect.is_1x() => format!("OpenSIPS ({release}-notls {platform})"),
+        Some(release) => format!("OpenSIPS ({release} {platform})"),
+        None if version.is_empty() => format!("sipmi ({}; {name})", env!("CARGO_PKG_VERSION")),
+        None => format!("sipmi ({}; {name} {version})", env!("CARGO_PKG_VERSION")),
+    }
+}
+
 /// Renders a page; `None` if it fails.
 pub type MetricsPage = Box<dyn Fn() -> Option<Vec<u8>> + Send + Sync>;
 
@@ -58,6 +71,7 @@ impl Service {
             events: Events::new(&statistics, dialect),
             statistics,
             processes: Processes::default(),
+            server_name: server_name(dialect, &name, &version),
             name,
             version,
             dialect,

@@ -64,6 +64,20 @@ pub fn unlock(file: impl AsFd) -> nix::Result<()> {
     fcntl::flock(file.as_fd().as_raw_fd(), FlockArg::Unlock)
 }
 
+/// Reads at most `most` bytes and appends them, without zeroing their room first (`read(2)`).
+pub fn append_from(file: impl AsFd, bytes: &mut Vec<u8>, most: usize) -> io::Result<usize> {
+    bytes.reserve(most);
+    let room = &mut bytes.spare_capacity_mut()[..most];
+    // SAFETY: the kernel writes at most `room.len()` bytes to the unused part of the vector, which then grows by those
+    // that it wrote.
+    unsafe {
+        let size = libc::read(file.as_fd().as_raw_fd(), room.as_mut_ptr().cast(), room.len());
+        let size = usize::try_from(size).map_err(|_| io::Error::last_os_error())?;
+        bytes.set_len(bytes.len() + size);
+        Ok(size)
+    }
+}
+
 /// Reads into memory that other processes may look at (`read(2)`).
 pub fn read_shared(file: impl AsFd, buffer: &[AtomicU8]) -> io::Result<usize> {
     let place = buffer.as_ptr().cast_mut().cast();

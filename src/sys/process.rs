@@ -1,6 +1,8 @@
 //! The process itself: random bytes, hooks at its end, its heap.
 
 use std::io;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Random bytes that cannot be guessed (`getrandom(2)`).
 pub fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
@@ -8,6 +10,20 @@ pub fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
     // SAFETY: the kernel writes at most `N` bytes to a live local of that size.
     let filled = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), N, 0) };
     if usize::try_from(filled) == Ok(N) { Ok(bytes) } else { Err(io::Error::last_os_error()) }
+}
+
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// Counts the forks between this process and the first of its ancestors that asked. A process compares the count with
+/// the one that it kept to know whether it was forked since, which `getpid(2)` would tell by a system call.
+pub fn forks() -> u32 {
+    extern "C" fn count() {
+        FORKS.fetch_add(1, Ordering::Relaxed);
+    }
+    static IS_COUNTED: OnceLock<bool> = OnceLock::new();
+    // SAFETY: the hook has the C calling convention, lives as long as the program, and only changes an atomic.
+    let register = || unsafe { libc::pthread_atfork(None, None, Some(count)) == 0 };
+    if *IS_COUNTED.get_or_init(register) { FORKS.load(Ordering::Relaxed) } else { std::process::id() }
 }
 
 /// Runs `hook` when the process exits; other threads may still run then (`atexit(3)`).

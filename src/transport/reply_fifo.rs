@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
@@ -15,6 +15,7 @@ use nix::sys::stat::Mode;
 use super::inode::Inode;
 use super::{kind_of, reply_sweep};
 use crate::sys::descriptor;
+use crate::sys::process::forks;
 
 /// The number of names that are tried. A name that is taken is hardly a coincidence.
 const ATTEMPTS: usize = 4;
@@ -24,8 +25,8 @@ const ATTEMPTS: usize = 4;
 pub struct ReplyName {
     path: CString,
     name: String,
-    /// The process that created it. A forked child does not remove the FIFO.
-    process: u32,
+    /// The count of forks when it was created. A forked child does not remove the FIFO.
+    forks: u32,
 }
 
 /// A reply FIFO that is open for reading.
@@ -45,7 +46,7 @@ impl ReplyName {
             let name = reply_sweep::new_name()?;
             let path = CString::new(dir.join(&name).as_os_str().as_bytes())?;
             match nix::unistd::mkfifo(path.as_c_str(), rights()) {
-                Ok(()) => return Ok(ReplyName { path, name, process: std::process::id() }),
+                Ok(()) => return Ok(ReplyName { path, name, forks: forks() }),
                 Err(Errno::EEXIST) if attempts < ATTEMPTS => attempts += 1,
                 Err(errno) => return Err(errno.into()),
             }
@@ -62,7 +63,7 @@ impl ReplyName {
 impl ReplyName {
     /// Returns true if this process created it, and not the process that it was forked from.
     pub fn is_ours(&self) -> bool {
-        self.process == std::process::id()
+        self.forks == forks()
     }
 }
 
@@ -94,9 +95,10 @@ impl Inbox {
         self.file.as_fd()
     }
 
-    /// Reads available bytes: 0 if no writer has the FIFO open, `None` if one has and there is nothing to read yet.
-    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        match self.file.read(buffer) {
+    /// Appends at most `most` available bytes: 0 if no writer has the FIFO open, `None` if one has and there is nothing to
+    /// read yet.
+    pub fn read(&mut self, bytes: &mut Vec<u8>, most: usize) -> io::Result<Option<usize>> {
+        match descriptor::append_from(&self.file, bytes, most) {
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(None),
             other => other.map(Some),
         }

@@ -1,13 +1,15 @@
 //! TCP connections on the client's side. No call blocks: an operation that cannot proceed returns the events to wait
 //! for.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect, socket};
+
+use crate::sys::descriptor;
 
 /// The outcome of an attempt to move bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,9 +47,9 @@ impl Stream {
         self.socket.take_error()?.map_or(Ok(()), Err)
     }
 
-    /// Reads available bytes.
-    pub fn read(&self, buffer: &mut [u8]) -> io::Result<Moved> {
-        moved((&self.socket).read(buffer), PollFlags::POLLIN)
+    /// Appends at most `most` available bytes.
+    pub fn read(&self, bytes: &mut Vec<u8>, most: usize) -> io::Result<Moved> {
+        moved(descriptor::append_from(&self.socket, bytes, most), PollFlags::POLLIN)
     }
 
     /// Writes as many bytes as fit.

@@ -18,6 +18,7 @@ use crate::client::deadline::{Deadline, WAKE, WaitError};
 use crate::client::error::{CallError, CallFailure};
 use crate::client::transports::resolve::Known;
 use crate::codec::CodecError;
+use crate::sys::process::forks;
 use crate::transport::client_socket::{ClientSocket, UnixClient};
 use crate::transport::eagerness::Eagerness;
 
@@ -58,7 +59,7 @@ struct Idle {
     socket: ClientSocket,
     since: Instant,
     /// A child of this process has its sockets, too, and must not speak on them.
-    process: u32,
+    forks: u32,
 }
 
 /// A reply, as it was read and as it came.
@@ -192,7 +193,7 @@ impl Pool {
     fn take(&self, has_id: bool) -> Option<ClientSocket> {
         let socket = {
             let mut idle = lock(&self.idle);
-            if idle.front().is_some_and(|first| first.process != std::process::id()) {
+            if idle.front().is_some_and(|first| first.forks != forks()) {
                 idle.clear();
             }
             if has_id {
@@ -212,7 +213,7 @@ impl Pool {
     }
 
     fn keep(&self, socket: ClientSocket) {
-        let kept = Idle { socket, since: Instant::now(), process: std::process::id() };
+        let kept = Idle { socket, since: Instant::now(), forks: forks() };
         let mut idle = lock(&self.idle);
         if idle.len() < IDLE {
             idle.push_back(kept);

@@ -124,6 +124,8 @@ impl Fifo {
         }
         let is_over = line.is_tight && (ending == Ending::Text || has_writer_left(&line.inbox, deadline).await);
         self.end(line, is_over);
+        // The caller may keep it.
+        received.shrink_to_fit();
         Ok((request, received.take()))
     }
 
@@ -283,9 +285,7 @@ async fn read(
             other => other?,
         };
         let before = received.len();
-        received.resize(before + CHUNK, 0);
-        let size = inbox.read(&mut received[before..]);
-        received.truncate(before + size.as_ref().ok().copied().flatten().unwrap_or_default());
+        let size = inbox.read(received, CHUNK);
         // poll looks at a pipe without its lock: of a writer who is about to open it, it may tell that he has left.
         let Some(size) = size.map_err(|error| CallError::io("the reply FIFO cannot be read", &error))? else {
             continue;

@@ -149,8 +149,10 @@ impl Reader<'_> {
         while let Some(member) = object.next_key_seed(MemberSeed)? {
             match member {
                 Member::Version if envelope.is_version_2.is_none() => {
-                    let version = self.string(object.next_value::<&RawValue>()?.get())?;
-                    envelope.is_version_2 = Some(version.is_some_and(|version| version == "2.0"));
+                    let version = object.next_value::<&RawValue>()?.get();
+                    // An escape in it is as good, and needs to be read.
+                    let is_2 = version == "\"2.0\"" || self.string(version)?.is_some_and(|version| version == "2.0");
+                    envelope.is_version_2 = Some(is_2);
                 }
                 Member::Id if envelope.id.is_none() => {
                     envelope.id = Some(self.id(object.next_value::<&RawValue>()?.get())?);

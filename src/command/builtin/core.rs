@@ -86,19 +86,8 @@ fn uptime(service: &Service, _: &Asked) -> Outcome {
     ])
 }
 
-/// The server's name and version, as the command `version` reports them.
-pub(crate) fn server_name(service: &Service) -> String {
-    let platform = format!("({}/{})", std::env::consts::ARCH, std::env::consts::OS);
-    match (service.dialect, service.dialect.release()) {
-        (dialect, Some(release)) if dialect.is_1x() => format!("OpenSIPS ({release}-notls {platform})"),
-        (_, Some(release)) => format!("OpenSIPS ({release} {platform})"),
-        (_, None) if service.version.is_empty() => format!("sipmi ({}; {})", env!("CARGO_PKG_VERSION"), service.name),
-        (_, None) => format!("sipmi ({}; {} {})", env!("CARGO_PKG_VERSION"), service.name, service.version),
-    }
-}
-
 fn version(service: &Service, asked: &Asked) -> Outcome {
-    let server = server_name(service);
+    let server = &*service.server_name;
     if let Some(forwarder) = service.forwarder().filter(|_| !service.dialect.is_emulated()) {
         let said = std::iter::once(("Server", server.into())).chain(forwarder.version());
         return Ok(Item::Object(said.map(|(name, item)| (name.into(), item)).collect()).into());

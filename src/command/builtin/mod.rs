@@ -12,7 +12,7 @@ use crate::dialect::Dialect;
 use crate::item::Str;
 
 #[cfg(feature = "net")]
-pub(crate) use core::{ctime, server_name};
+pub(crate) use core::ctime;
 
 /// A service with the commands that every server has.
 pub fn new_service(

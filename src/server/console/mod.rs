@@ -212,7 +212,7 @@ impl Site<'_> {
         Frame {
             root: self.root.into(),
             stylesheet: if self.mi_root.is_some() { format!("{}/{STYLESHEET}", self.root) } else { String::new() },
-            server: builtin::server_name(self.service),
+            server: self.service.server_name.clone(),
             since: builtin::ctime(self.service.started),
             takes_both: !self.service.dialect.is_emulated(),
         }
@@ -399,7 +399,7 @@ impl Site<'_> {
         Item::from([
             ("name", Item::Str(self.service.name.clone())),
             ("version", Item::Str(self.service.version.clone())),
-            ("server", builtin::server_name(self.service).into()),
+            ("server", self.service.server_name.as_str().into()),
             // Those of servers behind this one are known once `which` was asked for.
             ("forwards", Item::Bool(self.service.forwarder().is_some())),
             ("modules", Item::Array(self.modules().iter().map(of_module).collect())),

@@ -42,11 +42,12 @@ impl Channel {
         }
     }
 
-    pub(in crate::client) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Moved> {
+    /// Reads at most `most` bytes of those that are there, and appends them.
+    pub(in crate::client) fn read(&mut self, bytes: &mut Vec<u8>, most: usize) -> io::Result<Moved> {
         match self {
-            Channel::Plain(stream) => stream.read(buffer),
+            Channel::Plain(stream) => stream.read(bytes, most),
             #[cfg(feature = "tls")]
-            Channel::Tls(secured) => secured.read(buffer),
+            Channel::Tls(secured) => secured.read(bytes, most),
         }
     }
 

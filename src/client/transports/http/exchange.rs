@@ -104,10 +104,9 @@ async fn receive(
     loop {
         deadline.checkpoint_after(size).await?;
         let when = if parser.has_head() { "in the middle of its answer" } else { "before its answer" };
-        let read = read(channel, parser.room(), when, deadline).await;
-        size = read.as_ref().copied().unwrap_or_default();
-        parser.fill(size);
-        if read? == 0 {
+        size = read(channel, parser.room(), when, deadline).await?;
+        parser.note_received(size);
+        if size == 0 {
             let what = format!("the server closed the connection {when}");
             let error = CallError::Transport { what, errno: libc::ECONNRESET };
             return parser.end().ok_or(Ended { error, by: Some(End::Closed) });
@@ -118,16 +117,16 @@ async fn receive(
     }
 }
 
-/// Reads the next bytes; none at the end of the connection.
+/// Appends the next bytes, at most so many; none at the end of the connection.
 async fn read(
     channel: &mut Channel,
-    room: &mut [u8],
+    (bytes, most): (&mut Vec<u8>, usize),
     when: &str,
     deadline: &mut Deadline<'_>,
 ) -> Result<usize, Ended> {
     let eagerness = deadline.eagerness();
     loop {
-        match channel.read(room) {
+        match channel.read(bytes, most) {
             Ok(Moved::Bytes(count)) => return Ok(count),
             // To try again tells as much as to ask.
             Ok(Moved::Not(_)) if eagerness.give_way() => {}

@@ -4,6 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::channel::Channel;
+use crate::sys::process::forks;
 
 /// More connections than this are not kept.
 const MOST: usize = 64;
@@ -22,15 +23,15 @@ struct Idle {
     channel: Channel,
     since: Instant,
     /// A child of this process has its connections too, and must not speak on them.
-    process: u32,
+    forks: u32,
 }
 
 impl Pool {
     /// A connection on which the server has said nothing since its last answer.
     pub(in crate::client) fn take(&self) -> Option<Channel> {
         loop {
-            let Idle { mut channel, since, process } = self.lock().pop()?;
-            let is_ours = process == std::process::id();
+            let Idle { mut channel, since, forks: made_at } = self.lock().pop()?;
+            let is_ours = made_at == forks();
             if is_ours && since.elapsed() < LONGEST_IDLE && channel.is_quiet() {
                 return Some(channel);
             }
@@ -42,7 +43,7 @@ impl Pool {
         if idle.len() >= MOST {
             idle.remove(0);
         }
-        idle.push(Idle { channel, since: Instant::now(), process: std::process::id() });
+        idle.push(Idle { channel, since: Instant::now(), forks: forks() });
     }
 
     /// Closes them all.

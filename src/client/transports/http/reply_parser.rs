@@ -96,8 +96,6 @@ pub(in crate::client) struct ReplyParser {
     limit: usize,
     /// The bytes that were received and not consumed.
     bytes: ReplyBytes,
-    /// How many of them are received; the others are room.
-    filled: usize,
     /// The number of bytes received in all.
     received: usize,
     /// The end of the interim responses, which stand before the head.
@@ -117,7 +115,6 @@ impl ReplyParser {
         ReplyParser {
             limit,
             bytes: ReplyBytes::default(),
-            filled: 0,
             received: 0,
             interim: 0,
             attempted: 0,
@@ -128,16 +125,13 @@ impl ReplyParser {
         }
     }
 
-    /// The room for the next bytes.
-    pub(in crate::client) fn room(&mut self) -> &mut [u8] {
-        self.filled = self.bytes.len();
-        self.bytes.resize(self.filled + self.received.clamp(LEAST_PIECE, MOST_PIECE), 0);
-        &mut self.bytes[self.filled..]
+    /// The buffer to which the next bytes are appended, and how many to read at most.
+    pub(in crate::client) fn room(&mut self) -> (&mut Vec<u8>, usize) {
+        (&mut self.bytes, self.received.clamp(LEAST_PIECE, MOST_PIECE))
     }
 
-    /// Says how many bytes were written to the room.
-    pub(in crate::client) fn fill(&mut self, count: usize) {
-        self.bytes.truncate(self.filled + count);
+    /// Says how many bytes were appended.
+    pub(in crate::client) fn note_received(&mut self, count: usize) {
         self.received += count;
     }
 
@@ -197,7 +191,9 @@ impl ReplyParser {
         }
     }
 
-    fn reply(&mut self, body: Vec<u8>) -> Option<HttpReply> {
+    fn reply(&mut self, mut body: Vec<u8>) -> Option<HttpReply> {
+        // The caller may keep it, and a read has room for much more than most bodies need.
+        body.shrink_to_fit();
         let Head { status, reason, server, framing, keeps_alive, .. } = self.head.take()?;
         let ends_by_itself = matches!(framing, Framing::Length(_) | Framing::Chunks);
         // Of real servers only a success leaves the connection in step.
@@ -445,8 +441,8 @@ mod tests {
     fn parse(text: &[u8], piece: usize) -> Result<Option<(HttpReply, usize)>, ReplyError> {
         let mut parser = ReplyParser::new(64);
         for part in text.chunks(piece) {
-            parser.room()[..part.len()].copy_from_slice(part);
-            parser.fill(part.len());
+            parser.room().0.extend_from_slice(part);
+            parser.note_received(part.len());
             if let Event::Reply(reply) = parser.next_event()? {
                 return Ok(Some((reply, parser.received())));
             }
@@ -459,8 +455,8 @@ mod tests {
         let mut parser = ReplyParser::new(64);
         let mut attempted = vec![0];
         for byte in text {
-            parser.room()[0] = byte;
-            parser.fill(1);
+            parser.room().0.push(byte);
+            parser.note_received(1);
             assert!(matches!(parser.next_event(), Ok(Event::NeedsMore)));
             attempted.push(parser.attempted);
         }
@@ -478,8 +474,8 @@ mod tests {
     fn empty_lines_before_a_head_are_passed_over() {
         let mut parser = ReplyParser::new(64);
         let text = b"\r\n\r\n\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
-        parser.room()[..text.len()].copy_from_slice(text);
-        parser.fill(text.len());
+        parser.room().0.extend_from_slice(text);
+        parser.note_received(text.len());
         assert!(matches!(parser.next_event(), Ok(Event::Reply(HttpReply { body, .. })) if body == b"hi"));
     }
 
@@ -508,8 +504,8 @@ mod tests {
     fn a_reply_that_breaks_off_is_none_and_tells_its_progress() {
         let mut parser = ReplyParser::new(64);
         let head = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhel";
-        parser.room()[..head.len()].copy_from_slice(head);
-        parser.fill(head.len());
+        parser.room().0.extend_from_slice(head);
+        parser.note_received(head.len());
         assert!(matches!(parser.next_event(), Ok(Event::NeedsMore)));
         assert!(parser.end().is_none());
         assert_eq!(parser.progress(), "the head of an HTTP answer, 200, and 3 bytes of a body of 9");

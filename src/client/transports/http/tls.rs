@@ -1,7 +1,7 @@
 //! TLS over a socket that does not wait: rustls turns bytes into records, this file moves them.
 
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -101,8 +101,8 @@ impl Secured {
         Ok(())
     }
 
-    pub(in crate::client) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Moved> {
-        if let Some(read) = self.read_plain(buffer)? {
+    pub(in crate::client) fn read(&mut self, bytes: &mut Vec<u8>, most: usize) -> io::Result<Moved> {
+        if let Some(read) = self.read_plain(bytes, most)? {
             return Ok(Moved::Bytes(read));
         }
         if let later @ Moved::Not(_) = self.take_records()? {
@@ -112,15 +112,23 @@ impl Secured {
         // Answers to the protocol's own messages. An answer that cannot be sent now goes with the next.
         while self.tls.wants_write() && matches!(self.send_records()?, Moved::Bytes(_)) {}
         // Of records without data there may be no end: the caller asks again, and looks at its deadline between.
-        Ok(self.read_plain(buffer)?.map_or(Moved::Not(PollFlags::POLLIN), Moved::Bytes))
+        Ok(self.read_plain(bytes, most)?.map_or(Moved::Not(PollFlags::POLLIN), Moved::Bytes))
     }
 
-    /// Reads data that has been deciphered; `None` when there is none.
-    fn read_plain(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        match self.tls.reader().read(buffer) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            outcome => outcome.map(Some),
-        }
+    /// Appends at most `most` bytes of deciphered data; `None` when there is none.
+    fn read_plain(&mut self, bytes: &mut Vec<u8>, most: usize) -> io::Result<Option<usize>> {
+        let mut reader = self.tls.reader();
+        let size = match reader.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            deciphered => {
+                let deciphered = deciphered?;
+                let size = deciphered.len().min(most);
+                bytes.extend_from_slice(&deciphered[..size]);
+                size
+            }
+        };
+        reader.consume(size);
+        Ok(Some(size))
     }
 
     pub(in crate::client) fn write(&mut self, bytes: &[u8]) -> io::Result<Moved> {

@@ -11,8 +11,6 @@ mod rules;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hyper::Request;
-use hyper::body::Incoming;
 use hyper::header::HeaderMap;
 use hyper::http::request::Parts;
 
@@ -103,9 +101,9 @@ impl HttpPolicy for EmulatedHttp {
         Quirks { is_curt, first_request: forgets.then_some(pieces::first_request) }
     }
 
-    fn preferences(&self, request: &Request<Incoming>, was_pipelined: bool) -> Preferences {
-        let is_of_abyss = self.is_of_abyss(request.uri().path());
-        let mut preferences = replies::preferences(request.headers(), request.version(), is_of_abyss);
+    fn preferences(&self, head: &Parts, was_pipelined: bool) -> Preferences {
+        let is_of_abyss = self.is_of_abyss(head.uri.path());
+        let mut preferences = replies::preferences(&head.headers, head.version, is_of_abyss);
         // 1.x and 2.x close then, 3.x and 4.x wait for more.
         preferences.closes |= self.dialect.reads_text() && was_pipelined;
         preferences

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use hyper::body::Body as _;
-use hyper::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, SERVER};
+use hyper::header::{ACCEPT, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, SERVER};
 use hyper::{StatusCode, Version};
 
 use crate::codec::xmlrpc;
@@ -51,11 +51,10 @@ pub(super) fn finish(dialect: Dialect, preferences: Preferences, mut reply: Repl
 }
 
 /// A reply without the chunk that ends it: 3.x and 4.x leave all replies so that have no body.
-pub(super) fn leave_open(dialect: Dialect, mut reply: Reply) -> Reply {
+pub(super) fn leave_open(dialect: Dialect, reply: Reply) -> Reply {
     if !dialect.reads_json() || reply.body().size_hint().exact() != Some(0) {
         return reply;
     }
-    reply.headers_mut().remove(CONTENT_LENGTH);
     reply.map(|_| ReplyBody::Open)
 }
 

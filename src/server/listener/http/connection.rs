@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use hyper::Version;
 
 use super::probe::Probe;
+use super::readiness::Readiness;
 use crate::command::Hook;
 use crate::server::scheduling::poll_state::TaskState;
 
@@ -143,6 +144,8 @@ pub(super) struct Progress {
     pending_job: Mutex<Option<Hook>>,
     /// Detects that the client has left.
     probe: Probe,
+    /// Knows whether the socket may have bytes to read.
+    pub(super) readiness: Readiness,
     /// True if several requests arrived at once.
     pipelined: AtomicBool,
 }
@@ -184,6 +187,7 @@ impl Progress {
             problem: AtomicBool::new(false),
             pending_job: Mutex::default(),
             probe,
+            readiness: Readiness::default(),
             pipelined: AtomicBool::new(false),
         })
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::rt::Write as _;
 use hyper::server::conn::http1;
 use hyper::service::Service;
@@ -94,11 +95,13 @@ impl Service<Request<Incoming>> for Exchange {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let Exchange { site, peer, progress } = self;
         let (site, peer, progress) = (site.clone(), peer.clone(), progress.clone());
+        // Out of the future, which would move the large head about within itself.
+        let (head, body) = request.into_parts();
         Box::pin(async move {
             progress.reach(Stage::Body, site.reactor.round());
-            progress.note_version(request.version());
-            let preferences = site.policy.preferences(&request, progress.was_pipelined());
-            let answered = site.answer(request, peer, &progress).await;
+            progress.note_version(head.version);
+            let preferences = site.policy.preferences(&head, progress.was_pipelined());
+            let answered = site.answer((&head, body), peer, &progress).await;
             progress.reach(Stage::Reply, site.reactor.round());
             let is_problem = answered.is_err();
             let mut reply = match answered {
@@ -121,15 +124,14 @@ impl Service<Request<Incoming>> for Exchange {
 impl AppState {
     async fn answer(
         &self,
-        request: Request<Incoming>,
+        (head, body): (&Parts, Incoming),
         peer: Peer,
         progress: &Arc<Progress>,
     ) -> Result<Reply, Problem> {
-        let (head, body) = request.into_parts();
         if let Some(reply) = self.answer_health(&head.method, head.uri.path()) {
             return Ok(reply);
         }
-        self.policy.check_head(&head, &self.guard)?;
+        self.policy.check_head(head, &self.guard)?;
         let refused = |refusal| Problem::Refused(refusal, self.guard.challenge());
         let user = self.guard.authenticate(&head.headers).map_err(refused)?;
         if let Some(reply) = self.answer_metrics(&head.method, head.uri.path()) {
@@ -138,13 +140,13 @@ impl AppState {
         let Some(mount) = self.roots.find(head.uri.path()) else { return self.answer_elsewhere(head.uri.path()) };
         let reads_only = head.method != Method::POST && self.json_get.reads_only(&head.headers, &self.guard);
         let caller = Caller { peer, size: 0, user, reads_only };
-        match self.policy.rule(mount, &head) {
+        match self.policy.rule(mount, head) {
             Verdict::Serve => {}
             Verdict::Wait(event) => event.await,
             Verdict::Answer(reply) => return Ok(reply),
             Verdict::Close => return Err(Problem::Unserved),
         }
-        self.answer_at(mount, (&head, body), caller, progress).await
+        self.answer_at(mount, (head, body), caller, progress).await
     }
 
     /// Answers a request at a path without a route.

@@ -31,23 +31,31 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 impl Guard {
     pub(crate) fn new(credentials: Credentials, hosts: Vec<String>, scheme: &'static str) -> Self {
-        let hosts = hosts.into_iter().map(|host| host.to_ascii_lowercase()).collect();
         Guard { credentials, hosts, scheme }
     }
 
     /// Rejects requests from pages of other sites. This includes DNS rebinding, in which the attacker's name resolves
     /// to this server's address: `Host` then holds that name.
     pub(crate) fn check_site(&self, head: &HeaderMap) -> Result<(), Refusal> {
-        let text = |name| head.get(name).map(|value| value.to_str().unwrap_or("?"));
-        let host = text(HOST);
+        let [mut host, mut site, mut origin, mut referer] = [None; 4];
+        for (name, value) in head {
+            let first = match name {
+                name if name == HOST => &mut host,
+                name if name == SEC_FETCH_SITE => &mut site,
+                name if name == ORIGIN => &mut origin,
+                name if name == REFERER => &mut referer,
+                _ => continue,
+            };
+            first.get_or_insert_with(|| value.to_str().unwrap_or("?"));
+        }
         if !host.is_none_or(|host| self.is_our_name(host)) {
             return Err(Refusal::Foreign("the Host header names another site"));
         }
-        if text(SEC_FETCH_SITE).is_some_and(|site| !matches!(site, "none" | "same-origin")) {
+        if site.is_some_and(|site| !matches!(site, "none" | "same-origin")) {
             return Err(Refusal::Foreign("Sec-Fetch-Site says that another site asks"));
         }
-        for (name, why) in [(ORIGIN, "the Origin is another site"), (REFERER, "the Referer is another site")] {
-            if text(name).is_some_and(|origin| !self.is_our_origin(origin, host)) {
+        for (found, why) in [(origin, "the Origin is another site"), (referer, "the Referer is another site")] {
+            if found.is_some_and(|origin| !self.is_our_origin(origin, host)) {
                 return Err(Refusal::Foreign(why));
             }
         }
@@ -64,11 +72,14 @@ impl Guard {
     }
 
     fn is_our_name(&self, host: &str) -> bool {
-        let name = if host.parse::<IpAddr>().is_ok() { host } else { without_port(host) }.to_ascii_lowercase();
+        let name = without_port(host);
         let inner = name.trim_start_matches('[').trim_end_matches(']');
         // A page of an attacker can have a name that resolves to this address, but never the address itself as its
         // host.
-        inner == "localhost" || inner.parse::<IpAddr>().is_ok() || self.hosts.contains(&name)
+        let is_address = inner.parse::<IpAddr>().is_ok() || host.parse::<IpAddr>().is_ok();
+        is_address
+            || inner.eq_ignore_ascii_case("localhost")
+            || self.hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
     }
 
     fn is_our_origin(&self, origin: &str, host: Option<&str>) -> bool {

@@ -17,6 +17,7 @@ mod pages;
 pub(crate) mod policy;
 mod probe;
 mod reactor;
+mod readiness;
 pub(crate) mod reply;
 mod slot;
 mod stream;

@@ -4,8 +4,6 @@ use std::future::Future;
 use std::pin::Pin;
 
 use bytes::Bytes;
-use hyper::Request;
-use hyper::body::Incoming;
 use hyper::header::{HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 
@@ -45,8 +43,8 @@ pub(crate) trait HttpPolicy: Send + Sync {
 
     /// Properties of the reply that depend on the request. `was_pipelined`: another request arrived before this one was
     /// answered.
-    fn preferences(&self, request: &Request<Incoming>, was_pipelined: bool) -> Preferences {
-        let _ = (request, was_pipelined);
+    fn preferences(&self, head: &Parts, was_pipelined: bool) -> Preferences {
+        let _ = (head, was_pipelined);
         Preferences::default()
     }
 

@@ -109,7 +109,15 @@ impl Reactor {
                 DOOR => queue.push_back(Ready::Listener),
                 BELL => drop(self.bell.read()),
                 id => {
-                    let connection = self.connections().get(&id).filter(|connection| connection.claim()).cloned();
+                    let connection = self
+                        .connections()
+                        .get(&id)
+                        .filter(|connection| {
+                            // Before the claim: the thread that polls the connection has to see it.
+                            connection.progress.readiness.note(event.events());
+                            connection.claim()
+                        })
+                        .cloned();
                     queue.extend(connection.map(Ready::Connection));
                 }
             }

@@ -1,7 +1,7 @@
 //! HTTP's own replies, which name the problem of a request with a status.
 
 use bytes::Bytes;
-use hyper::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 
 use super::body::{Making, ReplyBody};
@@ -22,14 +22,11 @@ pub(crate) const XML: HeaderValue = HeaderValue::from_static("text/xml; charset=
 pub(crate) const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 pub(crate) const HTML: HeaderValue = HeaderValue::from_static("text/html");
 
-/// A body with its type and length.
+/// A body with its type. hyper adds its length.
 pub(crate) fn with_body(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes>) -> Reply {
-    let body = body.into();
-    let length = HeaderValue::from(body.len());
-    let mut reply = Response::new(body.into());
+    let mut reply = Response::new(body.into().into());
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, content_type);
-    reply.headers_mut().insert(CONTENT_LENGTH, length);
     reply
 }
 

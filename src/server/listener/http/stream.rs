@@ -11,6 +11,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use super::connection::{Progress, Stage};
 use super::policy::Quirks;
 use super::reactor::Reactor;
+use super::readiness::Readiness;
 use super::reply::TOO_SLOW;
 use crate::sys::message;
 
@@ -126,7 +127,7 @@ impl Read for Stream {
         let read = match &mut this.socket {
             Socket::Plain(socket) => match this.quirks.first_request.filter(|_| begins) {
                 Some(first_request) => receive_one(socket, &mut cursor, (first_request, &this.progress)),
-                None => receive(socket, &mut cursor),
+                None => receive_if_ready(socket, &mut cursor, &this.progress.readiness),
             },
             #[cfg(feature = "tls")]
             Socket::Tls(tls) => {
@@ -229,6 +230,19 @@ fn receive_one(
     }
     cursor.put_slice(&read[..kept]);
     Ok(kept)
+}
+
+/// Reads what has come since the socket was drained.
+fn receive_if_ready(socket: &TcpStream, cursor: &mut ReadBufCursor<'_>, readiness: &Readiness) -> io::Result<usize> {
+    if !readiness.claim() {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
+    let room = cursor.remaining();
+    let size = receive(socket, cursor)?;
+    if size == room {
+        readiness.note_more();
+    }
+    Ok(size)
 }
 
 /// Reads directly into the uninitialized part of the buffer.
