@@ -117,7 +117,7 @@ async fn receive(
     }
 }
 
-/// Appends the next bytes, at most so many; none at the end of the connection.
+/// Appends the next bytes, at most `most`; none at the end of the connection.
 async fn read(
     channel: &mut Channel,
     (bytes, most): (&mut Vec<u8>, usize),

@@ -1,10 +1,10 @@
-//! Whether a read could find something: so the read that would only find nothing is left out.
+//! Readiness of a socket for reading, so that a read that would find nothing is left out.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use nix::sys::epoll::EpollFlags;
 
-/// Whether a socket may have bytes to read, by the reports of an edge-triggered epoll and by short reads.
+/// Tracks whether a socket may have bytes to read, by the reports of an edge-triggered epoll and by short reads.
 ///
 /// A short read has drained the socket, and epoll reports all that comes afterwards (epoll(7), question 9). The
 /// end of a stream is reported once, perhaps together with its last bytes, so it stays known.
