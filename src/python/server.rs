@@ -374,7 +374,7 @@ fn read_conduct(given: &Bound<'_, PyDict>) -> PyResult<Conduct> {
             other => return Err(PyTypeError::new_err(format!("a command has no option {other:?}"))),
         }
     }
-    conduct.rate = conduct.limits.rate.map(Rate::new);
+    conduct.rate = conduct.limits.rate.map(Rate::new).transpose()?;
     Ok(conduct)
 }
 

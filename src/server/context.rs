@@ -5,9 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::server::delivery::deferred_writer::DeferredWriter;
 use crate::server::dispatch::dispatcher::Dispatcher;
+use crate::server::dispatch::rates::ListenerRates;
 use crate::server::dispatch::resources::Resources;
+use crate::server::error::ServerError;
 use crate::server::multiprocess::fifo_stream::FifoStream;
 use crate::server::multiprocess::in_flight::{InFlightTable, WorkerSlots};
+use crate::server::options::ListenOptions;
 use crate::server::scheduling::leadership::{LeaderMonitor, Led};
 use crate::server::scheduling::thread_pool::Pool;
 
@@ -17,6 +20,8 @@ pub(crate) struct Common {
     pub(crate) slots: Arc<InFlightTable>,
     /// One for each endpoint that is a FIFO.
     pub(crate) streams: Arc<[Option<FifoStream>]>,
+    /// One for each endpoint.
+    pub(crate) rates: Arc<[ListenerRates]>,
 }
 
 /// The state that all listeners of a running server share.
@@ -42,6 +47,12 @@ impl Context {
         self.dead.store(true, Ordering::SeqCst);
         self.resources.stopping.store(true, Ordering::SeqCst);
         (self.take_down)();
+    }
+
+    /// The rate limits of an endpoint: those of all processes, if there are several.
+    pub(crate) fn rates(&self, number: usize, options: &ListenOptions) -> Result<ListenerRates, ServerError> {
+        let common = self.common.as_ref().and_then(|common| common.rates.get(number));
+        common.cloned().map_or_else(|| ListenerRates::new(options).map_err(ServerError::Memory), Ok)
     }
 
     pub(crate) fn is_dead(&self) -> bool {

@@ -329,7 +329,7 @@ fn listen(
         }
         Endpoint::Http { listener, bound, host } => {
             let policies = (policies.http(options), policies.replies(None));
-            Arc::new(HttpListener::new(context, (listener, bound), host, options, policies)?)
+            Arc::new(HttpListener::new(context, (listener, bound), host, (number, options), policies)?)
         }
     })
 }

@@ -2,6 +2,7 @@
 
 use crate::address::Address;
 use crate::server::context::Common;
+use crate::server::dispatch::rates::ListenerRates;
 use crate::server::endpoint::Endpoint;
 use crate::server::error::ServerError;
 use crate::server::lifecycle::Server;
@@ -25,9 +26,12 @@ impl Server {
             matches!(endpoint, Endpoint::Fifo { .. }).then(|| FifoStream::new(room, fifo::BUFFER)).transpose()
         };
         let streams: Result<Vec<_>, _> = state.bound.iter().zip(&state.endpoints).map(stream).collect();
+        let rates: Result<Vec<_>, _> =
+            state.endpoints.iter().map(|(_, options)| ListenerRates::new(options)).collect();
         state.common = Some(Common {
             slots: InFlightTable::new(workers).map_err(ServerError::Memory)?,
             streams: streams.map_err(ServerError::Memory)?.into(),
+            rates: rates.map_err(ServerError::Memory)?.into(),
         });
         Ok(())
     }

@@ -83,6 +83,26 @@ def test_all_processes_count_together(group: Callable[..., Group]) -> None:
             assert client.call("get_statistics", ["early"]) == {"many:early": 0}
 
 
+def test_rate_limits_count_the_requests_of_all_processes(group: Callable[..., Group]) -> None:
+    many = group(
+        """
+        server.command(os.getpid, name="seldom", rate_limit=0.001)
+        server.listen(f"unix:{sys.argv[1]}/limited", rate_limit=0.001)
+        server.run(processes=2)
+        """
+    )
+    workers: set[int] = set()
+    while len(workers) < 2:
+        with many.connect() as client:
+            workers.add(client.call("pid"))
+    for address, command in (("sock", "seldom"), ("limited", "pid")):
+        with sipmi.connect(f"unix:{many.directory}/{address}", wire="text", timeout=PATIENCE) as client:
+            assert int(client.call(command)) in workers
+            for _ in range(20):  # either of the workers may refuse
+                with pytest.raises(sipmi.Fault, match="Server busy"):
+                    client.call(command)
+
+
 def test_requests_in_progress_of_a_dead_process_are_no_longer_counted(group: Callable[..., Group]) -> None:
     many = group()
     with many.connect("http", timeout=60) as client, many.connect() as other:

@@ -19,6 +19,7 @@ use crate::codec::jsonrpc;
 use crate::codec::text::{Carrier, TextStyle};
 use crate::codec::xmlrpc;
 use crate::command::permit::Permit;
+use crate::command::rate::Rate;
 use crate::command::service::Service;
 use crate::command::statistics::TransportCounters;
 use crate::command::{Command, Hook, Transport};
@@ -38,6 +39,8 @@ pub(crate) struct Carriage {
     pub(crate) reply_limit: usize,
     /// True if a stopping server rejects requests that it has read.
     pub(crate) rejects_while_stopping: bool,
+    /// The limit of requests of one peer.
+    pub(crate) rate: Option<Arc<Rate>>,
 }
 
 pub(crate) struct Dispatcher {
@@ -70,7 +73,7 @@ impl Dispatcher {
         resources: &Arc<Resources>,
         address: &Address,
         options: &ListenOptions,
-        (Carriage { transport, carrier, group, reply_limit, rejects_while_stopping }, policy): (
+        (Carriage { transport, carrier, group, reply_limit, rejects_while_stopping, rate }, policy): (
             Carriage,
             Arc<dyn ReplyPolicy>,
         ),
@@ -79,7 +82,7 @@ impl Dispatcher {
         let counters = TransportCounters::new(&service.statistics, group);
         Arc::new(Dispatcher {
             resources: resources.clone(),
-            limits: ListenerLimits::new(&service.statistics, group, address, options.limits.clone()),
+            limits: ListenerLimits::new(&service.statistics, group, address, (options.limits.clone(), rate)),
             unsent: resources.unsent.part(options.unsent_limit),
             in_progress: AtomicUsize::new(0),
             current: Mutex::default(),

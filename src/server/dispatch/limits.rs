@@ -1,5 +1,6 @@
 //! The limits of a listener on requests, counters of the excess, and at most one log line a second.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -17,7 +18,7 @@ pub(crate) struct ListenerLimits {
     listener: String,
     /// How many requests wait for a thread or their turn.
     waiting: AtomicUsize,
-    rate: Option<Rate>,
+    rate: Option<Arc<Rate>>,
     too_large_requests: Excess,
     too_deep: Excess,
     busy: Excess,
@@ -74,12 +75,17 @@ impl Excess {
 }
 
 impl ListenerLimits {
-    pub(crate) fn new(statistics: &Statistics, group: &str, address: &Address, limits: Limits) -> Self {
+    pub(crate) fn new(
+        statistics: &Statistics,
+        group: &str,
+        address: &Address,
+        (limits, rate): (Limits, Option<Arc<Rate>>),
+    ) -> Self {
         let excess = |name| Excess::new(statistics, (group, address), name);
         ListenerLimits {
             listener: address.to_string(),
             waiting: AtomicUsize::new(0),
-            rate: limits.rate.map(Rate::new),
+            rate,
             too_large_requests: excess("too_large_requests"),
             too_deep: excess("too_deep_requests"),
             busy: excess("too_many_requests"),
@@ -139,7 +145,11 @@ impl ListenerLimits {
             });
             return Err(Failure::Busy);
         }
-        if [&self.rate, &command.conduct.rate].into_iter().flatten().any(|rate| !rate.allows(peer, now)) {
+        if [self.rate.as_deref(), command.conduct.rate.as_ref()]
+            .into_iter()
+            .flatten()
+            .any(|rate| !rate.allows(peer, now))
+        {
             self.too_often.note(1, || format!("{}: {peer} asks too often", self.listener));
             return Err(Failure::Busy);
         }

@@ -12,6 +12,7 @@ mod notes;
 mod one_shot;
 mod pending_request;
 pub(crate) mod policy;
+pub(crate) mod rates;
 mod reply_encoder;
 mod reply_stream;
 pub(crate) mod resources;

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::address::Address;
@@ -12,13 +13,10 @@ use crate::command::Peer;
 use crate::command::rate::Rate;
 use crate::server::dispatch::asked::Asked;
 
-/// The most replies per second to malformed requests of one peer. Some services (chargen, RFC 864) answer everything.
-const ERRORS_PER_SECOND: f64 = 200.0;
-
 /// The addresses and rates by which a listener detects loops.
 pub(crate) struct LoopGuard {
     own: OwnAddress,
-    errors: Rate,
+    errors: Arc<Rate>,
 }
 
 enum OwnAddress {
@@ -29,7 +27,7 @@ enum OwnAddress {
 
 impl LoopGuard {
     /// Creates the guard of a listener at an address, as it is bound.
-    pub(crate) fn new(address: &Address) -> Self {
+    pub(crate) fn new(address: &Address, errors: Arc<Rate>) -> Self {
         let own = match address {
             Address::Udp { host, port } => {
                 host.parse().map_or(OwnAddress::Unknown, |ip: IpAddr| OwnAddress::Udp((ip, *port).into()))
@@ -37,7 +35,7 @@ impl LoopGuard {
             Address::Unix { path } => OwnAddress::Unix(kernel_name(path)),
             _ => OwnAddress::Unknown,
         };
-        LoopGuard { own, errors: Rate::new(ERRORS_PER_SECOND) }
+        LoopGuard { own, errors }
     }
 
     /// Returns true if a datagram must not be answered. A valid request is always answered, unless it bears the

@@ -23,6 +23,7 @@ use crate::server::dispatch::asked::{Asked, Caller};
 use crate::server::dispatch::dispatcher::{Carriage, Dispatcher};
 use crate::server::dispatch::policy::ReplyPolicy;
 use crate::server::dispatch::route::ReplySink;
+use crate::server::error::ServerError;
 use crate::server::multiprocess::idle_first::{BusyLeaders, IdleFirst};
 use crate::server::multiprocess::in_flight::Slot;
 use crate::server::options::ListenOptions;
@@ -32,7 +33,7 @@ use crate::server::scheduling::pinning::Pinning;
 use crate::sys::peer_address::PeerAddress;
 use crate::transport::datagram::{Received, Socket};
 use crate::transport::eagerness::Habit;
-use crate::transport::{OpenError, io_error};
+use crate::transport::io_error;
 use loop_guard::LoopGuard;
 use policy::DatagramPolicy;
 use recipient::Recipient;
@@ -71,18 +72,20 @@ impl DatagramListener {
         address: Address,
         (number, options): (usize, &ListenOptions),
         (policy, replies): (Arc<dyn DatagramPolicy>, Arc<dyn ReplyPolicy>),
-    ) -> Result<Self, OpenError> {
+    ) -> Result<Self, ServerError> {
         if let Err(error) = socket.set_patience(WAKE) {
             log::error!("{address}: stopping will wait for the next request: {error}");
         }
         let tells_users = has_rate_limits(&context.resources.service, options) && ask_for_users(&socket, &address);
         let is_unix = matches!(address, Address::Unix { .. });
+        let rates = context.rates(number, options)?;
         let carriage = Carriage {
             transport: if is_unix { Transport::Unix } else { Transport::Udp },
             carrier: Carrier::Datagram,
             group: if is_unix { "mi_datagram_unix" } else { "mi_datagram" },
             reply_limit: policy.reply_limit(),
             rejects_while_stopping: false,
+            rate: rates.requests,
         };
         let dispatcher = Dispatcher::new(&context.resources, &address, options, (carriage, replies));
         let socket = Arc::new(socket);
@@ -93,7 +96,7 @@ impl DatagramListener {
         Ok(DatagramListener {
             dispatcher,
             context,
-            loops: policy.guards_against_loops().then(|| LoopGuard::new(&address)),
+            loops: policy.guards_against_loops().then(|| LoopGuard::new(&address, rates.errors)),
             address,
             socket,
             replies: Arc::new(replies),

@@ -85,12 +85,14 @@ impl FifoListener {
     ) -> Result<Self, ServerError> {
         let dialect = context.resources.service.dialect;
         let waker = fifo.waker().map_err(io_error("keep open", "the command FIFO"))?;
+        let rates = context.rates(number, options)?;
         let carriage = Carriage {
             transport: Transport::Fifo,
             carrier: Carrier::Fifo,
             group: "mi_fifo",
             reply_limit: usize::MAX,
             rejects_while_stopping: false,
+            rate: rates.requests,
         };
         let dispatcher = Dispatcher::new(&context.resources, &address, options, (carriage, replies_policy));
         let replies = FifoReplies::new(&context, &dispatcher, replies, (options.write_timeout, policy.clone()));

@@ -92,7 +92,7 @@ impl HttpListener {
         context: Arc<Context>,
         (listener, bound): (TcpListener, SocketAddr),
         host: String,
-        options: &ListenOptions,
+        (number, options): (usize, &ListenOptions),
         (policy, replies): (Arc<dyn HttpPolicy>, Arc<dyn ReplyPolicy>),
     ) -> Result<Self, ServerError> {
         let refused =
@@ -103,12 +103,14 @@ impl HttpListener {
         let roots = http.roots.clone().unwrap_or_else(|| Roots::of(dialect));
         let scheme = if http.is_secure() { "https" } else { "http" };
         let address = http_address(bound, http, dialect);
+        let rates = context.rates(number, options)?;
         let carriage = Carriage {
             transport: Transport::Http,
             carrier: Carrier::Datagram,
             group: "mi_http",
             reply_limit: REPLY_LIMIT,
             rejects_while_stopping: true,
+            rate: rates.requests,
         };
         let dispatcher = Dispatcher::new(&context.resources, &address, options, (carriage, replies));
         let reactor = Arc::new(reactor);
