@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Annotated
 
 #: The longest time in seconds, about 31 years, as the core has it (``number.rs``).
@@ -13,16 +12,16 @@ MOST = 1 << 31
 _MOST_IN_ALL = 1 << 48
 
 
-@dataclasses.dataclass(frozen=True)
 class Range:
-    """The numbers that an option may be: ``timeout: Annotated[float, Range(...)]``."""
+    """The numbers that an option may be: ``timeout: Annotated[float, Range(...)]``.
 
-    least: float
-    most: float
-    expected: str
-    """The expectation as a message shows it, with the name of the option as ``{name}``."""
-    has_least: bool = True
-    """False if the smallest number itself is refused."""
+    - `expected`: the expectation as a message shows it, with the name of the option as ``{name}``
+    - `has_least`: False if the smallest number itself is refused
+    """
+
+    # No dataclass: its module takes longer to import than all options.
+    def __init__(self, least: float, most: float, expected: str, *, has_least: bool = True) -> None:
+        self.least, self.most, self.expected, self.has_least = least, most, expected, has_least
 
     def __contains__(self, number: float) -> bool:
         return self.least <= number <= self.most and (self.has_least or number != self.least)
@@ -55,6 +54,8 @@ Interval = Annotated[float, _seconds(1)]
 Count = Annotated[int, whole(1, MOST)]
 #: A whole number that may be 0.
 CountFromZero = Annotated[int, whole(0, MOST)]
+#: The bytes of a buffer that each waiting call has.
+BufferSize = Annotated[int, whole(1, 16 << 20)]
 #: A sum of bytes.
 BytesInAll = Annotated[int, whole(0, _MOST_IN_ALL)]
 #: The bytes of one reply.

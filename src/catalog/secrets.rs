@@ -9,8 +9,22 @@ pub const MASK: &str = "***";
 pub const NAMES: [&str; 10] =
     ["passw", "secret", "token", "credential", "private", "auth", "ha1", "api_key", "api-key", "apikey"];
 
-/// Parameters that are secret by their place: the command, the name of the parameter and its place.
-const PLACES: [(&str, &str, usize); 1] = [("cache_store", "value", 2)];
+/// Parameters that are secret by their place: the command, the name of the parameter and its places.
+///
+/// From `mi_export_t` of 3.x to master. Commands for other nodes of a cluster have parameters of their own.
+const PLACES: [(&str, &str, Range<usize>); 8] = [
+    ("cache_store", "value", 2..3),
+    ("reg_upsert", "password", 6..7),
+    ("aka_av_add", "authenticate", 2..3),
+    ("aka_av_add", "authorize", 3..4),
+    ("aka_av_add", "confidentiality-key", 4..5),
+    ("aka_av_add", "integrity-key", 5..6),
+    ("cluster_send_mi", "cmd_params", 3..usize::MAX),
+    ("cluster_broadcast_mi", "cmd_params", 2..usize::MAX),
+];
+
+/// Schemes of URLs with passwords that have no slashes before the user.
+const SCHEMES_WITHOUT_SLASHES: [&str; 3] = ["rabbitmq", "sip", "sips"];
 
 /// Words that begin the credentials of a SIP or HTTP header field: the whole text is secret.
 const CREDENTIALS: [&str; 3] = ["authorization:", "digest ", "bearer "];
@@ -23,9 +37,10 @@ pub fn is_secret(name: &str) -> bool {
 
 /// Returns true if a parameter of a command is secret, by its name or else by its position.
 pub fn is_secret_parameter(flat_command: &[u8], name: &str, place: usize) -> bool {
-    let is_meant = |named: &str, at: usize| if name.is_empty() { at == place } else { named == name };
+    let is_meant =
+        |named: &str, places: &Range<usize>| if name.is_empty() { places.contains(&place) } else { named == name };
     is_secret(name)
-        || PLACES.iter().any(|(command, named, at)| command.as_bytes() == flat_command && is_meant(named, *at))
+        || PLACES.iter().any(|(command, named, at)| command.as_bytes() == flat_command && is_meant(named, at))
 }
 
 /// A text without the secrets in it: passwords of URLs, credentials of header fields, values after secret names.
@@ -39,26 +54,39 @@ pub fn hidden(text: &str) -> String {
     without_named_values(&without_passwords(text))
 }
 
-/// `mysql://user:password@host` without the password.
+/// `mysql://user:password@host` and `rabbitmq:user:password@host` without the password.
 fn without_passwords(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(start) = rest.find("://").map(|at| at + 3) {
-        let authority = rest[start..].find(['/', ' ', '\n', ';', '>']).map_or(rest.len(), |end| start + end);
-        let at = rest[start..authority].rfind('@').map(|at| start + at);
-        let colon = at.and_then(|at| rest[start..at].find(':').map(|colon| start + colon));
-        match (colon, at) {
-            (Some(colon), Some(at)) => {
-                shown.push_str(&rest[..=colon]);
+    let (mut copied, mut from) = (0, 0);
+    while let Some(colon) = find_from(text, from, |char| char == ':') {
+        from = colon + 1;
+        if let Some(start) = start_of_authority(text, colon) {
+            let end =
+                find_from(text, start, |char| matches!(char, '/' | ' ' | '\n' | ';' | '>')).unwrap_or(text.len());
+            let at = text[start..end].rfind('@').map(|at| start + at);
+            let colon = at.and_then(|at| text[start..at].find(':').map(|colon| start + colon));
+            if let (Some(colon), Some(at)) = (colon, at) {
+                shown.push_str(&text[copied..=colon]);
                 shown.push_str(MASK);
-                shown.push_str(&rest[at..authority]);
+                copied = at;
             }
-            _ => shown.push_str(&rest[..authority]),
+            from = end;
         }
-        rest = &rest[authority..];
     }
-    shown.push_str(rest);
+    shown.push_str(&text[copied..]);
     shown
+}
+
+/// The place of the user in a URL whose scheme ends at this colon; `None` where no URL is.
+fn start_of_authority(text: &str, colon: usize) -> Option<usize> {
+    if text[colon..].starts_with("://") {
+        return Some(colon + 3);
+    }
+    let before = text.as_bytes()[..colon].iter().rev();
+    let length =
+        before.take_while(|byte| byte.is_ascii_alphabetic()).take(SCHEMES_WITHOUT_SLASHES[0].len() + 1).count();
+    let scheme = &text[colon - length..colon];
+    SCHEMES_WITHOUT_SLASHES.iter().any(|known| scheme.eq_ignore_ascii_case(known)).then_some(colon + 1)
 }
 
 /// `?token=abc`, `X-Api-Key: abc` and `{"password": "abc"}` without `abc`.
@@ -133,6 +161,10 @@ mod tests {
         for name in ["user", "key", "pass_through", "hash", ""] {
             assert!(!is_secret(name), "{name}");
         }
+        assert!(is_secret_parameter(b"reg_upsert", "", 6));
+        assert!(is_secret_parameter(b"aka_av_add", "integrity-key", 5));
+        assert!(is_secret_parameter(b"cluster_send_mi", "", 5), "a value for a command of another node");
+        assert!(!is_secret_parameter(b"cluster_send_mi", "", 2));
         assert!(is_secret_parameter(b"cache_store", "", 2));
         assert!(is_secret_parameter(b"cache_store", "value", 9));
         assert!(!is_secret_parameter(b"cache_store", "attr", 2));
@@ -143,6 +175,9 @@ mod tests {
     fn texts_are_shown_without_the_secrets_in_them() {
         for (text, shown) in [
             ("mysql://ann:pw@db/x and redis://:pw@db", "mysql://ann:***@db/x and redis://:***@db"),
+            ("rabbitmq:guest:pw@127.0.0.1:5672/pike", "rabbitmq:guest:***@127.0.0.1:5672/pike"),
+            ("<SIP:ann:pw@h;x> sips:bob@h:5061", "<SIP:ann:***@h;x> sips:bob@h:5061"),
+            ("a:b:c@d 10:20:30 gossip:a:b@c", "a:b:c@d 10:20:30 gossip:a:b@c"),
             ("http://h/mi?token=abc&a=1", "http://h/mi?token=***&a=1"),
             ("http://h/mi?a=1;API_KEY=abc", "http://h/mi?a=1;API_KEY=***"),
             ("Authorization: Digest username=\"ann\"", "***"),

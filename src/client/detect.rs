@@ -1,5 +1,6 @@
 //! Detects the wire and the version of a server.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::deadline::Deadline;
@@ -52,7 +53,7 @@ async fn ask_root(link: &Link, http: &HttpLink, deadline: &mut Deadline<'_>) -> 
 
 async fn ask_version(link: &Link, wire: Wire, deadline: &mut Deadline<'_>) -> Result<ServerInfo, CallFailure> {
     let route = Route::unknown(wire, link.carrier());
-    let reply = link.exchange(route, &Request::new("version"), deadline).await?;
+    let reply = link.exchange(route, &Arc::new(Request::new("version")), deadline).await?;
     Ok(ServerInfo::read(wire, &reply.response))
 }
 

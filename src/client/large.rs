@@ -1,4 +1,4 @@
-//! Large replies: they are decoded and freed on threads of their own, since both take longer than others may wait.
+//! Large requests and replies: they are encoded, decoded and freed on threads of their own.
 //!
 //! A reply of 256 MiB takes a second to decode and 20 ms to free. On the thread of an event loop all other calls would
 //! wait for that; on the thread of a blocking call Ctrl-C and the deadline would.
@@ -10,8 +10,10 @@ use std::task::Waker;
 use std::thread::{self, JoinHandle};
 
 use super::deadline::{Deadline, WaitError};
+use crate::item::Item;
+use crate::request::Params;
 
-/// Decoding this many bytes takes about a millisecond.
+/// Encoding or decoding this many bytes takes about a millisecond.
 const LARGE: usize = 512 << 10;
 
 /// Freeing this many bytes takes half a millisecond: the kernel takes back each page.
@@ -65,6 +67,25 @@ fn free(mut bytes: Vec<u8>) -> Option<JoinHandle<()>> {
     thread::Builder::new().name("sipmi free".into()).spawn(in_pieces).ok()
 }
 
+/// The size of parameters in bytes, about as large as they are on a wire.
+pub(super) fn size_of(params: &Params) -> usize {
+    match params {
+        Params::None => 0,
+        Params::Positional(items) => items.iter().map(size_of_item).sum(),
+        Params::Named(members) => members.iter().map(|(name, item)| name.len() + size_of_item(item)).sum(),
+        Params::Strings(strings) => strings.iter().map(|param| param.name.len() + param.value.len()).sum(),
+    }
+}
+
+fn size_of_item(item: &Item) -> usize {
+    match item {
+        Item::Str(text) => text.len(),
+        Item::Array(elements) => elements.iter().map(|element| 1 + size_of_item(element)).sum(),
+        Item::Object(members) => members.iter().map(|(name, member)| name.len() + size_of_item(member)).sum(),
+        _ => 1,
+    }
+}
+
 /// The result of work on another thread, and the call that waits for it.
 struct Slot<T> {
     output: Option<thread::Result<T>>,
@@ -93,7 +114,7 @@ impl Deadline<'_> {
             };
             waker.map(Waker::wake)
         };
-        thread::Builder::new().name("sipmi decode".into()).spawn(run).map_err(WaitError::Io)?;
+        thread::Builder::new().name("sipmi codec".into()).spawn(run).map_err(WaitError::Io)?;
         let output = self
             .wait_for(|waker| {
                 let mut slot = lock(&slot);

@@ -235,6 +235,7 @@ impl Client {
         }
         route.check_request(&request).map_err(CallError::from)?;
         route.adapt(&mut request.params);
+        let request = Arc::new(request);
         // Requests side by side crash mi_xmlrpc (OpenSIPS/opensips#953), whatever the caller wants.
         let most = match self.in_flight {
             Some(most) if !route.is_abyss => most.get(),
@@ -253,7 +254,7 @@ impl Client {
             Ok(reply) => {
                 hints::explain_refusal(route, &request.method, reply);
                 reply.is_typed = route.is_typed();
-                reply.request = request;
+                reply.request = Arc::unwrap_or_clone(request);
             }
             Err(failure) => hints::explain_silence(route, &request.method, failure),
         }

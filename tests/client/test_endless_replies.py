@@ -257,6 +257,24 @@ def test_calls_to_other_servers_go_on_beside_a_reply_without_end(kind: str) -> N
         asyncio.run(run(address, server.addresses[0]))
 
 
+def test_an_event_loop_goes_on_while_a_large_parameter_is_encoded() -> None:
+    async def run(listener: socket.socket) -> None:
+        address = "http://127.0.0.1:{}/mi".format(listener.getsockname()[1])
+        async with sipmi.AsyncClient(address, wire="jsonrpc", timeout=30) as mi:
+            call = asyncio.ensure_future(mi.call("uptime", '"' * (32 << 20)))
+            await asyncio.sleep(0)
+            # The call has begun; a call whose parameter was encoded on this thread has connected by now.
+            with pytest.raises(BlockingIOError):
+                listener.accept()
+            call.cancel()
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        listener.setblocking(False)
+        asyncio.run(run(listener))
+
+
 class Interrupted(Exception):
     """Raised by a signal handler, as Ctrl-C raises KeyboardInterrupt."""
 

@@ -6,7 +6,7 @@ import os
 from typing import Any, Optional, TypedDict, Union
 
 from .._core import Client as CoreClient
-from .._numbers import Count, CountFromZero, ReplyLimit, Timeout
+from .._numbers import BufferSize, Count, CountFromZero, ReplyLimit, Timeout
 from .._options import check_options
 from ._secret import Secret, revealed
 from ._times import Zone
@@ -32,7 +32,7 @@ class ClientOptions(TypedDict, total=False):
     failure_threshold: Optional[Count]
     reply_limit: ReplyLimit
     receive_buf_size: Optional[Count]
-    socket_buf_size: Optional[Count]
+    socket_buf_size: Optional[BufferSize]
     typed: bool
     tz: Zone
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::client::deadline::Deadline;
 use crate::client::error::{CallError, CallFailure};
 use crate::client::guard::{Carrier, Refusal, Route};
+use crate::client::large::size_of;
 use crate::client::reply::{Reply, read_json};
 use crate::client::server_info::{Generation, ServerInfo, Wire};
 use crate::client::shape::shape;
@@ -82,7 +83,7 @@ impl HttpLink {
             let there = HttpLink::over(self.http.at(root), None);
             let route = Route::unknown(*wire, Carrier::Http);
             let share = &mut deadline.at_most(ROOT_PROBE);
-            let reply = there.exchange(route, &Request::new("version"), 1, share).await;
+            let reply = there.exchange(route, &Arc::new(Request::new("version")), 1, share).await;
             if reply.is_ok_and(|reply| ServerInfo::read(*wire, &reply.response).generation.is_some()) {
                 found.push((*root, there.shown().to_owned()));
             }
@@ -128,7 +129,7 @@ impl HttpLink {
     pub(in crate::client) async fn call(
         &self,
         route: Route,
-        request: &Request,
+        request: &Arc<Request>,
         id: u32,
         deadline: &mut Deadline<'_>,
     ) -> Result<Reply, CallFailure> {
@@ -154,7 +155,7 @@ impl HttpLink {
         id: u32,
         deadline: &mut Deadline<'_>,
     ) -> Result<Option<u64>, CallFailure> {
-        let question = Request::positional("get_statistics", vec!["registered_users".into()]);
+        let question = Arc::new(Request::positional("get_statistics", vec!["registered_users".into()]));
         let reply = self.exchange(route, &question, id, deadline).await?;
         let counted = shape(b"get_statistics", &question.params, &reply.response);
         let counted = counted.as_ref().and_then(|response| json::item_of(&response.body).ok().flatten());
@@ -169,7 +170,7 @@ impl HttpLink {
     async fn with_missing_command(
         &self,
         route: Route,
-        request: &Request,
+        request: &Arc<Request>,
         reply: Reply,
         id: u32,
         deadline: &mut Deadline<'_>,
@@ -199,7 +200,7 @@ impl HttpLink {
         if known.is_some() {
             return Ok(known);
         }
-        let reply = self.exchange(route, &Request::new("which"), id, deadline).await?;
+        let reply = self.exchange(route, &Arc::new(Request::new("which")), id, deadline).await?;
         let shaped = shape(b"which", &Params::None, &reply.response);
         let names = match shaped.as_ref().and_then(|response| json::item_of(&response.body).ok().flatten()).as_deref()
         {
@@ -217,7 +218,7 @@ impl HttpLink {
     async fn look_before(
         &self,
         route: Route,
-        request: &Request,
+        request: &Arc<Request>,
         id: u32,
         deadline: &mut Deadline<'_>,
     ) -> Result<Option<Reply>, CallFailure> {
@@ -229,7 +230,7 @@ impl HttpLink {
         if !may_crash || ALWAYS_THERE.contains(&method.as_bytes()) || is_known() {
             return Ok(None);
         }
-        let question = Request::positional("which", vec![method.clone().into()]);
+        let question = Arc::new(Request::positional("which", vec![method.clone().into()]));
         let reply = self.exchange(route, &question, id, deadline).await?;
         match reply.response.code {
             _ if reply.response.is_success() => {
@@ -245,12 +246,12 @@ impl HttpLink {
     async fn exchange(
         &self,
         route: Route,
-        request: &Request,
+        request: &Arc<Request>,
         id: u32,
         deadline: &mut Deadline<'_>,
     ) -> Result<Reply, CallFailure> {
         let started = Instant::now();
-        let payload = self.encode(route, request, id)?;
+        let payload = self.encode(route, request, id, deadline).await?;
         let message = match route.wire {
             Wire::MiJson => Message::Get(&payload),
             Wire::XmlRpc => Message::Post("text/xml", &payload),
@@ -290,21 +291,34 @@ impl HttpLink {
     }
 
     /// The body of a request, or the path of one without.
-    fn encode(&self, route: Route, request: &Request, id: u32) -> Result<Vec<u8>, CallError> {
+    async fn encode(
+        &self,
+        route: Route,
+        request: &Arc<Request>,
+        id: u32,
+        deadline: &mut Deadline<'_>,
+    ) -> Result<Vec<u8>, CallFailure> {
         let mut payload = Vec::with_capacity(256);
-        match route.wire {
-            Wire::MiJson => {
-                payload.extend_from_slice(self.http.path().as_bytes());
-                payload.push(b'/');
-                mi_json::encode_request(&mut payload, request, route.dialect())
-            }
-            Wire::XmlRpc => xmlrpc::encode_request(&mut payload, request, route.form, route.dialect()),
-            Wire::Text | Wire::Json => jsonrpc::encode_request(&mut payload, request, Some(id.into())),
+        if route.wire == Wire::MiJson {
+            payload.extend_from_slice(self.http.path().as_bytes());
+            payload.push(b'/');
         }
-        .map_err(Refusal::from)?;
-        route.check_bytes(request, &payload)?;
-        Ok(payload)
+        let shared = Arc::clone(request);
+        let encode = move || encode_after(payload, route, &shared, id);
+        Ok(deadline.work_on(size_of(&request.params), encode).await??)
     }
+}
+
+/// A payload that begins with these bytes.
+fn encode_after(mut payload: Vec<u8>, route: Route, request: &Request, id: u32) -> Result<Vec<u8>, CallError> {
+    match route.wire {
+        Wire::MiJson => mi_json::encode_request(&mut payload, request, route.dialect()),
+        Wire::XmlRpc => xmlrpc::encode_request(&mut payload, request, route.form, route.dialect()),
+        Wire::Text | Wire::Json => jsonrpc::encode_request(&mut payload, request, Some(id.into())),
+    }
+    .map_err(Refusal::from)?;
+    route.check_bytes(request, &payload)?;
+    Ok(payload)
 }
 
 /// Interprets an answer.

@@ -1,6 +1,7 @@
 //! The way to a server: a transport, and the wires that go over it.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::encoding::{datagram_of, encode};
@@ -150,7 +151,7 @@ impl Link {
     pub(in crate::client) async fn exchange(
         &self,
         route: Route,
-        request: &Request,
+        request: &Arc<Request>,
         deadline: &mut Deadline<'_>,
     ) -> Result<Reply, CallFailure> {
         // A caller that will not wait for the reply does not want the command to run.

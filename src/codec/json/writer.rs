@@ -76,15 +76,23 @@ pub fn write_string(out: &mut Vec<u8>, bytes: &[u8]) {
     loop {
         let plain = plain_len(rest);
         out.extend_from_slice(&rest[..plain]);
-        let Some(&byte) = rest.get(plain) else { break };
-        match ESCAPES[byte as usize] {
-            b'u' => {
-                out.extend_from_slice(b"\\u00");
-                out.extend_from_slice(&hex(byte));
-            }
-            letter => out.extend_from_slice(&[b'\\', letter]),
+        rest = &rest[plain..];
+        if rest.is_empty() {
+            break;
         }
-        rest = &rest[plain + 1..];
+        // To look for plain bytes takes as long as to escape many bytes, and these often stand together.
+        while let Some((&byte, after)) = rest.split_first()
+            && ESCAPES[byte as usize] != 0
+        {
+            match ESCAPES[byte as usize] {
+                b'u' => {
+                    out.extend_from_slice(b"\\u00");
+                    out.extend_from_slice(&hex(byte));
+                }
+                letter => out.extend_from_slice(&[b'\\', letter]),
+            }
+            rest = after;
+        }
     }
     out.push(b'"');
 }
