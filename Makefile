@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export VIRTUAL_ENV = $(CURDIR)/$(VENV)
 unexport CONDA_PREFIX
 
-.PHONY: generated pictures run test test-real conformance lint bench bench-instructions prove prove-short docs notebooks packages build clean
+.PHONY: generated pictures run test test-pythons test-real conformance lint bench bench-instructions prove prove-short docs notebooks packages build clean
 
 run: build
 	@$(BIN)/python examples/tour.py
@@ -19,6 +19,13 @@ test: build
 	cargo test --quiet --no-default-features
 	cargo test --quiet
 	$(BIN)/python -m pytest -q -n $(PYTEST_WORKERS) --dist loadfile --ignore tests/real $(PYTEST_ARGS)
+
+# The tests on each supported version of Python that pyenv, uv or PATH has, with one wheel; PYTHONS="3.9 3.13" names versions that must
+# be there. PYTHONS_ARGS=--install installs a missing one. `tools/pythons.py` says which tests are the same on every version.
+test-pythons: build
+	rm -rf target/pythons/wheel
+	$(BIN)/maturin build --quiet --release --out target/pythons/wheel
+	$(BIN)/python tools/pythons.py target/pythons/wheel/*.whl $(PYTHONS) $(PYTHONS_ARGS) -- -n $(PYTEST_WORKERS) $(PYTEST_ARGS)
 
 # The same calls on every wire of real servers that run already: make test-real OPENSIPS="4.0=udp:127.0.0.1:8080,unix:/run/mi.sock 2.4=fifo:/run/fifo"
 # REAL_ARGS takes --opensips-restart "COMMAND {version}", --opensipsctl PATH, and --harm, which stops servers.

@@ -308,6 +308,20 @@ def test_leaving_a_loop_of_awaited_events_ends_the_subscription(server: sipmi.Se
     assert ttls(server) == []
 
 
+def test_a_listener_made_before_its_event_loop_receives_events(server: sipmi.Server) -> None:
+    listener = sipmi.AsyncClient(server.addresses[0]).events("E_SUB_ADDED")
+
+    async def receive() -> list[int]:
+        async with listener:
+            waiting = asyncio.ensure_future(listener.get(PATIENCE))
+            await asyncio.sleep(0)  # it waits before the event is raised
+            server.raise_event("E_SUB_ADDED", {"number": 7})
+            event = await waiting
+        return [event.params["number"]]
+
+    assert [asyncio.run(receive()), asyncio.run(receive())] == [[7], [7]]
+
+
 def test_a_listener_names_the_reason_of_an_impossible_subscription(server: sipmi.Server) -> None:
     async def awaited(*events: str) -> None:
         async with sipmi.AsyncClient(server.addresses[0]) as mi, mi.events(*events):

@@ -50,7 +50,6 @@ class AsyncListener(Subscribed):
         self._was_entered = False
         self._failure: Optional[Exception] = None
         self._is_reading = False
-        self._changed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def get(self, timeout: Optional[float] = None) -> Event:
@@ -98,7 +97,8 @@ class AsyncListener(Subscribed):
         self._sources = Sources(self._endpoint.at)
         self._inbox.waiting.clear()
         self._failure = None
-        self._changed.clear()
+        # Before Python 3.10, an event belongs to the loop in which it is made.
+        self._changed = asyncio.Event()
         self._read_on()
         try:
             await self._subscription.begin(Awaiting(self._mi), self.socket)

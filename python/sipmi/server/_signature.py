@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import json
+import sys
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -31,6 +32,13 @@ _KINDS: dict[Any, str] = {
 #: Made once: `json.dumps` would make another for each value.
 _ENCODER = json.JSONEncoder(allow_nan=False)
 _BUILTINS = {kind.__name__: kind for kind in _KINDS}
+#: From 3.14 on, annotations are evaluated when they are read (PEP 649); a missing name is kept as a reference.
+_HINTS: dict[str, Any] = {}
+_SIGNATURE: dict[str, Any] = {}
+if sys.version_info >= (3, 14):
+    from annotationlib import Format
+
+    _HINTS["format"] = _SIGNATURE["annotation_format"] = Format.FORWARDREF
 
 
 def describe_parameters(function: Callable[..., Any]) -> tuple[list[_Described], bool]:
@@ -40,14 +48,10 @@ def describe_parameters(function: Callable[..., Any]) -> tuple[list[_Described],
     ([('user', 'any', False, True, 'either', None, '[]'),
       ('credit', 'any', False, False, 'either', '0.5', '[]')], False)
     """
-    hints: dict[str, Any] = {}
-    if getattr(function, "__annotations__", True):
-        # An annotation that cannot be resolved is ignored.
-        with contextlib.suppress(Exception):
-            hints = typing.get_type_hints(function)
+    hints = hints_of(function)
     described: list[_Described] = []
     any_name = False
-    for parameter in inspect.signature(function).parameters.values():
+    for parameter in inspect.signature(function, **_SIGNATURE).parameters.values():
         if parameter.kind is parameter.VAR_KEYWORD:
             any_name = True
             continue
@@ -60,6 +64,14 @@ def describe_parameters(function: Callable[..., Any]) -> tuple[list[_Described],
         choices = _as_json(_choices_of(annotation)) or "[]"
         described.append((parameter.name, kind, nullable, required, passing, default, choices))
     return described, any_name
+
+
+def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the resolved annotations of a function; none when one cannot be resolved."""
+    with contextlib.suppress(Exception):
+        if getattr(function, "__annotations__", True):
+            return typing.get_type_hints(function, **_HINTS)
+    return {}
 
 
 def _kind_of(annotation: Any) -> tuple[str, bool]:
