@@ -59,6 +59,7 @@ def measure(addresses: list[str], turns: int) -> dict[str, list[float]]:
     """Seconds of each side and turn."""
     loop = asyncio.new_event_loop()
     fleet = sipmi.Fleet(addresses, timeout=60.0)
+    awaited_fleet = sipmi.AsyncFleet(addresses, timeout=60.0)
     awaited = [sipmi.AsyncClient(address, timeout=60.0) for address in addresses]
     clients = [sipmi.Client(address, timeout=60.0) for address in addresses]
     pool = ThreadPoolExecutor(THREADS)
@@ -67,13 +68,13 @@ def measure(addresses: list[str], turns: int) -> dict[str, list[float]]:
         return len(await asyncio.gather(*(mi.call("uptime") for mi in awaited)))
 
     async def fleet_awaited() -> int:
-        return len((await fleet.call_async("uptime")).ok)
+        return len((await awaited_fleet.call("uptime")).ok)
 
     sides: dict[str, Callable[[], int]] = {
         "asyncio.gather of AsyncClient": lambda: loop.run_until_complete(gather()),
         f"{THREADS} threads of Client": lambda: len(list(pool.map(lambda mi: mi.call("uptime"), clients))),
         "Fleet.call": lambda: len(fleet.call("uptime").ok),
-        "await Fleet.call_async": lambda: loop.run_until_complete(fleet_awaited()),
+        "await AsyncFleet.call": lambda: loop.run_until_complete(fleet_awaited()),
     }
     try:
         found: dict[str, list[float]] = {name: [] for name in sides}
@@ -86,6 +87,7 @@ def measure(addresses: list[str], turns: int) -> dict[str, list[float]]:
     finally:
         pool.shutdown()
         fleet.close()
+        awaited_fleet.close()
         loop.close()
 
 

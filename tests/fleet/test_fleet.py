@@ -27,7 +27,7 @@ import sipmi
 from descriptors import descriptors
 from endpoints import PATIENCE
 from server_group import ServerGroup
-from sipmi.fleet import Fleet, FleetError, FleetResult, NodeResult, Unhealthy, _policy
+from sipmi.fleet import AsyncFleet, Fleet, FleetError, FleetResult, NodeResult, Unhealthy, _policy
 from sipmi.testing import FakeOpenSIPS
 
 VERSIONS = ["1.11", "2.4", "3.2", "3.4", "3.6", "4.0"]
@@ -506,11 +506,11 @@ def test_a_fleet_can_be_awaited(billing: Callable[[int], Billing]) -> None:
     servers.broken = {"edge2"}
 
     async def ask() -> tuple[FleetResult, ...]:
-        async with Fleet(servers.nodes) as fleet:
+        async with AsyncFleet(servers.nodes) as fleet:
             return (
-                *await asyncio.gather(fleet.call_async("whoami"), fleet.request_async("whoami")),
-                await fleet.statistics_async("mi_datagram:"),
-                await fleet.with_options(batch=1, pause=0.01).call_async("whoami"),
+                *await asyncio.gather(fleet.call("whoami"), fleet.request("whoami")),
+                await fleet.statistics("mi_datagram:"),
+                await fleet.with_options(batch=1, pause=0.01).call("whoami"),
             )
 
     called, requested, counted, rolled = asyncio.run(ask())
@@ -522,10 +522,10 @@ def test_a_fleet_can_be_awaited(billing: Callable[[int], Billing]) -> None:
 
 def test_a_call_that_is_cancelled_gives_up_all_nodes(silent: Callable[[], str]) -> None:
     async def ask() -> set[tuple[str, str]]:
-        async with Fleet([silent() for _ in range(20)], timeout=30.0) as fleet:
-            await asyncio.wait([asyncio.ensure_future(fleet.select("nothing").call_async("whoami"))])
+        async with AsyncFleet([silent() for _ in range(20)], timeout=30.0) as fleet:
+            await asyncio.wait([asyncio.ensure_future(fleet.select("nothing").call("whoami"))])
             before = descriptors()
-            task = asyncio.ensure_future(fleet.call_async("whoami"))
+            task = asyncio.ensure_future(fleet.call("whoami"))
             while len(descriptors() - before) < 20:
                 await asyncio.sleep(0.005)
             task.cancel()

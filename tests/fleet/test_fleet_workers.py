@@ -82,11 +82,12 @@ def process_pool() -> ProcessPoolExecutor:
 def test_the_workers_of_an_executor_ask_groups_of_nodes(make: Any, nodes: Nodes) -> None:
     everyone = {**nodes.nodes, "gone": "udp:127.0.0.1:1"}
 
-    async def awaited(fleet: Fleet) -> Any:
-        return await fleet.call_async("write")
+    async def awaited() -> Any:
+        async with sipmi.AsyncFleet(everyone, executor=executor, timeout=LONG) as fleet:
+            return await fleet.call("write")
 
     with make() as executor, Fleet(everyone, executor=executor, timeout=LONG) as fleet:
-        results = [fleet.call("write"), asyncio.run(awaited(fleet))]
+        results = [fleet.call("write"), asyncio.run(awaited())]
         rolled = fleet.with_options(batch=4, max_failures=1).call("write")
         counted = fleet.statistics("mi_datagram:requests")
         with pytest.raises(TypeError, match="a fleet with an executor has call"):
