@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from . import events
     from .client import AsyncClient, Client, Commands, Reply, Secret, connect, connect_async
     from .diagnosis import Diagnosis, Finding, doctor
-    from .fleet import Fleet, FleetResult
+    from .fleet import AsyncFleet, Fleet, FleetError, FleetResult, Unhealthy
     from .schema import CommandSchema, Schema, SchemaDiff
     from .server import Export, Flags, Process, ProcessFlags, Server, Subscriber, current_request
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 #: imports above, which type checkers read, are the same.
 _LATER = {
     "AsyncClient": "client",
+    "AsyncFleet": "fleet",
     "Client": "client",
     "CommandSchema": "schema",
     "Commands": "client",
@@ -41,6 +42,7 @@ _LATER = {
     "Finding": "diagnosis",
     "Flags": "server",
     "Fleet": "fleet",
+    "FleetError": "fleet",
     "FleetResult": "fleet",
     "Process": "server",
     "ProcessFlags": "server",
@@ -50,18 +52,21 @@ _LATER = {
     "Secret": "client",
     "Server": "server",
     "Subscriber": "server",
+    "Unhealthy": "fleet",
     "connect": "client",
     "connect_async": "client",
     "current_request": "server",
     "doctor": "diagnosis",
 }
 #: Modules that are available without an import of their own.
-_MODULES = frozenset({"client", "events", "exporter", "fleet", "server", "statistics"})
+_MODULES = frozenset({"affinity", "client", "display", "errors", "events", "exporter", "fleet", "gateway", "metrics",
+                      "schema", "server", "statistics", "testing"})  # fmt: skip
 
 __all__ = [
     "ASYNC",
     "AmbiguousMethod",
     "AsyncClient",
+    "AsyncFleet",
     "AsyncHandler",
     "Attr",
     "CallTimeout",
@@ -78,6 +83,7 @@ __all__ = [
     "Finding",
     "Flags",
     "Fleet",
+    "FleetError",
     "FleetResult",
     "InvalidParams",
     "MethodNotFound",
@@ -98,6 +104,7 @@ __all__ = [
     "TransportError",
     "Tree",
     "UnclearReplyWarning",
+    "Unhealthy",
     "__version__",
     "connect",
     "connect_async",
@@ -119,4 +126,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_MODULES})
+    return sorted({*__all__, *_MODULES, *(name for name in globals() if name[:2] == name[-2:] == "__")})

@@ -16,12 +16,14 @@ __all__ = [
     "Client",
     "Command",
     "Counter",
+    "CounterSample",
     "CpuSet",
     "Device",
     "Driver",
     "EventStream",
     "Feeder",
     "Host",
+    "HostProcess",
     "InterruptRow",
     "InterruptTable",
     "Irq",
@@ -30,11 +32,9 @@ __all__ = [
     "Node",
     "Outcome",
     "Plan",
-    "Process",
     "Processes",
     "Reply",
     "RequestContext",
-    "Sample",
     "Server",
     "Topology",
     "Tree",
@@ -68,6 +68,7 @@ __all__ = [
     "thread_affinity",
 ]
 _Scalar = Union[str, bytes, int, float, bool, None]
+_Row = tuple[int, str, _Scalar, int, list[tuple[str, _Scalar]]]
 _Described = tuple[str, str, bool, bool, str, Optional[str], str]
 
 @final
@@ -178,6 +179,8 @@ class Tree:
 
     def __copy__(self) -> Tree: ...
     def __deepcopy__(self, _memo: Any) -> Tree: ...
+    def __reduce__(self) -> tuple[type[Tree], tuple[int, str], tuple[int, list[_Row]]]: ...
+    def __setstate__(self, state: tuple[int, list[_Row]]) -> None: ...
     def __len__(self) -> int: ...
     def __bool__(self) -> bool: ...
     def __iter__(self) -> Iterator[Node]: ...
@@ -252,6 +255,10 @@ class Node:
     def to_value(self) -> Any:
         """Return the value of the node and all below it, by the rule of docs/trees-and-values.md."""
 
+    def __copy__(self) -> Node: ...
+    def __deepcopy__(self, _memo: Any) -> Node: ...
+    def __reduce__(self) -> tuple[type[Node], tuple[str, _Scalar], list[_Row]]: ...
+    def __setstate__(self, rows: list[_Row]) -> None: ...
     def __iter__(self) -> Iterator[Node]: ...
     def __eq__(self, other: object, /) -> bool: ...
 
@@ -266,6 +273,8 @@ class Attr:
 
     __hash__: ClassVar[None]  # type: ignore[assignment]
 
+    def __new__(cls, name: str, value: _Scalar = None) -> Attr: ...
+    def __reduce__(self) -> tuple[type[Attr], tuple[str, _Scalar]]: ...
     @property
     def name(self) -> str:
         """The name."""
@@ -281,6 +290,12 @@ class Attr:
 class Command:
     """A registered command (`struct mi_cmd`)."""
 
+    def __new__(
+        cls, module: str, name: str, help: str, flags: int, aliases: list[str], recipes: list[list[str]], param: Any
+    ) -> Command: ...
+    def __reduce__(self) -> tuple[type[Command], tuple[Any, ...]]: ...
+    def __copy__(self) -> Command: ...
+    def __deepcopy__(self, _memo: Any) -> Command: ...
     @property
     def module(self) -> str:
         """The module that exports it."""
@@ -316,11 +331,11 @@ class Command:
 class Counter:
     """A counter that `get_statistics` shows (`stat_var`)."""
 
-    def inc(self, n: int = 1) -> None:
-        """Adds to it (`update_stat`)."""
+    def inc(self, n: Optional[int] = None) -> None:
+        """Adds to it (`update_stat`); a negative number subtracts. It has 64 bits and no sign, and wraps around."""
 
     def set(self, value: int) -> None:
-        """Replaces it."""
+        """Replaces it; the value is from 0 to 2**64 - 1."""
 
     @property
     def value(self) -> int:
@@ -605,6 +620,23 @@ class Driver:
 class Reply:
     """An answer."""
 
+    __hash__: ClassVar[None]  # type: ignore[assignment]
+
+    def __new__(
+        cls,
+        address: str,
+        command: str,
+        request: tuple[str, tuple[str, Any]],
+        response: tuple[int, str, str, Any],
+        sent: bytes,
+        raw: bytes,
+        elapsed: float,
+        wire: str,
+        is_unclear: bool,
+        is_typed: bool,
+    ) -> Reply: ...
+    def __reduce__(self) -> tuple[type[Reply], tuple[Any, ...]]: ...
+    def __eq__(self, other: object, /) -> bool: ...
     @property
     def address(self) -> str: ...
     @property
@@ -964,7 +996,7 @@ class Host:
     def devices(self) -> list[str]:
         """The names of all interfaces and disks."""
 
-    def process(self, pid: int) -> Process:
+    def process(self, pid: int) -> HostProcess:
         """One process. `ProcessLookupError` if it does not run."""
 
     def processes(
@@ -975,7 +1007,7 @@ class Host:
         cgroup: Optional[str] = None,
         roles: Optional[dict[int, str]] = None,
         threads: Optional[str] = None,
-    ) -> list[Process]:
+    ) -> list[HostProcess]:
         """All processes of a server; see `sipmi.affinity.Host.processes`."""
 
     def topology(self) -> Topology:
@@ -989,14 +1021,14 @@ class Host:
         self,
         *,
         devices: list[str],
-        processes: list[Process],
+        processes: list[HostProcess],
         cpus: Optional[_Cpus] = None,
         policy: str = "same",
         steering: bool = True,
         reuse_port: bool = False,
         irqbalance: bool = True,
     ) -> Plan: ...
-    def sample(self, pids: Sequence[int] = ...) -> Sample:
+    def sample(self, pids: Sequence[int] = ...) -> CounterSample:
         """The kernel's counters now, with the context switches of these pids."""
 
     def journals(self, folder: Union[str, PathLike[str], None] = None) -> list[str]:
@@ -1225,7 +1257,7 @@ class Device:
         """Set `rps_flow_cnt` of a receive queue: how many flows RFS follows there."""
 
 @final
-class Process:
+class HostProcess:
     """A process, told apart from a later one of the same pid."""
 
     @property
@@ -1351,10 +1383,10 @@ class Topology:
     def _repr_html_(self) -> str: ...
 
 @final
-class Sample:
+class CounterSample:
     """The kernel's counters at one moment."""
 
-    def since(self, earlier: Sample, *, irqs: Optional[Sequence[int]] = None) -> dict[str, Any]:
+    def since(self, earlier: CounterSample, *, irqs: Optional[Sequence[int]] = None) -> dict[str, Any]:
         """Return the changes since an earlier sample, as a dict; of the rows of these IRQs, or of all that changed."""
 
 @final

@@ -23,7 +23,7 @@ from prometheus_client.core import (
 from ._core import Server as CoreServer
 from ._core import latency_classes
 
-__all__ = ["CONTENT_TYPE", "Collector", "exposition"]
+__all__ = ["CONTENT_TYPE", "ServerCollector", "exposition"]
 
 #: The content type of :func:`exposition`.
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -46,7 +46,7 @@ class Counted(Protocol):
         """The version of the server."""
 
 
-class Collector:
+class ServerCollector:
     """Collects the statistics of a server for a registry of ``prometheus_client``.
 
     - ``sipmi_info``: name and version of the server.
@@ -60,7 +60,7 @@ class Collector:
     >>> import sipmi
     >>> from prometheus_client import CollectorRegistry
     >>> registry = CollectorRegistry()
-    >>> registry.register(Collector(sipmi.Server("billing")))
+    >>> registry.register(ServerCollector(sipmi.Server("billing")))
     """
 
     def __init__(self, server: Counted) -> None:
@@ -128,6 +128,6 @@ def exposition(server: Counted, *, registry: Optional[CollectorRegistry] = None)
     :param registry: what else to show; nothing by default.
     """
     own = CollectorRegistry()
-    own.register(Collector(server))
+    own.register(ServerCollector(server))
     registries = [own] if registry is None else [own, registry]
     return b"".join(generate_latest(each) for each in registries)

@@ -9,32 +9,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyDict, PyString, PyTuple, PyType};
+use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
-use super::convert::{body_to_python, text_from_python, text_to_python};
+use super::convert::text_from_python;
 use super::errors;
 use super::exit;
 use super::number;
 use super::read::item_from_python;
-use super::tree::PyTree;
+use super::reply::{PyReply, read_wire, value_of, with_context};
 use crate::address::Address;
-use crate::client::{
-    Arguments, Asked, CallError, CallFailure, Client, Deadline, LinkOptions, Reply, ServerInfo, Wire,
-};
+use crate::client::{Arguments, Asked, CallError, CallFailure, Client, Deadline, LinkOptions, Reply, ServerInfo};
 use crate::client::{Credentials, HttpOptions, TlsOptions};
-use crate::codec::CodecError;
-use crate::codec::json;
-use crate::codec::text::{self, Carrier, TextStyle};
-use crate::convert::item_to_tree;
-use crate::dialect::Dialect;
 use crate::item::Str;
 use crate::request::Param;
 use crate::response::{Body, Response};
-use crate::tree::Tree;
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_class::<PyClient>()?;
-    module.add_class::<PyReply>()
+    module.add_class::<PyClient>()
 }
 
 /// A client of one server.
@@ -43,14 +34,6 @@ pub(super) struct PyClient {
     client: Arc<Client>,
     /// True if the server's version was checked, to warn about it.
     is_looked_at: AtomicBool,
-}
-
-/// An answer.
-#[pyclass(frozen, name = "Reply", module = "sipmi._core")]
-pub(super) struct PyReply {
-    reply: Reply,
-    address: String,
-    command: Str,
 }
 
 #[pymethods]
@@ -84,17 +67,7 @@ impl PyClient {
                 return Err(PyValueError::new_err(format!("{other} has no reply FIFOs and no reply_dir")));
             }
         }
-        let wire = match wire {
-            None => None,
-            Some("text") => Some(Wire::Text),
-            Some("jsonrpc") => Some(Wire::Json),
-            Some("mi_json") => Some(Wire::MiJson),
-            Some("xmlrpc") => Some(Wire::XmlRpc),
-            Some(other) => {
-                let expected = "auto, text, jsonrpc, mi_json or xmlrpc";
-                return Err(PyValueError::new_err(format!("expected a wire of {expected}, found {other:?}")));
-            }
-        };
+        let wire = wire.map(read_wire).transpose()?;
         let credentials = read_credentials(auth, token)?;
         if let (Some(cafile), false) = (&cafile, verify) {
             let cafile = cafile.display();
@@ -253,7 +226,7 @@ impl PyClient {
     }
 
     pub(super) fn reply(&self, reply: Reply, command: Str) -> PyReply {
-        PyReply { reply, address: self.address(), command }
+        PyReply::new(reply, self.address(), command)
     }
 
     /// The exception for a call without a reply.
@@ -343,57 +316,6 @@ pub(super) fn read_arguments(args: &Bound<'_, PyTuple>, kwargs: &Bound<'_, PyDic
     Ok(arguments)
 }
 
-/// The value of a reply, or its fault.
-fn value_of<'py>(
-    py: Python<'py>,
-    reply: &Reply,
-    address: impl Fn() -> String,
-    command: &Str,
-) -> PyResult<Bound<'py, PyAny>> {
-    if reply.is_unclear {
-        warn_of_nothing(py, &address(), command)?;
-        return Ok(py.None().into_bound(py));
-    }
-    if let Some(notice) = reply.notice {
-        warn_of_change(py, &address(), command, notice)?;
-    }
-    let response = reply.shaped();
-    let value = if response.is_success() {
-        body_to_python(py, &response.body)
-    } else {
-        errors::fault(py, &response).and_then(Err)
-    };
-    value.or_else(|error| Err(told_of(py, error, reply, &address(), command)?))
-}
-
-/// The exception for an error reply, with the attributes of every error of a call.
-fn told_of(py: Python<'_>, error: PyErr, reply: &Reply, address: &str, command: &Str) -> PyResult<PyErr> {
-    let class = errors::codec_class(py)?;
-    let error = if error.is_instance(py, class) {
-        let head = format!("{address}: {}: ", command.to_text().escape_debug());
-        let sizes = format!("{} bytes sent, {} received", reply.sent.len(), reply.raw.len());
-        let text = format!("{head}the value of the answer cannot be read: {} ({sizes})", error.value(py));
-        PyErr::from_value(class.call1((text,))?)
-    } else {
-        error
-    };
-    with_context(py, error, address, command, &reply.sent, &reply.raw)
-}
-
-/// Says once per place that there was nothing to tell a success by.
-fn warn_of_nothing(py: Python<'_>, address: &str, command: &Str) -> PyResult<()> {
-    static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    let class = errors::class(py, &CLASS, "UnclearReplyWarning")?;
-    let command = command.to_text();
-    let text = format!(
-        "{address}: {}: OpenSIPS 1.x answers nothing both for success and for some errors over this wire; a FIFO, a \
-         datagram or /RPC2 of mi_xmlrpc tells them apart",
-        command.escape_debug()
-    );
-    let text = CString::new(text).map_err(|_| PyValueError::new_err("the command holds a NUL"))?;
-    PyErr::warn(py, class, &text, 2)
-}
-
 /// Says which replies of a version before 1.11 are not as those of later versions.
 fn warn_of_old(py: Python<'_>, address: &str, version: &str) -> PyResult<()> {
     static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
@@ -404,15 +326,6 @@ fn warn_of_old(py: Python<'_>, address: &str, version: &str) -> PyResult<()> {
         version.escape_debug()
     );
     let text = CString::new(text).map_err(|_| PyValueError::new_err("the version holds a NUL"))?;
-    PyErr::warn(py, class, &text, 2)
-}
-
-/// Warns that the server changes the sent parameters.
-fn warn_of_change(py: Python<'_>, address: &str, command: &Str, notice: &str) -> PyResult<()> {
-    static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    let class = errors::class(py, &CLASS, "ChangedParameterWarning")?;
-    let text = format!("{address}: {}: {notice}", command.to_text().escape_debug());
-    let text = CString::new(text).map_err(|_| PyValueError::new_err("the command holds a NUL"))?;
     PyErr::warn(py, class, &text, 2)
 }
 
@@ -458,112 +371,4 @@ fn exception(py: Python<'_>, failure: &CallFailure, address: &str, command: &Str
         CallError::Interrupted => return Ok(PyRuntimeError::new_err(format!("{head}{error}"))),
     };
     with_context(py, PyErr::from_value(exception), address, command, sent, received)
-}
-
-/// Adds the attributes of every error of a call.
-fn with_context(
-    py: Python<'_>,
-    exception: PyErr,
-    address: &str,
-    command: &Str,
-    sent: &[u8],
-    received: &[u8],
-) -> PyResult<PyErr> {
-    let value = exception.value(py);
-    value.setattr("address", address)?;
-    value.setattr("command", text_to_python(py, command)?)?;
-    for (name, bytes) in [("sent", sent), ("received", received)] {
-        if !bytes.is_empty() {
-            value.setattr(name, PyBytes::new(py, bytes))?;
-        }
-    }
-    Ok(exception)
-}
-
-#[pymethods]
-impl PyReply {
-    #[getter]
-    fn address(&self) -> &str {
-        &self.address
-    }
-
-    #[getter]
-    fn command<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        text_to_python(py, &self.command)
-    }
-
-    /// None when the server answered nothing at all, which may be either.
-    #[getter]
-    fn code(&self) -> Option<i32> {
-        (!self.reply.is_unclear).then_some(self.reply.response.code)
-    }
-
-    #[getter]
-    fn reason<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        text_to_python(py, &self.reply.response.reason)
-    }
-
-    #[getter]
-    fn ok(&self) -> bool {
-        self.reply.response.is_success() && !self.reply.is_unclear
-    }
-
-    #[getter]
-    fn tree(&self, py: Python<'_>) -> PyResult<PyTree> {
-        let tree = self.read_tree().map_err(PyErr::from);
-        tree.or_else(|error| Err(told_of(py, error, &self.reply, &self.address, &self.command)?))
-    }
-
-    /// The value; an error answer raises its fault.
-    #[getter]
-    fn value<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        value_of(py, &self.reply, || self.address.clone(), &self.command)
-    }
-
-    #[getter]
-    fn raw<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, &self.reply.raw)
-    }
-
-    #[getter]
-    fn sent<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, &self.reply.sent)
-    }
-
-    #[getter]
-    fn elapsed(&self) -> f64 {
-        self.reply.elapsed.as_secs_f64()
-    }
-
-    #[getter]
-    fn wire(&self) -> &'static str {
-        self.reply.wire.name()
-    }
-
-    /// The reply as the FIFO of 2.x would write it; what came in text is as it came.
-    #[getter]
-    fn text<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        if self.reply.wire == Wire::Text {
-            return self.raw(py);
-        }
-        let mut text = Vec::new();
-        let style = TextStyle::new(Carrier::Fifo, Dialect::Sipmi);
-        text::encode_response(&mut text, &Ok(self.reply.response.clone()), &self.command, &style);
-        PyBytes::new(py, &text)
-    }
-}
-
-impl PyReply {
-    /// Reads the reply as a tree.
-    fn read_tree(&self) -> Result<PyTree, CodecError> {
-        let Response { code, reason, body } = &self.reply.response;
-        let mut tree = match body {
-            Body::Empty => Tree::ok(),
-            Body::Item(item) => item_to_tree(item),
-            Body::Json(text) => item_to_tree(&json::parse(text)?),
-            Body::Tree(tree) => tree.clone(),
-        };
-        (tree.code, tree.reason) = (*code, reason.clone());
-        Ok(PyTree::new(tree))
-    }
 }

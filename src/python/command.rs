@@ -1,17 +1,19 @@
 //! The Python classes of a command, and the description of its parameters.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyString, PyTuple, PyType};
 
 use super::convert::text_to_python;
 use super::handler::PyHandler;
 use crate::codec::json;
-use crate::command::Command;
-use crate::command::recipe::{Kind, ParamSpec, Passing};
-use crate::item::Item;
+use crate::command::recipe::{Kind, ParamSpec, Passing, Recipe, Signature};
+use crate::command::{Answer, Call, Command, CommandFlags, Conduct, Handler};
+use crate::item::{Item, Str};
+use crate::response::Failure;
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PyCommand>()
@@ -25,6 +27,54 @@ pub(super) struct PyCommand {
 
 #[pymethods]
 impl PyCommand {
+    /// Describes a command, as pickle needs it. A server's `run_command` runs its own command of that name.
+    #[new]
+    fn py_new(
+        module: String,
+        name: String,
+        help: String,
+        flags: u8,
+        aliases: Vec<String>,
+        recipes: Vec<Vec<String>>,
+        param: Py<PyAny>,
+    ) -> PyResult<Self> {
+        let built_in =
+            if flags & CommandFlags::BUILT_IN.bits() == 0 { CommandFlags::NONE } else { CommandFlags::BUILT_IN };
+        let command = Command {
+            module: module.into(),
+            name: name.into(),
+            help: help.into(),
+            flags: CommandFlags::from_bits(flags) | built_in,
+            recipe: recipe_of_names(recipes)?,
+            aliases: aliases.into_iter().map(Str::from).collect(),
+            handler: Box::new(Absent { param }),
+            conduct: Conduct::default(),
+        };
+        Ok(PyCommand { command: Arc::new(command) })
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyType>, Bound<'py, PyTuple>)> {
+        let (command, py) = (slf.get(), slf.py());
+        let parts = (
+            command.module(py)?,
+            command.name(py)?,
+            command.help(py)?,
+            command.flags(),
+            command.aliases(),
+            command.recipes(),
+            command.param(py),
+        );
+        Ok((slf.get_type(), parts.into_pyobject(py)?))
+    }
+
+    fn __copy__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __deepcopy__<'py>(slf: Bound<'py, Self>, _memo: &Bound<'py, PyAny>) -> Bound<'py, Self> {
+        slf
+    }
+
     /// The module that exports it.
     #[getter]
     fn module<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
@@ -66,19 +116,81 @@ impl PyCommand {
     #[getter]
     fn param(&self, py: Python<'_>) -> Py<PyAny> {
         let handler: &dyn std::any::Any = self.command.handler.as_any();
-        handler.downcast_ref::<PyHandler>().map_or_else(|| py.None(), |handler| handler.param(py))
+        match (handler.downcast_ref::<PyHandler>(), handler.downcast_ref::<Absent>()) {
+            (Some(handler), _) => handler.param(py),
+            (None, Some(absent)) => absent.param.clone_ref(py),
+            (None, None) => py.None(),
+        }
     }
 
     fn __repr__(&self) -> String {
         format!("<Command {}>", self.command.canonical_name())
     }
 
+    /// Equal when they have the same name and say the same of themselves.
     fn __eq__(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.command, &other.command)
+        let (one, other) = (&self.command, &other.command);
+        Arc::ptr_eq(one, other)
+            || (&one.module, &one.name, &one.help, one.flags, &one.aliases)
+                == (&other.module, &other.name, &other.help, other.flags, &other.aliases)
+                && one.recipe.lists() == other.recipe.lists()
     }
 
-    fn __hash__(&self) -> usize {
-        Arc::as_ptr(&self.command) as usize
+    fn __hash__(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (&self.command.module, &self.command.name).hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+impl PyCommand {
+    /// Returns true if it came by pickle, so that it has no handler.
+    pub(super) fn is_copy(&self) -> bool {
+        let handler: &dyn std::any::Any = self.command.handler.as_any();
+        handler.is::<Absent>()
+    }
+}
+
+/// The handler of a command that came by pickle.
+struct Absent {
+    param: Py<PyAny>,
+}
+
+impl Handler for Absent {
+    fn run(&self, _: Call<'_>) -> Answer {
+        Answer::Now(Err(Failure::UnknownCommand))
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}
+
+/// A recipe that lists these sets of names.
+fn recipe_of_names(recipes: Vec<Vec<String>>) -> PyResult<Recipe> {
+    if recipes.is_empty() {
+        return Ok(Recipe::Tree);
+    }
+    let mut params: Vec<ParamSpec> = Vec::new();
+    for name in recipes.iter().flatten() {
+        if !params.iter().any(|param| param.name == name.as_str()) {
+            params.push(any_param(name));
+        }
+    }
+    let recipes = read_recipes(&params, recipes)?;
+    Ok(Recipe::Signature(Signature { params, recipes, takes_any_name: false }))
+}
+
+fn any_param(name: &str) -> ParamSpec {
+    let (kind, passing) = (Kind::Any, Passing::Either);
+    ParamSpec {
+        name: name.into(),
+        kind,
+        nullable: true,
+        required: false,
+        passing,
+        default: None,
+        choices: Vec::new(),
     }
 }
 

@@ -22,8 +22,10 @@ mod limits;
 mod local;
 mod logging;
 mod number;
+mod pickled;
 mod processes;
 mod read;
+mod reply;
 mod request;
 mod server;
 mod stream;
@@ -39,13 +41,15 @@ fn html_of<T: PyTypeInfo>(object: &Bound<'_, T>) -> PyResult<String> {
     object.py().import("sipmi.display")?.call_method1("html", (object,))?.extract()
 }
 
-#[pymodule(gil_used = false)]
+// No free-threaded build runs the tests, so such an interpreter keeps its lock.
+#[pymodule(gil_used = true)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     exit::register(module)?;
     fork::register(module)?;
     tree::register(module)?;
     client::register(module)?;
+    reply::register(module)?;
     driver::register(module)?;
     command::register(module)?;
     event::register(module)?;

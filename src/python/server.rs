@@ -12,7 +12,7 @@ use super::convert::{body_to_python, text_from_python};
 use super::handler::PyHandler;
 use super::http::HttpReader;
 use super::number::{self, MOST_BYTES, MOST_IN_ALL, MOST_THREADS, seconds};
-use super::read::item_from_python;
+use super::read::{item_from_python, type_name};
 use super::thread_scope::thread_scope;
 use super::tree::PyTree;
 use super::{errors, event, exit, gateway, limits, local, logging};
@@ -31,7 +31,7 @@ use crate::command::{Command, CommandFlags, Conduct};
 use crate::convert::node_to_item;
 use crate::dialect::Dialect;
 use crate::gateway::Gateway;
-use crate::item::Str;
+use crate::item::{Item, Str};
 use crate::request::{Param, Params};
 use crate::response::{Body, Failure, Response};
 use crate::server::{ListenOptions, Server};
@@ -164,9 +164,10 @@ impl PyServer {
         root: &PyTree,
         flush: Option<Py<PyAny>>,
     ) -> PyResult<PyTree> {
+        let command = self.own(py, command)?;
         let params = tree_params(&root.snapshot())?;
         local::flush_to(flush);
-        let ran = self.run(py, &command.command, params);
+        let ran = self.run(py, &command, params);
         // A command that runs elsewhere, or not at all, has not taken it.
         local::flush_to(None);
         let Response { code, reason, body } = ran?;
@@ -234,11 +235,11 @@ impl PyServer {
     }
 
     /// List all statistics: group, name, True for a counter, and the value.
-    fn statistics(&self, py: Python<'_>) -> Vec<(String, String, bool, i64)> {
+    fn statistics(&self, py: Python<'_>) -> Vec<(String, String, bool, i128)> {
         let statistics = exit::detach(py, || self.server.service.statistics.select(&[b"all"]));
         let said = statistics.iter().map(|statistic| {
             let grows = statistic.growth == Growth::Incremental;
-            (statistic.group.to_string(), statistic.name.to_string(), grows, statistic.get())
+            (statistic.group.to_string(), statistic.name.to_string(), grows, statistic.number())
         });
         said.collect()
     }
@@ -428,6 +429,17 @@ fn or_unlimited(name: &str, value: &Bound<'_, PyAny>) -> PyResult<usize> {
     Ok(number::limit(name, value, 0..=MOST_IN_ALL)?.unwrap_or(usize::MAX))
 }
 
+impl PyServer {
+    /// The command itself, or for one that came by pickle this server's command of that name.
+    fn own(&self, py: Python<'_>, command: &PyCommand) -> PyResult<Arc<Command>> {
+        if !command.is_copy() {
+            return Ok(Arc::clone(&command.command));
+        }
+        let found = self.server.service.registry().lookup(&command.command.canonical_name());
+        found.or_else(|failure| Err(errors::failure(py, &failure)?))
+    }
+}
+
 /// A counter that `get_statistics` shows (`stat_var`).
 #[pyclass(frozen, name = "Counter", module = "sipmi")]
 pub(super) struct PyCounter {
@@ -436,24 +448,39 @@ pub(super) struct PyCounter {
 
 #[pymethods]
 impl PyCounter {
-    /// Adds to it (`update_stat`).
-    #[pyo3(signature = (n=1))]
-    fn inc(&self, n: i64) {
-        self.counter.add(n);
+    /// Adds to it (`update_stat`); a negative number subtracts. It has 64 bits and no sign, and wraps around.
+    #[pyo3(signature = (n=None))]
+    fn inc(&self, n: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        self.counter.add(n.map_or(Ok(1), bits_of)?);
+        Ok(())
     }
 
-    /// Replaces it.
-    fn set(&self, value: i64) {
-        self.counter.set(value);
+    /// Replaces it; the value is from 0 to 2**64 - 1.
+    fn set(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        if value.lt(0)? {
+            return Err(PyValueError::new_err(format!("expected a statistic from 0 to 2**64 - 1, found {value}")));
+        }
+        self.counter.set(bits_of(value)?);
+        Ok(())
     }
 
     /// The current value (`get_stat_val`).
     #[getter]
-    fn value(&self) -> i64 {
-        self.counter.get()
+    fn value(&self) -> u64 {
+        self.counter.get().cast_unsigned()
     }
 
     fn __repr__(&self) -> String {
-        format!("<Counter {}>", self.counter.get())
+        format!("<Counter {}>", self.value())
+    }
+}
+
+/// The 64 bits of an integer from -2**63 to 2**64 - 1.
+fn bits_of(value: &Bound<'_, PyAny>) -> PyResult<i64> {
+    match item_from_python(value)? {
+        Item::Int(value) => Ok(value),
+        Item::UInt(value) => Ok(value.cast_signed()),
+        Item::Bool(value) => Ok(value.into()),
+        _ => Err(PyTypeError::new_err(format!("expected an int, found {}", type_name(value)))),
     }
 }

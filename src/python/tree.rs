@@ -5,12 +5,13 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyString};
+use pyo3::types::{PyList, PyString, PyTuple, PyType};
 
 use super::convert::{OwnedValue, item_to_python, text_from_python, text_to_python, value_to_python};
 use super::html_of;
+use super::pickled::{Row, add_rows, rows};
 use super::read::item_from_python;
 use crate::codec::text;
 use crate::convert::{item_to_tree, node_to_item, tree_to_item};
@@ -26,6 +27,8 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 }
 
 type Shared = Arc<Mutex<Growing>>;
+/// The parts of which pickle makes an object: its class, the arguments of that, and the state that it is given then.
+type Reduced<'py> = (Bound<'py, PyType>, Bound<'py, PyTuple>, Bound<'py, PyAny>);
 
 fn shared(tree: Tree) -> Shared {
     Arc::new(Mutex::new(Growing::new(tree)))
@@ -324,6 +327,24 @@ impl PyTree {
         PyTree::new(self.snapshot())
     }
 
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Reduced<'py>> {
+        let (py, tree) = (slf.py(), slf.get().snapshot());
+        let arguments = (tree.code, text_to_python(py, &tree.reason)?).into_pyobject(py)?;
+        let state = (tree.flags(NodeId::ROOT).bits(), rows(py, &tree)?).into_pyobject(py)?;
+        Ok((slf.get_type(), arguments, state.into_any()))
+    }
+
+    fn __setstate__(&self, state: (u8, Vec<Row<'_>>)) -> PyResult<()> {
+        let (flags, rows) = state;
+        let mut read = Tree::ok();
+        add_rows(&mut read, &rows)?;
+        let mut tree = lock(&self.tree);
+        let old = tree.flags(NodeId::ROOT);
+        tree.set_flags(NodeId::ROOT, old.with_bits(flags));
+        read.children(NodeId::ROOT).for_each(|node| _ = tree.graft(NodeId::ROOT, &read, node));
+        Ok(())
+    }
+
     fn __len__(&self) -> usize {
         lock(&self.tree).len()
     }
@@ -492,6 +513,38 @@ impl PyNode {
         item_to_python(py, &item)
     }
 
+    /// Copies the node with all below it, apart from its tree.
+    fn __copy__(&self) -> PyResult<Self> {
+        let (copy, top) = copy_of(self)?;
+        let tree = shared(copy);
+        let number = lock(&tree).number(top);
+        Ok(PyNode { tree, number })
+    }
+
+    fn __deepcopy__(&self, _memo: &Bound<'_, PyAny>) -> PyResult<Self> {
+        self.__copy__()
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Reduced<'py>> {
+        let (py, (copy, top)) = (slf.py(), copy_of(slf.get())?);
+        let value = value_to_python(py, &OwnedValue::copy(copy.value(top)))?;
+        let arguments = (text_to_python(py, copy.name(top))?, value).into_pyobject(py)?;
+        Ok((slf.get_type(), arguments, rows(py, &copy)?.into_pyobject(py)?))
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 reads it so")]
+    fn __setstate__(&self, rows: Vec<Row<'_>>) -> PyResult<()> {
+        let mut copy = Tree::ok();
+        add_rows(&mut copy, &rows)?;
+        let top =
+            copy.first_child(NodeId::ROOT).ok_or_else(|| PyValueError::new_err("expected a node, found none"))?;
+        self.look(|tree, node| {
+            tree.set_flags(node, copy.flags(top));
+            copy.attrs(top).for_each(|(name, value)| tree.add_attr(node, name, value));
+            copy.children(top).for_each(|child| _ = tree.graft(node, &copy, child));
+        })
+    }
+
     fn __iter__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         Ok(PyList::new(py, self.children()?)?.try_iter()?.into_any().unbind())
     }
@@ -509,6 +562,18 @@ impl PyNode {
 
 #[pymethods]
 impl PyAttr {
+    #[new]
+    #[pyo3(signature = (name, value=None))]
+    fn py_new(name: &Bound<'_, PyString>, value: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
+        let Newcomer(name, value) = Newcomer::from_python(name, value)?;
+        Ok(PyAttr { name, value: value.unwrap_or(OwnedValue::Item(Item::Null)) })
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyType>, Bound<'py, PyTuple>)> {
+        let (attr, py) = (slf.get(), slf.py());
+        Ok((slf.get_type(), (attr.name(py)?, attr.value(py)?).into_pyobject(py)?))
+    }
+
     /// The name.
     #[getter]
     fn name<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {

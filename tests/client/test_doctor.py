@@ -55,7 +55,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="Rights and namespaces
 
 def as_unprivileged(address: str, **options: Any) -> dict[str, Any]:
     """The diagnosis that a user without rights gets."""
-    script = "print(json.dumps(sipmi.doctor(sys.argv[1], **json.loads(sys.argv[2])).as_dict()))"
+    script = "print(json.dumps(sipmi.doctor(sys.argv[1], **json.loads(sys.argv[2])).to_dict()))"
     command = [sys.executable, "-c", BECOME_UNPRIVILEGED + script, address, json.dumps({"timeout": 0.3, **options})]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stderr
@@ -580,7 +580,7 @@ def test_a_diagnosis_is_read_by_people_and_programs(place: str) -> None:
     text = str(diagnosis)
     assert text.splitlines()[0] == f"fifo:{place}/none"
     assert "problem  There is no FIFO" in text
-    assert json.loads(json.dumps(diagnosis.as_dict()))["ok"] is False
+    assert json.loads(json.dumps(diagnosis.to_dict()))["ok"] is False
 
 
 def test_a_diagnosis_ends_in_time(place: str) -> None:

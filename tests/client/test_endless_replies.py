@@ -259,7 +259,7 @@ def test_calls_to_other_servers_go_on_beside_a_reply_without_end(kind: str) -> N
 
 def test_an_event_loop_goes_on_while_a_large_parameter_is_encoded() -> None:
     async def run(listener: socket.socket) -> None:
-        address = "http://127.0.0.1:{}/mi".format(listener.getsockname()[1])
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}/mi"
         async with sipmi.AsyncClient(address, wire="jsonrpc", timeout=30) as mi:
             call = asyncio.ensure_future(mi.call("uptime", '"' * (32 << 20)))
             await asyncio.sleep(0)

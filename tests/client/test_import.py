@@ -56,6 +56,38 @@ def test_names_that_load_lazily_are_those_that_type_checkers_see() -> None:
     assert {alias.name for node in imports for alias in node.names} <= set(sipmi.__all__)
 
 
+@pytest.mark.parametrize("name", ["affinity", "testing", "gateway", "metrics", "fleet", "statistics"])
+def test_modules_are_there_after_the_import_of_the_package(name: str) -> None:
+    script = f"import sipmi; print(sipmi.{name}.__name__, type(sipmi.{name}).__name__)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.split() == [f"sipmi.{name}", "module"]
+
+
+def test_dir_names_what_is_public_and_nothing_else() -> None:
+    names = {name for name in dir(sipmi) if not name.startswith("__")}
+    assert names == {*sipmi.__all__, *sipmi._MODULES} - {"__version__"}
+    assert {"FleetError", "Unhealthy", "AsyncFleet"} <= names
+    assert not {"annotations", "TYPE_CHECKING", "Any"} & names
+
+
+def test_one_name_means_one_class() -> None:
+    named: dict[str, set[object]] = {}
+    for module in (
+        "server",
+        "statistics",
+        "affinity",
+        "metrics",
+        "exporter",
+        "diagnosis._machine",
+        "testing.fake.core",
+    ):
+        found = importlib.import_module(f"sipmi.{module}")
+        for name in ("Process", "Sample", "Collector"):
+            if name in vars(found):
+                named.setdefault(name, set()).add(vars(found)[name])
+    assert {name: len(classes) for name, classes in named.items()} == {"Process": 1, "Sample": 1, "Collector": 1}
+
+
 def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match=r"module 'sipmi' has no attribute 'nosuch'"):
         sipmi.nosuch  # noqa: B018

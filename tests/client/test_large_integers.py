@@ -99,3 +99,30 @@ def test_nodes_hold_large_integers() -> None:
         assert tree.add_child("number", number).value == number
     with pytest.raises(OverflowError, match=r"2\*\*64 - 1"):
         tree.add_child("number", 2**64)
+
+
+def test_statistics_are_exact_on_every_wire(server: sipmi.Server) -> None:
+    counter = server.statistic("bytes")
+    for number in (2**63 - 1, 2**63, 2**64 - 1):
+        counter.set(number)
+        assert (counter.value, server.call("get_statistics", ["bytes"])) == (number, {"counters:bytes": number})
+        for address, wire in addresses(server):
+            with sipmi.connect(address, wire=wire, timeout=5) as mi:
+                assert mi.call("get_statistics", ["bytes"]) == {"counters:bytes": number}, (address, wire)
+                assert mi.statistics("counters:") == {"counters:bytes": number}, (address, wire)
+    counter.set(2**63 - 1)
+    counter.inc(2**63)
+    assert counter.value == 2**64 - 1
+    counter.inc(-1)
+    assert counter.value == 2**64 - 2
+
+
+def test_a_statistic_outside_of_64_bits_is_refused_with_its_range() -> None:
+    counter = sipmi.Server("counters").statistic("bytes")
+    with pytest.raises(OverflowError, match=r"2\*\*64 - 1"):
+        counter.set(2**64)
+    with pytest.raises(ValueError, match=r"from 0 to 2\*\*64 - 1, found -1"):
+        counter.set(-1)
+    with pytest.raises(TypeError, match="expected an int, found float"):
+        counter.inc(0.5)  # type: ignore[arg-type]
+    assert counter.value == 0

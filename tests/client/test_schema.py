@@ -65,7 +65,7 @@ def test_help_and_module_are_what_the_server_says() -> None:
         assert command == sipmi.CommandSchema(
             "sub_add", "billing", (("user",), ("user", "credit")), "Add a subscriber."
         )
-        assert command.as_dict()["read_only"] is False
+        assert command.to_dict()["read_only"] is False
 
 
 def questions(opensips: FakeOpenSIPS) -> int:
@@ -119,7 +119,7 @@ def test_the_difference_of_two_versions_matches_renamed_commands() -> None:
         text = str(diff)
         assert "+ evi:raise(event, params=None)" in text
         assert "OpenSIPS 2.4.11" in text.splitlines()[0]
-        assert diff.as_dict()["renamed"][0][0]["name"] in schema_names(old)
+        assert diff.to_dict()["renamed"][0][0]["name"] in schema_names(old)
         assert not ours.diff(ours.commands(help=False))
 
 

@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Optional, Union
 
-from .._core import CpuSet, Plan, Process, set_thread_affinity
+from .._core import CpuSet, HostProcess, Plan, set_thread_affinity
 from .._core import Host as CoreHost
 from .._numbers import Seconds
 from .._options import check_option
@@ -20,7 +20,7 @@ from ._interrupts import InterruptWatch
 Cpus = Union[CpuSet, str, Iterable[int]]
 """CPUs as users write them: a CpuSet, the text of a list (`"0-3,8"`), or numbers."""
 
-Processes = Union[str, int, Process, Iterable[Union[str, int, Process]]]
+Processes = Union[str, int, HostProcess, Iterable[Union[str, int, HostProcess]]]
 """Processes as users write them: names, pids, what `Host.processes` returns, or several of these."""
 
 
@@ -66,7 +66,7 @@ class Host(CoreHost):
         mi: Optional[Caller] = None,
         roles: Optional[Mapping[int, str]] = None,
         threads: Optional[str] = None,
-    ) -> list[Process]:
+    ) -> list[HostProcess]:
         """All processes of a server: by name, pidfile (with all descendants), control group, or as its MI `ps` says.
 
         With `mi` (a client of the server) each process has its `role`: `attendant`, `SIP receiver`, `timer`. A name
@@ -122,14 +122,14 @@ class Host(CoreHost):
             irqbalance=irqbalance,
         )
 
-    def _resolve(self, process: Optional[Processes]) -> list[Process]:
+    def _resolve(self, process: Optional[Processes]) -> list[HostProcess]:
         if process is None:
             return []
         if isinstance(process, str):
             return self.processes(process)
         if isinstance(process, int):
             return [self.process(process)]
-        if isinstance(process, Process):
+        if isinstance(process, HostProcess):
             return [process]
         return [found for each in process for found in self._resolve(each)]
 

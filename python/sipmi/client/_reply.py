@@ -105,3 +105,12 @@ class Reply:
 
     def __repr__(self) -> str:
         return f"<Reply {self.code} {self.reason} to {self.command}>"
+
+    def __eq__(self, other: object) -> bool:
+        """Compare address, command, request and answer; the time that it took does not count."""
+        if not isinstance(other, Reply):
+            return NotImplemented
+        return (self._core, self._typed, self._zone) == (other._core, other._typed, other._zone)
+
+    def __hash__(self) -> int:
+        return hash((self.address, self.command, self.code, self.reason))

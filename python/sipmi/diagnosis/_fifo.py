@@ -126,7 +126,7 @@ def _protected_fifos() -> int:
         return 0
 
 
-def _readers(path: str) -> Finding | list[_machine.Process]:
+def _readers(path: str) -> Finding | list[_machine.LocalProcess]:
     """Look for the reader of the FIFO."""
     try:
         fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
@@ -156,7 +156,7 @@ def _readers(path: str) -> Finding | list[_machine.Process]:
     return Finding("problem", "fifo-no-reader", f"{path} is a FIFO without a reader: {why}.", START)
 
 
-def _look_at_replies(reply_dir: str, readers: list[_machine.Process]) -> Iterator[Finding]:
+def _look_at_replies(reply_dir: str, readers: list[_machine.LocalProcess]) -> Iterator[Finding]:
     """Look whether reply FIFOs can be made, and the server finds them."""
     fix = f'modparam("mi_fifo", "reply_dir", "{Path(USUAL[0]).parent}/")'
     try:

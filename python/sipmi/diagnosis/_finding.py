@@ -59,7 +59,7 @@ class Diagnosis:
         """The findings that prevent the server from being used, or will."""
         return tuple(finding for finding in self.findings if finding.level == "problem")
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The diagnosis as values that JSON can express."""
         return {
             "address": self.address,

@@ -15,7 +15,7 @@ SERVER = "opensips"
 
 
 @dataclasses.dataclass(frozen=True)
-class Process:
+class LocalProcess:
     """A process, with the facts that may be read."""
 
     pid: int
@@ -47,22 +47,22 @@ class Process:
         return int(fields["Uid"].split()[1]), groups
 
 
-def processes(name: Optional[str] = None) -> Iterator[Process]:
+def processes(name: Optional[str] = None) -> Iterator[LocalProcess]:
     """All processes, or those of a name."""
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             with contextlib.suppress(OSError):
-                found = Process(int(entry), Path(f"/proc/{entry}/comm").read_text().strip())
+                found = LocalProcess(int(entry), Path(f"/proc/{entry}/comm").read_text().strip())
                 if name is None or found.name == name:
                     yield found
 
 
-def holders(wanted: os.stat_result) -> list[Process]:
+def holders(wanted: os.stat_result) -> list[LocalProcess]:
     """The processes that have a file open and may be read, without this one."""
     return [process for process in processes() if process.pid != os.getpid() and _holds(process, wanted)]
 
 
-def _holds(process: Process, wanted: os.stat_result) -> bool:
+def _holds(process: LocalProcess, wanted: os.stat_result) -> bool:
     with contextlib.suppress(OSError):
         for number in os.listdir(f"/proc/{process.pid}/fd"):
             with contextlib.suppress(OSError):
@@ -71,7 +71,7 @@ def _holds(process: Process, wanted: os.stat_result) -> bool:
     return False
 
 
-def holders_of_deleted(path: str) -> list[Process]:
+def holders_of_deleted(path: str) -> list[LocalProcess]:
     """The processes that have a file open which was at a path, and was deleted."""
     found = []
     for process in processes():
@@ -160,7 +160,7 @@ def first_closed(path: str) -> Optional[str]:
     return None
 
 
-def elsewhere(path: str) -> list[Process]:
+def elsewhere(path: str) -> list[LocalProcess]:
     """Servers that see another file under this path, or see one where this process sees none."""
     found = []
     for process in processes(SERVER):

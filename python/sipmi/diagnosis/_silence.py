@@ -50,7 +50,7 @@ def explain(mi: Client, options: dict[str, Any], scheme: str, error: CallTimeout
 def _silent_fifo(mi: Client) -> Finding:
     path, _, given = mi.address[len("fifo:") :].partition("?reply_dir=")
     reply_dir = given or "/tmp"
-    readers: list[_machine.Process] = []
+    readers: list[_machine.LocalProcess] = []
     waiting = 0
     with contextlib.suppress(OSError):
         fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
@@ -150,13 +150,13 @@ def _wrong_wire(mi: Client, options: dict[str, Any], spoken: str) -> Finding:
     return Finding("problem", "wrong-wire", text, f"sipmi doctor '{mi.address}' --wire {spoken}")
 
 
-def _state(process: _machine.Process) -> str:
+def _state(process: _machine.LocalProcess) -> str:
     with contextlib.suppress(OSError, IndexError):
         return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]
     return "?"
 
 
-def _configured(process: _machine.Process, module: str, parameter: str) -> Optional[str]:
+def _configured(process: _machine.LocalProcess, module: str, parameter: str) -> Optional[str]:
     """Return the configuration of a server, if it can be found and read."""
     with contextlib.suppress(OSError):
         arguments = Path(f"/proc/{process.pid}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")

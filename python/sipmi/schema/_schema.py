@@ -72,7 +72,7 @@ class CommandSchema:
         rest = (("args", inspect.Parameter.VAR_POSITIONAL), ("kwargs", inspect.Parameter.VAR_KEYWORD))
         return inspect.Signature([inspect.Parameter(name, kind) for name, kind in rest])
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return a dictionary for JSON."""
         recipes = None if self.recipes is None else [list(recipe) for recipe in self.recipes]
         return {
@@ -132,13 +132,13 @@ class Schema(Mapping[str, CommandSchema]):
         """Compare with another server."""
         return SchemaDiff.between(self, other)
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return a dictionary for JSON."""
         return {
             "address": self.address,
             "generation": self.generation,
             "version": self.version,
-            "commands": [command.as_dict() for command in self.values()],
+            "commands": [command.to_dict() for command in self.values()],
         }
 
     def __str__(self) -> str:
@@ -198,15 +198,15 @@ class SchemaDiff:
         """The versions of both servers."""
         return self.left.version, self.right.version
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return a dictionary for JSON."""
         pairs = {"renamed": self.renamed, "changed": self.changed}
         return {
             "left": self.left.server,
             "right": self.right.server,
-            "only_left": [command.as_dict() for command in self.only_left],
-            "only_right": [command.as_dict() for command in self.only_right],
-            **{name: [[a.as_dict(), b.as_dict()] for a, b in listed] for name, listed in pairs.items()},
+            "only_left": [command.to_dict() for command in self.only_left],
+            "only_right": [command.to_dict() for command in self.only_right],
+            **{name: [[a.to_dict(), b.to_dict()] for a, b in listed] for name, listed in pairs.items()},
         }
 
     def __bool__(self) -> bool:

@@ -19,10 +19,10 @@ pub(super) fn get_statistics(service: &Service, asked: &Asked) -> Outcome {
         return Ok(Response::error(404, "Statistics Not Found"));
     }
     if service.dialect == Dialect::V1_8 {
-        let line = |s: &Statistic| Item::from(format!("{} = {}", s.full_name(), s.get()));
+        let line = |s: &Statistic| Item::from(format!("{} = {}", s.full_name(), s.number()));
         return Ok(Item::Array(found.iter().map(line).collect()).into());
     }
-    Ok(Item::Object(found.iter().map(|s| (s.full_name(), Item::Int(s.get()))).collect()).into())
+    Ok(Item::Object(found.iter().map(|s| (s.full_name(), s.value())).collect()).into())
 }
 
 pub(super) fn list_statistics(service: &Service, asked: &Asked) -> Outcome {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::table::{Growth, StatsTable};
-use crate::item::Str;
+use crate::item::{Item, Str};
 use crate::sys::shared_memory::SharedRef;
 
 /// A counter that can be shared and changed from any thread (`stat_var`).
@@ -86,7 +86,21 @@ impl Statistic {
 
     /// The value.
     pub fn get(&self) -> i64 {
-        self.parts.iter().map(Counter::get).sum()
+        self.parts.iter().map(Counter::get).fold(0, i64::wrapping_add)
+    }
+
+    /// What it says, as replies have it: a number that only grows has no sign (`unsigned long` in OpenSIPS).
+    pub fn number(&self) -> i128 {
+        match self.growth {
+            Growth::Incremental => self.get().cast_unsigned().into(),
+            Growth::NonIncremental => self.get().into(),
+        }
+    }
+
+    /// The same as a value.
+    pub fn value(&self) -> Item {
+        let number = self.number();
+        u64::try_from(number).map_or(Item::Int(number as i64), Item::from)
     }
 
     /// Sets the value to 0.

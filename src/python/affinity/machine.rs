@@ -265,7 +265,7 @@ impl PyHost {
 }
 
 /// The kernel's counters at one moment.
-#[pyclass(frozen, name = "Sample", module = "sipmi._core")]
+#[pyclass(frozen, name = "CounterSample", module = "sipmi._core")]
 pub(crate) struct PySample {
     sample: Sample,
     at: Instant,

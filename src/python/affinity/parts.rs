@@ -310,7 +310,7 @@ impl PyDevice {
 }
 
 /// A process, told apart from a later one of the same pid.
-#[pyclass(frozen, name = "Process", module = "sipmi._core")]
+#[pyclass(frozen, name = "HostProcess", module = "sipmi._core")]
 pub(crate) struct PyProcess {
     pub(super) process: Process,
     pub(super) host: Host,

@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     target = resolve(options.address)
     diagnosis = doctor(target.address, event_address=options.events_at, **client_options(target, options))
     if options.json:
-        print_json(diagnosis.as_dict())
+        print_json(diagnosis.to_dict())
     else:
         print(told(diagnosis, painted=colour.is_wanted(sys.stdout)))
     return OK if diagnosis.ok else ERROR_ANSWER

@@ -11,7 +11,7 @@ from ._journals import look_back
 from ._machine import add_cpu_options, add_machine_options, chosen_cpus, cpus_help, no_traceback, open_host
 
 if TYPE_CHECKING:
-    from ...affinity import Applied, Host, Process
+    from ...affinity import Applied, Host, HostProcess
 
 
 def add(subcommands: Any) -> None:
@@ -128,7 +128,7 @@ def show_files(files: dict[str, str]) -> None:
         print(f"{path}:\n" + "".join(f"    {line}\n" for line in content.splitlines()))
 
 
-def processes(options: argparse.Namespace, host: Host) -> list[Process]:
+def processes(options: argparse.Namespace, host: Host) -> list[HostProcess]:
     """Return the processes that --process, --pidfile and --mi name."""
     roles = asked_roles(options.mi) if options.mi is not None else {}
     found = [] if options.pidfile is None else host.processes(pidfile=options.pidfile, roles=roles or None)

@@ -23,7 +23,7 @@ HELP_USAGE = "help mi_cmd - returns information about 'mi_cmd'"
 
 
 @dataclasses.dataclass
-class Process:
+class FakeProcess:
     """One line of ``ps``."""
 
     number: int
@@ -56,12 +56,12 @@ class Core(Module):
         return f"OpenSIPS ({RELEASES[self.fake.version]} (x86_64/linux))"
 
     @property
-    def processes(self) -> list[Process]:
+    def processes(self) -> list[FakeProcess]:
         """The processes that the version would have; the first is this one, the others exist on paper."""
         pid = os.getpid()
         types = process_types(self.fake.version, self.fake.sip_socket, self.fake.http_socket)
         return [
-            Process(number, pid + number, type, self._levels.get(pid + number, self.log_level))
+            FakeProcess(number, pid + number, type, self._levels.get(pid + number, self.log_level))
             for number, type in enumerate(types)
         ]
 
