@@ -89,7 +89,7 @@ impl Statistic {
         self.parts.iter().map(Counter::get).fold(0, i64::wrapping_add)
     }
 
-    /// What it says, as replies have it: a number that only grows has no sign (`unsigned long` in OpenSIPS).
+    /// The value as replies have it: a number that only grows has no sign (`unsigned long` in OpenSIPS).
     pub fn number(&self) -> i128 {
         match self.growth {
             Growth::Incremental => self.get().cast_unsigned().into(),
