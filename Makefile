@@ -21,7 +21,7 @@ test: build
 	$(BIN)/python -m pytest -q -n $(PYTEST_WORKERS) --dist loadfile --ignore tests/real $(PYTEST_ARGS)
 
 # The tests on each supported version of Python that pyenv, uv or PATH has, with one wheel; PYTHONS="3.9 3.13" names versions that must
-# be there. PYTHONS_ARGS=--install installs a missing one. `tools/pythons.py` says which tests are the same on every version.
+# be there; PYTHONS_ARGS=--install installs a missing one.
 test-pythons: build
 	rm -rf target/pythons/wheel
 	$(BIN)/maturin build --quiet --release --out target/pythons/wheel
