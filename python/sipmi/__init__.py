@@ -23,7 +23,7 @@ from .errors import (
 
 if TYPE_CHECKING:
     from . import events
-    from .client import AsyncClient, Client, Commands, Reply, Secret, connect, connect_async
+    from .client import AsyncClient, Client, Commands, Reply, Secret, ServerInfo, connect, connect_async
     from .diagnosis import Diagnosis, Finding, doctor
     from .fleet import AsyncFleet, Fleet, FleetError, FleetResult, Unhealthy
     from .schema import CommandSchema, Schema, SchemaDiff
@@ -51,6 +51,7 @@ _LATER = {
     "SchemaDiff": "schema",
     "Secret": "client",
     "Server": "server",
+    "ServerInfo": "client",
     "Subscriber": "server",
     "Unhealthy": "fleet",
     "connect": "client",
@@ -99,6 +100,7 @@ __all__ = [
     "SchemaDiff",
     "Secret",
     "Server",
+    "ServerInfo",
     "StatisticNotFound",
     "Subscriber",
     "TransportError",

@@ -9,9 +9,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine
-from typing import Any, Optional, Protocol, TypeVar
+from typing import Any, Callable, Optional, Protocol, TypeVar
+
+from .errors import is_of_a_call
 
 T = TypeVar("T")
+
+__tracebackhide__: Callable[[Any], bool] = is_of_a_call
 
 
 class Caller(Protocol):

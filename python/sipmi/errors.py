@@ -22,6 +22,14 @@ from typing import Any, Optional
 UNCLEAR = "unclear: OpenSIPS 1.x answers nothing both for success and for some errors over this wire"
 
 
+def is_of_a_call(raised: Any) -> bool:
+    """Return True for an error of a call. pytest then shows the line of the caller, without the frames of this package.
+
+    :param raised: the ``ExceptionInfo`` that pytest gives to ``__tracebackhide__``, or None.
+    """
+    return isinstance(getattr(raised, "value", None), MiError)
+
+
 class MiError(Exception):
     """The base of all errors of a call.
 
@@ -70,12 +78,34 @@ class Fault(MiError):
         self.data = data
 
     def __str__(self) -> str:
+        place = "".join(f"{part}: " for part in (self.address, self.command) if part)
         detail = f": {self.data}" if isinstance(self.data, str) else ""
-        return f"{self.code} {self.message}{detail}"
+        return f"{place}{self.code} {self.message}{detail}"
 
 
 class MethodNotFound(Fault):
     """There is no command of this name (-32601, -506, ``500 command 'x' not available``)."""
+
+    #: The names of commands that the client has from the server already; empty before it asked for them.
+    known: tuple[str, ...] = ()
+
+    @property
+    def nearest(self) -> Optional[str]:
+        """The command with the most similar name, of those of the server if they are known, or else of OpenSIPS."""
+        import difflib
+
+        from ._core import cataloged_commands, cataloged_versions
+
+        names = set(self.known)
+        if not names:
+            names.update(*(cataloged_commands(version) or () for version in cataloged_versions()))
+        if self.command is None or self.command in names:
+            return None
+        return next(iter(difflib.get_close_matches(self.command, sorted(names), 1, 0.7)), None)
+
+    def __str__(self) -> str:
+        nearest = self.nearest
+        return super().__str__() + (f" (did you mean {nearest}?)" if nearest else "")
 
 
 class AmbiguousMethod(Fault):

@@ -106,7 +106,9 @@ def test_statistics_that_are_not_there_are_listed_or_an_error_if_nothing_is_ther
         for selectors in (["core:nosuch"], ["nosuch:"], ["nosuch", "core:nosuch"]):
             with pytest.raises(sipmi.StatisticNotFound) as caught:
                 mi.statistics(selectors)
-            assert str(caught.value) == f"404 Statistics Not Found: {', '.join(selectors)}"
+            assert str(caught.value) == (
+                f"{real.address}: get_statistics: 404 Statistics Not Found: {', '.join(selectors)}"
+            )
             assert (caught.value.code, caught.value.address, caught.value.command) == (
                 404,
                 real.address,

@@ -91,8 +91,6 @@ _OPTIONS = {
 
 
 def described(error: MiError) -> str:
-    if isinstance(error, Fault):
-        return f"{error.address}: {error.command}: {error}"
     text = (isinstance(error, OSError) and error.strerror) or str(error)
     for keyword, option in _OPTIONS.items():
         text = text.replace(keyword, option)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._base import ClientBase
+from ._base import ClientBase, ServerInfo, named
 from ._commands import BoundCommand, Commands
 from ._options import Auth, ClientOptions, ConnectOptions, Path
 from ._reply import Reply
@@ -31,11 +31,13 @@ __all__ = [
     "Path",
     "Reply",
     "Secret",
+    "ServerInfo",
     "Zone",
     "check_portable",
     "connect",
     "connect_async",
     "driver_of",
+    "named",
 ]
 
 

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, Callable, Generic, Optional, TypeVar, Union
 
 from .._core import Driver
-from ._base import ClientBase
+from ..errors import MethodNotFound, is_of_a_call
+from ._base import ClientBase, ServerInfo, named
 from ._commands import Commands
 from ._loops import driver_of
 from ._reply import Reply
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from ._options import ConnectOptions
 
 T = TypeVar("T")
+
+__tracebackhide__: Callable[[Any], bool] = is_of_a_call
 
 
 async def connect_async(address: str, **options: Unpack[ConnectOptions]) -> AsyncClient:
@@ -82,6 +85,12 @@ class AsyncClient(ClientBase):
         """Awaited: the version of the server, "2.4.11"; None when it is unknown."""
         return _Later(lambda: self._found(1))
 
+    async def server_info(self, *, timeout: Optional[float] = None) -> ServerInfo:
+        """Return generation, version and wire of the server, as :meth:`sipmi.Client.server_info` does."""
+        timeout = self._timeout if timeout is None else timeout
+        generation, version = await self._wait(Driver.found, timeout=timeout)
+        return ServerInfo(generation, version, await self._wait(Driver.wire, timeout=timeout))
+
     async def call(
         self,
         command: str,
@@ -90,11 +99,17 @@ class AsyncClient(ClientBase):
         timeout: Optional[float] = None,
         force: bool = False,
         typed: Optional[bool] = None,
+        params: Any = None,
         **kwargs: Any,
     ) -> Any:
         """Run a command and return its value, as :meth:`sipmi.Client.call` does."""
-        core = await self._wait(Driver.request, command, args, kwargs, timeout=timeout, force=force)
-        value = core.value
+        given = named(kwargs, params)
+        core = await self._wait(Driver.request, command, args, given, timeout=timeout, force=force)
+        try:
+            value = core.value
+        except MethodNotFound as error:
+            error.known = self._heard_names()
+            raise
         return with_times(command, value, self._zone) if (self._typed if typed is None else typed) else value
 
     async def request(
@@ -105,10 +120,12 @@ class AsyncClient(ClientBase):
         timeout: Optional[float] = None,
         force: bool = False,
         typed: Optional[bool] = None,
+        params: Any = None,
         **kwargs: Any,
     ) -> Reply:
         """As :meth:`call`, but return the whole :class:`sipmi.Reply`, also of an error answer."""
-        core = await self._wait(Driver.request, command, args, kwargs, timeout=timeout, force=force)
+        given = named(kwargs, params)
+        core = await self._wait(Driver.request, command, args, given, timeout=timeout, force=force)
         return self._reply(core, typed)
 
     async def request_strings(

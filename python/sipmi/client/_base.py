@@ -5,9 +5,11 @@ from __future__ import annotations
 import atexit
 import os
 import weakref
-from typing import TYPE_CHECKING, Any, Optional
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Optional
 
 from .._core import Reply as CoreReply
+from ..errors import is_of_a_call
 from ._options import DEFAULT_TIMEOUT, ConnectOptions, make_core
 from ._reply import Reply
 from ._secret import check_portable
@@ -18,8 +20,21 @@ if TYPE_CHECKING:
 
     from ..schema import Completion
 
+__tracebackhide__: Callable[[Any], bool] = is_of_a_call
+
 #: Every client: closed at exit, so that no reply FIFO is left behind.
 _clients: weakref.WeakSet[ClientBase] = weakref.WeakSet()
+
+
+class ServerInfo(NamedTuple):
+    """The facts that a client finds out about its server."""
+
+    generation: Optional[str]
+    """The generation: "1.x" to "4.x" are OpenSIPS, "sipmi" is ours; None when it is unknown."""
+    version: Optional[str]
+    """The version, "2.4.11"; None when it is unknown."""
+    wire: str
+    """The wire: "text", "jsonrpc", "mi_json" or "xmlrpc"."""
 
 
 class ClientBase:
@@ -50,6 +65,10 @@ class ClientBase:
 
     def _reply(self, core: CoreReply, typed: Optional[bool]) -> Reply:
         return Reply(core, self._zone, self._typed if typed is None else typed)
+
+    def _heard_names(self) -> tuple[str, ...]:
+        """Return the names of the server's commands, if it was asked for them already."""
+        return () if self._known is None else self._known.heard
 
     @property
     def _blocking(self) -> BlockingCalls:
@@ -96,6 +115,24 @@ class BlockingCalls:
     def version(self) -> Optional[str]:
         """The version of the server; None when it does not say."""
         return self._client._core.found(self.timeout)[1]
+
+
+def named(kwargs: dict[str, Any], params: Any) -> dict[str, Any]:
+    """Return the named parameters of a call: its keyword arguments, and those of ``params``.
+
+    >>> named({"user": "alice"}, {"timeout": 7})
+    {'user': 'alice', 'timeout': 7}
+    >>> named({"event": "E_X"}, ["a", "b"])
+    {'event': 'E_X', 'params': ['a', 'b']}
+    """
+    if params is None:
+        return kwargs
+    if not isinstance(params, Mapping):
+        return {**kwargs, "params": params}
+    twice = sorted(kwargs.keys() & params.keys())
+    if twice:
+        raise TypeError(f"expected each parameter once, got {', '.join(twice)} as keyword and in params")
+    return {**kwargs, **params}
 
 
 def _again(kind: type[ClientBase], address: str, options: ConnectOptions) -> ClientBase:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Callable
 
 from .._core import flat_command_name
+from ..errors import is_of_a_call
 from ._base import ClientBase
 
 if TYPE_CHECKING:
@@ -12,9 +14,22 @@ if TYPE_CHECKING:
 
     from ..schema import CommandSchema
 
+__tracebackhide__: Callable[[Any], bool] = is_of_a_call
 
-class Commands:
-    """A server's commands as attributes and items. They complete on Tab from ``which``, which is asked once."""
+
+class Commands(Mapping[str, "BoundCommand"]):
+    """A server's commands as attributes and items. They complete on Tab from ``which``, which is asked once.
+
+    As a mapping of names it asks ``which`` each time that it is iterated, counted or searched, and waits for the
+    answer. An item is made without a question, so that any name has one.
+
+    >>> import sipmi
+    >>> server = sipmi.Server("billing")
+    >>> server.listen("udp:127.0.0.1:0")
+    >>> with server, sipmi.connect(server.addresses[0]) as mi:
+    ...     "uptime" in mi.cmd, "nosuch" in mi.cmd, len(mi.cmd) == len(list(mi.cmd))
+    (True, False, True)
+    """
 
     def __init__(self, client: ClientBase) -> None:
         self._client = client
@@ -25,16 +40,36 @@ class Commands:
         return self[name]
 
     def __getitem__(self, name: str) -> BoundCommand:
+        if not isinstance(name, str):
+            raise TypeError(f"expected the name of a command, got {type(name).__name__}")
         return BoundCommand(self._client, name)
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names())
+
+    def __len__(self) -> int:
+        return len(self._names())
+
+    def __contains__(self, name: object) -> bool:
+        if not isinstance(name, str):
+            raise TypeError(f"expected the name of a command, got {type(name).__name__}")
+        names = self._names()
+        return name in names or name in _short_names(names)
+
+    # Comparing asks no server.
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def _names(self) -> list[str]:
+        from ..schema import names_of
+
+        return names_of(self._client._blocking, self._client._completion)
+
     def __dir__(self) -> list[str]:
-        names = self._ipython_key_completions_()
-        # A bare name is enough where only one module has it.
-        bare = [name.rpartition(":")[2] for name in names]
-        local = {name for name in bare if bare.count(name) == 1}
-        # A server of 4.x is called by the names of older versions, too.
-        older = {flat_command_name(name) for name in names}
-        return sorted(name for name in local | older if name.isidentifier())
+        return sorted(name for name in _short_names(self._ipython_key_completions_()) if name.isidentifier())
 
     def _ipython_key_completions_(self) -> list[str]:
         """Return all names that the server knows; none when it does not answer."""
@@ -44,6 +79,15 @@ class Commands:
 
     def __repr__(self) -> str:
         return f"<Commands of {self._client.address}>"
+
+
+def _short_names(names: Iterable[str]) -> set[str]:
+    """Return the names without module by which commands can be called."""
+    # A bare name is enough where only one module has it.
+    bare = [name.rpartition(":")[2] for name in names]
+    local = {name for name in bare if bare.count(name) == 1}
+    # A server of 4.x is called by the names of older versions, too.
+    return local | {flat_command_name(name) for name in names}
 
 
 class BoundCommand:

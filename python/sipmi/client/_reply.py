@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import datetime
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from .._core import Reply as CoreReply
 from .._core import Tree
+from ..errors import is_of_a_call
 from ._times import with_times
+
+__tracebackhide__: Callable[[Any], bool] = is_of_a_call
 
 
 class Reply:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
-from ._base import ClientBase
+from ..errors import MethodNotFound, is_of_a_call
+from ._base import ClientBase, ServerInfo, named
 from ._commands import Commands
 from ._reply import Reply
 from ._times import with_times
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from ..schema import Schema, SchemaDiff
     from ..statistics import Reading, Watch
     from ._options import ConnectOptions
+
+__tracebackhide__: Callable[[Any], bool] = is_of_a_call
 
 
 def connect(address: str, **options: Unpack[ConnectOptions]) -> Client:
@@ -109,6 +112,21 @@ class Client(ClientBase):
         """
         return self._core.found(self._timeout)[1]
 
+    def server_info(self, *, timeout: Optional[float] = None) -> ServerInfo:
+        """Return generation, version and wire of the server; the first question asks it.
+
+        :raises MiError: the server cannot be asked.
+
+        >>> import sipmi
+        >>> server = sipmi.Server("billing", version="1.4")
+        >>> server.listen("udp:127.0.0.1:0")
+        >>> with server, sipmi.connect(server.addresses[0]) as mi:
+        ...     mi.server_info().generation, mi.server_info().wire
+        ('sipmi', 'jsonrpc')
+        """
+        timeout = self._timeout if timeout is None else timeout
+        return ServerInfo(*self._core.found(timeout), self._core.wire(timeout))
+
     def call(
         self,
         command: str,
@@ -117,6 +135,7 @@ class Client(ClientBase):
         timeout: Optional[float] = None,
         force: bool = False,
         typed: Optional[bool] = None,
+        params: Any = None,
         **kwargs: Any,
     ) -> Any:
         """Run a command and return its value; a success without one is "OK".
@@ -130,13 +149,15 @@ class Client(ClientBase):
         the value is None, with an UnclearReplyWarning.
 
         :param command: "ul_dump"; "usrloc:dump" where commands have modules (4.x).
-        :param timeout: the seconds that this call may take in all; the client's by default. This and the next two
-            options are never parameters of the command.
+        :param timeout: the seconds that this call may take in all; the client's by default. Options of this method
+            are never parameters of the command.
         :param force: True to send a request that is over a limit of the server, if the server would only refuse or
             ignore it, and a command that harms servers of this version. Requests that the server would truncate,
             partly execute or take for others are never sent.
         :param typed: True returns times as datetime and timedelta; the client's option by default.
-        :raises MethodNotFound: there is no such command.
+        :param params: a mapping of further named parameters, which may be called as options of this method are:
+            ``params={"user": "alice", "timeout": 7}``. Anything else is the parameter of the command of this name.
+        :raises MethodNotFound: there is no such command; ``nearest`` is the most similar one.
         :raises AmbiguousMethod: several modules have one of that name.
         :raises InvalidParams: wrong count, name or type of parameters.
         :raises Fault: any other error answer.
@@ -145,7 +166,12 @@ class Client(ClientBase):
         :raises CodecError: the reply cannot be decoded, or is truncated.
         :raises TransportError: the server cannot be reached, or closed the connection.
         """
-        value = self._core.call(command, args, kwargs, self._timeout if timeout is None else timeout, force)
+        timeout = self._timeout if timeout is None else timeout
+        try:
+            value = self._core.call(command, args, named(kwargs, params), timeout, force)
+        except MethodNotFound as error:
+            error.known = self._heard_names()
+            raise
         return with_times(command, value, self._zone) if (self._typed if typed is None else typed) else value
 
     def request(
@@ -156,6 +182,7 @@ class Client(ClientBase):
         timeout: Optional[float] = None,
         force: bool = False,
         typed: Optional[bool] = None,
+        params: Any = None,
         **kwargs: Any,
     ) -> Reply:
         """As :meth:`call`, but return the whole :class:`Reply`, also of an error answer.
@@ -169,7 +196,7 @@ class Client(ClientBase):
         (False, -32601, 'Method not found')
         """
         timeout = self._timeout if timeout is None else timeout
-        return self._reply(self._core.request(command, args, kwargs, timeout, force), typed)
+        return self._reply(self._core.request(command, args, named(kwargs, params), timeout, force), typed)
 
     def request_strings(
         self,
@@ -284,7 +311,6 @@ class Client(ClientBase):
         """
         from ..events import Listener
 
-        options.setdefault("overflow", "drop")
         listener = Listener(self, events, **options)
         if callback is not None:
             listener.call_back(callback)

@@ -15,7 +15,7 @@ from .._calling import AsyncCaller, Awaiting
 from .._numbers import Seconds
 from .._options import check_option, check_options
 from ._inbox import Event, Inbox
-from ._options import MAX_QUEUE, EventOptions, subscription_options
+from ._options import MAX_QUEUE, OVERFLOW, EventOptions, subscription_options
 from ._receiving import FAILED_WAIT, Endpoint, Subscribed, call_one
 from ._sockets import Sources
 from ._subscription import Subscription, patience_after
@@ -42,7 +42,7 @@ class AsyncListener(Subscribed):
     ) -> None:
         check_options("events()", options, EventOptions)
         self._subscription = Subscription(events, **subscription_options(options))
-        self._inbox = Inbox(options.get("max_queue", MAX_QUEUE), options.get("overflow", "drop"))
+        self._inbox = Inbox(options.get("max_queue", MAX_QUEUE), options.get("overflow", OVERFLOW))
         self._mi = mi
         self._endpoint = Endpoint.for_server(mi.address, options.get("at", "udp"), options.get("advertise"))
         self._duration = options.get("duration")

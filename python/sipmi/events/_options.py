@@ -8,6 +8,8 @@ from .._numbers import Count, Interval, Seconds
 
 #: The number of events that wait to be taken by default.
 MAX_QUEUE = 10_000
+#: A full queue drops its oldest event.
+OVERFLOW = "drop"
 
 
 class EventOptions(TypedDict, total=False):

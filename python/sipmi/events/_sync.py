@@ -15,7 +15,7 @@ from .._calling import Blocking, Caller, finish
 from .._numbers import Seconds
 from .._options import check_option, check_options
 from ._inbox import Event, Inbox
-from ._options import MAX_QUEUE, EventOptions, subscription_options
+from ._options import MAX_QUEUE, OVERFLOW, EventOptions, subscription_options
 from ._receiving import FAILED_WAIT, Endpoint, Receiving, Subscribed, call_one
 from ._route import parse
 from ._sockets import Source, Sources
@@ -44,9 +44,9 @@ def listen(mi: Caller, *events: str, **options: Unpack[EventOptions]) -> Listene
         (3.1 and later), and knows IPv4 only. UNIX loses no event while they are taken faster than they come.
     :param advertise: the address to tell the server where addresses are translated; None, the default, tells ``at``.
     :param max_queue: the number of events that may wait to be taken; 10,000 by default.
-    :param overflow: "wait", the default, stops reading when the queue is full: the kernel and the server hold some more
-        events and drop the rest. "drop" drops the oldest event. ``dropped`` of the result counts the drops on this
-        machine.
+    :param overflow: "drop", the default, drops the oldest event when the queue is full. "wait" stops reading: the
+        kernel and the server hold some more events and drop the rest. ``dropped`` of the result counts the drops on
+        this machine.
     :param restart_poll: the seconds between two questions for the server's uptime, at least 1; 10 by default. None
         asks no such question.
     :param duration: the seconds after which iterating ends; None, the default, has no end.
@@ -72,7 +72,7 @@ class Receiver(Receiving):
 
     :param at: "udp:host:port", "unix:/path" or "tcp:host:port"; port 0 picks a free one.
     :param max_queue: the number of events that may wait to be taken; 10,000 by default.
-    :param overflow: "wait", the default, stops reading when the queue is full; "drop" drops the oldest event.
+    :param overflow: "drop", the default, drops the oldest event when the queue is full; "wait" stops reading.
     :raises ValueError: the address cannot be read.
 
     >>> with Receiver("udp:127.0.0.1:0") as receiver:
@@ -80,7 +80,7 @@ class Receiver(Receiving):
     True
     """
 
-    def __init__(self, at: str, *, max_queue: int = MAX_QUEUE, overflow: str = "wait") -> None:
+    def __init__(self, at: str, *, max_queue: int = MAX_QUEUE, overflow: str = OVERFLOW) -> None:
         self._inbox = Inbox(max_queue, overflow)
         self._at = parse(at)
         self._changed = threading.Condition()
@@ -213,7 +213,7 @@ class Listener(Subscribed, Receiver):
         self._subscription = Subscription(events, **subscription_options(options))
         self._mi = mi
         self._endpoint = Endpoint.for_server(mi.address, options.get("at", "udp"), options.get("advertise"))
-        overflow = options.get("overflow", "wait")
+        overflow = options.get("overflow", OVERFLOW)
         super().__init__(str(self._endpoint.at), max_queue=options.get("max_queue", MAX_QUEUE), overflow=overflow)
         self._duration = options.get("duration")
         self._was_entered = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Optional, Union
 
+from ..client import named
 from ._base import FleetBase, Read, value_of
 from ._progress import shown
 from ._result import FleetResult
@@ -26,13 +27,17 @@ class AsyncFleet(FleetBase):
     {'edge1': [[]]}
     """
 
-    async def call(self, command: str, /, *args: Any, timeout: Optional[float] = None, **kwargs: Any) -> FleetResult:
+    async def call(
+        self, command: str, /, *args: Any, timeout: Optional[float] = None, params: Any = None, **kwargs: Any
+    ) -> FleetResult:
         """As :meth:`Fleet.call`, awaited. Cancelled, it gives up all calls."""
-        return await self._run(command, args, kwargs, timeout, value_of)
+        return await self._run(command, args, named(kwargs, params), timeout, value_of)
 
-    async def request(self, command: str, /, *args: Any, timeout: Optional[float] = None, **kwargs: Any) -> FleetResult:
+    async def request(
+        self, command: str, /, *args: Any, timeout: Optional[float] = None, params: Any = None, **kwargs: Any
+    ) -> FleetResult:
         """As :meth:`Fleet.request`, awaited."""
-        return await self._run(command, args, kwargs, timeout, self._reply())
+        return await self._run(command, args, named(kwargs, params), timeout, self._reply())
 
     async def statistics(self, *selectors: Union[str, Iterable[str]], timeout: Optional[float] = None) -> FleetResult:
         """As :meth:`Fleet.statistics`, awaited."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 from .._calling import finish
-from ..client import Client
+from ..client import Client, named
 from ._base import FleetBase, Read, value_of
 from ._progress import shown
 from ._result import FleetResult
@@ -43,21 +43,26 @@ class Fleet(FleetBase):
     ({'edge1': [[]]}, ['edge2'])
     """
 
-    def call(self, command: str, /, *args: Any, timeout: Optional[float] = None, **kwargs: Any) -> FleetResult:
+    def call(
+        self, command: str, /, *args: Any, timeout: Optional[float] = None, params: Any = None, **kwargs: Any
+    ) -> FleetResult:
         """Run a command on every node, as :meth:`sipmi.Client.call` does, and return all results.
 
         The error of a node is in the result, never raised.
 
         :param timeout: the seconds for all nodes; never a parameter of the command.
+        :param params: further named parameters, as :meth:`sipmi.Client.call` takes them.
         """
-        return self._run(command, args, kwargs, timeout, value_of)
+        return self._run(command, args, named(kwargs, params), timeout, value_of)
 
-    def request(self, command: str, /, *args: Any, timeout: Optional[float] = None, **kwargs: Any) -> FleetResult:
+    def request(
+        self, command: str, /, *args: Any, timeout: Optional[float] = None, params: Any = None, **kwargs: Any
+    ) -> FleetResult:
         """As :meth:`call`, with a :class:`sipmi.Reply` for each node, also of an error answer.
 
         :raises TypeError: the fleet has an executor: replies stay in the process that got them.
         """
-        return self._run(command, args, kwargs, timeout, self._reply())
+        return self._run(command, args, named(kwargs, params), timeout, self._reply())
 
     def statistics(self, *selectors: Union[str, Iterable[str]], timeout: Optional[float] = None) -> FleetResult:
         """Read the statistics of every node, each as a :class:`sipmi.statistics.Reading`; all when none is named.

@@ -4,7 +4,7 @@
 """
 
 from ._completion import Completion
-from ._of_client import commands_of, commands_of_async, describe_for_completion, names_for_completion
+from ._of_client import commands_of, commands_of_async, describe_for_completion, names_for_completion, names_of
 from ._schema import CommandSchema, Schema, SchemaDiff
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "commands_of_async",
     "describe_for_completion",
     "names_for_completion",
+    "names_of",
 ]

@@ -7,8 +7,10 @@ from collections.abc import Awaitable
 from typing import Any, Callable, Optional
 
 from .._core import flat_command_name, legacy_recipes
-from ..errors import Fault, MethodNotFound
+from ..errors import Fault, MethodNotFound, is_of_a_call
 from ._schema import CommandSchema, Recipes
+
+__tracebackhide__: Callable[[Any], bool] = is_of_a_call
 
 #: Asks a command: as ``call`` of a client, awaited.
 Ask = Callable[..., Awaitable[Any]]

@@ -37,6 +37,16 @@ class Completion:
                 return []
         return list(self._names or ())
 
+    def all_names(self, ask: Callable[[], list[str]]) -> list[str]:
+        """Ask the server for all names, and learn them."""
+        self._names = ask()
+        return list(self._names)
+
+    @property
+    def heard(self) -> tuple[str, ...]:
+        """The names that the server said; empty before it was asked."""
+        return tuple(self._names or ())
+
     def command(self, name: str, ask: Callable[[], CommandSchema]) -> CommandSchema:
         """Describe a command; from tables alone when the server cannot be asked now."""
         known = self._commands.get(name)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import Any, Optional, Protocol
+from typing import Any, Callable, Optional, Protocol
 
 from .._calling import AsyncCaller, Caller, finish
+from ..errors import is_of_a_call
 from ._asking import Ask, Questions, read_names, read_schema
 from ._completion import Completion
 from ._schema import CommandSchema, Schema
+
+__tracebackhide__: Callable[[Any], bool] = is_of_a_call
 
 #: Seconds that completion waits for an answer.
 _COMPLETION_TIMEOUT = 2.0
@@ -68,6 +71,14 @@ def names_for_completion(client: Caller, completion: Completion) -> list[str]:
     """Return all names that the server knows; none when it does not answer."""
     ask = _asking(client, min(client.timeout, _COMPLETION_TIMEOUT))
     return completion.names(lambda: finish(read_names(ask)))
+
+
+def names_of(client: Caller, completion: Completion) -> list[str]:
+    """Return all names that the server knows.
+
+    :raises MiError: the server cannot be asked.
+    """
+    return completion.all_names(lambda: finish(read_names(_asking(client, client.timeout))))
 
 
 def describe_for_completion(client: Described, completion: Completion, name: str) -> CommandSchema:

@@ -11,9 +11,11 @@ from typing import Any, Callable, Optional, TypedDict, Union
 from .._calling import AsyncCaller, Awaiting, Blocking, Caller, Driver, finish
 from .._numbers import Timeout
 from .._options import check_options
-from ..errors import Fault, MiError, RequestRefused, StatisticNotFound
+from ..errors import Fault, MiError, RequestRefused, StatisticNotFound, is_of_a_call
 from ._meanings import COUNTER, GAUGE, UNKNOWN, Meaning, meaning_of
 from ._reading import Reading, Value
+
+__tracebackhide__: Callable[[Any], bool] = is_of_a_call
 
 #: The seconds that a server has been up: asked for with every reading, since it tells of a restart.
 _UPTIME = "core:timestamp"
