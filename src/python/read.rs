@@ -30,6 +30,9 @@ pub(super) fn type_name(value: &Bound<'_, PyAny>) -> String {
     value.get_type().fully_qualified_name().map_or_else(|_| "an object".to_owned(), |name| name.to_string())
 }
 
+/// The elements of a list that are read before Ctrl-C is looked for, in less than a millisecond.
+const ELEMENTS_AT_ONCE: usize = 8192;
+
 /// A receiver of the pieces of Python objects.
 trait Sink {
     /// A value that has no parts.
@@ -150,7 +153,10 @@ fn read_elements<'py>(
 ) -> PyResult<()> {
     check_depth(depth)?;
     sink.open_array(len);
-    for element in elements {
+    for (number, element) in elements.enumerate() {
+        if number % ELEMENTS_AT_ONCE == ELEMENTS_AT_ONCE - 1 {
+            element.py().check_signals()?;
+        }
         read(&element, sink, depth + 1)?;
     }
     sink.close_array();

@@ -27,6 +27,8 @@ from typing import Optional
 CALLS = 400
 #: The name of the thread that looks at the others every millisecond.
 WATCH = "sipmi-watch"
+#: A thread in valgrind's list of them: its number there, and the kernel's.
+THREAD = re.compile(r"^Thread (\d+): status = .*\(lwpid (\d+)\)", re.M)
 #: Seconds that a step may take: callgrind slows a process down some fifty times.
 TIMEOUT = 120
 
@@ -120,9 +122,13 @@ class Callgrind:
         return sum(instructions_of(thread) for thread in threads if int(thread.suffix[-2:]) not in watching)
 
     def _watching(self, program: Program) -> set[int]:
-        """The threads that watch over others, as callgrind counts threads."""
-        tasks = sorted(Path(f"/proc/{program.process.pid}/task").iterdir(), key=lambda task: int(task.name))
-        return {number for number, task in enumerate(tasks, 1) if (task / "comm").read_text().strip() == WATCH}
+        """The threads that watch over others, by the numbers that valgrind gives them. A number is used again."""
+        pid = program.process.pid
+        asked = ["vgdb", f"--pid={pid}", "v.info", "scheduler"]
+        told = subprocess.run(asked, check=True, capture_output=True, text=True, timeout=TIMEOUT)
+        numbers = {int(task): int(number) for number, task in THREAD.findall(told.stdout + told.stderr)}
+        tasks = [task for task in Path(f"/proc/{pid}/task").iterdir() if (task / "comm").read_text().strip() == WATCH]
+        return {numbers[int(task.name)] for task in tasks}
 
     def _control(self, what: str, program: Program) -> None:
         subprocess.run(

@@ -298,6 +298,27 @@ def test_a_signal_ends_a_call_whose_reply_has_no_end(kind: str) -> None:
         signal.signal(signal.SIGALRM, before)
 
 
+def test_a_signal_ends_the_reading_of_a_large_list() -> None:
+    class Last:
+        was_read = False
+
+        def __index__(self) -> int:
+            Last.was_read = True
+            return 0
+
+    numbers = [*[0] * (8 << 20), Last()]
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with sipmi.Client("udp:127.0.0.1:9", wire="jsonrpc", timeout=60) as mi:
+            signal.setitimer(signal.ITIMER_REAL, 0.002)
+            with pytest.raises(Interrupted):
+                mi.call("uptime", numbers)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert not Last.was_read
+
+
 @pytest.mark.parametrize("kind", ["chunks", "fifo", "udp"])
 def test_a_gateway_answers_its_caller_though_the_reply_of_the_server_has_no_end(kind: str) -> None:
     with endless_server(kind) as address:
