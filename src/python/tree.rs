@@ -545,6 +545,10 @@ impl PyNode {
         })
     }
 
+    fn _repr_html_(slf: &Bound<'_, Self>) -> PyResult<String> {
+        html_of(slf)
+    }
+
     fn __iter__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         Ok(PyList::new(py, self.children()?)?.try_iter()?.into_any().unbind())
     }

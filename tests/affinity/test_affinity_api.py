@@ -366,7 +366,8 @@ def test_evidence_compares_before_and_after() -> None:
             "voluntary_switches": 6,
             "forced_switches": 2,
         }
-        return Evidence(counters, latencies)
+        parts = tuple(Evidence({**counters, "interrupts": [{**row, "rate": rate + part}]}) for part in range(5))
+        return Evidence(counters, latencies, parts)
 
     before, after = evidence(100.0, 8, 0.001, 0.002, 0.010), evidence(50.0, 0, 0.001, 0.001, 0.001)
     assert before.latency(50) == 0.002
@@ -374,7 +375,10 @@ def test_evidence_compares_before_and_after() -> None:
     assert before.summary["softnet dropped/s"] == 4.0
     table = before.compare(after)
     assert "interrupts/s                 100.000      50.000     -50%" in table
-    assert "MI call p99 ms                10.000       1.000     -90%" in table
+    # No part of the spans has latencies, so nothing shows that they are more than noise.
+    assert "MI call p99 ms                10.000       1.000    noise" in table
+    assert "UDP RcvbufErrors/s             2.000       2.000         " in table
+    assert "interrupts/s                 100.000      98.000    noise" in before.compare(evidence(98.0, 8))
     assert "CPU2 100/s" in str(before)
 
 

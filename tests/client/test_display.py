@@ -61,7 +61,7 @@ def test_nothing_that_a_server_says_becomes_a_tag() -> None:
     evil = '<script>alert("&")</script>'
     tree = sipmi.Tree(500, evil)
     tree.add_child(evil, evil).add_attr(evil, evil).add_child("bytes", evil.encode() + b"\xff")
-    assert page(tree).text.count(evil) == 6
+    assert page(tree).text.count(evil) == 7
     with LiveServer(transports=["udp"]) as server:
 
         @server.command(name="evil")
@@ -131,7 +131,7 @@ def test_a_topology_and_a_plan_are_drawn(machine: Host) -> None:
 def test_plain_text_is_shown_where_html_is_not(machine: Host) -> None:
     plan = machine.plan(device="eth1", cpus="2-3")
     assert bundle(plan)["text/plain"] == str(plan)
-    with pytest.raises(TypeError, match=r"expected one of Tree, Reply, .* found int"):
+    with pytest.raises(TypeError, match=r"expected one of Tree, Node, Reply, .* found int"):
         html(3)
 
 
@@ -192,3 +192,49 @@ def test_outside_of_a_notebook_a_watch_has_a_plain_repr(capsys: pytest.CaptureFi
     with sipmi.connect("udp:127.0.0.1:9") as mi:
         mi.watch(["core:"])._ipython_display_()
     assert re.match(r"<Chart of udp:127.0.0.1:9: 0 samples>", capsys.readouterr().out)
+
+
+def test_nodes_are_counted_by_their_names() -> None:
+    tree = sipmi.Tree()
+    domain = tree.add_child("Domain", "location")
+    for number in range(23):
+        domain.add_child("AOR", str(number)).add_child("Contact", "sip:a@192.0.2.1").add_attr("Q", "")
+    assert "1 domain, 23 AORs" in page(tree).text
+    assert "(23 AORs, 23 contacts)" in page(tree).text
+    assert "23 AORs" in page(domain).text
+    many = sipmi.Tree.from_value({f"name {number}": [1, 2] for number in range(100)})
+    assert "and 96 more names" in page(many).text
+    with FakeOpenSIPS("4.0") as opensips, opensips.connect() as mi:
+        for number in range(2):
+            mi.call("ul_add", "location", f"user{number}@example.org", f"sip:u{number}@192.0.2.1", 60, "0.5", 0, 0, 0)
+        assert "1 domain, 2 AORs" in page(mi.request("ul_dump")).text
+
+
+def test_results_of_calls_show_themselves_as_tables() -> None:
+    with FakeOpenSIPS("2.4") as old, FakeOpenSIPS("4.0") as new, old.connect() as ours, new.connect() as theirs:
+        first = theirs.statistics("core:")
+        change = theirs.statistics("core:") - first
+        schema, diff = theirs.commands("*_statistics"), ours.diff(theirs)
+        diagnosis = sipmi.doctor(theirs.address)
+        for thing, words in [
+            (first, ["core:rcv_requests", "counter", theirs.address]),
+            (change, ["core:rcv_requests", "per second", "+0"]),
+            (schema, ["statistics:get(statistics)", "read"]),
+            (diff, ["only right", "evi:raise(event, params=None)", "OpenSIPS 2.4.11"]),
+            (diagnosis, ["finding", diagnosis.findings[0].text]),
+        ]:
+            shown = page(thing)
+            assert "table" in shown.tags
+            assert [word for word in words if word not in shown.text] == [], (thing, shown.text)
+
+
+def test_a_chart_has_axes_with_units() -> None:
+    with FakeOpenSIPS("4.0") as opensips, opensips.connect() as mi:
+        samples = [*mi.watch(["shmem:used_size", "core:rcv_requests"], count=2)]
+    drawn = chart(mi.watch(["shmem:"], count=1))
+    for sample in samples:
+        drawn._take(sample)
+    texts = [text.strip() for text in ET.fromstring(drawn.svg()).itertext() if text.strip()]
+    assert texts[-2:] == ["1 s ago", "now"]
+    assert any(text.endswith("B") and text[0].isdigit() for text in texts), texts
+    assert any(text.endswith("/s") for text in texts), texts

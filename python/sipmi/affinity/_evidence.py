@@ -53,6 +53,8 @@ class Evidence:
 
     counters: dict[str, Any]
     latencies: tuple[float, ...] = ()
+    parts: tuple[Evidence, ...] = ()
+    """The same counts of equal parts of the span, which show how much the numbers vary by themselves."""
 
     @property
     def seconds(self) -> float:
@@ -91,15 +93,29 @@ class Evidence:
         }
 
     def compare(self, after: Evidence) -> str:
-        """A table of before, after and the change between them."""
+        """Return a table of before, after and the change between them.
+
+        A change is "noise" unless each part of one span is below each part of the other. Two spans of five parts that
+        differ by chance alone are so in 1 of 126 cases.
+        """
         lines = [f"{'':24}{'before':>12}{'after':>12}{'change':>9}"]
         for name, old in self.summary.items():
             new = after.summary[name]
             if old is None or new is None:
                 continue
-            change = "" if old == 0 else f"{(new - old) / old:+.0%}"
-            lines.append(f"{name:24}{old:12.3f}{new:12.3f}{change:>9}")
+            lines.append(f"{name:24}{old:12.3f}{new:12.3f}{self._change(after, name, old, new):>9}")
         return "\n".join(lines)
+
+    def _change(self, after: Evidence, name: str, old: float, new: float) -> str:
+        if old == new:
+            return ""
+        if not _are_apart(self._of_parts(name), after._of_parts(name)):
+            return "noise"
+        return "" if old == 0 else f"{(new - old) / old:+.0%}"
+
+    def _of_parts(self, name: str) -> list[float]:
+        numbers = (part.summary[name] for part in self.parts)
+        return [number for number in numbers if number is not None]
 
     def to_dict(self) -> dict[str, Any]:
         """The counters, with the latencies' percentiles in seconds."""
@@ -115,6 +131,11 @@ class Evidence:
         lines = [f"{row['irq']:>6} {row['name']:28} {row['rate']:10.1f}/s  on {shares(row['per_cpu'])}" for row in rows]
         lines += [f"{name:24}{value:12.3f}" for name, value in self.summary.items() if value is not None]
         return "\n".join(lines)
+
+
+def _are_apart(some: list[float], others: list[float]) -> bool:
+    """Return True if all numbers of one list are below all of the other."""
+    return bool(some and others) and (max(some) < min(others) or max(others) < min(some))
 
 
 def shares(per_cpu: Mapping[str, float], *, most: int = 4) -> str:

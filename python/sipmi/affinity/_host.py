@@ -23,6 +23,9 @@ Cpus = Union[CpuSet, str, Iterable[int]]
 Processes = Union[str, int, HostProcess, Iterable[Union[str, int, HostProcess]]]
 """Processes as users write them: names, pids, what `Host.processes` returns, or several of these."""
 
+#: The parts of a measurement, which show its noise.
+_PARTS = 5
+
 
 class Host(CoreHost):
     """A machine: this one, or the tree of one that was captured.
@@ -220,7 +223,7 @@ class Host(CoreHost):
         mi: Optional[Caller] = None,
         command: str = "uptime",
     ) -> Evidence:
-        """Count for some seconds what a plan is meant to change.
+        """Count for some seconds, in five equal parts, what a plan is meant to change.
 
         That is: interrupts per queue and CPU, softnet drops and squeezes, UDP RcvbufErrors, context switches of the
         processes, and with `mi` (a client) the latency of its `command`.
@@ -232,6 +235,11 @@ class Host(CoreHost):
         devices = [device] if isinstance(device, str) else list(device or ())
         irqs = sorted({irq for name in devices for irq in self.device(name).irqs}) if devices else None
         pids = [found.pid for found in self._resolve(process)]
-        before = self.sample(pids)
-        latencies = call_for(seconds, mi, command) if mi is not None else wait_for(seconds)
-        return Evidence(self.sample(pids).since(before, irqs=irqs), tuple(latencies))
+        samples, parts = [self.sample(pids)], []
+        for _ in range(_PARTS):
+            span = seconds / _PARTS
+            latencies = call_for(span, mi, command) if mi is not None else wait_for(span)
+            samples.append(self.sample(pids))
+            parts.append(Evidence(samples[-1].since(samples[-2], irqs=irqs), tuple(latencies)))
+        taken = tuple(latency for part in parts for latency in part.latencies)
+        return Evidence(samples[-1].since(samples[0], irqs=irqs), taken, tuple(parts))

@@ -27,6 +27,10 @@ class Finding:
     fix: Optional[str] = None
     """The way to mend it: a shell command, or a line of the server's configuration (``modparam(...)``)."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return a dictionary for JSON."""
+        return dataclasses.asdict(self)
+
     def __str__(self) -> str:
         lines = [f"{self.level:8} {self.text}"]
         for line in (self.fix or "").splitlines():
@@ -59,13 +63,18 @@ class Diagnosis:
         """The findings that prevent the server from being used, or will."""
         return tuple(finding for finding in self.findings if finding.level == "problem")
 
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return a dictionary for each finding."""
+        return [finding.to_dict() for finding in self.findings]
+
     def to_dict(self) -> dict[str, Any]:
-        """The diagnosis as values that JSON can express."""
-        return {
-            "address": self.address,
-            "ok": self.ok,
-            "findings": [dataclasses.asdict(finding) for finding in self.findings],
-        }
+        """Return a dictionary for JSON."""
+        return {"address": self.address, "ok": self.ok, "findings": self.to_rows()}
+
+    def _repr_html_(self) -> str:
+        from ..display import html
+
+        return html(self)
 
     def __str__(self) -> str:
         return "\n".join([self.address, *map(str, self.findings)])

@@ -31,6 +31,8 @@ WINDOW, MOST = 120, 40
 #: So few lines are shown also when nothing moves.
 _FEW = 8
 _WIDTH, _ROW, _NAME, _VALUE = 760, 26, 250, 372
+#: The room right of a line, for the numbers of its axis.
+_SCALE = 122
 
 #: Charts that run, by what they show: one of the same takes the place of the one before.
 _running: weakref.WeakValueDictionary[str, Chart] = weakref.WeakValueDictionary()
@@ -192,9 +194,24 @@ def _statistics(samples: Sequence[Any]) -> tuple[str, int]:
             rows.append(_line(len(rows), name, line, value.unit, is_rate))
     more = len(values) - still - len(rows)
     notes = [f"{still} are 0 all the time"] * (still > 0) + [f"{more} more"] * (more > 0)
+    if rows:
+        rows.append(_axis(samples, len(rows), _VALUE + 14, _WIDTH - _SCALE))
     if notes:
         rows.append(_text(6, len(rows), "; ".join(notes), dim=True))
     return "".join(rows), max(1, len(rows)) * _ROW
+
+
+def _axis(samples: Sequence[Any], row: int, left: float, right: float) -> str:
+    """The axis of time below the lines: from the first sample to the last one."""
+    y = row * _ROW + 2
+    line = f'<line x1="{left:.1f}" y1="{y}" x2="{right:.1f}" y2="{y}" stroke="currentColor" opacity=".4"/>'
+    seconds = samples[-1].time - samples[0].time
+    begin = _text(left, row, f"{_elapsed(seconds)} ago", dim=True) if round(seconds) else ""
+    return line + begin + _text(right, row, "now", anchor="end", dim=True)
+
+
+def _elapsed(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def _told(number: float, unit: str, is_rate: bool) -> str:
@@ -206,9 +223,9 @@ def _told(number: float, unit: str, is_rate: bool) -> str:
     return f"{text} {unit}{'/s' if is_rate else ''}".strip()
 
 
-def _text(x: int, row: int, text: str, *, anchor: str = "start", dim: bool = False) -> str:
+def _text(x: float, row: int, text: str, *, anchor: str = "start", dim: bool = False) -> str:
     faint = ' opacity=".62"' if dim else ""
-    return f'<text x="{x}" y="{row * _ROW + 17}" text-anchor="{anchor}"{faint}>{escape(text)}</text>'
+    return f'<text x="{x:g}" y="{row * _ROW + 17}" text-anchor="{anchor}"{faint}>{escape(text)}</text>'
 
 
 def _line(row: int, name: str, line: Sequence[Optional[float]], unit: str, is_rate: bool) -> str:
@@ -219,7 +236,7 @@ def _line(row: int, name: str, line: Sequence[Optional[float]], unit: str, is_ra
     if not known:
         return drawn
     low, high = (0.0 if is_rate else min(known)), max(known)
-    left, right, top, bottom = _VALUE + 14, _WIDTH - 74, row * _ROW + 4, row * _ROW + 22
+    left, right, top, bottom = _VALUE + 14, _WIDTH - _SCALE, row * _ROW + 4, row * _ROW + 22
     step = (right - left) / max(len(line) - 1, 1)
     points = [
         None if value is None else (left + index * step, bottom - (bottom - top) * _share(value, low, high))
@@ -232,8 +249,11 @@ def _line(row: int, name: str, line: Sequence[Optional[float]], unit: str, is_ra
         drawn += f'<polyline points="{path}" fill="none" stroke="#2f7de1" stroke-width="1.5" stroke-linejoin="round"/>'
         if len(piece) == 1:
             drawn += f'<circle cx="{piece[0][0]:.1f}" cy="{piece[0][1]:.1f}" r="2" fill="#2f7de1"/>'
-    scale = compact(high) if low in (0.0, high) else f"{compact(low)} to {compact(high)}"
-    return f"<g><title>{escape(name)}: {scale} {escape(unit)}</title>{drawn}</g>" + _text(
+    # A line without a lower end begins at 0, and one of a single value has no axis.
+    scale = _told(high, unit, is_rate)
+    if low != high:
+        scale = f"{compact(low)} to {scale}"
+    return f"<g><title>{escape(name)}: {escape(scale)}</title>{drawn}</g>" + _text(
         _WIDTH - 6, row, scale, anchor="end", dim=True
     )
 
@@ -274,6 +294,7 @@ def _interrupts(samples: Sequence[Any]) -> tuple[str, int]:
         for index, cpu in enumerate(cpus)
         if len(cpus) <= 16 or cpu % 8 == 0
     )
+    drawn += f'<text x="{_NAME + 54}" y="12" text-anchor="end" font-size="10" opacity=".62">interrupts/s on CPU</text>'
     for number, key in enumerate(rows, 1):
         name = f"{key[0]} {key[1]}".strip()
         line = [sample.rates.get(key) for sample in samples]
@@ -288,6 +309,7 @@ def _interrupts(samples: Sequence[Any]) -> tuple[str, int]:
                 f"<title>{escape(name)}, CPU {cpus[index]}: {rate:.1f}/s</title></rect>"
             )
         drawn += _spark(line, right + 12, _WIDTH - 6, y)
+    drawn += _axis(samples, len(rows) + 1, right + 12, _WIDTH - 6)
     if len(rows) < len(totals):
         drawn += _text(6, len(rows) + 1, f"{len(totals) - len(rows)} more are silent", dim=True)
     return drawn, (len(rows) + 2) * _ROW

@@ -9,6 +9,7 @@ from typing import Any, Optional, Protocol
 
 from .._core import Node, Tree
 from ..errors import UNCLEAR
+from ._counts import count_members, count_nodes, noun
 from ._parts import MOST, short, table
 
 
@@ -31,7 +32,13 @@ def _badge(code: Optional[int], reason: str) -> str:
 
 
 def show_tree(tree: Tree) -> str:
-    return _badge(tree.code, tree.reason) + _nodes(tree.children)
+    counts = count_nodes(tree.children)
+    told = f' <span class="d">{escape(counts)}</span>' if counts else ""
+    return _badge(tree.code, tree.reason) + told + _nodes(tree.children)
+
+
+def show_node(node: Node) -> str:
+    return _nodes([node])
 
 
 def _nodes(nodes: Sequence[Node]) -> str:
@@ -57,7 +64,7 @@ def _node(node: Node, left: list[int]) -> str:
     if not node.children:
         return f"<div>{name}{value}{attributes}</div>"
     is_open = " open" if len(node.children) <= 20 else ""
-    count = f' <span class="d">({len(node.children)})</span>'
+    count = f' <span class="d">({escape(count_nodes(node.children) or noun("node", len(node.children)))})</span>'
     head = f"<summary>{name}{value}{attributes}{count}</summary>"
     return f'<details{is_open}>{head}<div class="t">{"".join(children)}</div></details>'
 
@@ -72,6 +79,7 @@ def _scalar(value: Any) -> str:
 
 def show_reply(reply: Shown) -> str:
     facts = [escape(reply.address), reply.wire, f"{reply.elapsed * 1000:.1f} ms", f"{len(reply.raw):,} bytes"]
+    facts += [escape(counts)] if (counts := count_nodes(reply.tree.children)) else []
     raw = escape(short(reply.raw.decode("utf-8", "backslashreplace"), 4000))
     return (
         f"{_badge(reply.code, reply.reason)} <b>{escape(reply.command)}</b> "
@@ -109,6 +117,6 @@ def _value(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False, default=repr)
     if len(text) <= 80:
         return escape(text)
-    what = f"{len(value)} {'members' if isinstance(value, dict) else 'items'}"
+    what = escape(count_members(value))
     full = escape(short(json.dumps(value, indent=2, ensure_ascii=False, default=repr), 8000))
     return f"<details><summary>{what}</summary><pre>{full}</pre></details>"

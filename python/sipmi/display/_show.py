@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from ._machine import show_cpus, show_interrupts, show_plan, show_topology
-from ._replies import show_fleet, show_reply, show_tree
+from ._replies import show_fleet, show_node, show_reply, show_tree
+from ._tables import show_change, show_diagnosis, show_diff, show_reading, show_schema
 
 _STYLE = f"<style>{Path(__file__).with_name('notebook.css').read_text()}</style>"
 
 
 def html(thing: Any) -> str:
-    """Show a value in a notebook: a Tree, Reply, FleetResult, CpuSet, InterruptTable, Topology or Plan.
+    """Show a value in a notebook: what a call, a diagnosis or a look at the machine returned.
 
     :raises TypeError: of other things nothing is known.
 
@@ -39,8 +40,14 @@ def bundle(thing: Any) -> dict[str, str]:
 
 _SHOWN: dict[str, Callable[[Any], str]] = {
     "Tree": show_tree,
+    "Node": show_node,
     "Reply": show_reply,
     "FleetResult": show_fleet,
+    "Reading": show_reading,
+    "Change": show_change,
+    "Schema": show_schema,
+    "SchemaDiff": show_diff,
+    "Diagnosis": show_diagnosis,
     "CpuSet": show_cpus,
     "InterruptTable": show_interrupts,
     "Topology": show_topology,

@@ -166,25 +166,38 @@ class FleetResult:
             accepts_unclear=self.accepts_unclear,
         )
 
-    def to_frame(self) -> pandas.DataFrame:
-        """Return a row for each node: a column for each member of its value, or one for all; its error and its time.
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return a dictionary for each node: a member for each one of its value, or one for all; its error and time.
 
-        Where answers are unclear, a column says which.
-
-        Needs pandas.
+        Where answers are unclear, a member tells which.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise ImportError("tables need pandas: pip install 'sipmi[notebook]'") from error
-        rows = []
+        rows: list[dict[str, Any]] = []
         for result in self:
             value = result.value
             columns = dict(value) if isinstance(value, Mapping) else {} if value is None else {"value": value}
             unclear = {"unclear": result.unclear} if self.unclear else {}
             rows.append({"node": result.name, **columns, **unclear, "error": result.error and str(result.error),
                          "elapsed": result.elapsed})  # fmt: skip
-        rows += [{"node": name, "error": why} for name, why in self.skipped.items()]
+        return rows + [{"node": name, "error": why} for name, why in self.skipped.items()]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a dictionary for JSON, if the values are; errors as text."""
+        return {
+            "command": self.command,
+            "ok": self.ok,
+            "failed": {name: str(error) for name, error in self.failed.items()},
+            "unclear": list(self.unclear),
+            "skipped": dict(self.skipped),
+            "elapsed": self.elapsed,
+        }
+
+    def to_frame(self) -> pandas.DataFrame:
+        """Return the rows of :meth:`to_rows` as a table. Needs pandas."""
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError("tables need pandas: pip install 'sipmi[notebook]'") from error
+        rows = self.to_rows()
         frame: pandas.DataFrame = pandas.DataFrame(rows, columns=None if rows else ["node", "error", "elapsed"])
         last = [name for name in ("unclear", "error", "elapsed") if name in frame.columns]
         frame = frame[[*(name for name in frame.columns if name not in last), *last]].set_index("node")

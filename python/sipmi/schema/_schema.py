@@ -141,6 +141,11 @@ class Schema(Mapping[str, CommandSchema]):
             "commands": [command.to_dict() for command in self.values()],
         }
 
+    def _repr_html_(self) -> str:
+        from ..display import html
+
+        return html(self)
+
     def __str__(self) -> str:
         effect = {True: "read", False: "write"}
         rows = [
@@ -208,6 +213,11 @@ class SchemaDiff:
             "only_right": [command.to_dict() for command in self.only_right],
             **{name: [[a.to_dict(), b.to_dict()] for a, b in listed] for name, listed in pairs.items()},
         }
+
+    def _repr_html_(self) -> str:
+        from ..display import html
+
+        return html(self)
 
     def __bool__(self) -> bool:
         return bool(self.only_left or self.only_right or self.changed or self.versions[0] != self.versions[1])

@@ -9,7 +9,7 @@ from ._asking import selected as selected
 from ._asking import statistics_of as statistics_of
 from ._asking import statistics_of_async as statistics_of_async
 from ._meanings import COUNTER, GAUGE, UNKNOWN, Meaning
-from ._reading import Change, Reading, Sample, Value, to_frame
+from ._reading import Change, Reading, Sample, Value, to_frame, to_rows
 from ._watch import SHORTEST_INTERVAL, AsyncWatch, Watch
 from ._watch import plan_of as plan_of
 
@@ -26,4 +26,5 @@ __all__ = [
     "Value",
     "Watch",
     "to_frame",
+    "to_rows",
 ]

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import pandas
 
 
-def make_frame(rows: list[tuple[Any, ...]], columns: list[str]) -> pandas.DataFrame:
+def make_frame(rows: list[dict[str, Any]], columns: list[str]) -> pandas.DataFrame:
     """Make a data frame whose first column is the index."""
     frame: pandas.DataFrame = import_pandas().DataFrame(rows, columns=columns).set_index(columns[0])
     return frame

@@ -95,13 +95,35 @@ class Reading(Mapping[str, Value]):
         for name, value in state.items():
             setattr(self, name, value)
 
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return a dictionary for each statistic: its name, value, unit and kind."""
+        return [
+            {"statistic": value.name, "value": int(value), "unit": value.unit, "kind": value.kind}
+            for value in self.values()
+        ]
+
     def to_frame(self) -> pandas.DataFrame:
-        """Return a row for each statistic: its value, unit and kind. Needs pandas."""
-        rows = [(value.name, int(value), value.unit, value.kind) for value in self.values()]
-        return make_frame(rows, ["statistic", "value", "unit", "kind"])
+        """Return the rows of :meth:`to_rows` as a table. Needs pandas."""
+        return make_frame(self.to_rows(), ["statistic", "value", "unit", "kind"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a dictionary for JSON."""
+        values = {name: int(value) for name, value in self.items()}
+        return {
+            "address": self.address,
+            "time": self.time,
+            "uptime": self.uptime,
+            "missing": list(self.missing),
+            "values": values,
+        }
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.address}: {len(self)} statistics>"
+
+    def _repr_html_(self) -> str:
+        from ..display import html
+
+        return html(self)
 
 
 class Change(Mapping[str, int]):
@@ -143,6 +165,11 @@ class Change(Mapping[str, int]):
         """The rate of each counter per second."""
         self._later = later
 
+    @property
+    def address(self) -> str:
+        """The address of the server."""
+        return self._later.address
+
     def __getitem__(self, name: str) -> int:
         return self._values[name]
 
@@ -152,14 +179,40 @@ class Change(Mapping[str, int]):
     def __len__(self) -> int:
         return len(self._values)
 
-    def to_frame(self) -> pandas.DataFrame:
-        """Return a row for each statistic: its value, change, rate per second, unit and kind. Needs pandas."""
-        rows = [
-            (name, int(value), self[name], self.rates.get(name), value.unit, value.kind)
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return a dictionary for each statistic: its name, value, change, rate per second, unit and kind."""
+        return [
+            {
+                "statistic": name,
+                "value": int(value),
+                "change": self[name],
+                "rate": self.rates.get(name),
+                "unit": value.unit,
+                "kind": value.kind,
+            }
             for name, value in self._later.items()
             if name in self
         ]
-        return make_frame(rows, ["statistic", "value", "change", "rate", "unit", "kind"])
+
+    def to_frame(self) -> pandas.DataFrame:
+        """Return the rows of :meth:`to_rows` as a table. Needs pandas."""
+        return make_frame(self.to_rows(), ["statistic", "value", "change", "rate", "unit", "kind"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a dictionary for JSON."""
+        return {
+            "address": self.address,
+            "seconds": self.seconds,
+            "restarted": self.restarted,
+            "reset": list(self.reset),
+            "changes": dict(self._values),
+            "rates": dict(self.rates),
+        }
+
+    def _repr_html_(self) -> str:
+        from ..display import html
+
+        return html(self)
 
     def __repr__(self) -> str:
         what = " after a restart" if self.restarted else f", {len(self.reset)} reset" if self.reset else ""
@@ -186,6 +239,11 @@ class Sample(Reading):
         """The rate of each counter per second; empty for the first sample, and for a gap."""
         return {} if self.change is None else self.change.rates
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return a dictionary for JSON; the error of a gap as text."""
+        change = None if self.change is None else self.change.to_dict()
+        return {**super().to_dict(), "change": change, "error": None if self.error is None else str(self.error)}
+
     def __repr__(self) -> str:
         return super().__repr__() if self.error is None else f"<Sample of {self.address}: {self.error!r}>"
 
@@ -198,12 +256,29 @@ def to_frame(samples: Iterable[Reading], *, rates: bool = False) -> pandas.DataF
     :raises ImportError: pandas is not installed.
     """
     table = import_pandas()
-    rows, times = [], []
-    for sample in samples:
-        rows.append(sample.rates if rates and isinstance(sample, Sample) else {n: int(v) for n, v in sample.items()})
-        times.append(datetime.datetime.fromtimestamp(sample.time, datetime.timezone.utc))
-    frame: pandas.DataFrame = table.DataFrame(rows, index=table.DatetimeIndex(times, name="time"))
+    rows_of_all = to_rows(samples, rates=rates)
+    index = table.DatetimeIndex([row.pop("time") for row in rows_of_all], name="time")
+    frame: pandas.DataFrame = table.DataFrame(rows_of_all, index=index)
     return frame
+
+
+def to_rows(samples: Iterable[Reading], *, rates: bool = False) -> list[dict[str, Any]]:
+    """Return a dictionary for each reading: its ``time`` (UTC), and a member for each statistic; none for a gap.
+
+    :param samples: readings, or the samples of a watch with an end.
+    :param rates: True returns the rates of counters per second instead of values; False by default.
+    """
+    return [{"time": _utc(sample.time), **_numbers_of(sample, rates)} for sample in samples]
+
+
+def _utc(time: float) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(time, datetime.timezone.utc)
+
+
+def _numbers_of(sample: Reading, rates: bool) -> dict[str, Any]:
+    if rates and isinstance(sample, Sample):
+        return dict(sample.rates)
+    return {name: int(value) for name, value in sample.items()}
 
 
 def _is_restarted(earlier: Reading, later: Reading, seconds: float, counters: list[Value], back: list[str]) -> bool:
