@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export VIRTUAL_ENV = $(CURDIR)/$(VENV)
 unexport CONDA_PREFIX
 
-.PHONY: generated pictures run test test-pythons test-real conformance lint bench bench-instructions prove prove-short docs notebooks packages build clean
+.PHONY: generated pictures run test test-pythons check-macos test-real conformance lint bench bench-instructions prove prove-short docs notebooks packages build clean
 
 run: build
 	@$(BIN)/python examples/tour.py
@@ -26,6 +26,12 @@ test-pythons: build
 	rm -rf target/pythons/wheel
 	$(BIN)/maturin build --quiet --release --out target/pythons/wheel
 	$(BIN)/python tools/pythons.py target/pythons/wheel/*.whl $(PYTHONS) $(PYTHONS_ARGS) -- -n $(PYTEST_WORKERS) $(PYTEST_ARGS)
+
+# The core (trees, codecs, the catalog; no sockets) compiles for macOS, where it is untested.
+check-macos:
+	@if rustup target add x86_64-apple-darwin 2>/dev/null; then \
+	cargo check --quiet --no-default-features --target x86_64-apple-darwin; \
+	else echo "not checked for macOS: rustup cannot install the standard library of x86_64-apple-darwin"; fi
 
 # The same calls on every wire of real servers that run already: make test-real OPENSIPS="4.0=udp:127.0.0.1:8080,unix:/run/mi.sock 2.4=fifo:/run/fifo"
 # REAL_ARGS takes --opensips-restart "COMMAND {version}", --opensipsctl PATH, and --harm, which stops servers.

@@ -184,6 +184,7 @@ impl SharedLock {
         unsafe {
             let locked = libc::pthread_mutex_lock(self.mutex());
             if cfg!(target_os = "linux") && locked == libc::EOWNERDEAD {
+                #[cfg(target_os = "linux")]
                 libc::pthread_mutex_consistent(self.mutex());
             }
         }
