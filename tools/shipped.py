@@ -12,6 +12,7 @@ from pathlib import Path
 from sipmi.cli import make_parser
 from sipmi.cli.commands.completion import SCRIPTS
 from sipmi.cli.options import ADDRESS_HELP
+from sipmi.cli.parser import Parser
 
 ROOT = Path(__file__).parent.parent
 SHARE = ROOT / "sipmi.data" / "data" / "share"
@@ -88,13 +89,13 @@ def latest() -> tuple[str, str]:
     return found[1], found[2]
 
 
-def subcommand(names: list[str], parser: argparse.ArgumentParser) -> list[str]:
+def subcommand(names: list[str], parser: Parser) -> list[str]:
     lines = [f".SS {quoted(' '.join(['sipmi', *names]))}", *text(parser.description or "")]
     usage = parser.usage or " ".join(parser.format_usage().split()).removeprefix("usage: ")
     lines += [".PP", rf".B {quoted(usage)}"]
     nested = subparsers(parser)
-    for action in parser._actions:
-        if action.help == argparse.SUPPRESS or action.dest == "help" or isinstance(action, argparse._SubParsersAction):
+    for action in parser.actions:
+        if action.help == argparse.SUPPRESS or action.dest == "help":
             continue
         lines += [".TP", option(action), *text(action.help or "")]
     if parser.epilog:
@@ -104,9 +105,8 @@ def subcommand(names: list[str], parser: argparse.ArgumentParser) -> list[str]:
     return lines
 
 
-def subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    actions = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
-    return {name: nested for action in actions for name, nested in action.choices.items()}
+def subparsers(parser: Parser) -> dict[str, Parser]:
+    return {} if parser.subcommands is None else parser.subcommands.parsers
 
 
 def option(action: argparse.Action) -> str:

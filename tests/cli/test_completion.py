@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -136,3 +137,10 @@ def test_words_are_completed_where_they_stand(env: dict[str, str]) -> None:
 def test_a_server_that_is_not_there_completes_to_nothing(env: dict[str, str]) -> None:
     assert complete("call", "backup", "acc", **env) == []
     assert complete("call", "", SIPMI_CONFIG="/proc/self/mem", **env) == []
+
+
+def test_the_command_line_reads_only_the_public_parts_of_argparse() -> None:
+    private = re.compile(r"\bargparse\._|\bparser\._|\baction\._")
+    root = Path(__file__).parent.parent.parent
+    files = [*root.glob("python/sipmi/cli/**/*.py"), root / "tools" / "shipped.py"]
+    assert [str(path) for path in files if private.search(path.read_text())] == []

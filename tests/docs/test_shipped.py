@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from shipped import SHARE, page, shipped
 from sipmi.cli import make_parser
 from sipmi.cli.ending import ERROR_ANSWER, INTERRUPTED, OK, TIMEOUT, TRANSPORT, USAGE
+from sipmi.cli.parser import Parser
 
 PAGE = SHARE / "man/man1/sipmi.1"
 
@@ -40,13 +43,20 @@ def test_the_man_page_has_every_exit_code() -> None:
 
 
 def test_every_option_and_argument_has_a_help() -> None:
-    def check(parser: object) -> None:
-        for action in parser._actions:  # type: ignore[attr-defined]
-            if action.choices and hasattr(action.choices, "values"):
-                for nested in action.choices.values():
-                    assert nested.description, nested.prog
-                    check(nested)
-            else:
-                assert action.help, (parser.prog, action.dest)  # type: ignore[attr-defined]
+    def check(parser: Parser) -> None:
+        for action in parser.actions:
+            assert action.help, (parser.prog, action.dest)
+        for nested in parser.subcommands.parsers.values() if parser.subcommands else ():
+            assert nested.description, nested.prog
+            check(nested)
 
     check(make_parser())
+
+
+def test_the_extra_all_has_every_other_extra() -> None:
+    text = (Path(__file__).parent.parent.parent / "pyproject.toml").read_text()
+    section = text.partition("[project.optional-dependencies]")[2].partition("\n[")[0]
+    extras = dict(re.findall(r"^(\w+) = (.*)$", section, re.MULTILINE))
+    everything = re.findall(r"\w+", extras.pop("all"))
+    assert everything == ["sipmi", *extras]
+    assert "dask" in extras

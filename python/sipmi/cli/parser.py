@@ -26,8 +26,28 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         options.setdefault("formatter_class", Help)
         options["allow_abbrev"] = False
+        #: Its options and arguments, in order: for completion and the man page, as argparse lists them nowhere.
+        self.actions: list[argparse.Action] = []
+        self.subcommands: Optional[Subcommands] = None
         super().__init__(**options)
         self._is_inside = False
+
+    def add_argument(self, *names: str, **options: Any) -> argparse.Action:
+        action = super().add_argument(*names, **options)
+        self.actions.append(action)
+        return action
+
+    def add_mutually_exclusive_group(self, **options: Any) -> Any:
+        return _Recording(super().add_mutually_exclusive_group(**options), self.actions)
+
+    def add_subparsers(self, **options: Any) -> Any:
+        self.subcommands = Subcommands(super().add_subparsers(**options))
+        return self.subcommands
+
+    @property
+    def arguments(self) -> list[argparse.Action]:
+        """The actions that are no options."""
+        return [action for action in self.actions if not action.option_strings]
 
     def error(self, message: str) -> NoReturn:
         raise Usage(message, _meant(message) or f"{self.prog} --help")
@@ -36,7 +56,7 @@ class Parser(argparse.ArgumentParser):
         self, args: Optional[Sequence[str]] = None, namespace: Optional[argparse.Namespace] = None
     ) -> tuple[argparse.Namespace, list[str]]:
         """Options may stand between arguments: ``sipmi call edge1 --json uptime``."""
-        if self._is_inside or self._subparsers is not None:
+        if self._is_inside or self.subcommands is not None:
             return super().parse_known_args(args, namespace)
         # It calls this method in turn.
         self._is_inside = True
@@ -46,15 +66,43 @@ class Parser(argparse.ArgumentParser):
             self._is_inside = False
 
 
-def shorten_usage(parser: argparse.ArgumentParser) -> None:
+class Subcommands:
+    """The subcommands of a parser by name, with the help of each."""
+
+    def __init__(self, action: Any) -> None:
+        self._action = action
+        self.parsers: dict[str, Parser] = {}
+        self.helps: dict[str, str] = {}
+
+    def add_parser(self, name: str, **options: Any) -> Parser:
+        """Add a subcommand; without ``help`` it is not listed."""
+        parser: Parser = self._action.add_parser(name, **options)
+        self.parsers[name] = parser
+        if "help" in options:
+            self.helps[name] = options["help"]
+        return parser
+
+
+class _Recording:
+    """A group of arguments that are recorded in the list of the parser, too."""
+
+    def __init__(self, group: Any, actions: list[argparse.Action]) -> None:
+        self._group = group
+        self._actions = actions
+
+    def add_argument(self, *names: str, **options: Any) -> argparse.Action:
+        action: argparse.Action = self._group.add_argument(*names, **options)
+        self._actions.append(action)
+        return action
+
+
+def shorten_usage(parser: Parser) -> None:
     """``[OPTION...]`` for all options, here and in all subparsers: each is listed below with its meaning."""
-    nested = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
-    for action in nested:
-        for subparser in action.choices.values():
+    if parser.subcommands is not None:
+        for subparser in parser.subcommands.parsers.values():
             shorten_usage(subparser)
-    if parser.usage is None and not nested:
-        words = (_shown(action) for action in parser._actions if not action.option_strings)
-        parser.usage = " ".join([parser.prog, "[OPTION...]", *words])
+    elif parser.usage is None:
+        parser.usage = " ".join([parser.prog, "[OPTION...]", *map(_shown, parser.arguments)])
 
 
 def _shown(action: argparse.Action) -> str:

@@ -13,6 +13,7 @@ from ..ending import OK, Failure
 from ..live import PATIENCE, Choice, Live, matching
 from ..options import client_options
 from ..output import print_bytes
+from ..parser import Parser
 from ..servers import SCHEMES, Target, default, find, read_servers
 from .events import names_of
 
@@ -107,7 +108,7 @@ def _print_script(shell: str) -> int:
     return OK
 
 
-def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
+def run(parser: Parser, words: Sequence[str]) -> int:
     """``sipmi __complete -- WORD...``: what the last word could become, a line each, with a tab before its meaning."""
     *given, begun = words or [""]
     try:
@@ -118,22 +119,22 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     return OK
 
 
-def choices(parser: argparse.ArgumentParser, given: Sequence[str], begun: str) -> Iterator[Choice]:
+def choices(parser: Parser, given: Sequence[str], begun: str) -> Iterator[Choice]:
     """Return the words that could follow."""
     names = []
     words: list[str] = []
     awaited: Optional[argparse.Action] = None
     options_end = False
     for word in given:
-        action = parser._option_string_actions.get(word.partition("=")[0])
+        action = _option(parser, word.partition("=")[0])
         if awaited is not None:
             awaited = None
         elif word == "--":
             options_end = True
         elif action is not None and not options_end:
             awaited = action if action.nargs != 0 and "=" not in word else None
-        elif (nested := _subparsers(parser)) is not None and word in nested.choices:
-            parser = nested.choices[word]
+        elif parser.subcommands is not None and word in parser.subcommands.parsers:
+            parser = parser.subcommands.parsers[word]
             names.append(word)
         else:
             words.append(word)
@@ -141,18 +142,17 @@ def choices(parser: argparse.ArgumentParser, given: Sequence[str], begun: str) -
         return _values(awaited, begun)
     if begun.startswith("-") and not options_end:
         return _options(parser, begun)
-    nested = _subparsers(parser)
-    if nested is not None and not words:
-        return matching(begun, ((action.dest, action.help or "") for action in nested._choices_actions))
+    if parser.subcommands is not None and not words:
+        return matching(begun, parser.subcommands.helps.items())
     return _arguments(parser, names, words, begun)
 
 
-def _subparsers(parser: argparse.ArgumentParser) -> Optional[Any]:
-    return next((action for action in parser._actions if isinstance(action, argparse._SubParsersAction)), None)
+def _option(parser: Parser, name: str) -> Optional[argparse.Action]:
+    return next((action for action in parser.actions if name in action.option_strings), None)
 
 
-def _options(parser: argparse.ArgumentParser, begun: str) -> Iterator[Choice]:
-    actions = [action for action in parser._actions if action.help != argparse.SUPPRESS]
+def _options(parser: Parser, begun: str) -> Iterator[Choice]:
+    actions = [action for action in parser.actions if action.help != argparse.SUPPRESS]
     return matching(begun, ((name, _short(action)) for action in actions for name in action.option_strings[-1:]))
 
 
@@ -180,10 +180,8 @@ def _devices() -> list[str]:
     return found
 
 
-def _arguments(
-    parser: argparse.ArgumentParser, names: Sequence[str], words: Sequence[str], begun: str
-) -> Iterator[Choice]:
-    positional = [action for action in parser._actions if not action.option_strings]
+def _arguments(parser: Parser, names: Sequence[str], words: Sequence[str], begun: str) -> Iterator[Choice]:
+    positional = parser.arguments
     dests = [action.dest for action in positional]
     if dests == ["words"]:
         return _of_server(names[-1], list(words), begun)
