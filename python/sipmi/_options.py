@@ -10,11 +10,12 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from ._numbers import Range
 
 
-def check_options(function: str, options: Mapping[str, Any], kinds: type) -> None:
+def check_options(function: str, options: Mapping[str, Any], kinds: type, *, also: Iterable[str] = ()) -> None:
     """Check the names and types of keyword options, and the ranges of numbers.
 
     :param function: the name of the function for messages.
     :param kinds: the ``TypedDict`` of the options.
+    :param also: other keyword arguments of the function, for the nearest name.
     :raises TypeError: an option has an unknown name, or a value of another type.
     :raises ValueError: a number is out of range.
 
@@ -32,7 +33,7 @@ def check_options(function: str, options: Mapping[str, Any], kinds: type) -> Non
     known = _types_of(kinds)
     for name, value in options.items():
         if name not in known:
-            raise TypeError(unknown_option(function, name, known))
+            raise TypeError(unknown_option(function, name, [*known, *also]))
         check_option(function, name, value, known[name])
 
 

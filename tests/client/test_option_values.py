@@ -7,6 +7,8 @@ import os
 import pickle
 import re
 import select
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Callable, get_type_hints
 
@@ -324,5 +326,20 @@ def test_a_handler_without_a_name_needs_one() -> None:
 
 
 def test_the_doctor_names_an_unknown_option() -> None:
+    with pytest.raises(TypeError, match=r"^doctor\(\): unknown option 'tiemout' \(did you mean 'timeout'\?\)$"):
+        sipmi.doctor("udp:127.0.0.1:9", tiemout=1)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"^Fleet\(\): unknown option 'progess' \(did you mean 'progress'\?\)$"):
+        sipmi.Fleet(["udp:127.0.0.1:9"], progess=True)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match=r"^doctor\(\): unknown option 'wrie' \(did you mean 'wire'\?\)$"):
         sipmi.doctor("udp:127.0.0.1:9", wrie="text")  # type: ignore[call-arg]
+
+
+def test_metrics_without_their_extra_name_it() -> None:
+    script = (
+        "import sys; sys.modules['prometheus_client'] = None\n"
+        "import sipmi\n"
+        "try: sipmi.Server('x').listen('http://127.0.0.1:0', metrics=True)\n"
+        "except ImportError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout == "metrics need prometheus_client: pip install 'sipmi[metrics]'\n"

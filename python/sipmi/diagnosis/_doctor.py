@@ -38,7 +38,7 @@ def doctor(
     from ..client import ClientOptions, connect
     from . import _datagram, _events, _fifo, _http
 
-    check_options("doctor()", options, ClientOptions)
+    check_options("doctor()", options, ClientOptions, also=("timeout", "event_address"))
     given: dict[str, Any] = {**options}
 
     scheme, _, rest = address.partition(":")

@@ -40,7 +40,7 @@ class AsyncListener(Subscribed):
         callback: Optional[Callable[[Event], Any]] = None,
         **options: Unpack[EventOptions],
     ) -> None:
-        check_options("events()", options, EventOptions)
+        check_options("events()", options, EventOptions, also=("callback",))
         self._subscription = Subscription(events, **subscription_options(options))
         self._inbox = Inbox(options.get("max_queue", MAX_QUEUE), options.get("overflow", OVERFLOW))
         self._mi = mi

@@ -209,7 +209,7 @@ class Listener(Subscribed, Receiver):
         events: tuple[str, ...],
         **options: Unpack[EventOptions],
     ) -> None:
-        check_options("events()", options, EventOptions)
+        check_options("events()", options, EventOptions, also=("callback",))
         self._subscription = Subscription(events, **subscription_options(options))
         self._mi = mi
         self._endpoint = Endpoint.for_server(mi.address, options.get("at", "udp"), options.get("advertise"))

@@ -38,7 +38,8 @@ class FleetBase:
         progress: Union[bool, Progress] = False,
         **options: Unpack[ClientOptions],
     ) -> None:
-        check_options(f"{type(self).__name__}()", options, ClientOptions)
+        own = ("timeout", "concurrency", "executor", "progress")
+        check_options(f"{type(self).__name__}()", options, ClientOptions, also=own)
         self._begin(
             read_nodes(nodes, options),
             Policy(timeout=timeout, concurrency=concurrency, progress=progress),

@@ -60,7 +60,7 @@ def read_nodes(nodes: Nodes, defaults: Mapping[str, Any]) -> dict[str, FleetNode
             raise ValueError(f"node {name!r}: expected an address, found {address!r}")
         options = {key: _read_option(name, key, value) for key, value in {**defaults, **own}.items()}
         try:
-            check_options(f"node {name!r}", options, ClientOptions)
+            check_options(f"node {name!r}", options, ClientOptions, also=("address", "tags"))
         except TypeError as error:
             raise ValueError(str(error)) from error
         words = (tags,) if isinstance(tags, str) else tuple(map(str, tags))
