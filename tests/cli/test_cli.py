@@ -172,7 +172,7 @@ def test_impossible_requests_are_2(arguments: list[str]) -> None:
     complaint_of(2, *arguments)
 
 
-@pytest.mark.parametrize("arguments", [[], ["call"], ["nosuch"], ["call", "udp:h:1", "x", "--wire", "morse"]])
+@pytest.mark.parametrize("arguments", [["call"], ["nosuch"], ["call", "udp:h:1", "x", "--wire", "morse"]])
 def test_a_command_line_that_cannot_be_read_is_2(arguments: list[str]) -> None:
     assert "hint: sipmi" in complaint_of(2, *arguments)
 

@@ -95,7 +95,7 @@ def test_choices_are_listed_with_their_meanings(shell: str, env: dict[str, str])
         terminal.send(set_up + "\r", "echo rea''dy\r")
         terminal.wait_for("ready")
         terminal.send("sipmi ", "tab")
-        terminal.wait_for("a prompt with completion, history and help")
+        terminal.wait_for("call a command and print its value")
 
 
 @pytest.mark.parametrize("shell", SCRIPTS)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
+import ipaddress
 import os
 import socket
 import ssl
@@ -15,6 +17,10 @@ from typing import Any
 
 import pytest
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from test_http_client import json_answer, ok
 
 import sipmi
@@ -88,6 +94,73 @@ def test_a_certificate_of_another_host_is_not_trusted(authority: trustme.CA, caf
     authority.issue_cert("mi.example.org").configure_cert(context)
     with tls_server(context) as server:
         assert "certificate" in refusal(server.address, cafile=cafile)
+        assert server.requests == []
+
+
+def self_signed(
+    path: Path, *, common_name: str, names: tuple[str, ...] = (), is_authority: bool = True, days: int = 1
+) -> tuple[ssl.SSLContext, Path]:
+    """A certificate that its own key has signed, as `openssl req -x509` makes it, with names or without."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    end = now + datetime.timedelta(days=days)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(x509.random_serial_number())
+    builder = builder.not_valid_before(min(now, end) - datetime.timedelta(days=1)).not_valid_after(end)
+    builder = builder.add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
+    if names:
+        listed: list[x509.GeneralName] = [
+            x509.IPAddress(ipaddress.ip_address(each)) if each[0].isdigit() else x509.DNSName(each) for each in names
+        ]
+        builder = builder.add_extension(x509.SubjectAlternativeName(listed), critical=False)
+    certificate = builder.sign(key, hashes.SHA256())
+    pem = serialization.Encoding.PEM
+    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (path / "key.pem").write_bytes(secret)
+    (path / "cert.pem").write_bytes(certificate.public_bytes(pem))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path / "cert.pem", path / "key.pem")
+    return context, path / "cert.pem"
+
+
+@pytest.mark.parametrize("is_authority", [True, False])
+@pytest.mark.parametrize(("common_name", "names"), [("trial", ("localhost", "127.0.0.1")), ("localhost", ())])
+def test_a_self_signed_certificate_that_is_named_is_trusted_as_the_servers_own(
+    tmp_path: Path, common_name: str, names: tuple[str, ...], is_authority: bool
+) -> None:
+    context, own = self_signed(tmp_path, common_name=common_name, names=names, is_authority=is_authority)
+    with tls_server(context) as server:
+        address = server.address.replace("127.0.0.1", "localhost")
+        with sipmi.connect(address, cafile=own, timeout=20) as mi:
+            assert mi.call("uptime") == "OK"
+        with socket.create_connection(server.socket.getsockname()) as plain:
+            # Python trusts it, too.
+            trusting = ssl.create_default_context(cafile=str(own))
+            trusting.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
+            trusting.wrap_socket(plain, server_hostname="localhost").close()
+        assert "certificate" in refusal(address)
+
+
+@pytest.mark.parametrize(("common_name", "names"), [("mi.example.org", ()), ("localhost", ("mi.example.org",))])
+def test_a_self_signed_certificate_of_another_name_is_refused_in_words(
+    tmp_path: Path, common_name: str, names: tuple[str, ...]
+) -> None:
+    context, own = self_signed(tmp_path, common_name=common_name, names=names)
+    with tls_server(context) as server:
+        text = refusal(server.address.replace("127.0.0.1", "localhost"), cafile=own)
+        assert "is this the name of the server?" in text
+        assert server.requests == []
+
+
+@pytest.mark.parametrize("is_authority", [True, False])
+def test_an_expired_certificate_is_refused_in_words(tmp_path: Path, is_authority: bool) -> None:
+    context, own = self_signed(
+        tmp_path, common_name="localhost", names=("127.0.0.1",), is_authority=is_authority, days=-1
+    )
+    with tls_server(context) as server:
+        text = refusal(server.address, cafile=own)
+        assert "the server needs a new one" in text
         assert server.requests == []
 
 

@@ -17,12 +17,38 @@ from typing import Callable, Optional
 
 from .._core import __version__
 from ..errors import MiError
-from .commands import call, completion, doctor, events, fifo, fleet, gateway, irq, pin, serve, shell, top, watch
-from .ending import INTERRUPTED, OK, USAGE, Failure, complain, explain, refusal
+from .commands import (
+    call,
+    cert,
+    command_list,
+    completion,
+    console,
+    diff,
+    doctor,
+    events,
+    explain,
+    fake,
+    fifo,
+    fleet,
+    gateway,
+    health,
+    irq,
+    pin,
+    serve,
+    shell,
+    top,
+    uac,
+    watch,
+)
+from .ending import INTERRUPTED, OK, USAGE, Failure, complain, refusal
+from .ending import explain as explain_error
 from .parser import Parser, shorten_usage
 
 #: In the order in which the help lists them.
-SUBCOMMANDS = (call, fifo, shell, top, watch, events, doctor, fleet, serve, gateway, completion)
+SUBCOMMANDS = (
+    call, fifo, shell, top, watch, events, command_list, explain, diff, health, doctor, console, uac, fleet, serve,
+    gateway, fake, cert, completion,
+)  # fmt: skip
 #: Those that need Linux.
 LINUX_SUBCOMMANDS = (irq, pin)
 
@@ -40,7 +66,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     usage = "sipmi --help"
     options = argparse.Namespace()
     try:
-        words = sys.argv[1:] if arguments is None else list(arguments)
+        words = (sys.argv[1:] if arguments is None else list(arguments)) or ["--help"]
         if words[:2] == ["__complete", "--"]:
             return completion.run(make_parser(), words[2:])
         options = make_parser().parse_args(words, options)
@@ -58,7 +84,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     except Failure as error:
         return complain(error.code, str(error), error.hint or (usage if error.code == USAGE else None))
     except MiError as error:
-        return explain(error)
+        return explain_error(error)
     except (ValueError, NotImplementedError) as error:
         return complain(USAGE, refusal(error, options), usage)
 

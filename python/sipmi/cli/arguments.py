@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
-from .._core import list_position
+from .._core import cataloged_recipes, flat_command_name, legacy_recipes, list_position
 from ..client import Client, Reply
 from .ending import Usage
 
@@ -20,7 +20,8 @@ def ask(
     :param read: what becomes of each value: :func:`read_json`, or ``str`` to leave it as it is.
     :param force: True to send it in spite of a limit or hazard of the server, as :meth:`sipmi.Client.call` does.
     """
-    return ask_pairs(mi, command, [(name, read(value)) for name, value in map(split, arguments)], force=force)
+    pairs = [(name, read(value)) for name, value in split_all(command, arguments)]
+    return ask_pairs(mi, command, pairs, force=force)
 
 
 def ask_pairs(mi: Client, command: str, pairs: Sequence[tuple[str, Any]], *, force: bool = False) -> Reply:
@@ -36,10 +37,10 @@ def ask_pairs(mi: Client, command: str, pairs: Sequence[tuple[str, Any]], *, for
 def read_arguments(command: str, arguments: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
     """The strings of a shell as what a call is given by position, and by name.
 
-    >>> read_arguments("get_statistics", ["core:", "load:"]), read_arguments("dlg_list", ["callid::7", "a"])
-    (([['core:', 'load:']], {}), (['a'], {'callid': '7'}))
+    >>> read_arguments("get_statistics", ["core:", "load:"]), read_arguments("dlg_list", ["callid=7", "from_tag::a"])
+    (([['core:', 'load:']], {}), ([], {'callid': '7', 'from_tag': 'a'}))
     """
-    pairs = [(name, read_json(value)) for name, value in map(split, arguments)]
+    pairs = [(name, read_json(value)) for name, value in split_all(command, arguments)]
     return parted(with_list(command, pairs))
 
 
@@ -54,6 +55,23 @@ def with_list(command: str, pairs: Sequence[tuple[str, Any]]) -> list[tuple[str,
     if place is None or len(pairs) <= place or isinstance(pairs[place][1], list):
         return list(pairs)
     return [*pairs[:place], (pairs[place][0], [value for _, value in pairs[place:]])]
+
+
+def split_all(command: str, arguments: Sequence[str]) -> list[tuple[str, str]]:
+    """Return names, or "", and values: ``name=value`` too, where the command may have a parameter of that name.
+
+    >>> split_all("ul_add", ["aor=alice"]), split_all("cache_store", ["local", "key", "a=b"])
+    ([('aor', 'alice')], [('', 'local'), ('', 'key'), ('', 'a=b')])
+    """
+    recipes = cataloged_recipes(flat_command_name(command)) or legacy_recipes(command)
+    known = None if recipes is None else {name for recipe in recipes for name in recipe}
+    return [_split_by_equals(argument, known) for argument in arguments]
+
+
+def _split_by_equals(argument: str, known: Optional[set[str]]) -> tuple[str, str]:
+    name, equals, value = argument.partition("=")
+    is_name = bool(equals) and name.isidentifier() and (known is None or name in known)
+    return (name, value) if is_name else split(argument)
 
 
 def split(argument: str) -> tuple[str, str]:

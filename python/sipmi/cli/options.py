@@ -8,6 +8,7 @@ from typing import Any, Optional
 
 from ..client import Client, connect
 from .ending import Usage
+from .output import FORMS
 from .servers import Target
 
 ADDRESS_HELP = (
@@ -47,6 +48,14 @@ def at_least_one(text: str) -> int:
 
 def add_json(parser: argparse.ArgumentParser, what: str = "print the value as one line of JSON") -> None:
     parser.add_argument("--json", action="store_true", help=what)
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Let the caller choose the form of a value; ``--json`` is short for one of them."""
+    parser.add_argument(
+        "-o", "--output", choices=FORMS, help="the form of the value (default: text of a string, else readable JSON)"
+    )
+    add_json(parser)
 
 
 def add_http_options(parser: argparse.ArgumentParser) -> None:

@@ -6,9 +6,13 @@ import json
 import sys
 import unicodedata
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import colour
+from .ending import Failure
+
+if TYPE_CHECKING:
+    from ..client import Reply
 
 
 def print_bytes(output: bytes) -> None:
@@ -60,6 +64,67 @@ def print_value(value: Any, *, as_json: bool) -> None:
         print_bytes(value_text(shown_safely(value) if sys.stdout.isatty() else value, as_json=False))
     else:
         print_json(value, spread=not as_json)
+
+
+#: The forms of a value that ``-o`` chooses.
+FORMS = ("table", "json", "yaml", "text")
+
+
+def print_in(form: str, reply: Reply) -> None:
+    """Print the value of a reply in a form; ``text`` is the reply as the FIFO of OpenSIPS 2.x writes it.
+
+    :raises Failure: YAML without its library.
+    """
+    value = reply.value
+    if form == "json":
+        print_json(value)
+    elif form == "yaml":
+        print_bytes(yaml_of(value).encode("utf-8", "surrogateescape"))
+    elif form == "table":
+        print_bytes(table_of(value).encode("utf-8", "surrogateescape") + b"\n")
+    else:
+        print_bytes(reply.text)
+
+
+def yaml_of(value: Any) -> str:
+    try:
+        import yaml
+    except ImportError:
+        raise Failure("YAML needs a library", "pip install 'sipmi[cli]'") from None
+    text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+    return text
+
+
+def table_of(value: Any) -> str:
+    """Return a value as a table: records as rows, members as lines.
+
+    >>> print(table_of({"Contacts": [{"URI": "sip:a@h", "Q": 1}, {"URI": "sip:b@h"}]}))
+    URI      Q
+    sip:a@h  1
+    sip:b@h
+    >>> print(table_of({"load:load": 3, "load:load1m": 2}))
+    name         value
+    load:load    3
+    load:load1m  2
+    """
+    if isinstance(value, dict) and len(value) == 1 and is_records(*value.values()):
+        value = next(iter(value.values()))
+    if is_records(value):
+        head = list(dict.fromkeys(name for record in value for name in record))
+        return table(head, [[cell_of(record.get(name, "")) for name in head] for record in value])
+    if isinstance(value, dict):
+        return table(["name", "value"], [[str(name), cell_of(member)] for name, member in value.items()])
+    if isinstance(value, list):
+        return table(["value"], [[cell_of(element)] for element in value])
+    return cell_of(value)
+
+
+def is_records(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(record, dict) for record in value)
+
+
+def cell_of(value: Any) -> str:
+    return shown_safely(value).replace("\n", " ") if isinstance(value, str) else json.dumps(value)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -13,8 +13,8 @@ from ...errors import MiError
 from ..arguments import ask, read_json, with_stdin
 from ..confirm import confirm
 from ..ending import ERROR_ANSWER, OK, UNCLEAR_HINT, USAGE, Failure, Usage, complain, explain
-from ..options import ADDRESS_HELP, add_client_options, add_force, add_http_options, add_json, add_yes, client
-from ..output import print_value
+from ..options import ADDRESS_HELP, add_client_options, add_force, add_http_options, add_output, add_yes, client
+from ..output import print_in, print_value
 from ..servers import Target, take_target
 
 
@@ -26,12 +26,13 @@ def add(subcommands: Any) -> None:
         description="Calls a command and prints its value: a string as it is, everything else as JSON.",
         epilog=f"ADDRESS is {ADDRESS_HELP}\n"
         "COMMAND is ul_dump, usrloc:dump; or -: lines of COMMAND [ARG...] from standard input.\n"
-        "ARG is a value or name::value. A JSON list or object is sent as one; - is standard input.",
+        "ARG is a value, name::value or name=value (::a=b is the value a=b). A JSON list or object is\n"
+        "sent as one; - is standard input.",
     )
     parser.add_argument("words", nargs="+", metavar="WORD", help="[ADDRESS] COMMAND [ARG...]; see below")
     parser.add_argument("--keep-going", action="store_true", help="(lines) go on after one that fails")
     add_yes(parser)
-    add_json(parser)
+    add_output(parser)
     add_client_options(parser)
     add_http_options(parser)
     add_force(parser)
@@ -54,7 +55,10 @@ def call(mi: Client, target: Target, command: str, arguments: Sequence[str], opt
     """Calls and prints."""
     confirm(command, target.name, yes=options.yes)
     reply = ask(mi, command, arguments, read=read_json, force=options.force)
-    print_value(reply.value, as_json=options.json)
+    if options.output is None:
+        print_value(reply.value, as_json=options.json)
+    else:
+        print_in(options.output, reply)
     if reply.code is None:
         raise Failure(f"{reply.address}: {command}: unclear whether it succeeded", UNCLEAR_HINT, code=ERROR_ANSWER)
 

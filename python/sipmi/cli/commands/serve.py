@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from ..ending import OK, TRANSPORT, Failure, Usage, complain
 from ..options import add_json
@@ -74,11 +74,11 @@ def serve_app(options: argparse.Namespace) -> int:
     return serve(server, options)
 
 
-def serve(server: Server, options: argparse.Namespace) -> int:
-    """Serves until a signal says to stop."""
+def serve(server: Server, options: argparse.Namespace, *, when_ready: Optional[Callable[[], None]] = None) -> int:
+    """Serves until a signal says to stop; once it serves it says where, or calls `when_ready`."""
     if options.watchdog is not None and options.processes is None and not server._processes:
         raise Usage("--watchdog watches the workers of several processes: give --processes N, too")
-    server._when_ready = lambda: announce(server, as_json=options.json)
+    server._when_ready = when_ready or (lambda: announce(server, as_json=options.json))
     try:
         server.run(processes=options.processes, drain_timeout=options.drain_timeout, watchdog=options.watchdog)
     except OSError as error:

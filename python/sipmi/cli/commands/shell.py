@@ -43,7 +43,7 @@ def add(subcommands: Any) -> None:
     add_json(parser, "print values as one line of JSON")
     add_client_options(parser)
     add_http_options(parser)
-    parser.set_defaults(run=run, keep_going=False)
+    parser.set_defaults(run=run, keep_going=False, output=None)
 
 
 def run(options: argparse.Namespace) -> int:

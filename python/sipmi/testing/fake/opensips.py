@@ -140,18 +140,22 @@ class FakeOpenSIPS:
 
         :raises OSError: an address of ``listen`` cannot be opened.
         """
-        if self._directory is None:
-            self._directory = tempfile.mkdtemp(prefix="mi")
-            weakref.finalize(self, shutil.rmtree, self._directory, ignore_errors=True)
-            for address in self._free_addresses() if self.listen is None else self.listen:
-                self._listen(address)
-        else:
-            os.mkdir(self._directory, 0o700)
+        self.open()
         try:
             self.server.start()
         except BaseException:
-            shutil.rmtree(self._directory, ignore_errors=True)
+            self.stop()
             raise
+
+    def open(self) -> None:
+        """Prepare its endpoints for `server.run()`, which serves until a signal; :meth:`start` does it, too."""
+        if self._directory is not None:
+            os.makedirs(self._directory, 0o700, exist_ok=True)
+            return
+        directory = self._directory = tempfile.mkdtemp(prefix="mi")
+        weakref.finalize(self, shutil.rmtree, directory, ignore_errors=True)
+        for address in self._free_addresses() if self.listen is None else self.listen:
+            self._listen(address)
 
     def stop(self) -> None:
         """Ends serving and removes what it made. Twice does no harm."""

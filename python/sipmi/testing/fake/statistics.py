@@ -166,6 +166,9 @@ class Statistics(Module):
         """
         return self._all[name].value
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._all
+
     def __setitem__(self, name: str, value: Source) -> None:
         group, _, short = name.partition(":")
         self._all.setdefault(name, Statistic(group, short)).source = value

@@ -4,6 +4,8 @@ mod channel;
 mod credentials;
 mod exchange;
 mod options;
+#[cfg(feature = "tls")]
+mod own_certificate;
 mod pool;
 mod reply_parser;
 mod scheme;

@@ -15,6 +15,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use super::options::{TlsError, TlsOptions};
+use super::own_certificate::OwnOrVouched;
 use crate::client::deadline::{Deadline, WaitError};
 use crate::client::error::CallError;
 use crate::transport::stream::{Moved, Stream, moved};
@@ -194,9 +195,18 @@ impl Write for WithoutSignals<'_> {
 
 /// Returns the remedy for the user.
 fn explain(error: &rustls::Error) -> String {
+    use rustls::CertificateError::{
+        Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet, NotValidYetContext,
+    };
     match error {
-        rustls::Error::InvalidCertificate(_) => {
-            format!("the server's certificate is not to be trusted: {error} (cafile= names who may vouch for it)")
+        rustls::Error::InvalidCertificate(why) => {
+            let remedy = match why {
+                Expired | ExpiredContext { .. } => "the server needs a new one",
+                NotValidYet | NotValidYetContext { .. } => "does the clock go right, here and there?",
+                NotValidForName | NotValidForNameContext { .. } => "is this the name of the server?",
+                _ => "cafile= names who may vouch for it, or the certificate itself",
+            };
+            format!("the server's certificate is not to be trusted: {error} ({remedy})")
         }
         rustls::Error::InvalidMessage(_) => format!("the server does not speak TLS: {error} (is it http://?)"),
         rustls::Error::AlertReceived(_) => {
@@ -233,9 +243,9 @@ fn verifier(options: &TlsOptions, provider: Arc<CryptoProvider>) -> Result<Arc<d
     if !options.verify {
         return Ok(Arc::new(Anybody(provider)));
     }
-    let roots = match &options.authorities {
-        Some(path) => Arc::new(read_roots(path)?),
-        None => system_roots(),
+    let (roots, named) = match &options.authorities {
+        Some(path) => (Arc::new(read_roots(path)?), read_certificates(path)?),
+        None => (system_roots(), Vec::new()),
     };
     if roots.is_empty() {
         return Err(TlsError::new(
@@ -243,8 +253,10 @@ fn verifier(options: &TlsOptions, provider: Arc<CryptoProvider>) -> Result<Arc<d
             &"the system has no root certificates (name some by cafile=)",
         ));
     }
-    let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
-    Ok(verifier.map_err(|error| TlsError::new("the root certificates cannot be used", &error))?)
+    let authorities = WebPkiServerVerifier::builder_with_provider(roots, provider)
+        .build()
+        .map_err(|error| TlsError::new("the root certificates cannot be used", &error))?;
+    Ok(Arc::new(OwnOrVouched { authorities, named }))
 }
 
 fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
