@@ -15,7 +15,7 @@ STEP = 0.25
 #: The shared memory of a user and of a call, in bytes.
 USER_BYTES, CALL_BYTES = 1500, 4200
 
-#: What a call moves: statistics that grow when it begins, and when it ends.
+#: The growth of statistics when a call begins, and when it ends.
 _AT_BEGIN = {
     "core:rcv_requests": 3, "core:fwd_requests": 2, "core:rcv_replies": 4, "core:fwd_replies": 3,
     "tm:received_replies": 4, "tm:relayed_replies": 3, "tm:UAS_transactions": 1, "tm:UAC_transactions": 1,
