@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -12,6 +13,9 @@ import pytest
 import sipmi
 from endpoints import Endpoints
 from processes import Group
+
+# Versions of jupyter_core for older Pythons warn of directories that no test uses, which is an error here.
+os.environ.setdefault("JUPYTER_PLATFORM_DIRS", "1")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

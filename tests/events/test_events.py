@@ -692,7 +692,7 @@ def test_events_in_pieces_over_tcp_are_confirmed_and_malformed_ones_end_only_the
 
 
 def test_a_receiver_that_is_not_read_takes_no_more_than_it_was_told(billing: sipmi.Server, directory: str) -> None:
-    with Receiver(f"unix:{directory}/few", max_queue=5) as receiver:
+    with Receiver(f"unix:{directory}/few", max_queue=5, overflow="wait") as receiver:
         subscribe(billing, receiver.address)
         for number in range(100):
             billing.raise_event("E_SUB_ADDED", {"number": number})

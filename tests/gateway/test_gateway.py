@@ -11,6 +11,7 @@ import threading
 import xmlrpc.client
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
 from typing import Any
 
@@ -442,7 +443,7 @@ def test_a_full_queue_is_said_to_be_busy() -> None:
 
 def outcome_of(upstream: Counted, future: Any) -> Any:
     """Return the outcome. If there is none at once, let the upstream answer first."""
-    with contextlib.suppress(TimeoutError):
+    with contextlib.suppress(FutureTimeout):  # no TimeoutError before Python 3.11
         return future.exception(timeout=1) or getattr(future.result(), "raw", b"")
     upstream.let.set()
     return future.exception(timeout=5) or future.result().raw
