@@ -6,7 +6,6 @@ import argparse
 import ipaddress
 import os
 import shutil
-import subprocess
 from typing import Any
 
 from ..ending import ERROR_ANSWER, OK, Failure, complain
@@ -43,6 +42,8 @@ def run(options: argparse.Namespace) -> int:
         "-keyout", "-", "-out", "-", "-days", str(options.days),
         "-subj", f"/CN={options.hosts[0]}", "-addext", f"subjectAltName={names}",
     ]  # fmt: skip
+    import subprocess  # no other subcommand needs it
+
     made = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     if made.returncode != 0:
         raise Failure(f"openssl: {made.stderr.strip().splitlines()[-1:] or 'failed'}")
