@@ -103,8 +103,9 @@ class AsyncClient(ClientBase):
         **kwargs: Any,
     ) -> Any:
         """Run a command and return its value, as :meth:`sipmi.Client.call` does."""
-        given = named(kwargs, params)
-        core = await self._wait(Driver.request, command, args, given, timeout=timeout, force=force)
+        if params is not None:
+            kwargs = named(kwargs, params)
+        core = await self._wait(Driver.request, command, args, kwargs, timeout=timeout, force=force)
         try:
             value = core.value
         except MethodNotFound as error:
@@ -124,8 +125,9 @@ class AsyncClient(ClientBase):
         **kwargs: Any,
     ) -> Reply:
         """As :meth:`call`, but return the whole :class:`sipmi.Reply`, also of an error answer."""
-        given = named(kwargs, params)
-        core = await self._wait(Driver.request, command, args, given, timeout=timeout, force=force)
+        if params is not None:
+            kwargs = named(kwargs, params)
+        core = await self._wait(Driver.request, command, args, kwargs, timeout=timeout, force=force)
         return self._reply(core, typed)
 
     async def request_strings(

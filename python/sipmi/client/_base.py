@@ -125,8 +125,6 @@ def named(kwargs: dict[str, Any], params: Any) -> dict[str, Any]:
     >>> named({"event": "E_X"}, ["a", "b"])
     {'event': 'E_X', 'params': ['a', 'b']}
     """
-    if params is None:
-        return kwargs
     if not isinstance(params, Mapping):
         return {**kwargs, "params": params}
     twice = sorted(kwargs.keys() & params.keys())

@@ -167,8 +167,10 @@ class Client(ClientBase):
         :raises TransportError: the server cannot be reached, or closed the connection.
         """
         timeout = self._timeout if timeout is None else timeout
+        if params is not None:
+            kwargs = named(kwargs, params)
         try:
-            value = self._core.call(command, args, named(kwargs, params), timeout, force)
+            value = self._core.call(command, args, kwargs, timeout, force)
         except MethodNotFound as error:
             error.known = self._heard_names()
             raise
@@ -196,7 +198,9 @@ class Client(ClientBase):
         (False, -32601, 'Method not found')
         """
         timeout = self._timeout if timeout is None else timeout
-        return self._reply(self._core.request(command, args, named(kwargs, params), timeout, force), typed)
+        if params is not None:
+            kwargs = named(kwargs, params)
+        return self._reply(self._core.request(command, args, kwargs, timeout, force), typed)
 
     def request_strings(
         self,

@@ -31,13 +31,15 @@ class AsyncFleet(FleetBase):
         self, command: str, /, *args: Any, timeout: Optional[float] = None, params: Any = None, **kwargs: Any
     ) -> FleetResult:
         """As :meth:`Fleet.call`, awaited. Cancelled, it gives up all calls."""
-        return await self._run(command, args, named(kwargs, params), timeout, value_of)
+        return await self._run(command, args, kwargs if params is None else named(kwargs, params), timeout, value_of)
 
     async def request(
         self, command: str, /, *args: Any, timeout: Optional[float] = None, params: Any = None, **kwargs: Any
     ) -> FleetResult:
         """As :meth:`Fleet.request`, awaited."""
-        return await self._run(command, args, named(kwargs, params), timeout, self._reply())
+        return await self._run(
+            command, args, kwargs if params is None else named(kwargs, params), timeout, self._reply()
+        )
 
     async def statistics(self, *selectors: Union[str, Iterable[str]], timeout: Optional[float] = None) -> FleetResult:
         """As :meth:`Fleet.statistics`, awaited."""

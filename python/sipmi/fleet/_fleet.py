@@ -53,7 +53,7 @@ class Fleet(FleetBase):
         :param timeout: the seconds for all nodes; never a parameter of the command.
         :param params: further named parameters, as :meth:`sipmi.Client.call` takes them.
         """
-        return self._run(command, args, named(kwargs, params), timeout, value_of)
+        return self._run(command, args, kwargs if params is None else named(kwargs, params), timeout, value_of)
 
     def request(
         self, command: str, /, *args: Any, timeout: Optional[float] = None, params: Any = None, **kwargs: Any
@@ -62,7 +62,7 @@ class Fleet(FleetBase):
 
         :raises TypeError: the fleet has an executor: replies stay in the process that got them.
         """
-        return self._run(command, args, named(kwargs, params), timeout, self._reply())
+        return self._run(command, args, kwargs if params is None else named(kwargs, params), timeout, self._reply())
 
     def statistics(self, *selectors: Union[str, Iterable[str]], timeout: Optional[float] = None) -> FleetResult:
         """Read the statistics of every node, each as a :class:`sipmi.statistics.Reading`; all when none is named.
