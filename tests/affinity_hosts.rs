@@ -357,6 +357,22 @@ fn counters_are_read_where_columns_differ_between_kernels() {
     let snmp = "Udp: InDatagrams RcvbufErrors\nUdp: 5 7\nUdpLite: InDatagrams RcvbufErrors\nUdpLite: 1 1\n";
     assert_eq!(counters::snmp(snmp, "Udp", "RcvbufErrors"), Some(7));
     assert_eq!(counters::snmp("Udp:", "Udp", "RcvbufErrors"), None);
+    let snmp6 = "Ip6InReceives                   \t9\nUdp6RcvbufErrors                \t4\n";
+    assert_eq!(counters::snmp6(snmp6, "Udp6RcvbufErrors"), Some(4));
+    assert_eq!(counters::snmp6("Udp6RcvbufErrors", "Udp6RcvbufErrors"), None);
+    assert_eq!(counters::run_delay("432599 17452103 2\n"), Some(17_452_103));
+    assert_eq!(counters::run_delay("432599"), None);
+}
+
+#[cfg(target_endian = "little")]
+#[test]
+fn drops_of_sockets_are_read_with_their_addresses() {
+    let head = "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n";
+    let four = "  431: 0100007F:1F90 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 6275545 2 00000000e2a9e35f 12\n";
+    let six = "  431: 00000000000000000000000001000000:13C4 00000000000000000000000000000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 77 2 0 3\n";
+    let drops = counters::socket_drops(&format!("{head}{four}{six}torn\n"));
+    let found: Vec<(&str, u64)> = drops.iter().map(|(socket, drops)| (socket.as_str(), *drops)).collect();
+    assert_eq!(found, [("127.0.0.1:8080 6275545", 12), ("[::1]:5060 77", 3)]);
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! Evidence: the kernel's counters, sampled twice and subtracted.
 
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use serde_json::{Value, json};
 
 use super::error::Result;
@@ -47,6 +50,69 @@ pub fn snmp(text: &str, protocol: &str, counter: &str) -> Option<u64> {
     numbers.split_ascii_whitespace().nth(at)?.parse().ok()
 }
 
+/// A counter of `/proc/net/snmp6` (one line each: name, number), such as `Udp6RcvbufErrors`.
+pub fn snmp6(text: &str, counter: &str) -> Option<u64> {
+    let mut lines = text.lines().map(str::split_ascii_whitespace);
+    lines.find_map(|mut words| (words.next()? == counter).then(|| words.next()?.parse().ok())?)
+}
+
+/// The datagrams that each socket of `/proc/net/udp` or `udp6` has lost, by its address as the kernel prints it and its
+/// inode.
+pub fn socket_drops(text: &str) -> BTreeMap<String, u64> {
+    let line = |line: &str| {
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        let (address, inode, drops) = (words.get(1)?, words.get(9)?, words.last()?);
+        Some((format!("{} {inode}", socket_address(address)?), drops.parse().ok()?))
+    };
+    text.lines().skip(1).filter_map(line).collect()
+}
+
+/// `0100007F:1F90` as `127.0.0.1:8080`: bytes in the order of the machine in words of 32 bits, and a port.
+fn socket_address(text: &str) -> Option<String> {
+    let (address, port) = text.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let word = |at: usize| u32::from_str_radix(address.get(at..at + 8)?, 16).ok();
+    match address.len() {
+        8 => Some(format!("{}:{port}", Ipv4Addr::from(word(0)?.to_ne_bytes()))),
+        32 => {
+            let mut bytes = [0_u8; 16];
+            for (part, at) in bytes.chunks_mut(4).zip([0, 8, 16, 24]) {
+                part.copy_from_slice(&word(at)?.to_ne_bytes());
+            }
+            Some(format!("[{}]:{port}", Ipv6Addr::from(bytes)))
+        }
+        _ => None,
+    }
+}
+
+/// The nanoseconds that a thread was ready to run and waited for its CPU: the second number of its `schedstat`.
+pub fn run_delay(schedstat: &str) -> Option<u64> {
+    schedstat.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+/// Packets that a network card has lost, by interface: those that it had no room for and those that the kernel dropped.
+fn card_drops(root: &Root) -> Result<BTreeMap<String, u64>> {
+    let mut drops = BTreeMap::new();
+    for name in root.list("/sys/class/net")? {
+        let counts = ["rx_dropped", "rx_missed_errors", "rx_fifo_errors"];
+        let count = |file: &&str| root.number(&format!("/sys/class/net/{name}/statistics/{file}")).ok().flatten();
+        let found: Vec<u64> = counts.iter().filter_map(count).filter_map(|count| u64::try_from(count).ok()).collect();
+        if !found.is_empty() {
+            drops.insert(name, found.iter().sum());
+        }
+    }
+    Ok(drops)
+}
+
+/// The growth of each count; a new one counts from 0.
+fn growth(now: &BTreeMap<String, u64>, earlier: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    let grown = |(name, now): (&String, &u64)| {
+        let more = now.saturating_sub(earlier.get(name).copied().unwrap_or_default());
+        (more > 0).then(|| (name.clone(), more))
+    };
+    now.iter().filter_map(grown).collect()
+}
+
 /// Voluntary and forced context switches of `/proc/PID/task/TID/status`.
 pub fn context_switches(status: &str) -> (u64, u64) {
     let find = |name: &str| {
@@ -63,8 +129,12 @@ pub struct Sample {
     table: InterruptTable,
     softnet: Vec<Softnet>,
     rcvbuf_errors: Option<u64>,
+    rcvbuf_errors_6: Option<u64>,
+    sockets: BTreeMap<String, u64>,
+    cards: BTreeMap<String, u64>,
     voluntary: u64,
     forced: u64,
+    run_delay: u64,
 }
 
 impl Sample {
@@ -73,7 +143,10 @@ impl Sample {
         let table = InterruptTable::parse(&root.read(interrupts::PATH)?)?;
         let softnet = root.text_if_any("/proc/net/softnet_stat")?.unwrap_or_default();
         let snmp_text = root.text_if_any("/proc/net/snmp")?.unwrap_or_default();
-        let (mut voluntary, mut forced) = (0_u64, 0_u64);
+        let udp6_counters = root.text_if_any("/proc/net/snmp6")?.unwrap_or_default();
+        let mut sockets = socket_drops(&root.text_if_any("/proc/net/udp")?.unwrap_or_default());
+        sockets.extend(socket_drops(&root.text_if_any("/proc/net/udp6")?.unwrap_or_default()));
+        let (mut voluntary, mut forced, mut delay) = (0_u64, 0_u64, 0_u64);
         for pid in pids {
             for tid in root.list_numbers(&format!("/proc/{pid}/task"))? {
                 // A thread that ends meanwhile has nothing more to count.
@@ -81,14 +154,20 @@ impl Sample {
                 let (own, other) = context_switches(&status);
                 voluntary = voluntary.saturating_add(own);
                 forced = forced.saturating_add(other);
+                let schedstat = root.text_if_any(&format!("/proc/{pid}/task/{tid}/schedstat"))?.unwrap_or_default();
+                delay = delay.saturating_add(run_delay(&schedstat).unwrap_or_default());
             }
         }
         Ok(Sample {
             softnet: parse_softnet(&softnet, table.columns()),
             rcvbuf_errors: snmp(&snmp_text, "Udp", "RcvbufErrors"),
+            rcvbuf_errors_6: snmp6(&udp6_counters, "Udp6RcvbufErrors"),
+            sockets,
+            cards: card_drops(root)?,
             table,
             voluntary,
             forced,
+            run_delay: delay,
         })
     }
 
@@ -113,6 +192,13 @@ impl Sample {
             rates: self.table.rates(&earlier.table, seconds).into_iter().filter(wanted).collect(),
             softnet: softnet.collect(),
             rcvbuf_errors: self.rcvbuf_errors.zip(earlier.rcvbuf_errors).map(|(now, then)| now.saturating_sub(then)),
+            rcvbuf_errors_6: self
+                .rcvbuf_errors_6
+                .zip(earlier.rcvbuf_errors_6)
+                .map(|(now, then)| now.saturating_sub(then)),
+            socket_drops: growth(&self.sockets, &earlier.sockets),
+            card_drops: growth(&self.cards, &earlier.cards),
+            run_delay: self.run_delay.saturating_sub(earlier.run_delay),
             voluntary_switches: self.voluntary.saturating_sub(earlier.voluntary),
             forced_switches: self.forced.saturating_sub(earlier.forced),
         }
@@ -130,6 +216,14 @@ pub struct Measurement {
     pub softnet: Vec<Softnet>,
     /// Datagrams lost because a socket's receive buffer was full.
     pub rcvbuf_errors: Option<u64>,
+    /// The same over IPv6.
+    pub rcvbuf_errors_6: Option<u64>,
+    /// Datagrams lost by single sockets, by address and inode.
+    pub socket_drops: BTreeMap<String, u64>,
+    /// Packets lost by network cards, by interface.
+    pub card_drops: BTreeMap<String, u64>,
+    /// Nanoseconds for which the processes' threads were ready to run and waited for a CPU.
+    pub run_delay: u64,
     /// Times that the processes' threads waited.
     pub voluntary_switches: u64,
     /// Times that they were taken off their CPU.
@@ -157,6 +251,10 @@ impl Measurement {
             "interrupts": rates.collect::<Vec<_>>(),
             "softnet": softnet.collect::<Vec<_>>(),
             "udp_rcvbuf_errors": self.rcvbuf_errors,
+            "udp6_rcvbuf_errors": self.rcvbuf_errors_6,
+            "socket_drops": self.socket_drops,
+            "card_drops": self.card_drops,
+            "run_delay": self.run_delay as f64 / 1e9,
             "voluntary_switches": self.voluntary_switches,
             "forced_switches": self.forced_switches,
         })

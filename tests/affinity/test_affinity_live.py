@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import textwrap
@@ -343,3 +344,32 @@ def test_this_machine_can_be_captured_and_rehearsed_on(tmp_path: Path) -> None:
     for name in live.devices():
         assert captured.device(name).driver == live.device(name).driver, name
         assert captured.device(name).irqs == live.device(name).irqs, name
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_datagrams_that_a_socket_loses_are_counted_with_its_address(host: str) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as full, socket.socket(family, socket.SOCK_DGRAM) as sender:
+        full.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        full.bind((host, 0))
+        measured = Host()
+        before = measured.sample()
+        for _ in range(100):
+            sender.sendto(b"x" * 1000, full.getsockname())
+        counted = measured.sample().since(before)
+        shown = f"[{host}]" if ":" in host else host
+        [lost] = [
+            drops for name, drops in counted["socket_drops"].items() if f"{shown}:{full.getsockname()[1]} " in name
+        ]
+        assert 0 < lost < 100
+        errors = counted["udp6_rcvbuf_errors" if ":" in host else "udp_rcvbuf_errors"]
+        assert errors >= lost
+
+
+def test_a_busy_process_has_a_run_delay_and_late_wake_ups_are_measured() -> None:
+    evidence = Host().measure(process=os.getpid(), seconds=0.2)
+    assert evidence.counters["run_delay"] >= 0.0
+    assert len(evidence.wakeups) > 10
+    assert all(part.wakeups for part in evidence.parts)
+    assert evidence.summary["wake-up p50 us"] is not None
+    assert evidence.to_dict()["wakeup_p99"] >= evidence.to_dict()["wakeup_p50"] >= 0

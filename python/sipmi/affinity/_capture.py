@@ -16,6 +16,9 @@ FILES = (
     "proc/mounts",
     "proc/net/softnet_stat",
     "proc/net/snmp",
+    "proc/net/snmp6",
+    "proc/net/udp",
+    "proc/net/udp6",
     "proc/sys/kernel/osrelease",
     "proc/sys/kernel/random/boot_id",
     "proc/sys/net/core/rps_sock_flow_entries",
@@ -45,6 +48,15 @@ GLOBS = (
 )
 PROCESS_FILES = ("stat", "comm", "cgroup", "status")
 DEVICE_FILES = ("numa_node", "local_cpulist", "irq", "partition", "bonding/slaves")
+LOWER_FILES = (
+    "lower_*",
+    "statistics/rx_*",
+    "queues/*",
+    "queues/*/rps_*",
+    "queues/*/xps_cpus",
+    "slaves/*",
+    "brif/*",
+)
 MOST_BYTES = 8 << 20  # one file; /proc/interrupts of 4,096 CPUs and 2,000 rows would be 90 MB and is refused
 MOST_FILES = 1_000_000
 
@@ -113,7 +125,15 @@ class Captured:
                     self.add(home / entry)
             for vector in (home / "msi_irqs").glob("*"):
                 self.add(vector)
-            for pattern in ("lower_*", "queues/*", "queues/*/rps_*", "queues/*/xps_cpus", "slaves/*", "brif/*"):
+            for pattern in (
+                "lower_*",
+                "statistics/rx_*",
+                "queues/*",
+                "queues/*/rps_*",
+                "queues/*/xps_cpus",
+                "slaves/*",
+                "brif/*",
+            ):
                 for found in home.glob(pattern):
                     self.add(found)
             for target in ("device", "driver", "subsystem"):

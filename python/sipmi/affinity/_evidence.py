@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional, Protocol
+
+from .._core import CpuSet, set_thread_affinity
 
 
 class Caller(Protocol):
@@ -18,6 +22,45 @@ def wait_for(seconds: float) -> list[float]:
     """Let time pass."""
     time.sleep(seconds)
     return []
+
+
+class Wakeups:
+    """Measures for how long a thread that sleeps for a millisecond waits for its CPU afterwards.
+
+    The thread is one of this process, on the given CPUs, so it counts what any thread there waits for.
+    """
+
+    SLEEP = 0.001
+
+    def __init__(self, cpus: Optional[CpuSet]) -> None:
+        self._cpus = cpus
+        self._late: list[float] = []
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sipmi wakeups", daemon=True)
+
+    def __enter__(self) -> Wakeups:
+        if self._cpus is not None:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._ended.set()
+        if self._cpus is not None:
+            self._thread.join()
+
+    def taken(self) -> tuple[float, ...]:
+        """Return what was measured since the last time."""
+        late, self._late = self._late, []
+        return tuple(late)
+
+    def _run(self) -> None:
+        # The CPUs may be offline, or not in the cpuset of this process: then it measures where it is.
+        with contextlib.suppress(OSError):
+            set_thread_affinity(self._cpus or CpuSet())
+        while not self._ended.is_set():
+            began = time.perf_counter()
+            time.sleep(self.SLEEP)
+            self._late.append(max(time.perf_counter() - began - self.SLEEP, 0.0))
 
 
 def call_for(seconds: float, mi: Caller, command: str) -> list[float]:
@@ -55,6 +98,8 @@ class Evidence:
     latencies: tuple[float, ...] = ()
     parts: tuple[Evidence, ...] = ()
     """The same counts of equal parts of the span, which show how much the numbers vary by themselves."""
+    wakeups: tuple[float, ...] = ()
+    """The seconds by which a thread that slept for a millisecond woke up late, on the CPUs of the processes."""
 
     @property
     def seconds(self) -> float:
@@ -63,10 +108,7 @@ class Evidence:
 
     def latency(self, percent: float) -> Optional[float]:
         """The latency in seconds that `percent` of the calls did not exceed; None without calls."""
-        if not self.latencies:
-            return None
-        ordered = sorted(self.latencies)
-        return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+        return percentile(self.latencies, percent)
 
     @property
     def summary(self) -> dict[str, Optional[float]]:
@@ -80,12 +122,21 @@ class Evidence:
         def milliseconds(value: Optional[float]) -> Optional[float]:
             return None if value is None else value * 1000
 
+        def total(name: str) -> Optional[float]:
+            return sum(self.counters[name].values()) if name in self.counters else None
+
         return {
             "interrupts/s": sum(row["rate"] for row in self.counters["interrupts"]),
             "CPUs with interrupts": float(len({cpu for row in self.counters["interrupts"] for cpu in row["per_cpu"]})),
             "softnet dropped/s": rate(sum(line["dropped"] for line in softnet)),
             "softnet squeezed/s": rate(sum(line["squeezed"] for line in softnet)),
+            "card drops/s": rate(total("card_drops")),
             "UDP RcvbufErrors/s": rate(self.counters["udp_rcvbuf_errors"]),
+            "UDP6 RcvbufErrors/s": rate(self.counters.get("udp6_rcvbuf_errors")),
+            "UDP socket drops/s": rate(total("socket_drops")),
+            "run delay ms/s": rate(milliseconds(self.counters.get("run_delay"))),
+            "wake-up p50 us": _microseconds(percentile(self.wakeups, 50)),
+            "wake-up p99 us": _microseconds(percentile(self.wakeups, 99)),
             "context switches/s": rate(self.counters["voluntary_switches"] + self.counters["forced_switches"]),
             "forced switches/s": rate(self.counters["forced_switches"]),
             "MI call p50 ms": milliseconds(self.latency(50)),
@@ -124,6 +175,8 @@ class Evidence:
             "mi_p50": self.latency(50),
             "mi_p99": self.latency(99),
             "mi_calls": len(self.latencies),
+            "wakeup_p50": percentile(self.wakeups, 50),
+            "wakeup_p99": percentile(self.wakeups, 99),
         }
 
     def __str__(self) -> str:
@@ -131,6 +184,18 @@ class Evidence:
         lines = [f"{row['irq']:>6} {row['name']:28} {row['rate']:10.1f}/s  on {shares(row['per_cpu'])}" for row in rows]
         lines += [f"{name:24}{value:12.3f}" for name, value in self.summary.items() if value is not None]
         return "\n".join(lines)
+
+
+def percentile(numbers: Sequence[float], percent: float) -> Optional[float]:
+    """Return the number that `percent` of the numbers do not exceed; None if there are none."""
+    if not numbers:
+        return None
+    ordered = sorted(numbers)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+def _microseconds(value: Optional[float]) -> Optional[float]:
+    return None if value is None else value * 1e6
 
 
 def _are_apart(some: list[float], others: list[float]) -> bool:

@@ -14,7 +14,7 @@ from .._core import CpuSet, HostProcess, Plan, set_thread_affinity
 from .._core import Host as CoreHost
 from .._numbers import Seconds
 from .._options import check_option
-from ._evidence import Caller, Evidence, call_for, roles_of, wait_for
+from ._evidence import Caller, Evidence, Wakeups, call_for, roles_of, wait_for
 from ._interrupts import InterruptWatch
 
 Cpus = Union[CpuSet, str, Iterable[int]]
@@ -225,8 +225,10 @@ class Host(CoreHost):
     ) -> Evidence:
         """Count for some seconds, in five equal parts, what a plan is meant to change.
 
-        That is: interrupts per queue and CPU, softnet drops and squeezes, UDP RcvbufErrors, context switches of the
-        processes, and with `mi` (a client) the latency of its `command`.
+        That is: interrupts per queue and CPU; packets lost by cards, in the backlog, by UDP and UDP6 in all and by each
+        socket; context switches of the processes and their run delay, the time for which they were ready and waited
+        for a CPU; on this machine, how late a thread wakes up on their CPUs; and with `mi` (a client) the latency of
+        its `command`.
 
         >>> Host().measure(seconds=0.01).seconds > 0
         True
@@ -234,12 +236,16 @@ class Host(CoreHost):
         check_option("measure()", "seconds", seconds, Seconds)
         devices = [device] if isinstance(device, str) else list(device or ())
         irqs = sorted({irq for name in devices for irq in self.device(name).irqs}) if devices else None
-        pids = [found.pid for found in self._resolve(process)]
+        found = self._resolve(process)
+        pids = [each.pid for each in found]
         samples, parts = [self.sample(pids)], []
-        for _ in range(_PARTS):
-            span = seconds / _PARTS
-            latencies = call_for(span, mi, command) if mi is not None else wait_for(span)
-            samples.append(self.sample(pids))
-            parts.append(Evidence(samples[-1].since(samples[-2], irqs=irqs), tuple(latencies)))
+        with Wakeups(found[0].affinity if found and self.live else None) as wakeups:
+            for _ in range(_PARTS):
+                span = seconds / _PARTS
+                latencies = call_for(span, mi, command) if mi is not None else wait_for(span)
+                samples.append(self.sample(pids))
+                counted = samples[-1].since(samples[-2], irqs=irqs)
+                parts.append(Evidence(counted, tuple(latencies), wakeups=wakeups.taken()))
         taken = tuple(latency for part in parts for latency in part.latencies)
-        return Evidence(samples[-1].since(samples[0], irqs=irqs), taken, tuple(parts))
+        late = tuple(lateness for part in parts for lateness in part.wakeups)
+        return Evidence(samples[-1].since(samples[0], irqs=irqs), taken, tuple(parts), late)
