@@ -191,6 +191,7 @@ def test_the_script_of_the_contract_that_calls_runs_as_it_stands(directory: str,
     with FakeOpenSIPS(version) as opensips:
         opensips.usrloc.add("alice", "sip:alice@192.0.2.1")
         names: dict[str, Any] = {}
+        opensips.server.command(lambda user, timeout: [user, timeout], name="sub_add")
         source = pages.Stand(directory, opensips).moved(script("sipmi.connect("))
         exec(compile(source, "contract: call", "exec"), names)
         assert names["reply"].code == 200
