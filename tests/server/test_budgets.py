@@ -282,8 +282,8 @@ def test_a_request_of_four_times_the_size_costs_about_four_times_as_much_or_is_r
     ask, size = GROWING[kind]
     with MeasuredServer(directory) as server:
         small, large = (cost_of(server, functools.partial(ask, server, times * size)) for times in (1, 4))
-        # Quadratic growth would be a factor of sixteen. Times below a tenth of a second cannot be told from noise.
-        assert large.time < max(0.1, 12 * small.time), (small, large)
+        # Quadratic growth would be a factor of sixteen. A tenth of a second cannot be told from noise.
+        assert large.time < 0.1 + 12 * small.time, (small, large)
         assert large.memory < 8 * MIB + 64 * 4 * size, (small, large)
 
 
