@@ -29,7 +29,9 @@ USES = {
     "cli": "from sipmi.cli.commands._prompt import Prompt; from sipmi.cli.commands._screen import Live",
     "notebook": "import pandas, anywidget; from sipmi.statistics import _frames; _frames.import_pandas()",
     "metrics": "import sipmi.exporter, prometheus_client",
-    "fleet": "import sipmi, yaml, dns.resolver, rich.progress; sipmi.Fleet",
+    "fleet": "import sipmi, yaml, dns.resolver; sipmi.Fleet",
+    "dask": "import sipmi; from dask.distributed import Client; sipmi.Fleet",
+    "all": "import sipmi, prompt_toolkit, pandas, prometheus_client, yaml; from dask.distributed import Client",
 }
 
 #: A program as users write it; it is checked as strictly as they may.
